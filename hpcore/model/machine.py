@@ -1,0 +1,60 @@
+"""The machine that a user asks for, fixed for its life; the head of every log."""
+
+from __future__ import annotations
+
+from attrs import evolve, field, frozen, validators
+
+from hpcore.model.topology import Topology
+
+MIN_MEMORY_MIB = 256
+"""Below this a distribution kernel with an initramfs does not reach its init."""
+
+
+@frozen
+class MachineConfig:
+    """Topology, CPU model, GIC and memory.
+
+    `memory` is in MiB. `no_hotplug` is the reason why possible vCPUs were capped to
+    those present, or None; it is the text behind the refusal of every `device_add`.
+    """
+
+    topology: Topology
+    cpu_model: str = "cortex-a57"
+    gic_version: int = field(default=3, validator=validators.in_((2, 3)))
+    memory: int = field(default=1024, validator=validators.ge(MIN_MEMORY_MIB))
+    no_hotplug: str | None = None
+
+    @property
+    def possible(self) -> int:
+        """How many vCPUs can ever exist."""
+        return self.topology.maxcpus
+
+    @property
+    def driver(self) -> str:
+        """The QMP name of the vCPU's device type."""
+        return f"{self.cpu_model}-arm-cpu"
+
+    def cold_booted(self, slot: int) -> bool:
+        """Whether the slot's vCPU is there at boot, and so for the machine's life."""
+        return slot < self.topology.cpus
+
+    def capped(self, reason: str) -> MachineConfig:
+        """The same machine with possible vCPUs capped to those present, and why."""
+        return evolve(self, topology=self.topology.without_hotplug(), no_hotplug=reason)
+
+
+def cap(config: MachineConfig, accelerator_reason: str | None) -> MachineConfig:
+    """`config` as it can run: capped where the accelerator or the GIC has no hotplug.
+
+    The research series refuses hotplug for anything but a GICv3, whose redistributors
+    exist for every possible vCPU; a GICv2 has no online-capable CPU interfaces to give.
+    """
+    if config.possible == config.topology.cpus:
+        return config
+    if accelerator_reason is not None:
+        return config.capped(accelerator_reason)
+    if config.gic_version != 3:
+        return config.capped(
+            f"a GICv{config.gic_version} cannot hotplug CPU interfaces; use gic-version 3"
+        )
+    return config

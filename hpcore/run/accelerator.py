@@ -1,0 +1,106 @@
+"""What an accelerator is to the core: capabilities, and a session that executes effects.
+
+A distribution offers one by naming a class in the entry-point group
+`hpcore.accelerators`. The class takes no arguments and has the shape of
+`Accelerator`; nothing in hpcore imports it by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from attrs import field, frozen
+
+from hpcore.model.effects import Effect
+from hpcore.model.machine import MachineConfig
+from hpcore.model.stimuli import Stimulus
+
+Report = Callable[[Stimulus], None]
+"""How a session tells the core what happened. Safe to call from any thread."""
+
+
+class EffectError(Exception):
+    """An effect failed and left nothing behind. The text says what, where and what to do."""
+
+
+class AcceleratorError(Exception):
+    """The accelerator cannot be used, or is gone. The text says why and what to do."""
+
+
+@frozen
+class Capabilities:
+    """What an accelerator can do on this machine.
+
+    `unavailable` is None where it can run, or else the reason and the remedy. `no_hotplug`
+    likewise gives the reason why possible vCPUs are capped to those present. `modelled`
+    maps what the accelerator cannot do for real to the reason, and the protocol goes on
+    without it. `versions` goes into the log's header.
+    """
+
+    unavailable: str | None = None
+    no_hotplug: str | None = None
+    max_vcpus: int = 512
+    modelled: Mapping[str, str] = field(factory=dict)
+    versions: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
+class GuestImages:
+    """What boots: a kernel Image, an initramfs and the kernel's command line."""
+
+    kernel: Path
+    initrd: Path
+    append: str = ""
+
+
+class Console(Protocol):
+    """The guest's serial console, as bytes."""
+
+    def write(self, data: bytes) -> None:
+        """Send `data` to the guest; never blocks."""
+
+    async def read(self) -> bytes:
+        """What the guest has printed since the last call; b"" once the machine is gone."""
+
+
+class Session(Protocol):
+    """One machine of an accelerator, from creation to its end."""
+
+    @property
+    def console(self) -> Console | None:
+        """The guest's console, or None where no guest code runs."""
+
+    @property
+    def process_id(self) -> int | None:
+        """The process that runs the guest, for measurements; None where there is none."""
+
+    async def execute(self, effect: Effect) -> int | None:
+        """Carry `effect` out, and return when it is done.
+
+        Returns GICR_TYPER's affinity for Step.BIND, otherwise None. Raises EffectError
+        when the effect failed and left nothing behind, AcceleratorError when the machine
+        is lost. Effects on different slots may be under way together. After a reset the
+        session answers the notifications that were under way as done, without repeating
+        them, and repeats every other unanswered step once RESTART has run.
+        """
+
+    async def close(self) -> None:
+        """End the machine and everything started for it. May be called more than once."""
+
+
+class Accelerator(Protocol):
+    """A way to run a machine."""
+
+    def probe(self) -> Capabilities:
+        """What can run here, and why not. Starts nothing and takes under a second."""
+
+    async def open(
+        self, machine: MachineConfig, guest: GuestImages | None, report: Report
+    ) -> Session:
+        """A session for `machine`, nothing started yet: CREATE_VCPUS does that.
+
+        Raises AcceleratorError where the machine or the guest cannot run here, before
+        anything is created.
+        """
