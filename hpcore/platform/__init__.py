@@ -1,0 +1,1 @@
+"""What a guest sees: memory map, ACPI tables, EFI hand-off, device tree, hotplug registers."""
