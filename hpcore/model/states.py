@@ -1,0 +1,143 @@
+"""The state of a machine: its slots, and the small part that they share.
+
+A slot holds what the guest and the accelerator have been told (facts) beside where the
+machines of `machines` stand, so that an invariant can hold the one against the other.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import evolve, field, frozen
+
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.machines import GiccState, Phase, SlotState
+
+
+class Command(StrEnum):
+    """The accepted command that a slot still owes an end."""
+
+    NONE = "none"
+    COLD_BOOT = "cold_boot"
+    PLUG = "plug"
+    UNPLUG = "unplug"
+    REVOKE = "revoke"
+
+
+@frozen
+class Slot:
+    """One possible vCPU. Every field but `id` and `affinity` is part of the checked state."""
+
+    cold: bool
+    """Cold-booted: there from the start, enabled in the MADT, never ejected."""
+    lifecycle: SlotState = SlotState.PARKED
+    gicc: GiccState = GiccState.UNBOUND
+    created: bool = False
+    """The vCPU exists in the accelerator."""
+    thread: bool = False
+    space: bool = False
+    """Its address space exists."""
+    enabled: bool = False
+    """`_STA` says enabled, and CPU_ON would be granted."""
+    powered: bool = False
+    """On, by the accelerator's word."""
+    insert: bool = False
+    remove: bool = False
+    requested: bool = False
+    """The guest has been asked to eject, and may."""
+    registered: bool = False
+    """The guest has said, by `_OST`, that it knows the vCPU."""
+    command: Command = Command.NONE
+    step: Step | None = None
+    """The effect under way."""
+    stalled: bool = False
+    """Ejecting, and a step of it failed; the next command retries."""
+    id: str | None = None
+    affinity: int | None = None
+    """What GICR_TYPER said at the first bind; the same GICC is the slot's for good."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the slot owes anything: a command's end, or a step's."""
+        return (
+            self.command is not Command.NONE
+            or self.step is not None
+            or self.lifecycle in (SlotState.REALIZED, SlotState.EJECTING)
+        )
+
+
+def sta(slot: Slot) -> int:
+    """What `_STA` returns (ACPI 6.5, 6.3.7): always present, functioning and shown.
+
+    Bit 1 is enabled. A vCPU that is not enabled stays present, because arm64 has no
+    notion of a vCPU that was not there at boot (RFC, "persistent presence").
+    """
+    return 0xF if slot.enabled else 0xD
+
+
+MADT_ENABLED, MADT_ONLINE_CAPABLE = 1 << 0, 1 << 3
+
+
+def madt_flags(slot: Slot) -> int:
+    """The flags of the slot's GICC structure in the MADT (ACPI 6.5, table 5.37)."""
+    return MADT_ENABLED if slot.cold else MADT_ONLINE_CAPABLE
+
+
+@frozen
+class Shared:
+    """What the slots share. Small on purpose: it is where they meet."""
+
+    phase: Phase = Phase.DEFINED
+    paused: bool = False
+    migrating: bool = False
+    gic_inits: int = 0
+    """How often the GIC was initialised; counted to 2, which is once too often."""
+    ged: bool = False
+    """The GED's line is raised."""
+    scanning: bool = False
+    """The guest is reading the event bits."""
+    step: MachineStep | None = None
+    """The effect on the machine that is under way."""
+
+    @property
+    def guest_runs(self) -> bool:
+        """Whether a guest can be there to call us: also before START is known to be done."""
+        return self.phase is Phase.RUNNING or self.step in (
+            MachineStep.START,
+            MachineStep.RESTART,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Off or failed: nothing happens any more."""
+        return self.phase in (Phase.OFF, Phase.FAILED)
+
+
+@frozen
+class State:
+    """A machine at one point of its log: nothing but the fold of the events before."""
+
+    config: MachineConfig = field(repr=False)
+    shared: Shared
+    slots: tuple[Slot, ...]
+
+    def with_slot(self, index: int, slot: Slot) -> State:
+        """This state with one slot replaced."""
+        if slot is self.slots[index]:
+            return self
+        return evolve(self, slots=(*self.slots[:index], slot, *self.slots[index + 1 :]))
+
+    @property
+    def enabled(self) -> tuple[int, ...]:
+        """The slots whose `_STA` says enabled."""
+        return tuple(i for i, s in enumerate(self.slots) if s.enabled)
+
+
+def initial(config: MachineConfig) -> State:
+    """The machine before anything has happened."""
+    slots = tuple(
+        Slot(cold=config.cold_booted(i), id=f"cpu{i}" if config.cold_booted(i) else None)
+        for i in range(config.possible)
+    )
+    return State(config, Shared(), slots)
