@@ -1,0 +1,153 @@
+"""Is this file a kernel that boots here? If not, what is it, and what to do.
+
+The arm64 Image header: Documentation/arch/arm64/booting.rst (magic "ARM\\x64" at 0x38,
+little endian). The compressed EFI wrapper: drivers/firmware/efi/libstub/zboot-header.S
+("zimg" at 4, offset and size of the payload at 8 and 12, the compression's name at 0x18).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import struct
+import zlib
+from pathlib import Path
+
+from attrs import frozen
+
+from hpcore.guest.cache import cache_directory, file_errors, write_atomically
+from hpcore.guest.errors import GuestError
+
+ARM64_MAGIC_OFFSET, ARM64_MAGIC = 0x38, b"ARM\x64"
+X86_MAGIC_OFFSET, X86_MAGIC = 0x202, b"HdrS"
+ARM32_MAGIC_OFFSET, ARM32_MAGIC = 0x24, b"\x18\x28\x6f\x01"
+ZBOOT_MAGIC_OFFSET, ZBOOT_MAGIC = 4, b"zimg"
+GZIP_MAGIC = b"\x1f\x8b"
+HEADER_SIZE = 64
+LARGEST = 256 << 20
+"""Bytes: beyond this no file is taken for a kernel, nor unpacked further."""
+
+FIRST_WITH_HOTPLUG = (6, 11)
+
+OTHER_KINDS = (
+    (X86_MAGIC_OFFSET, X86_MAGIC, "an x86 kernel (bzImage)"),
+    (ARM32_MAGIC_OFFSET, ARM32_MAGIC, "a 32-bit arm kernel (zImage)"),
+    (0, b"\x7fELF", "an ELF file (a vmlinux?)"),
+    (0, b"\xfd7zXZ\0", "compressed with xz, which hpcore does not unpack"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed with zstd, which hpcore does not unpack"),
+    (0, b"BZh", "compressed with bzip2, which hpcore does not unpack"),
+    (0, b"\x04\x22\x4d\x18", "compressed with lz4, which hpcore does not unpack"),
+    (0, b"\x02\x21\x4c\x18", "compressed with lz4, which hpcore does not unpack"),
+    (0, b"\x5d\0\0", "compressed with lzma, which hpcore does not unpack"),
+    (0, b"MZ", "an EFI program without the arm64 Image header"),
+)
+"""(offset, magic, what the file then is); the first that matches tells."""
+
+
+@frozen
+class KernelImage:
+    """An uncompressed arm64 Image.
+
+    `packed` says that the file held it compressed. `version` is the release in its
+    "Linux version" banner, or None where there is none. `memory_size` is how many bytes
+    it takes in RAM, its BSS included; 0 where its header doesn't say (before 3.17).
+    """
+
+    path: Path
+    data: bytes
+    packed: bool
+    version: str | None
+    memory_size: int
+
+    @property
+    def warning(self) -> str | None:
+        """What the user should know before booting it, or None."""
+        if self.version is None:
+            return f"no kernel version found in {self.path}; vCPU hotplug needs 6.11 or newer"
+        match = re.match(r"(\d+)\.(\d+)", self.version)
+        if match and (int(match[1]), int(match[2])) >= FIRST_WITH_HOTPLUG:
+            return None
+        return (
+            f"kernel {self.version} in {self.path} is older than 6.11, the first with arm64 "
+            "vCPU hotplug; it will see only the vCPUs enabled at boot"
+        )
+
+
+def load_kernel(path: Path) -> KernelImage:
+    """Read the kernel in `path`, unpacking gzip.
+
+    Raises GuestError where the file is missing, unreadable or no arm64 Image; the text
+    says what it is instead, as far as that can be told.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise GuestError(
+                f"{path} is larger than {LARGEST >> 20} MiB, so it is no kernel Image; "
+                "give the file arch/arm64/boot/Image of a kernel build"
+            )
+        raw = path.read_bytes()
+    except OSError as error:
+        raise GuestError(f"cannot read the kernel {path}: {error.strerror or error}") from error
+    data = _unpacked(path, raw)
+    if data[ARM64_MAGIC_OFFSET : ARM64_MAGIC_OFFSET + 4] != ARM64_MAGIC:
+        raise GuestError(
+            f"{path} is {_what(data)}, not an arm64 kernel Image; "
+            "give the file arch/arm64/boot/Image of a kernel build"
+        )
+    if len(data) < HEADER_SIZE:
+        raise GuestError(f"{path} is cut short: {len(data)} bytes; fetch or build it again")
+    (memory_size,) = struct.unpack_from("<Q", data, 16)
+    banner = re.search(rb"Linux version (\d[^\s\0]{0,99}) ", data)
+    version = banner[1].decode("ascii", "replace") if banner else None
+    return KernelImage(path, data, data is not raw, version, memory_size)
+
+
+def bootable(image: KernelImage, cache: Path | None = None) -> Path:
+    """A file with the Image as it boots: the user's own, or its unpacked copy in the cache."""
+    if not image.packed:
+        return image.path
+    name = f"Image-{hashlib.sha256(image.data).hexdigest()[:16]}"
+    path = (cache or cache_directory()) / "unpacked" / name
+    with file_errors("keep an unpacked kernel", path.parent):
+        if not path.exists():
+            write_atomically(path, image.data)
+    return path
+
+
+def _unpacked(path: Path, raw: bytes) -> bytes:
+    if raw.startswith(GZIP_MAGIC):
+        return _gunzip(path, raw)
+    if raw[ZBOOT_MAGIC_OFFSET : ZBOOT_MAGIC_OFFSET + 4] == ZBOOT_MAGIC and len(raw) >= HEADER_SIZE:
+        offset, size = struct.unpack_from("<II", raw, 8)
+        compression = raw[0x18:0x38].split(b"\0")[0].decode("ascii", "replace")
+        if compression == "gzip":
+            return _gunzip(path, raw[offset : offset + size])
+        raise GuestError(
+            f"{path} is a compressed EFI kernel (zboot, {compression}); hpcore unpacks only "
+            "gzip: give the file arch/arm64/boot/Image of the same build"
+        )
+    return raw
+
+
+def _gunzip(path: Path, packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        data = unpacker.decompress(packed, LARGEST)
+        whole = unpacker.eof
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise GuestError(f"{path} does not unpack: {error}; fetch or build it again") from error
+    if not whole:
+        raise GuestError(
+            f"{path} does not unpack: it is cut short, or holds more than {LARGEST >> 20} MiB"
+        )
+    return data
+
+
+def _what(data: bytes) -> str:
+    if not data:
+        return "an empty file"
+    for offset, magic, kind in OTHER_KINDS:
+        if data.startswith(magic, offset):
+            return kind
+    return "of an unknown kind"
