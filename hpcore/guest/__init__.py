@@ -1,0 +1,1 @@
+"""The guest: fetching what boots, and talking to its shell over the console."""

@@ -18,9 +18,8 @@ from hpcore.guest.errors import GuestError
 MIRROR_VARIABLE = "HPCORE_DEBIAN_MIRROR"
 KEYRING_VARIABLE = "HPCORE_DEBIAN_KEYRING"
 
-RELEASES = frozenset(
-    "bullseye bookworm trixie forky sid oldoldstable oldstable stable testing unstable".split()
-)
+CODENAMES = frozenset(("bullseye", "bookworm", "trixie", "forky", "sid"))
+RELEASES = CODENAMES | {"oldoldstable", "oldstable", "stable", "testing", "unstable"}
 DEFAULT_KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),

@@ -1,0 +1,58 @@
+"""FADT, RSDP and XSDT: where the tables are, and what kind of machine this is."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from enum import Enum
+
+from hpcore.platform.acpi.header import HEADER_SIZE, OEM_ID, table, with_checksum
+
+RSDP_SIZE = 36
+
+_FADT_SIZE = 276
+_FADT_REVISION, _FADT_MINOR = 6, 5
+_FLAGS, _ARM_BOOT_FLAGS, _MINOR, _X_DSDT, _HYPERVISOR = 112, 129, 131, 140, 268
+_HW_REDUCED_ACPI = 1 << 20
+_PSCI_COMPLIANT, _PSCI_USE_HVC = 1 << 0, 1 << 1
+
+
+class Conduit(Enum):
+    """The instruction by which the guest calls PSCI."""
+
+    SMC = "smc"
+    HVC = "hvc"
+
+
+def fadt(dsdt_address: int, conduit: Conduit) -> bytes:
+    """Fixed ACPI Description Table, hardware-reduced (ACPI 6.5, 5.2.9)."""
+    body = bytearray(_FADT_SIZE - HEADER_SIZE)
+
+    def put(offset: int, code: str, value: int | bytes) -> None:
+        """`offset` counts from the table's start, as the specification does."""
+        struct.pack_into("<" + code, body, offset - HEADER_SIZE, value)
+
+    put(_FLAGS, "I", _HW_REDUCED_ACPI)
+    put(
+        _ARM_BOOT_FLAGS,
+        "H",
+        _PSCI_COMPLIANT | (_PSCI_USE_HVC if conduit is Conduit.HVC else 0),
+    )
+    put(_MINOR, "B", _FADT_MINOR)
+    put(_X_DSDT, "Q", dsdt_address)
+    put(_HYPERVISOR, "8s", b"HPCORE")
+    return table(b"FACP", _FADT_REVISION, bytes(body))
+
+
+def xsdt(addresses: Iterable[int]) -> bytes:
+    """Extended System Description Table: the addresses of all tables but the DSDT."""
+    return table(b"XSDT", 1, b"".join(struct.pack("<Q", address) for address in addresses))
+
+
+def rsdp(xsdt_address: int) -> bytes:
+    """Root System Description Pointer, revision 2 (ACPI 6.5, 5.2.5.3).
+
+    Its first checksum covers the 20 bytes of ACPI 1.0, the second all of it.
+    """
+    data = struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM_ID, 2, 0, RSDP_SIZE, xsdt_address, 0)
+    return with_checksum(with_checksum(data, 8, 20), 32, RSDP_SIZE)

@@ -1,0 +1,167 @@
+"""What firmware would have left in memory, as one blob for the guest's RAM.
+
+From `virt.BLOB_BASE`: ACPI tables, EFI hand-off, and at the end the hotplug page. No
+firmware code runs. The same configuration gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from attrs import frozen
+
+from hpcore.model.machine import MachineConfig
+from hpcore.platform import hotplug_page, virt
+from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
+from hpcore.platform.acpi.dsdt import dsdt
+from hpcore.platform.acpi.fadt import Conduit, fadt, rsdp, xsdt
+from hpcore.platform.acpi.madt import madt
+from hpcore.platform.acpi.page_transport import PageTransport
+from hpcore.platform.acpi.topology import pptt, srat
+from hpcore.platform.acpi.transport import HotplugTransport
+from hpcore.platform.devicetree import device_tree
+from hpcore.platform.efi import PAGE, Handoff, memory_regions, place_handoff
+
+TABLES_SIZE = hotplug_page.PAGE_BASE - virt.BLOB_BASE
+"""Bytes of the blob before the hotplug page; tables and hand-off must fit there."""
+
+LOWEST_GIC_VERSION = 3
+
+
+class FirmwareError(ValueError):
+    """A machine that these tables can't describe; the text says which part and what to do."""
+
+
+@frozen
+class Firmware:
+    """The blob for `virt.BLOB_BASE`, and what is in it.
+
+    `tables` holds the DSDT and every table of the XSDT by signature, as they stand in
+    the blob.
+    """
+
+    blob: bytes
+    tables: Mapping[str, bytes]
+    handoff: Handoff
+    memory: int
+
+    def device_tree(
+        self, *, bootargs: str, initrd_size: int, kaslr_seed: bytes, rng_seed: bytes
+    ) -> bytes:
+        """The DTB that starts a kernel with these tables.
+
+        The initrd of `initrd_size` bytes lies at `virt.INITRD_BASE`. Raises FirmwareError
+        where it does not fit the machine's memory, and DeviceTreeError for a command line
+        or a seed that the tree can't carry.
+        """
+        end = virt.INITRD_BASE + initrd_size
+        room = virt.RAM_BASE + (self.memory << 20) - virt.INITRD_BASE
+        if initrd_size > room:
+            raise FirmwareError(
+                f"the initrd has {initrd_size} bytes, but {self.memory} MiB of memory leave "
+                f"{max(room, 0)} bytes at {virt.INITRD_BASE:#x}; give the machine more memory"
+            )
+        return device_tree(
+            self.handoff,
+            bootargs=bootargs,
+            initrd=(virt.INITRD_BASE, end),
+            kaslr_seed=kaslr_seed,
+            rng_seed=rng_seed,
+        )
+
+
+def build(
+    config: MachineConfig,
+    *,
+    conduit: Conduit = Conduit.SMC,
+    transport: HotplugTransport | None = None,
+) -> Firmware:
+    """The firmware of `config`; `transport` is the hotplug page's if not given.
+
+    Raises FirmwareError for a GIC without redistributors, and where the tables outgrow
+    the blob.
+    """
+    if config.gic_version < LOWEST_GIC_VERSION:
+        raise FirmwareError(
+            f"the ACPI tables describe a GICv3 and this machine has gic-version "
+            f"{config.gic_version}; set gic-version to 3"
+        )
+    blob = _Blob()
+    dsdt_table = dsdt(config, transport or PageTransport())
+    static = {
+        "FACP": fadt(blob.place(dsdt_table), conduit),
+        "APIC": madt(config),
+        "GTDT": gtdt(),
+        "SPCR": spcr(),
+        "MCFG": mcfg(),
+        "IORT": iort(),
+        "PPTT": pptt(config.topology),
+        "SRAT": srat(config),
+    }
+    addresses = [blob.place(table) for table in static.values()]
+    root = blob.place(rsdp(blob.place(xsdt(addresses))))
+    handoff = place_handoff(blob.place, root, memory_regions(config.memory))
+    return Firmware(
+        blob=blob.finish(_first_sta(config)),
+        tables=MappingProxyType({"DSDT": dsdt_table, **static}),
+        handoff=handoff,
+        memory=config.memory,
+    )
+
+
+def write_tables(
+    config: MachineConfig,
+    directory: Path,
+    *,
+    conduit: Conduit = Conduit.SMC,
+    transport: HotplugTransport | None = None,
+) -> list[Path]:
+    """Write every table as `<signature>.aml`, in lower case, for iasl and acpidump's users."""
+    firmware = build(config, conduit=conduit, transport=transport)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for signature, table in firmware.tables.items():
+        path = directory / f"{signature.lower()}.aml"
+        path.write_bytes(table)
+        paths.append(path)
+    return paths
+
+
+def _first_sta(config: MachineConfig) -> bytes:
+    return bytes(
+        hotplug_page.STA_ENABLED if config.cold_booted(slot) else hotplug_page.STA_PRESENT
+        for slot in range(config.possible)
+    )
+
+
+class _Blob:
+    """Fills the blob from its start, a page left out so that no table is at its base."""
+
+    ALIGNMENT = 64
+
+    def __init__(self) -> None:
+        self._data = bytearray(virt.BLOB_SIZE)
+        self._next = PAGE
+
+    def place(self, data: bytes) -> int:
+        start = -(-self._next // self.ALIGNMENT) * self.ALIGNMENT
+        end = start + len(data)
+        if end > TABLES_SIZE:
+            raise FirmwareError(
+                f"the ACPI tables need {end} bytes or more and the blob has {TABLES_SIZE} for "
+                "them; lower maxcpus"
+            )
+        self._data[start:end] = data
+        self._next = end
+        return virt.BLOB_BASE + start
+
+    def finish(self, sta: bytes) -> bytes:
+        """The blob with the first `_STA` bytes in the hotplug page.
+
+        The monitor writes its own before the guest runs; these hold until then.
+        """
+        offset = hotplug_page.PAGE_BASE + hotplug_page.STA - virt.BLOB_BASE
+        self._data[offset : offset + len(sta)] = sta
+        return bytes(self._data)
