@@ -135,7 +135,9 @@ TABLES = (SLOT, GICC, MACHINE)
 def library_machine(name: str) -> Machine:
     """The `transitions` machine of a table, without a model: its rules alone."""
     table = next(t for t in TABLES if t.name == name)
-    rows = [{"trigger": r.trigger, "source": r.source, "dest": r.dest} for r in table.rows]
+    rows = [
+        {"trigger": r.trigger, "source": str(r.source), "dest": str(r.dest)} for r in table.rows
+    ]
     return Machine(
         model=None,
         states=[str(s) for s in table.states],

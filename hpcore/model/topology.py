@@ -125,7 +125,7 @@ class Topology:
         """How a refusal names an occupied slot: `id4=0:0:4:0`."""
         return f"id{index}=" + ":".join(str(v) for v in self.props(index).values())
 
-    def locate(self, wanted: Mapping[str, object]) -> int:
+    def locate(self, wanted: Mapping[str, object], device: str = "cpu") -> int:
         """The index of the vCPU that the props in `wanted` name; a prop left out is 0.
 
         Raises TopologyError with QEMU's text for an unknown property, a value that is
@@ -137,7 +137,7 @@ class Topology:
         ids = dict.fromkeys(PROPS, 0)
         for name, value in wanted.items():
             if name not in sizes:
-                raise TopologyError(f"Property '{name}' not found")
+                raise TopologyError(f"Property '{device}.{name}' not found")
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TopologyError(f"Parameter '{name}' expects int32_t")
             if not 0 <= value < sizes[name]:

@@ -1,0 +1,158 @@
+"""What the guest does: reads event bits, `_OST`, `_EJ0`, PSCI, reset, power off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hpcore.model import events as ev
+from hpcore.model import guards, stimuli
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.guards import Guard
+from hpcore.model.machines import Phase
+from hpcore.model.rules import Habit
+from hpcore.model.states import Command
+from hpcore.model.turn import Turn, advance, end_commands, lose, restart_when_idle
+
+OST_DEVICE_CHECK = 0x1
+OST_EJECT_REQUEST = 0x3
+OST_SUCCESS = 0x0
+OST_IN_PROGRESS = 0x84  # ACPI 6.5, table 6.50: ejection in progress
+PSCI_DENIED, PSCI_ALREADY_ON = -3, -4
+
+_OST_WORDS = {
+    0x80: "the guest's administrator disabled ejection (0x80)",
+    0x81: "the guest does not know the vCPU (0x81)",
+    0x82: "the guest says that the vCPU is busy (0x82)",
+    0x83: "the guest says that something depends on the vCPU (0x83)",
+}
+
+
+def _scan_started(turn: Turn, s: stimuli.ScanStarted) -> None:
+    if not turn.refused((guards.GUEST_RUNS,), 0, s):
+        turn.emit(ev.ScanBegun())
+
+
+def _scan_ended(turn: Turn, s: stimuli.ScanEnded) -> None:
+    if not turn.shared.scanning:
+        turn.refuse(s, "scan_begun", "the guest ends a scan of event bits that it did not begin")
+        return
+    turn.emit(ev.ScanFinished())
+    left = any(slot.insert or slot.remove for slot in turn.state.slots)
+    if left and not turn.shared.ged and turn.keeps(Habit.SCAN_END_REARMS_GED):
+        turn.emit(ev.GedRaised())
+
+
+def _insert_acked(turn: Turn, s: stimuli.InsertAcked) -> None:
+    if not turn.slot(s.slot).insert:
+        turn.refuse(s, "bit_set", f"the insert bit of vCPU {s.slot} is not set", s.slot)
+        return
+    turn.emit(ev.InsertCleared(s.slot))
+    advance(turn, s.slot)
+
+
+def _remove_acked(turn: Turn, s: stimuli.RemoveAcked) -> None:
+    if not turn.slot(s.slot).remove:
+        turn.refuse(s, "bit_set", f"the remove bit of vCPU {s.slot} is not set", s.slot)
+        return
+    turn.emit(ev.RemoveCleared(s.slot))
+
+
+def _ost_reported(turn: Turn, s: stimuli.OstReported) -> None:
+    if turn.refused((guards.GUEST_RUNS,), s.slot, s):
+        return
+    slot = turn.slot(s.slot)
+    turn.emit(ev.OstReceived(s.slot, s.source, s.status))
+    if s.source == OST_DEVICE_CHECK and s.status == OST_SUCCESS:
+        if slot.enabled and not slot.registered:
+            turn.emit(ev.Registered(s.slot))
+    elif (
+        s.source == OST_EJECT_REQUEST
+        and s.status not in (OST_SUCCESS, OST_IN_PROGRESS)
+        and slot.requested
+        and slot.command is Command.UNPLUG
+        and turn.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
+    ):
+        why = _OST_WORDS.get(s.status, f"the guest refuses the eject ({s.status:#x})")
+        turn.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
+
+
+def _eject_called(turn: Turn, s: stimuli.EjectCalled) -> None:
+    guard = turn.refused(guards.EJECT, s.slot, s, answer=False)
+    if guard is None:
+        turn.emit(ev.EjectAccepted(s.slot))
+        advance(turn, s.slot)
+    else:
+        turn.emit(ev.EjectRefused(s.slot, guard.name, guard.refusal(turn.ask(s.slot))))
+
+
+def _cpu_on_called(turn: Turn, s: stimuli.CpuOnCalled) -> None:
+    guard = turn.refused(guards.CPU_ON, s.slot, s, answer=False)
+    delegated = s.verdict is not None
+    if s.verdict is True and guard is not None:
+        _granted_by_accelerator(turn, s, guard)
+    elif guard is None and s.verdict is not False:
+        turn.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated))
+    else:
+        on = guard is guards.CPU_ON_WHILE_OFF
+        status = PSCI_ALREADY_ON if on else PSCI_DENIED
+        turn.emit(ev.CpuOnDenied(s.slot, s.caller, status, delegated))
+
+
+def _granted_by_accelerator(turn: Turn, s: stimuli.CpuOnCalled, guard: Guard) -> None:
+    """The accelerator granted what the core would not.
+
+    Legitimate only in one window: DISABLE has been asked for and not yet answered, so the
+    accelerator did not know. The teardown that is under way takes the vCPU off again.
+    """
+    slot = turn.slot(s.slot)
+    window = slot.step is Step.DISABLE and slot.enabled and not slot.powered
+    if window and turn.shared.guest_runs:
+        turn.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated=True))
+    else:
+        lose(
+            turn, f"the accelerator granted CPU_ON of vCPU {s.slot} against the rule "
+            f"'{guard.name}': {guard.refusal(turn.ask(s.slot))}",
+        )  # fmt: skip
+
+
+def _cpu_off_seen(turn: Turn, s: stimuli.CpuOffSeen) -> None:
+    if turn.slot(s.slot).powered:
+        turn.emit(ev.CpuWentOff(s.slot))
+    else:
+        turn.refuse(s, "powered", f"vCPU {s.slot} is off already", s.slot)
+
+
+def _reset_seen(turn: Turn, s: stimuli.ResetSeen) -> None:
+    if not turn.shared.guest_runs and turn.shared.phase is not Phase.RESETTING:
+        turn.refuse(s, "guest_runs", f"the machine is {turn.shared.phase}; nothing to reset")
+        return
+    if turn.shared.step is MachineStep.START:
+        turn.emit(ev.MachineStepDone(MachineStep.START))
+    if turn.keeps(Habit.RESET_ENDS_COMMANDS):
+        end_commands(turn, "the machine was reset", waiting_for_guest_only=True)
+    turn.emit(ev.MachineWasReset(turn.state.enabled))
+    if turn.shared.step is MachineStep.RESET:
+        turn.emit(ev.MachineStepDone(MachineStep.RESET))
+    if turn.shared.step is MachineStep.RESTART:
+        turn.emit(ev.MachineStepBegun(MachineStep.RESTART, turn.state.enabled))
+    restart_when_idle(turn)
+
+
+def _power_off_seen(turn: Turn, s: stimuli.PowerOffSeen) -> None:
+    end_commands(turn, "the machine was powered off")
+    turn.emit(ev.MachinePoweredOff("guest"))
+
+
+HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    stimuli.ScanStarted: _scan_started,
+    stimuli.ScanEnded: _scan_ended,
+    stimuli.InsertAcked: _insert_acked,
+    stimuli.RemoveAcked: _remove_acked,
+    stimuli.OstReported: _ost_reported,
+    stimuli.EjectCalled: _eject_called,
+    stimuli.CpuOnCalled: _cpu_on_called,
+    stimuli.CpuOffSeen: _cpu_off_seen,
+    stimuli.ResetSeen: _reset_seen,
+    stimuli.PowerOffSeen: _power_off_seen,
+}

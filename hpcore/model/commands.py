@@ -1,0 +1,95 @@
+"""What the user asks for: boot, plug, unplug, reset, pause, migrate, end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hpcore.model import events as ev
+from hpcore.model import guards, stimuli
+from hpcore.model.effects import MachineStep
+from hpcore.model.guards import Guard
+from hpcore.model.topology import TopologyError
+from hpcore.model.turn import Turn, advance
+
+
+def _boot(turn: Turn, s: stimuli.Boot) -> None:
+    if not turn.refused(guards.BOOT, 0, s):
+        turn.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))
+
+
+def _device_add(turn: Turn, s: stimuli.DeviceAdd) -> None:
+    config = turn.state.config
+    if not s.id:
+        turn.refuse(s, "id_given", "Parameter 'id' is missing; name the vCPU, such as id=cpu4")
+        return
+    if s.driver is not None and s.driver != config.driver:
+        known = s.driver.endswith("-arm-cpu")
+        turn.refuse(
+            s, "driver_matches",
+            f"Invalid CPU type, expected cpu type: '{config.driver}'" if known
+            else f"'{s.driver}' is not a valid device model name",
+        )  # fmt: skip
+        return
+    try:
+        index = config.topology.locate(dict(s.props), device=config.driver)
+    except TopologyError as error:
+        turn.refuse(s, "props_name_a_vcpu", str(error))
+        return
+    if turn.refused(guards.PLUG, index, s):
+        return
+    if turn.guarded(guards.ID_UNUSED) and any(slot.id == s.id for slot in turn.state.slots):
+        turn.refuse(s, guards.ID_UNUSED, f"Duplicate device ID '{s.id}'", index)
+        return
+    turn.emit(ev.PlugAccepted(index, s.id))
+    advance(turn, index)
+
+
+def _device_del(turn: Turn, s: stimuli.DeviceDel) -> None:
+    index = next((i for i, slot in enumerate(turn.state.slots) if slot.id == s.id), None)
+    if index is None:
+        turn.refuse(s, "device_exists", f"Device '{s.id}' not found")
+        return
+    if turn.refused(guards.REVOKE if s.force else guards.UNPLUG, index, s):
+        return
+    turn.emit(ev.UnplugAccepted(index, s.id, s.force))
+    advance(turn, index)
+
+
+def _machine_command(
+    table: tuple[Guard, ...], step: MachineStep
+) -> Callable[[Turn, stimuli.Stimulus], None]:
+    def handler(turn: Turn, s: stimuli.Stimulus) -> None:
+        if not turn.refused(table, 0, s):
+            turn.emit(ev.MachineStepBegun(step))
+
+    return handler
+
+
+def _power_down(turn: Turn, s: stimuli.PowerDown) -> None:
+    turn.emit(ev.MachineStepBegun(MachineStep.POWER_DOWN))
+
+
+def _migrate(turn: Turn, s: stimuli.Migrate) -> None:
+    if turn.refused(guards.MIGRATE, 0, s):
+        return
+    busy = [i for i, slot in enumerate(turn.state.slots) if slot.busy]
+    if busy and turn.guarded(guards.MIGRATION_QUIET):
+        turn.refuse(
+            s, guards.MIGRATION_QUIET, f"vCPU {busy[0]} is being plugged or unplugged; "
+            "try again when that has ended",
+        )  # fmt: skip
+        return
+    turn.emit(ev.MachineStepBegun(MachineStep.MIGRATE))
+
+
+HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    stimuli.Boot: _boot,
+    stimuli.DeviceAdd: _device_add,
+    stimuli.DeviceDel: _device_del,
+    stimuli.Reset: _machine_command(guards.RESET, MachineStep.RESET),
+    stimuli.Pause: _machine_command(guards.PAUSE, MachineStep.PAUSE),
+    stimuli.Resume: _machine_command(guards.RESUME, MachineStep.RESUME),
+    stimuli.PowerDown: _power_down,
+    stimuli.Migrate: _migrate,
+}

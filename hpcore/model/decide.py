@@ -1,0 +1,50 @@
+"""The left half of the loop: a stimulus, and the state it meets, to events and effects.
+
+`decide` is pure and total: whatever arrives, at whatever time, it answers with events, a
+refusal among them, and never raises for a stimulus. There is one handler a stimulus, in
+`commands`, `calls` and `outcomes`; the guards that they ask stand in `guards`, the orders
+in `rules`, how events change the state in `evolve`, and what goes on by itself once a
+step has ended is `turn.advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hpcore.model import calls, commands, outcomes, stimuli
+from hpcore.model import events as ev
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import State
+from hpcore.model.turn import Decision, Turn
+
+__all__ = ["Decision", "decide"]
+
+
+def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> Decision:
+    """What `stimulus` makes happen to a machine in `state`."""
+    turn = Turn(state, rules)
+    slot = getattr(stimulus, "slot", None)
+    if state.shared.ended and not isinstance(stimulus, stimuli.Note):
+        turn.refuse(stimulus, "machine_ended", f"the machine is {state.shared.phase}")
+        return turn.decision()
+    if slot is not None and not 0 <= slot < len(state.slots):
+        turn.refuse(
+            stimulus, "slot_exists",
+            f"there is no vCPU {slot}; this machine has 0 to {len(state.slots) - 1}",
+        )  # fmt: skip
+        return turn.decision()
+    _HANDLERS[type(stimulus)](turn, stimulus)
+    return turn.decision()
+
+
+def _note(turn: Turn, s: stimuli.Note) -> None:
+    turn.emit(ev.Noted(s.text))
+
+
+_HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    **commands.HANDLERS,
+    **calls.HANDLERS,
+    **outcomes.HANDLERS,
+    stimuli.Note: _note,
+}

@@ -1,0 +1,309 @@
+"""How an event changes the state. Pure, total over the events that `decide` makes.
+
+`evolve_slot` and `evolve_shared` never look at another slot: an event that concerns the
+whole machine is applied to each slot by itself. Raises IllegalTransition where an event
+asks a machine for a transition that its table does not have; `decide` never makes one,
+a damaged or forged log may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import evolve as change
+
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.events import (
+    ColdBootBegun,
+    ColdBootDone,
+    CpuOnGranted,
+    CpuWentOff,
+    EjectAccepted,
+    EjectRefused,
+    Event,
+    GedRaised,
+    InsertCleared,
+    MachineLost,
+    MachinePoweredOff,
+    MachineStepBegun,
+    MachineStepDone,
+    MachineStepFailed,
+    MachineWasReset,
+    PlugAccepted,
+    PlugCompleted,
+    PlugFailed,
+    Refused,
+    Registered,
+    RemoveCleared,
+    ScanBegun,
+    ScanFinished,
+    StepBegun,
+    StepDone,
+    StepFailed,
+    TakenByForce,
+    UnplugAccepted,
+    UnplugCompleted,
+    UnplugFailed,
+    slot_of,
+)
+from hpcore.model.machines import SlotState, next_gicc, next_phase, next_slot
+from hpcore.model.rules import RULES, Habit, Rules
+from hpcore.model.states import Command, Shared, Slot, State
+
+BOOT_VCPU = 0
+
+
+class NoSuchSlot(Exception):
+    """An event names a slot that the machine does not have."""
+
+
+def evolve(state: State, event: Event, rules: Rules = RULES) -> State:
+    """The state after `event`."""
+    shared = evolve_shared(state.shared, event)
+    slot = slot_of(event)
+    if slot is None:
+        if isinstance(event, _MACHINE_WIDE):
+            slots = tuple(
+                evolve_slot(s, event, boot=i == BOOT_VCPU, rules=rules)
+                for i, s in enumerate(state.slots)
+            )
+            return change(state, shared=shared, slots=slots)
+        return state if shared is state.shared else change(state, shared=shared)
+    if not 0 <= slot < len(state.slots):
+        if isinstance(event, Refused):
+            return state
+        raise NoSuchSlot(f"there is no slot {slot}; the machine has {len(state.slots)}")
+    before = state.slots[slot]
+    after = evolve_slot(before, event, boot=slot == BOOT_VCPU, rules=rules)
+    if shared is not state.shared:
+        state = change(state, shared=shared)
+    return state.with_slot(slot, after)
+
+
+def fold(state: State, events: Iterable[Event], rules: Rules = RULES) -> State:
+    """The state after `events`, one by one."""
+    for event in events:
+        state = evolve(state, event, rules)
+    return state
+
+
+_MACHINE_WIDE = (
+    MachineStepBegun,
+    MachineStepDone,
+    MachineWasReset,
+    MachinePoweredOff,
+    MachineLost,
+)
+"""Events without a slot that change every slot."""
+
+
+# ------------------------------------------------------------------ shared part
+
+
+def evolve_shared(shared: Shared, event: Event) -> Shared:
+    """The shared part after `event`."""
+    match event:
+        case MachineStepBegun(step=step):
+            return change(
+                shared, step=step, migrating=shared.migrating or step is MachineStep.MIGRATE
+            )
+        case MachineStepDone(step=step):
+            return _machine_step_done(shared, step)
+        case MachineStepFailed(step=step):
+            return change(
+                shared, step=None, migrating=shared.migrating and step is not MachineStep.MIGRATE
+            )
+        case MachineWasReset():
+            phase = next_phase(shared.phase, "reset")
+            return change(shared, phase=phase, ged=False, scanning=False)
+        case MachinePoweredOff():
+            return _ended(shared, "power_off")
+        case MachineLost():
+            return _ended(shared, "fail")
+        case StepBegun(step=Step.NOTIFY_INSERT | Step.NOTIFY_REMOVE) | GedRaised():
+            return change(shared, ged=True)
+        case ScanBegun():
+            return change(shared, ged=False, scanning=True)
+        case ScanFinished():
+            return change(shared, scanning=False)
+    return shared
+
+
+def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
+    shared = change(shared, step=None)
+    match step:
+        case MachineStep.CREATE_VCPUS | MachineStep.START | MachineStep.RESTART:
+            return change(shared, phase=next_phase(shared.phase, step))
+        case MachineStep.INIT_GIC:
+            return change(
+                shared,
+                phase=next_phase(shared.phase, step),
+                gic_inits=min(2, shared.gic_inits + 1),
+            )
+        case MachineStep.PAUSE | MachineStep.RESUME:
+            return change(shared, paused=step is MachineStep.PAUSE)
+        case MachineStep.MIGRATE:
+            return change(shared, migrating=False)
+    return shared
+
+
+def _ended(shared: Shared, trigger: str) -> Shared:
+    return change(
+        shared, phase=next_phase(shared.phase, trigger),
+        step=None, ged=False, scanning=False, migrating=False, paused=False,
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------- a slot
+
+
+def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -> Slot:  # noqa: PLR0912 - one return a case
+    """One slot after `event`; `boot` marks vCPU 0."""
+    match event:
+        case StepBegun(step=step):
+            return _step_begun(slot, step)
+        case StepDone(step=step, affinity=affinity):
+            return _step_done(change(slot, step=None), step, affinity, rules)
+        case StepFailed(step=step):
+            return _step_failed(change(slot, step=None), step)
+        case ColdBootBegun():
+            return change(slot, command=Command.COLD_BOOT)
+        case PlugAccepted(id=id_):
+            return change(slot, command=Command.PLUG, id=id_)
+        case ColdBootDone() | PlugCompleted() | UnplugCompleted():
+            return change(slot, command=Command.NONE)
+        case PlugFailed():
+            return _plug_failed(change(slot, command=Command.NONE))
+        case UnplugAccepted(forced=forced):
+            command = Command.REVOKE if forced else Command.UNPLUG
+            return change(slot, command=command, stalled=False)
+        case UnplugFailed(still_asked=still_asked):
+            asked = slot.requested and still_asked
+            return change(slot, command=Command.NONE, requested=asked)
+        case TakenByForce():
+            return change(slot, lifecycle=next_slot(slot.lifecycle, "revoke"), requested=False)
+        case EjectAccepted():
+            # A guest that answers after its deadline re-opens the command, so that the
+            # vCPU's end is reported like any other.
+            command = Command.UNPLUG if slot.command is Command.NONE else slot.command
+            return change(
+                slot, lifecycle=next_slot(slot.lifecycle, "eject"),
+                command=command, requested=False, registered=False,
+            )  # fmt: skip
+        case EjectRefused():
+            return change(slot, registered=False)
+        case InsertCleared():
+            return change(slot, insert=False)
+        case RemoveCleared():
+            return change(slot, remove=False)
+        case Registered():
+            return change(slot, registered=True)
+        case CpuOnGranted():
+            return _powered_on(slot)
+        case CpuWentOff():
+            return _powered_off(slot, "cpu_off")
+        case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART) if boot:
+            return change(slot, lifecycle=next_slot(slot.lifecycle, "start"), powered=True)
+        case MachineStepDone(step=MachineStep.CREATE_VCPUS):
+            return change(slot, created=True)
+        case MachineStepDone(step=MachineStep.MIGRATE):
+            return _migrated(slot, rules)
+        case MachineWasReset():
+            return _reset(slot, rules)
+        case MachinePoweredOff() | MachineLost():
+            return _halted(slot)
+    return slot
+
+
+def _step_begun(slot: Slot, step: Step) -> Slot:
+    slot = change(slot, step=step)
+    # The guest may react before the accelerator has said that the bit is set.
+    if step is Step.NOTIFY_INSERT:
+        return change(slot, insert=True)
+    if step is Step.NOTIFY_REMOVE:
+        return change(slot, remove=True, requested=True)
+    return slot
+
+
+def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Slot:
+    match step:
+        case Step.REALIZE:
+            lifecycle = next_slot(slot.lifecycle, "realize")
+            return change(slot, lifecycle=lifecycle, thread=True, space=True)
+        case Step.BIND:
+            return change(slot, gicc=next_gicc(slot.gicc, "bind"), affinity=affinity)
+        case Step.WIRE | Step.UNWIRE | Step.UNBIND:
+            return change(slot, gicc=next_gicc(slot.gicc, step))
+        case Step.ENABLE:
+            return change(slot, lifecycle=next_slot(slot.lifecycle, "enable"), enabled=True)
+        case Step.DISABLE:
+            return _disabled(slot, rules)
+        case Step.POWER_OFF:
+            return change(slot, powered=False)
+        case Step.STOP:
+            return change(slot, thread=False)
+        case Step.RELEASE:
+            return change(slot, space=False)
+        case Step.PARK:
+            lifecycle = next_slot(slot.lifecycle, "park")
+            return change(slot, lifecycle=lifecycle, id=None, registered=False)
+    return slot
+
+
+def _disabled(slot: Slot, rules: Rules) -> Slot:
+    slot = change(slot, enabled=False)
+    if Habit.DISABLE_CLEARS_EVENTS in rules.habits:
+        slot = change(slot, insert=False, remove=False, requested=False)
+    return slot
+
+
+def _step_failed(slot: Slot, step: Step) -> Slot:
+    if step is Step.NOTIFY_INSERT:
+        return change(slot, insert=False)
+    if step is Step.NOTIFY_REMOVE:
+        return change(slot, remove=False, requested=False)
+    # A failed way in is taken back from where it stands; a failed way out waits for a retry.
+    return change(slot, stalled=slot.lifecycle is SlotState.EJECTING)
+
+
+def _plug_failed(slot: Slot) -> Slot:
+    if slot.lifecycle is SlotState.PARKED:
+        return change(slot, id=None)
+    return change(slot, lifecycle=next_slot(slot.lifecycle, "abandon"))
+
+
+def _powered_on(slot: Slot) -> Slot:
+    if slot.lifecycle is SlotState.EJECTING:
+        # Granted by the accelerator before it was told to disable: it is taken off next.
+        return change(slot, powered=True)
+    return change(slot, powered=True, lifecycle=next_slot(slot.lifecycle, "cpu_on"))
+
+
+def _powered_off(slot: Slot, trigger: str) -> Slot:
+    if slot.lifecycle is SlotState.ONLINE:
+        slot = change(slot, lifecycle=next_slot(slot.lifecycle, trigger))
+    return change(slot, powered=False)
+
+
+def _reset(slot: Slot, rules: Rules) -> Slot:
+    slot = change(_powered_off(slot, "reset"), registered=False)
+    if Habit.RESET_DROPS_PENDING in rules.habits:
+        slot = change(slot, insert=False, remove=False, requested=False)
+    if Habit.RESET_KEEPS_PLUGGED not in rules.habits and not slot.cold:
+        slot = change(slot, enabled=False)
+    return slot
+
+
+def _migrated(slot: Slot, rules: Rules) -> Slot:
+    if Habit.MIGRATION_KEEPS_HOTPLUGGABLE in rules.habits:
+        return slot
+    return change(slot, cold=slot.cold or slot.enabled)
+
+
+def _halted(slot: Slot) -> Slot:
+    cold_boot = slot.command is Command.COLD_BOOT
+    return change(
+        _powered_off(slot, "reset"),
+        step=None, insert=False, remove=False, requested=False,
+        command=Command.NONE if cold_boot else slot.command,
+    )  # fmt: skip

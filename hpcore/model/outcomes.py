@@ -1,0 +1,124 @@
+"""What an accelerator says of the effects under way, and what the clock says of a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hpcore.model import events as ev
+from hpcore.model import guards, stimuli
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.machines import SlotState
+from hpcore.model.rules import Habit
+from hpcore.model.states import Command
+from hpcore.model.topology import mp_affinity
+from hpcore.model.turn import Turn, advance, end_commands, lose, restart_when_idle
+
+
+def _done(turn: Turn, s: stimuli.Done) -> None:
+    if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
+        return
+    wanted = turn.slot(s.slot).affinity
+    wanted = mp_affinity(s.slot) if wanted is None else wanted
+    if s.step is Step.BIND and s.affinity != wanted and turn.guarded(guards.BIND_MATCHES):
+        found = "nothing" if s.affinity is None else f"{s.affinity:#x}"
+        _failed(turn, stimuli.Failed(
+            s.step, s.slot, f"GICR_TYPER of vCPU {s.slot} has affinity {found}, not {wanted:#x}"
+        ))  # fmt: skip
+        return
+    leaving = turn.slot(s.slot)
+    turn.emit(ev.StepDone(s.slot, s.step, s.affinity))
+    if s.step is Step.PARK:
+        if leaving.command in (Command.UNPLUG, Command.REVOKE):
+            turn.emit(ev.UnplugCompleted(s.slot, leaving.id or ""))
+        return
+    advance(turn, s.slot, s.step)
+
+
+def _failed(turn: Turn, s: stimuli.Failed) -> None:
+    if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
+        return
+    turn.emit(ev.StepFailed(s.slot, s.step, s.error))
+    slot = turn.slot(s.slot)
+    why = f"{s.step} failed: {s.error}"
+    if slot.command is Command.COLD_BOOT:
+        lose(turn, f"cold-booted vCPU {s.slot}: {why}")
+    elif slot.command is Command.PLUG:
+        turn.emit(ev.PlugFailed(s.slot, slot.id or "", why))
+        if turn.keeps(Habit.FAILED_PLUG_IS_UNDONE):
+            advance(turn, s.slot)
+    elif s.step is Step.NOTIFY_REMOVE and slot.lifecycle is SlotState.EJECTING:
+        advance(turn, s.slot)  # the guest had acted on it all the same
+    elif slot.command is Command.REVOKE and s.step is Step.NOTIFY_REMOVE:
+        advance(turn, s.slot)  # force does not need the guest's notice
+    elif slot.command in (Command.UNPLUG, Command.REVOKE):
+        turn.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
+
+
+def _expected(
+    turn: Turn, s: stimuli.Done | stimuli.Failed, index: int, under_way: Step | None, step: Step
+) -> bool:
+    if under_way is step or not turn.guarded(guards.OUTCOME_EXPECTED):
+        return True
+    turn.refuse(
+        s, guards.OUTCOME_EXPECTED,
+        f"'{step}' of vCPU {index} is reported, but {under_way or 'nothing'} is under way", index,
+    )  # fmt: skip
+    return False
+
+
+def _machine_done(turn: Turn, s: stimuli.MachineDone) -> None:
+    if s.step is MachineStep.RESET:
+        return  # asked for; it has happened once the accelerator sees the reset
+    if turn.shared.step is not s.step:
+        turn.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
+        return
+    turn.emit(ev.MachineStepDone(s.step))
+    match s.step:
+        case MachineStep.CREATE_VCPUS:
+            turn.emit(ev.MachineStepBegun(MachineStep.INIT_GIC))
+        case MachineStep.INIT_GIC:
+            for index, slot in enumerate(turn.state.slots):
+                if slot.cold:
+                    turn.emit(ev.ColdBootBegun(index))
+                    advance(turn, index)
+        case MachineStep.POWER_DOWN:
+            end_commands(turn, "the machine was powered off")
+            turn.emit(ev.MachinePoweredOff("user"))
+    restart_when_idle(turn)
+
+
+def _machine_failed(turn: Turn, s: stimuli.MachineFailed) -> None:
+    if turn.shared.step is not s.step:
+        turn.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
+        return
+    turn.emit(ev.MachineStepFailed(s.step, s.error))
+    if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE):
+        lose(turn, f"{s.step} failed: {s.error}")
+    restart_when_idle(turn)
+
+
+def _lost(turn: Turn, s: stimuli.Lost) -> None:
+    lose(turn, s.error)
+
+
+def _guest_silent(turn: Turn, s: stimuli.GuestSilent) -> None:
+    slot = turn.slot(s.slot)
+    waits = slot.command is Command.UNPLUG and slot.lifecycle is not SlotState.EJECTING
+    if not waits or slot.step is not None:
+        turn.refuse(s, "waits_for_guest", f"vCPU {s.slot} does not wait for the guest", s.slot)
+        return
+    turn.emit(ev.UnplugFailed(
+        s.slot, slot.id or "", "the guest did not answer in time; it may still eject later",
+        still_asked=True,
+    ))  # fmt: skip
+
+
+HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    stimuli.Done: _done,
+    stimuli.Failed: _failed,
+    stimuli.MachineDone: _machine_done,
+    stimuli.MachineFailed: _machine_failed,
+    stimuli.Lost: _lost,
+    stimuli.GuestSilent: _guest_silent,
+}

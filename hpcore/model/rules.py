@@ -1,0 +1,98 @@
+"""The orders of the protocol, and what of it can be switched off to see what breaks.
+
+`BUILD` and `TEARDOWN` are the whole sequence of a plug and of an eject. A `Rules` value
+is the protocol as data: the real one is `RULES`; a mutant, for the checker and the
+tests, is `RULES` with a guard or a habit left out or an order changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from attrs import evolve, field, frozen
+
+from hpcore.model.effects import Step
+from hpcore.model.machines import GiccState
+from hpcore.model.states import Slot
+
+BUILD: tuple[Step, ...] = (
+    Step.REALIZE,
+    Step.BIND,
+    Step.WIRE,
+    Step.ENABLE,
+    Step.NOTIFY_INSERT,
+)
+"""A plug, in order. A cold-booted vCPU takes the same way, without the notification."""
+
+TEARDOWN: tuple[Step, ...] = (
+    Step.DISABLE,
+    Step.POWER_OFF,
+    Step.UNWIRE,
+    Step.UNBIND,
+    Step.STOP,
+    Step.RELEASE,
+    Step.PARK,
+)
+"""An eject, and the way back of a failed plug, in order; see `NEEDED` for what is left out."""
+
+NEEDED: dict[Step, Callable[[Slot], bool]] = {
+    Step.DISABLE: lambda slot: slot.enabled,
+    Step.POWER_OFF: lambda slot: slot.powered,
+    Step.UNWIRE: lambda slot: slot.gicc is GiccState.WIRED,
+    Step.UNBIND: lambda slot: slot.gicc is not GiccState.UNBOUND,
+    Step.STOP: lambda slot: slot.thread,
+    Step.RELEASE: lambda slot: slot.space,
+    Step.PARK: lambda slot: True,
+}
+"""Whether a step of the teardown is still to be done, read off the slot's facts."""
+
+
+class Habit(StrEnum):
+    """What the core does of its own accord, beside refusing."""
+
+    REMOVE_WAITS_FOR_INSERT = "remove_waits_for_insert"
+    """An eject request waits until the guest has taken the device check, so that no scan
+    meets both bits (peer bug 3, a removal lost to the ElseIf)."""
+    DISABLE_CLEARS_EVENTS = "disable_clears_events"
+    """An ejected slot keeps no event bit (peer bug 4, a vCPU born with a removal)."""
+    SCAN_END_REARMS_GED = "scan_end_rearms_ged"
+    """A scan that leaves event bits set is followed by another."""
+    RESET_DROPS_PENDING = "reset_drops_pending"
+    """A reset clears event bits and eject requests (QEMU's own registers do not)."""
+    RESET_KEEPS_PLUGGED = "reset_keeps_plugged"
+    RESET_ENDS_COMMANDS = "reset_ends_commands"
+    """A reset ends every `device_del` that waits for the guest, with an error."""
+    MIGRATION_KEEPS_HOTPLUGGABLE = "migration_keeps_hotpluggable"
+    """A plugged vCPU can still be unplugged after migration (peer bug 6)."""
+    FAILED_PLUG_IS_UNDONE = "failed_plug_is_undone"
+    GUEST_REFUSAL_ENDS_UNPLUG = "guest_refusal_ends_unplug"
+    """`_OST` with a refusal ends the `device_del` (the peer never says so)."""
+
+
+@frozen
+class Rules:
+    """The protocol as data: orders, habits, and the names of guards that are off."""
+
+    build: tuple[Step, ...] = BUILD
+    teardown: tuple[Step, ...] = TEARDOWN
+    habits: frozenset[Habit] = field(default=frozenset(Habit))
+    guards_off: frozenset[str] = frozenset()
+
+    def without(self, name: str) -> Rules:
+        """These rules with the guard or habit `name` switched off."""
+        if name in {str(h) for h in Habit}:
+            return evolve(self, habits=self.habits - {Habit(name)})
+        return evolve(self, guards_off=self.guards_off | {name})
+
+    def build_step_after(self, step: Step | None) -> Step | None:
+        """The step of a plug that follows `step`; the first one after None."""
+        at = 0 if step is None else self.build.index(step) + 1
+        return self.build[at] if at < len(self.build) else None
+
+    def teardown_step(self, slot: Slot) -> Step:
+        """The next step of an eject, from the slot's facts."""
+        return next(step for step in self.teardown if NEEDED[step](slot))
+
+
+RULES = Rules()

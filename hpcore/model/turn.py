@@ -1,0 +1,127 @@
+"""One decision in the making, and what goes on by itself once a step has ended."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from hpcore.model import events as ev
+from hpcore.model.effects import Effect, MachineStep, Step
+from hpcore.model.evolve import evolve
+from hpcore.model.guards import Ask, Guard, first_refusal
+from hpcore.model.machines import Phase, SlotState
+from hpcore.model.rules import Habit, Rules
+from hpcore.model.states import Command, Shared, Slot, State
+
+
+@frozen
+class Decision:
+    """Events to log, in order; the state after them; then effects to execute, in order."""
+
+    events: tuple[ev.Event, ...]
+    effects: tuple[Effect, ...]
+    state: State
+
+
+class Turn:
+    """One decision in the making: events emitted so far, and the state that they led to."""
+
+    def __init__(self, state: State, rules: Rules) -> None:
+        self.state, self.rules = state, rules
+        self.events: list[ev.Event] = []
+
+    def emit(self, event: ev.Event) -> None:
+        self.state = evolve(self.state, event, self.rules)
+        self.events.append(event)
+
+    def refuse(
+        self, stimulus: object, guard: str, message: str, slot: int | None = None
+    ) -> None:
+        self.emit(ev.Refused(type(stimulus).__name__, guard, message, slot))
+
+    def refused(
+        self, table: tuple[Guard, ...], index: int, stimulus: object, *, answer: bool = True
+    ) -> Guard | None:
+        """The first guard of `table` that says no, logged as a refusal if `answer`."""
+        guard = first_refusal(table, self.ask(index), self.rules)
+        if guard is not None and answer:
+            self.refuse(stimulus, guard.name, guard.refusal(self.ask(index)), index)
+        return guard
+
+    def ask(self, index: int) -> Ask:
+        return Ask(self.state.config, self.state.shared, index, self.state.slots[index])
+
+    def slot(self, index: int) -> Slot:
+        return self.state.slots[index]
+
+    @property
+    def shared(self) -> Shared:
+        return self.state.shared
+
+    def guarded(self, name: str) -> bool:
+        return name not in self.rules.guards_off
+
+    def keeps(self, habit: Habit) -> bool:
+        return habit in self.rules.habits
+
+    def decision(self) -> Decision:
+        effects = tuple(e for event in self.events for e in ev.effects_of(event))
+        return Decision(tuple(self.events), effects, self.state)
+
+
+def advance(turn: Turn, index: int, done: Step | None = None) -> None:
+    """Begin the slot's next step, or end its command, if nothing is under way for it."""
+    slot = turn.slot(index)
+    if slot.step is not None or turn.shared.ended:
+        return
+    if slot.command in (Command.PLUG, Command.COLD_BOOT):
+        _advance_build(turn, index, slot, done)
+    elif slot.lifecycle is SlotState.EJECTING:
+        if not slot.stalled:
+            turn.emit(ev.StepBegun(index, turn.rules.teardown_step(slot)))
+    elif slot.command is Command.REVOKE:
+        turn.emit(ev.TakenByForce(index))
+        advance(turn, index)
+    elif slot.command is Command.UNPLUG and not slot.requested:
+        waits = turn.keeps(Habit.REMOVE_WAITS_FOR_INSERT) and slot.insert
+        if not waits:
+            turn.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
+
+
+def _advance_build(turn: Turn, index: int, slot: Slot, done: Step | None) -> None:
+    step = turn.rules.build_step_after(done)
+    cold = slot.command is Command.COLD_BOOT
+    if step is None or (cold and step is Step.NOTIFY_INSERT):
+        turn.emit(ev.ColdBootDone(index) if cold else ev.PlugCompleted(index, slot.id or ""))
+        _start_when_ready(turn)
+    else:
+        turn.emit(ev.StepBegun(index, step))
+
+
+def _start_when_ready(turn: Turn) -> None:
+    """vCPU 0 enters the kernel once every cold-booted vCPU is enabled."""
+    if turn.shared.phase is not Phase.READY or turn.shared.step is not None:
+        return
+    if all(s.enabled and s.command is Command.NONE for s in turn.state.slots if s.cold):
+        turn.emit(ev.MachineStepBegun(MachineStep.START, turn.state.enabled))
+
+
+def restart_when_idle(turn: Turn) -> None:
+    if turn.shared.phase is Phase.RESETTING and turn.shared.step is None:
+        turn.emit(ev.MachineStepBegun(MachineStep.RESTART, turn.state.enabled))
+
+
+def end_commands(turn: Turn, why: str, *, waiting_for_guest_only: bool = False) -> None:
+    """End what was accepted and can't be carried on, with an error each."""
+    for index, slot in enumerate(turn.state.slots):
+        id_ = slot.id or ""
+        if slot.command is Command.PLUG and not waiting_for_guest_only:
+            turn.emit(ev.PlugFailed(index, id_, why))
+        if slot.command in (Command.UNPLUG, Command.REVOKE) and (
+            not waiting_for_guest_only or slot.lifecycle is not SlotState.EJECTING
+        ):
+            turn.emit(ev.UnplugFailed(index, id_, why))
+
+
+def lose(turn: Turn, error: str) -> None:
+    end_commands(turn, error)
+    turn.emit(ev.MachineLost(error))
