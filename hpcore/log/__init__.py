@@ -1,0 +1,74 @@
+"""The append-only event log: write it, recover it, read it.
+
+    with LogWriter.create("run.log", Header(machine, "tcg")) as log:
+        log.append([StepBegun(1, Step.REALIZE)], t=0.5)
+
+    header, records = read("run.log")
+    for seq, t, event in records:
+        ...
+    if records.torn:
+        print(f"the log ends in a torn line: {records.torn}")
+
+Format 1.0 is JSON Lines. The first line is the header; each later one is an event,
+
+    {"seq":1,"t":0.5,"event":"step_begun","slot":1,"step":"realize","sum":"..."}
+
+with its number, the seconds since the log was opened, its name and its fields. All but
+the first event of one append also have "batch", the seq of that first one. `sum` chains
+a line to the one before (framing). What a crash may leave at the end is cut and reported;
+anything else that differs from what was written is an error with the line's number (tail).
+What an event survives once it is appended is the log's policy (Sync). Other versions of
+the format: versions. Every error is a LogError, whose text is made to be shown.
+
+Integers have up to 64 bits: jq and JavaScript round those beyond 2**53, such as a guest
+address in `entry`.
+"""
+
+from hpcore.log.codec import Codec, model_codec
+from hpcore.log.errors import (
+    EventRefused,
+    LogDamaged,
+    LogEmpty,
+    LogError,
+    LogExists,
+    LogLocked,
+    LogTooNew,
+    LogTooOld,
+    LogUnreadable,
+    LogWriteError,
+    NotALog,
+)
+from hpcore.log.header import Header, Sync
+from hpcore.log.reader import Record, Records, read
+from hpcore.log.recovery import Recovered
+from hpcore.log.tail import Torn
+from hpcore.log.versions import FORMATS, Formats, FormatVersion, Upgrade
+from hpcore.log.writer import LogWriter
+
+__all__ = [
+    "FORMATS",
+    "Codec",
+    "EventRefused",
+    "FormatVersion",
+    "Formats",
+    "Header",
+    "LogDamaged",
+    "LogEmpty",
+    "LogError",
+    "LogExists",
+    "LogLocked",
+    "LogTooNew",
+    "LogTooOld",
+    "LogUnreadable",
+    "LogWriteError",
+    "LogWriter",
+    "NotALog",
+    "Record",
+    "Records",
+    "Recovered",
+    "Sync",
+    "Torn",
+    "Upgrade",
+    "model_codec",
+    "read",
+]

@@ -1,0 +1,118 @@
+"""The first line of a log: the machine, what it ran on, and what the log promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from attrs import evolve, field, frozen
+from cattrs import Converter, transform_error
+
+from hpcore.log.errors import LogDamaged
+from hpcore.log.framing import NO_SUM, is_sealed
+from hpcore.log.versions import Fields, Formats, FormatVersion, own_version
+from hpcore.model.machine import MachineConfig
+
+FORMAT = "hpcore-log"
+
+
+class Sync(StrEnum):
+    """What an event survives once `append` has returned."""
+
+    DURABLE = "durable"
+    """Loss of power: fdatasync, every time. What a run uses."""
+
+    OS = "os"
+    """The death of hpcore, kill -9 included, but not of the host: write, every time."""
+
+    BUFFERED = "buffered"
+    """Nothing, until `flush` or `close`: bulk output that can be made again."""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@frozen
+class Header:
+    """What a log says of itself.
+
+    `versions` maps qemu, kernel, hpcore and so on to theirs; the writer adds hpcore's.
+    `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
+    stands in the file; the writer sets it, and `sync`.
+    """
+
+    machine: MachineConfig
+    accelerator: str
+    versions: Mapping[str, str] = field(factory=dict, hash=False)
+    created: str = field(factory=_now)
+    sync: Sync = Sync.DURABLE
+    format: FormatVersion | None = None
+
+
+def _exact(wanted: type, words: str) -> Any:
+    def structure(value: object, _: object) -> object:
+        if type(value) is not wanted:
+            raise ValueError(f"{value!r} is not {words}")
+        return value
+
+    return structure
+
+
+def _converter(strict: bool) -> Converter:
+    converter = Converter(forbid_extra_keys=strict)
+    # By itself cattrs would take "3" for 3 and 3 for "3".
+    converter.register_structure_hook(int, _exact(int, "an integer"))
+    converter.register_structure_hook(str, _exact(str, "a string"))
+    return converter
+
+
+_STRICT, _LENIENT = _converter(strict=True), _converter(strict=False)
+
+
+def completed(header: Header, sync: Sync, formats: Formats) -> Header:
+    """The header as it will stand in the file."""
+    versions = {**header.versions, "hpcore": own_version()}
+    return evolve(header, sync=sync, versions=versions, format=formats.current)
+
+
+def encode(header: Header) -> bytes:
+    """The header's JSON object, without its sum."""
+    plain = _STRICT.unstructure(header)
+    del plain["format"]
+    return orjson.dumps({"format": FORMAT, "version": str(header.format), **plain})
+
+
+def decode(name: str, line: bytes, formats: Formats) -> Header:
+    """The header on `line`, which starts with MAGIC and has no newline.
+
+    Raises LogTooNew, LogTooOld, or LogDamaged for line 1.
+    """
+    try:
+        fields: Fields = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise LogDamaged(name, 1, f"it is not JSON: {error}") from None
+    version = FormatVersion.parse(fields.get("version"))
+    if version is None:
+        raise LogDamaged(name, 1, f"its version, {fields.get('version')!r}, is no version")
+    sealed = is_sealed(line, NO_SUM)
+    if sealed or version.major > formats.current.major:
+        # The sum of a much later version might be another one; its name comes first.
+        versions = fields.get("versions")
+        wrote = versions.get("hpcore", "unknown") if isinstance(versions, dict) else "unknown"
+        formats.admit(name, version, str(wrote))
+    if not sealed:
+        raise LogDamaged(name, 1, "its checksum does not fit its bytes")
+    fields.pop("sum", None)
+    fields = formats.upgrade_header(version, fields)
+    plain = {k: v for k, v in fields.items() if k not in ("format", "version")}
+    converter = _LENIENT if version > formats.current else _STRICT
+    try:
+        header = converter.structure(plain, Header)
+    except Exception as error:  # a group of whatever the classes' own validators raise
+        why = "; ".join(transform_error(error, path="header"))
+        raise LogDamaged(name, 1, f"it is sealed, but {why}") from None
+    return evolve(header, format=version)
