@@ -1,0 +1,191 @@
+"""A QEMU process: its private directory, its last words, and its end.
+
+QEMU never outlives the Python that started it: the kernel kills it when the thread that
+started it ends, be it by `kill -9`. It is always reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from hpcore.qemu.errors import QemuError
+
+log = structlog.get_logger(__name__)
+
+SOCKET_PATH_MOST = 107  # sun_path of unix(7), less its ending zero
+STDERR_KEPT = 16 * 1024  # bytes of QEMU's last words
+END_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def runtime_directory() -> Path:
+    """A new directory of our own for sockets and files, with a short path.
+
+    Unix sockets take at most 107 bytes of path, which a long TMPDIR exceeds; then /tmp
+    serves.
+    """
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
+        if parent and len(parent) < SOCKET_PATH_MOST // 2:
+            with contextlib.suppress(OSError):
+                return Path(tempfile.mkdtemp(prefix="hpcore-", dir=parent))
+    raise QemuError(
+        "no directory for QEMU's sockets: $XDG_RUNTIME_DIR, $TMPDIR and /tmp are missing, not "
+        "writable, or too long for a unix socket's path; set TMPDIR to a short, writable one"
+    )
+
+
+def check_socket_path(path: Path) -> None:
+    """Raise QemuError where QEMU could not listen at `path`, or something is there already."""
+    size = len(os.fsencode(path))
+    if size > SOCKET_PATH_MOST:
+        raise QemuError(
+            f"the socket path {path} has {size} bytes; a unix socket takes {SOCKET_PATH_MOST}: "
+            "choose a shorter directory"
+        )
+    if os.path.lexists(path):
+        raise QemuError(
+            f"the socket path {path} is occupied: another QEMU may be using it; end that one or "
+            "choose another path"
+        )
+
+
+class QemuProcess:
+    """A running QEMU, started by `start`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        self._process = process
+        self._stderr = bytearray()
+        self._listener = asyncio.create_task(self._listen())
+        self._watcher = asyncio.create_task(self._watch())
+        self._ended = asyncio.Event()
+        self.directory = directory
+
+    @classmethod
+    async def start(
+        cls, argv: Sequence[str | Path], directory: Path, sockets: Sequence[Path] = ()
+    ) -> QemuProcess:
+        """Start QEMU with `argv`, its program first.
+
+        `sockets` are the paths at which `argv` makes it listen. `directory` becomes its
+        own, and `close` removes it. Raises QemuError where a socket path is occupied or
+        too long, or the program cannot be run.
+        """
+        for path in sockets:
+            check_socket_path(path)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                preexec_fn=_die_with(os.getpid()),
+                process_group=0,  # the terminal's Ctrl-C is ours to handle, not QEMU's
+            )
+        except OSError as error:
+            raise QemuError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        log.debug("started QEMU", pid=process.pid, argv=[str(word) for word in argv])
+        return cls(process, directory)
+
+    @property
+    def pid(self) -> int:
+        """The process id, valid until `wait` has returned."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._ended.is_set()
+
+    @property
+    def last_words(self) -> str:
+        """The end of what QEMU wrote to stderr, and how it ended if it has."""
+        words = bytes(self._stderr).decode(errors="replace").strip()
+        code = self._process.returncode
+        if code is None:
+            return words or "it wrote nothing to stderr"
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return f"it ended with {how}" + (f" and said: {words}" if words else ", saying nothing")
+
+    async def wait(self) -> None:
+        """Wait until QEMU has ended and been reaped and its stderr has been read."""
+        await self._ended.wait()
+
+    async def connect(self, path: Path, seconds: float = 10.0) -> Streams:
+        """As `connect_socket`, for reading and writing."""
+        sock = await self.connect_socket(path, seconds)
+        return await asyncio.open_unix_connection(sock=sock)
+
+    async def connect_socket(self, path: Path, seconds: float = 10.0) -> socket.socket:
+        """Connect to the unix socket `path` of this QEMU, as soon as it listens there.
+
+        Raises QemuError with QEMU's words where it ends first, or does not listen within
+        `seconds`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        pause = 0.001
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.setblocking(False)
+            try:
+                await loop.sock_connect(sock, str(path))
+                return sock
+            except (FileNotFoundError, ConnectionRefusedError):
+                sock.close()
+            if not self.running:
+                raise QemuError(f"QEMU did not start: {self.last_words}")
+            if loop.time() > deadline:
+                raise QemuError(
+                    f"QEMU does not listen at {path} after {seconds:g} s; {self.last_words}"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.02)
+
+    async def close(self) -> None:
+        """End QEMU, politely at first, reap it, and remove its directory. Idempotent."""
+        for send in (self._process.terminate, self._process.kill):
+            if self.running:
+                with contextlib.suppress(ProcessLookupError):
+                    send()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), END_SECONDS)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _listen(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None
+        while data := await stream.read(4096):
+            self._stderr += data
+            del self._stderr[:-STDERR_KEPT]
+
+    async def _watch(self) -> None:
+        await self._process.wait()
+        await self._listener
+        self._ended.set()
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What the child does before it becomes QEMU: ask to be killed when we are gone."""
+
+    def prepare() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # we were gone before the kernel was asked
+            os._exit(1)
+
+    return prepare

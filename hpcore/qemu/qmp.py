@@ -1,0 +1,104 @@
+"""QMP, QEMU's control socket: commands with a deadline, and events to a callback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.process import QemuProcess
+
+log = structlog.get_logger(__name__)
+
+COMMAND_SECONDS = 60.0
+
+OnEvent = Callable[[str, Mapping[str, object]], None]
+"""Called with an event's name and its data, in the order in which QEMU sent them."""
+
+
+class QmpRefused(QemuError):
+    """QEMU answered a command with an error; `error_class` is QMP's word for it."""
+
+    def __init__(self, command: str, error_class: str, description: str) -> None:
+        super().__init__(f"QEMU refused {command}: {description}")
+        self.error_class = error_class
+        self.description = description
+
+
+class Qmp:
+    """A connection to the QMP socket of a QEMU process."""
+
+    def __init__(self, client: QMPClient, process: QemuProcess, on_event: OnEvent) -> None:
+        self._client = client
+        self._process = process
+        self._on_event = on_event
+        self._events = EventListener()
+        client.register_listener(self._events)
+        self._pump = asyncio.create_task(self._deliver())
+
+    @classmethod
+    async def connect(
+        cls, process: QemuProcess, path: Path, on_event: OnEvent, seconds: float = 10.0
+    ) -> Qmp:
+        """Connect to the socket `path` of `process` and negotiate.
+
+        Raises QemuError where QEMU ends first or does not answer within `seconds`.
+        """
+        sock = await process.connect_socket(path, seconds)
+        client = QMPClient("hpcore")
+        client.logger.setLevel(logging.CRITICAL)  # what matters is raised, not logged
+        try:
+            await asyncio.wait_for(client.connect(sock), seconds)
+        except (QMPError, TimeoutError, OSError) as error:
+            raise QemuError(
+                f"QEMU's QMP socket {path} does not answer: {error or 'no greeting in time'}; "
+                f"{process.last_words}"
+            ) from error
+        return cls(client, process, on_event)
+
+    async def execute(
+        self,
+        command: str,
+        arguments: Mapping[str, object] | None = None,
+        seconds: float = COMMAND_SECONDS,
+    ) -> object:
+        """Run `command` and return what QEMU returns.
+
+        Raises QmpRefused for an error answer, QemuError with QEMU's last words when it
+        dies, and QemuError when no answer comes within `seconds`.
+        """
+        call = self._client.execute(command, dict(arguments) if arguments else None)
+        try:
+            return await asyncio.wait_for(call, seconds)
+        except ExecuteError as error:
+            raise QmpRefused(command, error.error_class, str(error)) from error
+        except TimeoutError as error:
+            raise QemuError(
+                f"QEMU did not answer {command} within {seconds:g} s; {self._process.last_words}"
+            ) from error
+        except (QMPError, OSError, EOFError) as error:
+            with contextlib.suppress(TimeoutError):  # it is ending: let its last words come
+                await asyncio.wait_for(self._process.wait(), 1.0)
+            raise QemuError(
+                f"QEMU was gone before it answered {command}: {self._process.last_words}"
+            ) from error
+
+    async def close(self) -> None:
+        """Leave the connection. QEMU goes on. Idempotent."""
+        self._pump.cancel()
+        with contextlib.suppress(Exception):
+            await self._client.disconnect()
+
+    async def _deliver(self) -> None:
+        async for message in self._events:
+            data = message.get("data", {})
+            try:
+                self._on_event(str(message["event"]), data if isinstance(data, dict) else {})
+            except Exception:
+                log.exception("a QMP event's handler failed", qmp_event=message.get("event"))
