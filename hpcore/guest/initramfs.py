@@ -28,7 +28,7 @@ export PATH=/bin HOME=/ TERM=dumb PS1= PS2=
 while :; do
     setsid -c sh -c '
         stty sane -echo
-        echo "{READY_MARKER} uptime=$(cut -d" " -f1 /proc/uptime)"
+        printf "\\n{READY_MARKER} uptime=%s\\n" "$(cut -d" " -f1 /proc/uptime)"
         exec sh
     ' <{CONSOLE_DEVICE} >{CONSOLE_DEVICE} 2>&1
 done

@@ -1,0 +1,247 @@
+"""One shell line at a time over the guest's console, with its output and exit status.
+
+Every line runs between two markers that no other output contains. The kernel may print
+in the middle of anything, a marker included, so markers are looked for with kernel
+messages between any two of their characters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import field, frozen
+
+from hpcore.guest.errors import GuestError
+from hpcore.guest.initramfs import READY_MARKER
+
+BUFFER_LIMIT = 1 << 20
+"""Bytes of console output kept; what is older is forgotten."""
+
+LONGEST_LINE = 4000
+"""Bytes: a tty in canonical mode takes 4095 with the newline (N_TTY_BUF_SIZE)."""
+
+DEFAULT_TIMEOUT = 60.0
+
+_KERNEL_MESSAGE = rb"(?:\[ *\d+\.\d{6}\][^\n]*\n)"
+_OVERLAP = 1 << 14
+"""Bytes searched again after new output: a marker with kernel messages inside is shorter."""
+
+_TAIL = 1000
+"""Bytes of output quoted in an error."""
+
+_INTERRUPT = b"\x03\n"  # ^C ends what runs; the newline ends what a pipe made of the ^C
+
+
+class ByteConsole(Protocol):
+    """What the shell needs of a console."""
+
+    def write(self, data: bytes) -> None:
+        """Send `data`; never blocks."""
+
+    async def read(self) -> bytes:
+        """What was printed since the last call; b"" once the machine is gone."""
+
+
+class GuestTimeoutError(GuestError):
+    """The guest did not answer in time. The console remains usable if the guest is."""
+
+
+class GuestGoneError(GuestError):
+    """The console ended: the machine is gone."""
+
+
+class GuestRestartedError(GuestError):
+    """The guest, or its shell, started anew while a line ran. It is ready again."""
+
+
+@frozen
+class Result:
+    """What a line printed, without carriage returns, and its exit status.
+
+    `truncated` says that the output's beginning was more than the buffer holds.
+    """
+
+    output: str
+    status: int
+    truncated: bool = False
+
+    @property
+    def without_kernel_messages(self) -> str:
+        """The output with whole kernel messages cut out, wherever they fell."""
+        message = _KERNEL_MESSAGE.decode()
+        return re.sub(message, "", self.output)
+
+
+@frozen
+class _Wait:
+    """What is waited for, for how many seconds, and until when."""
+
+    what: str
+    within: float
+    deadline: float = field(init=False)
+
+    @deadline.default
+    def _from_now(self) -> float:
+        return time.monotonic() + self.within
+
+
+@frozen
+class _Found:
+    """What stood before a match, the match, and its groups."""
+
+    before: bytes
+    match: bytes
+    groups: tuple[bytes | None, ...]
+
+
+class Shell:
+    """A client of the shell that hpcore's init runs on the console.
+
+    `echo` is told everything that comes from the console, as it comes. One line runs at
+    a time; a second caller waits.
+    """
+
+    def __init__(
+        self, console: ByteConsole, echo: Callable[[bytes], None] = lambda _data: None
+    ) -> None:
+        self._console = console
+        self._echo = echo
+        self._buffer = bytearray()
+        self._forgotten = 0  # bytes dropped from the front of the buffer
+        self._lock = asyncio.Lock()
+        self._nonce = secrets.token_hex(4)  # an earlier client's late output is not ours
+        self._count = 0
+
+    async def wait_ready(self, within: float = 300.0) -> None:
+        """Wait until the guest's init says that its shell is there.
+
+        Raises GuestTimeoutError, or GuestGoneError if the machine ends first; both quote the
+        console's last output.
+        """
+        async with self._lock:
+            await self._find(_ready_pattern(), _Wait("its shell to be ready", within))
+
+    async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> Result:
+        """Run one line of sh and return when it has ended. Directory and variables stay.
+
+        Raises GuestTimeoutError after `within` seconds, with the line interrupted;
+        GuestGoneError; GuestRestartedError where the line ended the shell or the guest.
+        """
+        async with self._lock:
+            self._count += 1
+            tag = f"{self._nonce}-{self._count}"
+            self._send(line, tag)
+            wait = _Wait(f"the end of `{_short(line)}`", within)
+            try:
+                await self._find(_marker(f"<hp-begin-{tag}>", rb"\r?\n"), wait)
+                start = self._forgotten
+                end = _marker(f"<hp-end-{tag}:", rb"(\d+)>\r?\n")
+                either = re.compile(end.pattern + b"|" + _ready_pattern().pattern, re.MULTILINE)
+                found = await self._find(either, wait)
+            except GuestTimeoutError:
+                self._console.write(_INTERRUPT)
+                raise
+            status = found.groups[0]
+            if status is None:
+                raise GuestRestartedError(
+                    f"the guest's shell started anew while `{_short(line)}` ran; its last "
+                    f"output: {_quote(found.before)}"
+                )
+            kept = len(found.before) + len(found.match)
+            text = found.before.decode("utf-8", "replace").replace("\r", "")
+            return Result(text, int(status), truncated=self._forgotten - start > kept)
+
+    async def send(self, line: str) -> None:
+        """Type one line and wait for nothing: for lines that end the guest."""
+        async with self._lock:
+            self._count += 1
+            self._send(line, f"{self._nonce}-{self._count}")
+
+    async def wait_gone(self, within: float = DEFAULT_TIMEOUT) -> None:
+        """Wait until the console ends. Raises GuestTimeoutError where it does not."""
+        async with self._lock:
+            never = re.compile(rb"(?!)")
+            try:
+                await self._find(never, _Wait("it to end", within))
+            except GuestGoneError:
+                return
+
+    def _send(self, line: str, tag: str) -> None:
+        if any(ord(character) < 0x20 and character != "\t" for character in line):
+            raise GuestError(f"`{_short(line)}` is not one line of text: give lines one by one")
+        # quotes split the markers, so that an echo of this is none; `command eval` keeps
+        # an error of syntax, or an open quote, within the line
+        typed = (
+            f"echo '<hp-begin''-{tag}>'; command eval {shlex.quote(line)}; "
+            f"echo '<hp-end''-{tag}:'$?'>'\n"
+        ).encode()
+        if len(typed) > LONGEST_LINE:
+            raise GuestError(
+                f"`{_short(line)}` is too long: {len(typed)} bytes with its markers, and the "
+                f"guest's tty takes {LONGEST_LINE}; split it"
+            )
+        self._console.write(typed)
+
+    async def _find(self, pattern: re.Pattern[bytes], wait: _Wait) -> _Found:
+        """Read until `pattern` matches; take the match and all before it off the buffer."""
+        searched = 0
+        while True:
+            match = pattern.search(self._buffer, max(0, searched - _OVERLAP))
+            if match is not None:
+                # copies: the match looks into the buffer, which is about to move
+                found = _Found(bytes(self._buffer[: match.start()]), match[0], match.groups())
+                self._forget(match.end())
+                return found
+            searched = len(self._buffer)
+            try:
+                left = wait.deadline - time.monotonic()
+                if left < 0:  # a console that never pauses never reaches the timeout below
+                    raise TimeoutError
+                async with asyncio.timeout(left):
+                    data = await self._console.read()
+            except TimeoutError:
+                raise GuestTimeoutError(
+                    f"the guest took over {wait.within:g} s for {wait.what}; its last output: "
+                    f"{_quote(self._buffer)}"
+                ) from None
+            if not data:
+                raise GuestGoneError(
+                    f"the machine ended while waiting for {wait.what}; its last output: "
+                    f"{_quote(self._buffer)}"
+                )
+            self._echo(data)
+            self._buffer += data
+            surplus = len(self._buffer) - BUFFER_LIMIT
+            if surplus > 0:
+                self._forget(surplus)
+                searched -= surplus
+
+    def _forget(self, size: int) -> None:
+        del self._buffer[:size]
+        self._forgotten += size
+
+
+def _marker(text: str, rest: bytes) -> re.Pattern[bytes]:
+    """A pattern for `text` and then `rest`, kernel messages anywhere within `text`."""
+    spaced = (_KERNEL_MESSAGE + b"*").join(re.escape(bytes([byte])) for byte in text.encode())
+    return re.compile(spaced + _KERNEL_MESSAGE + b"*" + rest)
+
+
+def _ready_pattern() -> re.Pattern[bytes]:
+    line = _marker(READY_MARKER, rb"[^\n]*\n")
+    return re.compile(rb"^" + line.pattern, re.MULTILINE)
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= 60 else line[:57] + "..."
+
+
+def _quote(data: bytes | bytearray) -> str:
+    text = bytes(data[-_TAIL:]).decode("utf-8", "replace").replace("\r", "").strip()
+    return text or "nothing"
