@@ -1,0 +1,1 @@
+"""Running a machine: the controller's loop, accelerators, deadlines, scenarios."""

@@ -1,0 +1,283 @@
+"""The loop: one writer that takes stimuli in order, logs what they mean, has it done.
+
+    stimulus --> decide --> events --> log --> state --> effects --> accelerator --> stimulus
+
+Everything that happens to a machine goes through `Controller.post`, from whatever thread;
+one task takes it from there. Events are in the log before an effect of theirs is begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import structlog
+from attrs import frozen
+
+from hpcore.model import stimuli
+from hpcore.model.decide import Decision, decide
+from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.events import Event, OstReceived, Refused
+from hpcore.model.evolve import evolve
+from hpcore.model.invariants import Violation, check_event
+from hpcore.model.states import State
+from hpcore.model.stimuli import Stimulus
+from hpcore.run.accelerator import AcceleratorError, EffectError, Session
+from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, Patience, StepWait, Wait
+
+TICK = 0.1
+"""Seconds between two looks at the deadlines."""
+
+SMALLEST_STEP = 2e-6
+"""Seconds between two decisions in the log at least, so that their times differ."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Log(Protocol):
+    """Where events go; see hpcore.log.LogWriter."""
+
+    def append(self, events: Iterable[object], t: float) -> int:
+        """Append, durably, and return the first event's number."""
+
+
+class RunError(Exception):
+    """A run cannot go on. The text says why."""
+
+
+class CommandRefused(RunError):
+    """A command was refused; `event` has the guard's name."""
+
+    def __init__(self, event: Refused) -> None:
+        super().__init__(event.message)
+        self.event = event
+
+
+class ProtocolBroken(RunError):
+    """An invariant does not hold: a fault of hpcore itself. The machine was stopped."""
+
+    def __init__(self, violation: Violation, event: Event) -> None:
+        super().__init__(
+            f"invariant {violation.invariant} is broken for vCPU {violation.slot} by {event}: "
+            f"{violation.says} This is a fault of hpcore; the log shows it"
+        )
+        self.violation = violation
+
+
+Watcher = Callable[[Event, State], None]
+OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
+
+
+@frozen
+class _Posted:
+    stimulus: Stimulus
+    answer: asyncio.Future[tuple[Event, ...]] | None = None
+
+
+class Controller:
+    """One machine. Use as `async with Controller(...) as c:`; leaving ends the machine."""
+
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        open_session: OpenSession,
+        patience: Patience | None = None,
+    ) -> None:
+        self.state = state
+        self.watchers: list[Watcher] = []
+        self.failure: BaseException | None = None
+        self._log = log
+        self._open = open_session
+        self._deadlines = Deadlines(patience or Patience())
+        self._queue: asyncio.Queue[_Posted] = asyncio.Queue()
+        self._changed = asyncio.Condition()
+        self._effects: set[asyncio.Task[None]] = set()
+        self._began = time.monotonic()
+        self._last_t = 0.0
+        self._last_tick = self._began
+
+    async def __aenter__(self) -> Controller:
+        self._thread_loop = asyncio.get_running_loop()
+        self.session = await self._open(self.post)
+        self._tasks = (
+            asyncio.create_task(self._run(), name="controller"),
+            asyncio.create_task(self._watch_deadlines(), name="deadlines"),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._tasks[0].done():
+            self.post(stimuli.PowerDown())
+            with suppress(RunError, TimeoutError):
+                await self.until(lambda s: s.shared.ended, 30, "the machine's end")
+        for task in (*self._tasks, *self._effects):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
+        await self.session.close()
+
+    # ------------------------------------------------------------- from outside
+
+    def post(self, stimulus: Stimulus) -> None:
+        """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
+        self._put(_Posted(stimulus))
+
+    async def submit(self, command: Stimulus) -> tuple[Event, ...]:
+        """Post a command and return the events that it was answered with.
+
+        Raises CommandRefused where it was refused, RunError where the machine has ended.
+        """
+        answer: asyncio.Future[tuple[Event, ...]] = self._thread_loop.create_future()
+        self._put(_Posted(command, answer))
+        either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise RunError(self._why_ended())
+        events = answer.result()
+        for event in events:
+            if isinstance(event, Refused):
+                raise CommandRefused(event)
+        return events
+
+    async def until(
+        self, holds: Callable[[State], bool], seconds: float, waiting_for: str
+    ) -> None:
+        """Wait until the state is as `holds` wants it.
+
+        Raises RunError when that takes longer than `seconds`, or the machine ends first.
+        """
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                while not holds(self.state):
+                    if self._tasks[0].done() or self.failure is not None:
+                        raise RunError(self._why_ended())
+                    await self._changed.wait()
+        except TimeoutError:
+            raise RunError(f"{waiting_for} did not come within {seconds:g} s") from None
+
+    def _why_ended(self) -> str:
+        return str(self.failure) if self.failure else "the machine has ended"
+
+    def _put(self, posted: _Posted) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._thread_loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._queue.put_nowait(posted)
+        else:
+            self._thread_loop.call_soon_threadsafe(self._queue.put_nowait, posted)
+
+    # ------------------------------------------------------------------ the loop
+
+    async def _run(self) -> None:
+        try:
+            while not self.state.shared.ended:
+                posted = await self._queue.get()
+                decision = decide(self.state, posted.stimulus)
+                if decision.events:
+                    self._log.append(decision.events, self._now())  # logged before done
+                self._take(decision)
+                for effect in decision.effects:
+                    self._begin(effect)
+                if posted.answer is not None and not posted.answer.done():
+                    posted.answer.set_result(decision.events)
+                await self._tell()
+        except Exception as error:
+            self.failure = error
+            _log.error("run_ended", error=str(error), kind=type(error).__name__)
+        finally:
+            await self._tell()
+
+    def _take(self, decision: Decision) -> None:
+        """Make the decision's state ours, having held every invariant against it."""
+        last = len(decision.events) - 1
+        for n, event in enumerate(decision.events):
+            before, self.state = self.state, evolve(self.state, event)
+            for violation in check_event(before, event, self.state, rest=n == last):
+                raise ProtocolBroken(violation, event)
+            if isinstance(event, OstReceived):
+                self._deadlines.restart(GuestWait(event.slot))
+            for watcher in self.watchers:
+                watcher(event, self.state)
+        self._deadlines.follow(self.state)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _now(self) -> float:
+        self._last_t = max(time.monotonic() - self._began, self._last_t + SMALLEST_STEP)
+        return self._last_t
+
+    # ------------------------------------------------------- effects and deadlines
+
+    def _begin(self, effect: Effect) -> None:
+        task = asyncio.create_task(self._execute(effect), name=str(effect))
+        self._effects.add(task)
+        task.add_done_callback(self._effects.discard)
+
+    async def _execute(self, effect: Effect) -> None:
+        """Have the accelerator do it, and report the outcome.
+
+        The outcome is posted in the same turn of the event loop in which the session's
+        `execute` returns, so that a session can order it before what the guest does next.
+        """
+        try:
+            value = await self.session.execute(effect)
+        except EffectError as error:
+            self.post(_failed(effect, str(error)))
+        except AcceleratorError as error:
+            self.post(stimuli.Lost(str(error)))
+        except Exception as error:
+            _log.exception("effect_raised", effect=str(effect))
+            self.post(stimuli.Lost(f"{effect} raised {type(error).__name__}: {error}"))
+        else:
+            outcome = _done(effect, value)
+            if outcome is not None:
+                self.post(outcome)
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            passed, self._last_tick = now - self._last_tick, now
+            if self.state.shared.paused:
+                continue
+            for wait in self._deadlines.pass_time(passed):
+                self.post(_expired(wait, self._deadlines.patience))
+
+
+def _done(effect: Effect, value: int | None) -> Stimulus | None:
+    match effect:
+        case RunStep(step=step, slot=slot):
+            return stimuli.Done(step, slot, value)
+        case RunMachineStep(step=machine_step):
+            return stimuli.MachineDone(machine_step)
+    return None
+
+
+def _failed(effect: Effect, error: str) -> Stimulus:
+    match effect:
+        case RunStep(step=step, slot=slot):
+            return stimuli.Failed(step, slot, error)
+        case RunMachineStep(step=machine_step):
+            return stimuli.MachineFailed(machine_step, error)
+    return stimuli.Lost(f"{effect} failed: {error}")
+
+
+def _expired(wait: Wait, patience: Patience) -> Stimulus:
+    seconds = f"{patience.of(wait):g} s"
+    match wait:
+        case GuestWait(slot=slot):
+            return stimuli.GuestSilent(slot)
+        case StepWait(slot=slot, step=step):
+            return stimuli.Lost(f"the accelerator did not end {step} of vCPU {slot} in {seconds}")
+        case MachineWait(step=MachineStep.RESET):
+            return stimuli.Lost(f"the machine was not reset within {seconds}")
+        case MachineWait(step=machine_step):
+            return stimuli.Lost(f"the accelerator did not end {machine_step} in {seconds}")

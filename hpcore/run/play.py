@@ -1,0 +1,289 @@
+"""Carrying a scenario's steps out on a controlled machine, and saying how each went."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from attrs import field, frozen
+
+from hpcore.guest import linux
+from hpcore.guest.cpulist import format_cpu_list
+from hpcore.guest.errors import GuestError
+from hpcore.guest.shell import Shell
+from hpcore.model import events as ev
+from hpcore.model import stimuli
+from hpcore.model.machines import Phase
+from hpcore.model.states import State
+from hpcore.run import scenario as sc
+from hpcore.run.controller import Controller, RunError
+
+BOOT_SECONDS = 600.0
+"""For a guest to reach its shell: 128 vCPUs under emulation take minutes."""
+
+END_SECONDS = 120.0
+"""For a command's end, beyond the deadlines that the controller itself keeps."""
+
+EXPECT_SECONDS = 15.0
+"""For what is expected to come true: a guest tidies up after its last word."""
+
+POLL = 0.05
+
+
+class StepFailed(Exception):
+    """A step did not go as the scenario says. The text says how."""
+
+
+@frozen
+class StepResult:
+    """How a step went. `error` is None where it went as the scenario says."""
+
+    line: sc.Line
+    seconds: float
+    error: str | None = None
+
+
+@frozen
+class Latencies:
+    """Seconds, one a plug or an unplug."""
+
+    plug_to_notified: list[float] = field(factory=list)
+    plug_to_registered: list[float] = field(factory=list)
+    unplug_to_ejected: list[float] = field(factory=list)
+
+
+Progress = Callable[[sc.Line, StepResult | None], None]
+"""Told a step before it is taken (with None), and after it."""
+
+
+class Player:
+    """Plays steps on `controller`, with `shell` where a guest runs."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        shell: Shell | None,
+        progress: Progress = lambda _line, _result: None,
+    ) -> None:
+        self._c, self._shell, self._progress = controller, shell, progress
+        self.latencies = Latencies()
+        self.results: list[StepResult] = []
+        self._ends: dict[str, ev.Event] = {}
+        self._restarts = 0
+        controller.watchers.append(self._watch)
+
+    async def play(self, lines: tuple[sc.Line, ...]) -> bool:
+        """Take the steps in order; stop at the first that goes wrong. Whether none did."""
+        for line in lines:
+            if isinstance(line.step, sc.Repeat):
+                for _ in range(line.step.times):
+                    if not await self.play(line.step.steps):
+                        return False
+                continue
+            self._progress(line, None)
+            self._c.post(stimuli.Note(f"step {line.number}: {line.text}"))
+            began = time.monotonic()
+            error = await self._attempt(line)
+            result = StepResult(line, time.monotonic() - began, error)
+            self.results.append(result)
+            self._progress(line, result)
+            if error is not None:
+                self._c.post(stimuli.Note(f"step {line.number} failed: {error}"))
+                return False
+        return True
+
+    async def _attempt(self, line: sc.Line) -> str | None:
+        try:
+            await self._DOES[type(line.step)](self, line.step)
+        except (StepFailed, RunError, GuestError) as error:
+            if line.fails is None:
+                return str(error)
+            if line.fails not in str(error):
+                return f"it failed as it should, but not with '{line.fails}': {error}"
+            return None
+        if line.fails is not None:
+            return f"it should have failed with '{line.fails}', and did not"
+        return None
+
+    # --------------------------------------------------------------------- steps
+
+    async def _boot(self, _step: sc.Step) -> None:
+        await self._c.submit(stimuli.Boot())
+        await self._c.until(
+            lambda s: s.shared.phase is Phase.RUNNING, BOOT_SECONDS, "the machine's start"
+        )
+        if self._shell is not None:
+            await self._or_machine_end(self._shell.wait_ready(BOOT_SECONDS))
+
+    async def _plug(self, step: sc.Plug) -> None:
+        began = time.monotonic()
+        self._ends.pop(step.id, None)
+        events = await self._c.submit(
+            stimuli.DeviceAdd(step.id, tuple(step.props.items()), step.driver)
+        )
+        slot = next(e.slot for e in events if isinstance(e, ev.PlugAccepted))
+        end = await self._end_of(step.id, "the plug's end")
+        if isinstance(end, ev.PlugFailed):
+            raise StepFailed(end.error)
+        self.latencies.plug_to_notified.append(time.monotonic() - began)
+        if self._c.state.shared.paused:
+            return  # the guest can't register it before it runs again
+        await self._c.until(
+            lambda s: s.slots[slot].registered, END_SECONDS,
+            f"the guest's word that it has registered vCPU {slot}",
+        )  # fmt: skip
+        self.latencies.plug_to_registered.append(time.monotonic() - began)
+
+    async def _unplug(self, step: sc.Unplug) -> None:
+        began = time.monotonic()
+        self._ends.pop(step.id, None)
+        await self._c.submit(stimuli.DeviceDel(step.id, step.force))
+        if self._c.state.shared.paused:
+            return  # the guest answers when it runs again
+        end = await self._end_of(step.id, "the unplug's end")
+        if isinstance(end, ev.UnplugFailed):
+            raise StepFailed(end.error)
+        self.latencies.unplug_to_ejected.append(time.monotonic() - began)
+
+    async def _online(self, step: sc.Online) -> None:
+        cpu = self._index(step.cpu)
+        await linux.online(self._guest(), cpu)
+        await self._c.until(
+            lambda s: s.slots[cpu].powered, END_SECONDS, f"word that vCPU {cpu} is on"
+        )
+
+    async def _offline(self, step: sc.Offline) -> None:
+        cpu = self._index(step.cpu)
+        await linux.offline(self._guest(), cpu)
+        await self._c.until(
+            lambda s: not s.slots[cpu].powered, END_SECONDS, f"word that vCPU {cpu} is off"
+        )
+
+    async def _run_line(self, step: sc.Shell) -> None:
+        result = await self._guest().run(step.line)
+        printed = result.without_kernel_messages.strip()
+        if result.status != 0:
+            raise StepFailed(f"`{step.line}` ended with status {result.status}: {printed}")
+        if step.prints is not None and step.prints not in printed:
+            raise StepFailed(f"`{step.line}` printed {printed!r}, without {step.prints!r}")
+
+    async def _expect(self, step: sc.Expect) -> None:
+        deadline = time.monotonic() + EXPECT_SECONDS
+        while differences := await self._differences(step):
+            if time.monotonic() >= deadline or self._c.state.shared.ended:
+                raise StepFailed("; ".join(differences))
+            await asyncio.sleep(POLL)
+
+    async def _differences(self, step: sc.Expect) -> list[str]:
+        out = []
+        for cpu, wanted in step.slots.items():
+            actual = self._c.state.slots[self._index(cpu)].lifecycle
+            if actual != wanted:
+                out.append(f"slot {cpu} is {actual}, not {wanted}")
+        if step.masks:
+            masks = await linux.masks(self._guest())
+            for name, expected in step.masks.items():
+                found = getattr(masks, name)
+                if found is None:
+                    out.append(f"the guest has no mask '{name}': its kernel is older than 6.11")
+                elif found != expected:
+                    out.append(
+                        f"{name} is {format_cpu_list(found) or 'empty'}, "
+                        f"not {format_cpu_list(expected) or 'empty'}"
+                    )
+        return out
+
+    async def _reset(self, _step: sc.Step) -> None:
+        restarts = self._restarts
+        await self._c.submit(stimuli.Reset())
+        await self._c.until(lambda s: self._restarts > restarts, END_SECONDS, "the restart")
+        if self._shell is not None:
+            await self._or_machine_end(self._shell.wait_ready(BOOT_SECONDS))
+
+    async def _reboot(self, _step: sc.Step) -> None:
+        await self._or_machine_end(linux.reboot(self._guest(), BOOT_SECONDS))
+
+    async def _pause(self, _step: sc.Step) -> None:
+        await self._c.submit(stimuli.Pause())
+        await self._c.until(lambda s: s.shared.paused, END_SECONDS, "the pause")
+
+    async def _resume(self, _step: sc.Step) -> None:
+        await self._c.submit(stimuli.Resume())
+        await self._c.until(lambda s: not s.shared.paused, END_SECONDS, "the resumption")
+
+    async def _power_off(self, _step: sc.Step) -> None:
+        await self._guest().send("poweroff -f")
+        await self._c.until(lambda s: s.shared.ended, END_SECONDS, "the machine's end")
+
+    async def _migrate(self, _step: sc.Step) -> None:
+        events = await self._c.submit(stimuli.Migrate())
+        await self._c.until(lambda s: not s.shared.migrating, END_SECONDS, "the migration's end")
+        failed = [e for e in (*events, self._ends.get("migration")) if
+                  isinstance(e, ev.MachineStepFailed)]  # fmt: skip
+        if failed:
+            raise StepFailed(failed[0].error)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _watch(self, event: ev.Event, _state: State) -> None:
+        match event:
+            case ev.PlugCompleted() | ev.PlugFailed() | ev.UnplugCompleted() | ev.UnplugFailed():
+                self._ends[event.id] = event
+            case ev.MachineStepDone(step="restart"):
+                self._restarts += 1
+            case ev.MachineStepFailed(step="migrate"):
+                self._ends["migration"] = event
+
+    async def _end_of(self, id_: str, what: str) -> ev.Event:
+        await self._c.until(lambda _s: id_ in self._ends, END_SECONDS, what)
+        return self._ends[id_]
+
+    def _index(self, cpu: sc.Cpu) -> int:
+        slots = self._c.state.slots
+        if isinstance(cpu, str):
+            found = next((i for i, s in enumerate(slots) if s.id == cpu), None)
+            if found is None:
+                raise StepFailed(f"no vCPU is plugged under the id '{cpu}'")
+            return found
+        if not 0 <= cpu < len(slots):
+            raise StepFailed(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
+        return cpu
+
+    def _guest(self) -> Shell:
+        if self._shell is None:
+            raise StepFailed("this accelerator runs no guest that could do that")
+        return self._shell
+
+    async def _or_machine_end(self, waiting: Awaitable[None]) -> None:
+        """Wait for the guest, but not beyond the machine's end."""
+        wait = asyncio.ensure_future(waiting)
+        end = asyncio.ensure_future(
+            self._c.until(lambda s: s.shared.ended, BOOT_SECONDS, "the machine's end")
+        )
+        await asyncio.wait({wait, end}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (wait, end):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(wait, end, return_exceptions=True)
+        if wait.cancelled():
+            if self._c.failure is not None:
+                raise RunError(str(self._c.failure))
+            raise StepFailed(f"the machine has ended: it is {self._c.state.shared.phase}")
+        wait.result()
+
+    _DOES: dict[type, Callable[..., Awaitable[None]]] = {
+        sc.Boot: _boot,
+        sc.Plug: _plug,
+        sc.Unplug: _unplug,
+        sc.Online: _online,
+        sc.Offline: _offline,
+        sc.Shell: _run_line,
+        sc.Expect: _expect,
+        sc.Reset: _reset,
+        sc.Reboot: _reboot,
+        sc.Pause: _pause,
+        sc.Resume: _resume,
+        sc.PowerOff: _power_off,
+        sc.Migrate: _migrate,
+    }

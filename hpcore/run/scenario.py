@@ -1,0 +1,138 @@
+"""A scenario: a machine, a guest, and the steps to take with them. Plain values.
+
+`scenario_file` reads one from YAML, `play` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from hpcore.model.machine import MachineConfig
+
+Cpu = int | str
+"""A vCPU by its index, or by the id that it was plugged under."""
+
+MASKS = ("possible", "present", "enabled", "online", "offline")
+"""The guest's own view, from /sys/devices/system/cpu."""
+
+
+@frozen
+class Boot:
+    """Create the machine, start it, and wait for the guest's shell."""
+
+
+@frozen
+class Plug:
+    """`device_add`: wait until the guest has been notified, and has registered the vCPU."""
+
+    id: str
+    props: Mapping[str, object] = field(factory=dict)
+    driver: str | None = None
+
+
+@frozen
+class Unplug:
+    """`device_del`: wait until the vCPU is parked. With `force` the guest is not asked."""
+
+    id: str
+    force: bool = False
+
+
+@frozen
+class Online:
+    """Have the guest bring a vCPU up."""
+
+    cpu: Cpu
+
+
+@frozen
+class Offline:
+    """Have the guest take a vCPU down."""
+
+    cpu: Cpu
+
+
+@frozen
+class Shell:
+    """Run a line in the guest's shell; it must exit 0, and print `prints` if that is given."""
+
+    line: str
+    prints: str | None = None
+
+
+@frozen
+class Expect:
+    """What must be so, now or within a few seconds: the guest's masks, the slots' states."""
+
+    masks: Mapping[str, frozenset[int]] = field(factory=dict)
+    slots: Mapping[Cpu, str] = field(factory=dict)
+
+
+@frozen
+class Reset:
+    """`system_reset`, and wait for the guest's shell."""
+
+
+@frozen
+class Reboot:
+    """Have the guest reboot itself, and wait for its shell."""
+
+
+@frozen
+class Pause:
+    """Stop the machine's time."""
+
+
+@frozen
+class Resume:
+    """Let it go on."""
+
+
+@frozen
+class PowerOff:
+    """Have the guest power the machine off."""
+
+
+@frozen
+class Migrate:
+    """Carry the machine elsewhere."""
+
+
+@frozen
+class Repeat:
+    """Take some steps several times."""
+
+    times: int
+    steps: tuple[Line, ...]
+
+
+Step = (
+    Boot | Plug | Unplug | Online | Offline | Shell | Expect | Reset | Reboot | Pause | Resume
+    | PowerOff | Migrate | Repeat
+)  # fmt: skip
+
+
+@frozen
+class Line:
+    """A step, where it stands, how it reads, and whether it must fail.
+
+    `fails` is a piece of the message that the step must fail with.
+    """
+
+    step: Step
+    number: int
+    text: str
+    fails: str | None = None
+
+
+@frozen
+class Scenario:
+    """A machine, its guest's extra kernel arguments, and the steps."""
+
+    name: str
+    about: str
+    machine: MachineConfig
+    append: str
+    steps: tuple[Line, ...]

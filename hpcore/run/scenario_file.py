@@ -1,0 +1,309 @@
+"""Reading a scenario from YAML, with the line of whatever is wrong.
+
+    machine: {cpus: 4, maxcpus: 6}
+    steps:
+      - boot
+      - plug: {id: core4, core-id: 4}
+      - expect: {enabled: 0-4}
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from hpcore.guest.cpulist import parse_cpu_list
+from hpcore.model.machine import MIN_MEMORY_MIB, MachineConfig
+from hpcore.model.machines import SlotState
+from hpcore.model.topology import PROPS, Topology, TopologyError
+from hpcore.run import scenario as sc
+
+MOST_STEPS = 10_000
+LARGEST = 1 << 20
+"""Bytes of a scenario file at most."""
+
+_MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memory", "cpu", "gic")
+_SLOT_STATES = tuple(str(s) for s in SlotState)
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be read. The text names the file, the line and the remedy."""
+
+
+def bundled() -> dict[str, Path]:
+    """The scenarios that come with hpcore, by name."""
+    folder = Path(str(files("hpcore") / "scenarios"))
+    return {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+
+
+def load(name: str) -> sc.Scenario:
+    """The scenario in the file `name`, or the one of that name that comes with hpcore.
+
+    Raises ScenarioError.
+    """
+    path = Path(name)
+    if not path.exists():
+        known = bundled()
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ScenarioError(
+                f"{name}: no such file, and no scenario of that name comes with hpcore; "
+                f"{hint}Those that do: {', '.join(known)}"
+            )
+        path = known[name]
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ScenarioError(f"{path}: larger than {LARGEST} bytes; that is no scenario")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = "scenario") -> sc.Scenario:
+    """The scenario in `text`; `name` is for messages. Raises ScenarioError."""
+    try:
+        data = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        at = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ScenarioError(f"{name}:{at}: not YAML: {error.problem}") from error
+    except (YAMLError, ValueError) as error:
+        raise ScenarioError(f"{name}: not YAML: {error}") from error
+    return _Reader(name).scenario(data)
+
+
+class _Reader:
+    """Turns YAML's values into a scenario; knows the file's name for messages."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = 0
+        self.topology: Topology
+
+    def fail(self, line: int | None, why: str) -> ScenarioError:
+        at = f":{line + 1}" if line is not None else ""
+        return ScenarioError(f"{self.name}{at}: {why}")
+
+    def scenario(self, data: Any) -> sc.Scenario:
+        top = self.mapping(data, 0, "a scenario", ("about", "machine", "guest", "steps"))
+        if "steps" not in top:
+            raise self.fail(0, "there is no 'steps:'; see `hpcore run --help` for an example")
+        machine = self.machine(top.get("machine", CommentedMap()), _line(top, "machine"))
+        at = _line(top, "guest")
+        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", ("append",))
+        append = self.text(guest.get("append", ""), at, "append")
+        about = self.text(top.get("about", ""), _line(top, "about"), "about")
+        steps = self.steps(top["steps"], _line(top, "steps"))
+        return sc.Scenario(Path(self.name).stem, about, machine, append, steps)
+
+    def machine(self, data: Any, line: int | None) -> MachineConfig:
+        given = self.mapping(data, line, "machine", _MACHINE)
+        numbers: dict[str, int] = {}
+        for key in given:
+            if key not in {"cpu"}:
+                numbers[key] = self.integer(given[key], _line(given, key), key)
+        memory, gic = numbers.pop("memory", 1024), numbers.pop("gic", 3)
+        try:
+            self.topology = Topology.resolve(**numbers)
+        except TopologyError as error:
+            raise self.fail(line, f"machine: {error}") from error
+        if gic not in (2, 3):
+            raise self.fail(_line(given, "gic"), f"gic is {gic}; it must be 2 or 3")
+        if memory < MIN_MEMORY_MIB:
+            raise self.fail(
+                _line(given, "memory"), f"memory is {memory} MiB; the least is {MIN_MEMORY_MIB}"
+            )
+        cpu = self.text(given.get("cpu", "cortex-a57"), line, "cpu")
+        return MachineConfig(self.topology, cpu, gic, memory)
+
+    # -------------------------------------------------------------------- steps
+
+    def steps(self, data: Any, line: int | None) -> tuple[sc.Line, ...]:
+        if not isinstance(data, CommentedSeq) or not data:
+            raise self.fail(line, "steps must be a list with at least one step")
+        return tuple(self.step(item, _item_line(data, n)) for n, item in enumerate(data))
+
+    def step(self, item: Any, line: int | None) -> sc.Line:
+        self.count += 1
+        number = self.count
+        if number > MOST_STEPS:
+            raise self.fail(line, f"more than {MOST_STEPS} steps; use repeat")
+        if isinstance(item, str):
+            verb, value, fails = item, None, None
+        else:
+            step = self.mapping(item, line, "a step", (*_VERBS, "fails"))
+            fails = self.text(step["fails"], line, "fails") if "fails" in step else None
+            verbs = [k for k in step if k != "fails"]
+            if len(verbs) != 1:
+                raise self.fail(line, f"a step has one verb; this has {len(verbs)}: {verbs}")
+            verb, value = verbs[0], step[verbs[0]]
+        self.known(verb, _VERBS, line, "step")
+        made = _VERBS[verb](self, value, line)
+        return sc.Line(made, number, _wording(verb, value), fails)
+
+    def plug(self, value: Any, line: int | None) -> sc.Step:
+        if isinstance(value, int) and not isinstance(value, bool):
+            try:
+                return sc.Plug(f"cpu{value}", dict(self.topology.props(value)))
+            except TopologyError as error:
+                raise self.fail(line, f"plug: {error}") from error
+        # Props are not checked here: a scenario may want to see them refused.
+        given = self.mapping(value, line, "plug", None)
+        props = {k: v for k, v in given.items() if k not in {"id", "driver"}}
+        id_ = self.text(given.get("id", ""), line, "id")
+        driver = self.text(given["driver"], line, "driver") if "driver" in given else None
+        for key in props:
+            if not isinstance(key, str):
+                raise self.fail(line, f"plug: {key!r} is no property; they are {PROPS}")
+        return sc.Plug(id_, props, driver)
+
+    def unplug(self, value: Any, line: int | None) -> sc.Step:
+        if isinstance(value, str | int):
+            return sc.Unplug(self.device(value, line))
+        given = self.mapping(value, line, "unplug", ("id", "force"))
+        force = given.get("force", False)
+        if not isinstance(force, bool):
+            raise self.fail(line, f"force is {force!r}; it must be true or false")
+        return sc.Unplug(self.device(given.get("id"), line), force)
+
+    def device(self, value: Any, line: int | None) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return f"cpu{value}"
+        return self.text(value, line, "unplug")
+
+    def cpu(self, value: Any, line: int | None) -> sc.Cpu:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise self.fail(line, f"{value!r} is no vCPU; give its index or its id")
+        return value
+
+    def shell(self, value: Any, line: int | None) -> sc.Step:
+        if isinstance(value, str):
+            return sc.Shell(value)
+        given = self.mapping(value, line, "shell", ("line", "prints"))
+        prints = self.text(given["prints"], line, "prints") if "prints" in given else None
+        return sc.Shell(self.text(given.get("line"), line, "line"), prints)
+
+    def expect(self, value: Any, line: int | None) -> sc.Step:
+        given = self.mapping(value, line, "expect", (*sc.MASKS, "slots"))
+        masks = {
+            k: self.cpu_list(given[k], _line(given, k), k) for k in given if k in sc.MASKS
+        }
+        slots: dict[sc.Cpu, str] = {}
+        wanted = self.mapping(given.get("slots", CommentedMap()), line, "slots", None)
+        for cpu, state in wanted.items():
+            self.known(state, _SLOT_STATES, _line(wanted, cpu), "state of a slot")
+            slots[self.cpu(cpu, line)] = state
+        return sc.Expect(masks, slots)
+
+    def repeat(self, value: Any, line: int | None) -> sc.Step:
+        given = self.mapping(value, line, "repeat", ("times", "steps"))
+        times = self.integer(given.get("times"), line, "times")
+        if not 1 <= times <= 1_000_000:
+            raise self.fail(line, f"times is {times}; it must be 1 to 1000000")
+        return sc.Repeat(times, self.steps(given.get("steps"), line))
+
+    # ------------------------------------------------------------------- values
+
+    def mapping(
+        self, value: Any, line: int | None, what: str, keys: Iterable[str] | None
+    ) -> CommentedMap:
+        if not isinstance(value, CommentedMap):
+            raise self.fail(line, f"{what} must be a mapping (key: value), not {_kind(value)}")
+        if keys is not None:
+            for key in value:
+                self.known(key, tuple(keys), _line(value, key), f"key of {what}")
+        return value
+
+    def known(self, word: Any, words: Iterable[str], line: int | None, what: str) -> None:
+        words = tuple(words)
+        if word not in words:
+            close = difflib.get_close_matches(str(word), words, 1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(words)}"
+            raise self.fail(line, f"'{word}' is no {what}; {hint}")
+
+    def integer(self, value: Any, line: int | None, what: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(line, f"{what} is {value!r}; it must be a whole number")
+        return int(value)
+
+    def text(self, value: Any, line: int | None, what: str) -> str:
+        if not isinstance(value, str):
+            raise self.fail(line, f"{what} must be text, not {_kind(value)}")
+        return str(value)
+
+    def cpu_list(self, value: Any, line: int | None, what: str) -> frozenset[int]:
+        try:
+            return parse_cpu_list(str(value) if value is not None else "")
+        except ValueError as error:
+            raise self.fail(line, f"{what}: {error}") from error
+
+
+def _bare(made: sc.Step) -> Callable[[_Reader, Any, int | None], sc.Step]:
+    def read(reader: _Reader, value: Any, line: int | None) -> sc.Step:
+        if value is not None:
+            raise reader.fail(line, f"{_wording('this step', value)}: it takes no value")
+        return made
+
+    return read
+
+
+_VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.Step]] = {
+    "boot": _bare(sc.Boot()),
+    "plug": _Reader.plug,
+    "unplug": _Reader.unplug,
+    "online": lambda r, v, at: sc.Online(r.cpu(v, at)),
+    "offline": lambda r, v, at: sc.Offline(r.cpu(v, at)),
+    "shell": _Reader.shell,
+    "expect": _Reader.expect,
+    "reset": _bare(sc.Reset()),
+    "reboot": _bare(sc.Reboot()),
+    "pause": _bare(sc.Pause()),
+    "resume": _bare(sc.Resume()),
+    "poweroff": _bare(sc.PowerOff()),
+    "migrate": _bare(sc.Migrate()),
+    "repeat": _Reader.repeat,
+}
+
+
+def _wording(verb: str, value: Any) -> str:
+    if value is None:
+        return verb
+    if isinstance(value, CommentedMap):
+        if verb == "repeat":
+            return f"repeat {value.get('times')} times"
+        return f"{verb} " + ", ".join(
+            f"{k} {dict(v) if isinstance(v, CommentedMap) else v}" for k, v in value.items()
+        )
+    return f"{verb} {value}"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, CommentedSeq):
+        return "a list"
+    return f"'{value}'" if isinstance(value, str | int | float) else "a mapping"
+
+
+def _line(mapping: CommentedMap, key: Any) -> int | None:
+    try:
+        return int(mapping.lc.key(key)[0])
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _item_line(sequence: CommentedSeq, index: int) -> int | None:
+    try:
+        return int(sequence.lc.item(index)[0])
+    except (KeyError, TypeError, AttributeError):
+        return None
