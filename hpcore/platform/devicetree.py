@@ -56,7 +56,8 @@ def device_tree(
     tree.root.append(fdt.PropWords("#size-cells", 2))
     chosen = fdt.Node("chosen")
     for prop in (
-        fdt.PropStrings("bootargs", bootargs),
+        # as bytes: PropStrings refuses an empty command line
+        fdt.PropBytes("bootargs", data=bootargs.encode() + b"\0"),
         _address("linux,initrd-start", initrd[0]),
         _address("linux,initrd-end", initrd[1]),
         _address("linux,uefi-system-table", handoff.system_table),

@@ -10,27 +10,14 @@ from hpcore.model.machine import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
 from hpcore.platform.acpi.pci import pci_host
-from hpcore.platform.acpi.transport import DISPATCH, HotplugTransport, cpu_name
+from hpcore.platform.acpi.transport import HotplugTransport, cpu_name
 from hpcore.platform.aml.encoding import eisa_id, string
 from hpcore.platform.aml.objects import device, method, name, scope
 from hpcore.platform.aml.resources import Trigger, interrupt, memory32, template
-from hpcore.platform.aml.statements import (
-    arg,
-    call,
-    equal,
-    give,
-    local,
-    notify,
-    shift_right,
-    when,
-)
 from hpcore.platform.hotplug_page import STA_ENABLED
 
 REVISION = 2
 """From 2 on, AML integers have 64 bits."""
-
-NOTIFY_GROUP_BITS = 4
-"""log2 of the vCPUs in one second-level method of the notify dispatch."""
 
 
 def dsdt(config: MachineConfig, transport: HotplugTransport) -> bytes:
@@ -84,7 +71,6 @@ def _processors(config: MachineConfig, transport: HotplugTransport) -> bytes:
         name("_HID", string("ACPI0010")),
         name("_CID", eisa_id("PNP0A05")),
         transport.declarations(config.possible),
-        *_notify_dispatch(config.possible),
         *(_processor(index, config.cold_booted(index), transport) for index in slots),
     )
 
@@ -99,20 +85,3 @@ def _processor(index: int, cold_booted: bool, transport: HotplugTransport) -> by
         terms.append(method("_EJ0", transport.eject(index), args=1))
     terms.append(method("_OST", transport.ost(index), args=3))
     return device(cpu_name(index), *terms)
-
-
-def _notify_dispatch(possible: int) -> list[bytes]:
-    """`CTFY (index, event)` in two levels: 512 vCPUs cost at most 48 comparisons, not 512."""
-    size = 1 << NOTIFY_GROUP_BITS
-    index, event, group = arg(0), arg(1), local(0)
-    methods, choices = [], []
-    for number, first in enumerate(range(0, possible, size)):
-        members = range(first, min(first + size, possible))
-        notifications = (
-            when(equal(index, member), notify(cpu_name(member), event), give(0))
-            for member in members
-        )
-        methods.append(method(f"CT{number:02X}", *notifications, give(0), args=2))
-        choices.append(when(equal(group, number), call(f"CT{number:02X}", index, event), give(0)))
-    choose = (shift_right(index, NOTIFY_GROUP_BITS, group), *choices, give(0))
-    return [*methods, method(DISPATCH, *choose, args=2)]

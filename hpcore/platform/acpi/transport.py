@@ -13,8 +13,6 @@ from attrs import frozen
 from hpcore.platform.aml.resources import Trigger
 
 CPU_SCOPE = r"\_SB.CPUS"
-DISPATCH = "CTFY"
-r"""`\_SB.CPUS.CTFY (index, event)` notifies vCPU `index`; any transport may call it."""
 
 
 def cpu_name(index: int) -> str:

@@ -1,0 +1,149 @@
+"""The DSDT as iasl reads it, at every size that matters."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hpcore.platform import hotplug_page, virt
+from hpcore.platform.acpi.dsdt import dsdt
+from hpcore.platform.acpi.notify import notify_dispatch
+from hpcore.platform.acpi.page_transport import PageTransport
+from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, HotplugTransport
+from hpcore.platform.aml.resources import Trigger
+from hpcore.platform.aml.statements import call, give, sleep
+from tests.platform.iasl import Verdict, body, judge
+from tests.platform.machines import SIZES, machine
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    return judge(dsdt(machine(6), PageTransport()), tmp_path_factory.mktemp("six"))
+
+
+def block(source: str, head: str) -> str:
+    """The braces behind `head` in ASL, nested ones included."""
+    start = source.index(head)
+    depth = 0
+    for end in range(source.index("{", start), len(source)):
+        depth += {"{": 1, "}": -1}.get(source[end], 0)
+        if depth == 0:
+            return source[start : end + 1]
+    raise AssertionError(f"{head} has no end")
+
+
+@pytest.mark.parametrize("possible", SIZES)
+def test_iasl_reads_it_without_complaint_and_writes_the_same_bytes(
+    possible: int, tmp_path: Path
+) -> None:
+    table = dsdt(machine(possible), PageTransport())
+    verdict = judge(table, tmp_path)
+    assert (verdict.errors, verdict.warnings) == (0, 0), verdict.said
+    assert body(verdict.recompiled) == body(table)
+
+
+def test_every_possible_vcpu_is_a_processor_device_with_its_uid(six: Verdict) -> None:
+    for index in range(6):
+        device = block(six.source, f"Device (C{index:03X})")
+        assert '"ACPI0007"' in device
+        uid = re.search(r"_UID, (\w+)\)", device)
+        assert uid is not None
+        assert {"Zero": 0, "One": 1}.get(uid[1], int(uid[1], 16) if "0x" in uid[1] else -1) == index
+
+
+def test_a_cold_booted_vcpu_is_always_enabled_and_cannot_be_ejected(six: Verdict) -> None:
+    for index in range(2):
+        device = block(six.source, f"Device (C{index:03X})")
+        assert "Name (_STA, 0x0F)" in device
+        assert "_EJ0" not in device
+
+
+def test_an_eject_disables_before_it_reports(six: Verdict) -> None:
+    for index in range(2, 6):
+        eject = block(block(six.source, f"Device (C{index:03X})"), "Method (_EJ0")
+        steps = [f"S{index:03X} = 0x0D", f"PUT (0x000{index}0005", "BELL ()"]
+        places = [eject.index(step) for step in steps]
+        assert places == sorted(places)
+
+
+def test_the_scan_looks_at_both_cells_of_a_vcpu(six: Verdict) -> None:
+    """An insert must never hide a removal: no Else anywhere in the scan."""
+    scan = block(six.source, "Method (X000")
+    assert "Else" not in scan
+    for index in range(6):
+        for cell, event in (("I", "One"), ("R", "0x03")):
+            part = block(scan, f"If ({cell}{index:03X})")
+            cleared = part.index(f"{cell}{index:03X} = Zero")
+            acknowledged = part.index("PUT (")
+            assert cleared < acknowledged < part.index(f"Notify (C{index:03X}, {event})")
+
+
+def test_only_the_end_of_a_scan_rings_the_doorbell(six: Verdict) -> None:
+    scan = block(six.source, "Method (SCAN")
+    assert scan.count("BELL ()") == 1
+    assert scan.index("PUT (0x02, Zero)") < scan.index("BELL ()")
+    assert "BELL" not in block(six.source, "Method (X000")
+
+
+def test_the_cells_lie_where_the_monitor_looks(six: Verdict) -> None:
+    assert f"OperationRegion (PAGE, SystemMemory, 0x{hotplug_page.PAGE_BASE:X}" in six.source
+    for cell, offset in (
+        ("S", hotplug_page.STA),
+        ("I", hotplug_page.INSERT),
+        ("R", hotplug_page.REMOVE),
+    ):
+        assert re.search(
+            rf"ByteAcc, NoLock, Preserve\)\s*{{\s*Offset \(0x{offset:X}\), \s*{cell}000,",
+            six.source,
+        )
+
+
+def test_the_event_device_has_an_edge_on_its_own_interrupt(six: Verdict) -> None:
+    ged = block(six.source, "Device (GED0)")
+    assert '"ACPI0013"' in ged
+    assert "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive" in ged
+    assert f"0x{virt.GED_GSI:08X}," in ged
+
+
+def test_a_group_of_the_scan_ends_with_the_last_vcpu(tmp_path: Path) -> None:
+    source = judge(dsdt(machine(13), PageTransport()), tmp_path).source
+    assert "Notify (C00C, 0x03)" in block(source, "Method (X001")
+    assert "C00D" not in source
+
+
+class IndexTransport:
+    """A transport of another kind: it knows indexes, and uses the notify dispatch."""
+
+    @property
+    def interrupt(self) -> GedInterrupt:
+        return GedInterrupt(41, Trigger.LEVEL)
+
+    def declarations(self, possible: int) -> bytes:
+        return notify_dispatch(possible)
+
+    def status(self, index: int) -> bytes:
+        return give(0x0D + 2 * (index % 2))
+
+    def eject(self, index: int) -> bytes:
+        return sleep(index)
+
+    def ost(self, index: int) -> bytes:
+        return sleep(index)
+
+    def event_handler(self) -> bytes:
+        return call(f"{CPU_SCOPE}.CTFY", 3, 1)
+
+
+@pytest.mark.parametrize("possible", [1, 16, 17, 512])
+def test_a_transport_can_be_replaced_and_notify_by_index(possible: int, tmp_path: Path) -> None:
+    transport: HotplugTransport = IndexTransport()
+    table = dsdt(machine(possible, booted=1), transport)
+    verdict = judge(table, tmp_path)
+    assert (verdict.errors, verdict.warnings) == (0, 0), verdict.said
+    assert body(verdict.recompiled) == body(table)
+    assert "PAGE" not in verdict.source
+    assert "Level" in block(verdict.source, "Device (GED0)")
+    last = possible - 1
+    assert f"Notify (C{last:03X}, Arg1)" in block(verdict.source, f"Method (CT{last // 16:02X}")
