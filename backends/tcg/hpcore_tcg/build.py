@@ -39,6 +39,10 @@ CFLAGS = (
     "-mstrict-align",
 )  # fmt: skip
 COMPILE_SECONDS = 300
+NO_COMPILER = (
+    "the EL3 monitor cannot be built: the package ziglang is not installed; install it with: "
+    "pip install ziglang"
+)
 PT_LOAD = 1
 
 
@@ -91,6 +95,11 @@ def digest() -> str:
     return sha.hexdigest()[:16]
 
 
+def cached() -> bool:
+    """Whether the monitor for these sources is built already."""
+    return _cache_path(digest()).is_file()
+
+
 def ensure_monitor() -> Monitor:
     """The monitor for these sources, built if it is not in the cache.
 
@@ -99,14 +108,11 @@ def ensure_monitor() -> Monitor:
     written.
     """
     name = digest()
-    path = cache_directory() / f"monitor-{name}.bin"
+    path = _cache_path(name)
     if path.is_file():
         return Monitor(path, name)
     if zig_version() is None:
-        raise AcceleratorError(
-            "the EL3 monitor cannot be built: the package ziglang is not installed; "
-            "install it with: pip install ziglang"
-        )
+        raise AcceleratorError(NO_COMPILER)
     try:
         with scratch(path.parent) as directory:
             _compile(directory).replace(path)
@@ -117,6 +123,10 @@ def ensure_monitor() -> Monitor:
         ) from error
     log.info("built the EL3 monitor", path=str(path), size=path.stat().st_size)
     return Monitor(path, name)
+
+
+def _cache_path(name: str) -> Path:
+    return cache_directory() / f"monitor-{name}.bin"
 
 
 def _compile(directory: Path) -> Path:

@@ -94,7 +94,7 @@ class Status(IntEnum):
     STALE_EPOCH = 18
 
 
-MEANING = {
+MEANING: dict[int, str] = {
     Status.UNKNOWN_OP: "the monitor does not know this request",
     Status.NO_SLOT: "there is no such vCPU",
     Status.NOT_READY: "the GIC is not initialised since the last reset; send INIT first",

@@ -1,0 +1,58 @@
+"""The entry point: what can run here, and a session of it."""
+
+from __future__ import annotations
+
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import MAX_POSSIBLE
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import find_qemu
+from hpcore.run.accelerator import AcceleratorError, Capabilities, GuestImages, Report
+from hpcore_tcg import build, launch
+from hpcore_tcg.session import TcgSession
+
+MODELLED = {
+    "stop": "the vCPU's QEMU thread lives on, in the EL3 monitor's park loop",
+    "release": "QEMU keeps the vCPU's address space, for it cannot be made anew",
+}
+
+
+class TcgAccelerator:
+    """Unpatched QEMU with TCG, and our monitor at EL3 deciding which vCPU may run."""
+
+    def probe(self) -> Capabilities:
+        """Whether QEMU and the monitor's compiler are here. Starts no machine."""
+        versions: dict[str, str] = {}
+        problems: list[str] = []
+        try:
+            versions["qemu"] = find_qemu().version
+        except QemuError as error:
+            problems.append(str(error))
+        if build.zig_version() is None and not build.cached():
+            problems.append(build.NO_COMPILER)
+        else:
+            versions["monitor"] = build.digest()
+        return Capabilities(
+            unavailable="; ".join(problems) or None,
+            max_vcpus=MAX_POSSIBLE,
+            modelled=MODELLED,
+            versions=versions,
+        )
+
+    async def open(
+        self, machine: MachineConfig, guest: GuestImages | None, report: Report
+    ) -> TcgSession:
+        """A session for `machine`. Without a guest everything works but START.
+
+        Builds the monitor where the cache has none yet, which takes a second.
+        """
+        if machine.gic_version != 3:
+            raise AcceleratorError(
+                f"tcg needs a GICv3, whose redistributors can be taken one by one, and the "
+                f"machine has gic-version {machine.gic_version}; use 3"
+            )
+        try:
+            qemu = find_qemu()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        boot = None if guest is None else launch.prepare(machine, guest)
+        return TcgSession(machine, boot, qemu, build.ensure_monitor(), report)

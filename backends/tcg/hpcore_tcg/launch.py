@@ -1,0 +1,128 @@
+"""How QEMU is started: its arguments, and the files that it loads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from attrs import frozen
+
+from hpcore.guest.errors import GuestError
+from hpcore.guest.kernel import bootable, load_kernel
+from hpcore.model.machine import MachineConfig
+from hpcore.platform import firmware, virt
+from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
+from hpcore.qemu.find import Qemu
+from hpcore.run.accelerator import AcceleratorError, GuestImages
+from hpcore_tcg.build import Monitor
+
+LINK_LOG = "HPCORE_TCG_LINK_LOG"
+"""Environment: a file to which QEMU copies what the monitor sends, for tests."""
+
+BOOT_ARGUMENTS = "acpi=force efi=noruntime console=ttyAMA0 panic=-1"
+"""What the kernel needs here: QEMU's device tree has a /memory node, which would make it
+prefer the tree to ACPI; there are no EFI runtime services; and a panic shall reset."""
+
+
+@frozen
+class Boot:
+    """What goes into the guest's memory: the firmware's blob, the tree, and the images."""
+
+    blob: bytes
+    tree: bytes
+    kernel: Path
+    initrd: Path
+
+
+@frozen
+class Sockets:
+    """Where QEMU listens, below its own directory."""
+
+    qmp: Path
+    console: Path
+    link: Path
+
+    @classmethod
+    def below(cls, directory: Path) -> Sockets:
+        return cls(directory / "qmp", directory / "console", directory / "link")
+
+    def all(self) -> tuple[Path, ...]:
+        """Every one, for the check that none is occupied."""
+        return (self.qmp, self.console, self.link)
+
+
+def prepare(machine: MachineConfig, guest: GuestImages) -> Boot:
+    """Check the guest and build its firmware, all in memory.
+
+    Raises AcceleratorError for a machine the tables cannot describe, a kernel that is
+    none, an initrd that is not there, or a command line that is too long.
+    """
+    try:
+        kernel = bootable(load_kernel(guest.kernel))
+        size = guest.initrd.stat().st_size
+        tables = firmware.build(machine)
+        tree = tables.device_tree(
+            bootargs=f"{BOOT_ARGUMENTS} {guest.append}".strip(),
+            initrd_size=size,
+            kaslr_seed=os.urandom(KASLR_SEED_SIZE),
+            rng_seed=os.urandom(RNG_SEED_SIZE),
+        )
+    except (GuestError, firmware.FirmwareError, DeviceTreeError) as error:
+        raise AcceleratorError(str(error)) from error
+    except OSError as error:
+        raise AcceleratorError(
+            f"the initrd {guest.initrd} cannot be read: {error.strerror}"
+        ) from error
+    room = virt.INITRD_BASE - virt.KERNEL_BASE
+    if kernel.stat().st_size > room:
+        raise AcceleratorError(f"the kernel {kernel} is larger than the {room} bytes it has here")
+    return Boot(tables.blob, tree, kernel, guest.initrd)
+
+
+def command_line(
+    machine: MachineConfig,
+    boot: Boot | None,
+    qemu: Qemu,
+    monitor: Monitor,
+    directory: Path,
+    sockets: Sockets,
+) -> list[str]:
+    """QEMU's arguments, its program first; writes the files they name into `directory`.
+
+    All possible vCPUs exist from the start: QEMU can add none later, and what a plug
+    changes is what the monitor permits. Without `boot` the machine has nothing to run
+    but the monitor.
+    """
+    link_log = os.environ.get(LINK_LOG)
+    argv = [
+        str(qemu.path), "-no-user-config", "-nodefaults", "-display", "none",
+        "-machine", "virt,gic-version=3,secure=on", "-accel", "tcg,thread=multi",
+        "-cpu", machine.cpu_model, "-smp", str(machine.possible), "-m", f"{machine.memory}M",
+        "-S", "-action", "shutdown=pause",
+        *_socket("console", sockets.console), *_socket("link", sockets.link, link_log),
+        "-serial", "chardev:console", "-serial", "chardev:link",
+        "-qmp", f"unix:{_escape(sockets.qmp)},server=on,wait=off",
+        "-bios", str(monitor.path),
+    ]  # fmt: skip
+    if boot is not None:
+        blob, tree = directory / "firmware.bin", directory / "tree.dtb"
+        blob.write_bytes(boot.blob)
+        tree.write_bytes(boot.tree)
+        argv += ["-dtb", str(tree)]
+        argv += _load(boot.kernel, virt.KERNEL_BASE) + _load(boot.initrd, virt.INITRD_BASE)
+        argv += _load(blob, virt.BLOB_BASE)
+    return argv
+
+
+def _socket(name: str, path: Path, logfile: str | None = None) -> list[str]:
+    chardev = f"socket,id={name},path={_escape(path)},server=on,wait=off"
+    return ["-chardev", chardev + (f",logfile={_escape(logfile)}" if logfile else "")]
+
+
+def _load(path: Path, address: int) -> list[str]:
+    return ["-device", f"loader,file={_escape(path)},addr={address:#x},force-raw=on"]
+
+
+def _escape(value: str | Path) -> str:
+    """A comma ends a value in QEMU's options, unless doubled."""
+    return str(value).replace(",", ",,")

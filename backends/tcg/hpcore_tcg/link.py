@@ -1,0 +1,207 @@
+"""The host's end of the link: requests answered by tag, and events, in the link's order.
+
+Order is the point of this file. The monitor answers and reports on one line, and whoever
+hears of it must hear in that order, though an answer travels through an awaiting
+coroutine and an event through a call. So the reader stops after an answer until the
+coroutine that waited for it has had its say: until its `Turn` is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from attrs import define, frozen
+
+from hpcore_tcg import protocol
+from hpcore_tcg.protocol import MEANING, Decoder, Frame, Op, Status
+
+log = structlog.get_logger(__name__)
+
+READ_SIZE = 64 * 1024
+
+
+class ResetMeanwhile(Exception):
+    """The machine was reset while the request was under way: nobody will answer it."""
+
+
+class LinkGone(Exception):
+    """The link ended, or the session did. The text says why."""
+
+
+class Refused(Exception):
+    """The monitor refused a request; `status` says why, and nothing has changed."""
+
+    def __init__(self, op: Op, slot: int, status: int) -> None:
+        meaning = MEANING.get(status, f"unknown status {status}")
+        super().__init__(f"the EL3 monitor refused {op.name} of vCPU {slot}: {meaning}")
+        self.status = status
+
+
+class Turn:
+    """One caller's turn: from its first request until it has told its own caller."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+
+    def end(self) -> None:
+        """The caller returns, or has failed."""
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Wait for the end, and for what the caller's own caller hangs on to it.
+
+        `end` comes just before the coroutine returns. The task around it and the
+        callbacks on that task follow in the loop's next passes.
+        """
+        await self._over.wait()
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+
+@define(eq=False)
+class _Pending:
+    op: Op
+    slot: int
+    future: asyncio.Future[int]
+    turn: Turn | None
+    sent: float
+
+
+@frozen
+class Interrupted:
+    """What a reset found under way: the request, and the turn that it belongs to."""
+
+    op: Op
+    slot: int
+    turn: Turn | None
+
+
+OnEvent = Callable[[Frame], Awaitable[None]]
+OnEnd = Callable[[str], None]
+
+
+class Link:
+    """Speaks with the monitor. `on_event` is awaited for every event before the next frame.
+
+    `on_end` is called once, when the other side closes the link.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_event: OnEvent,
+        on_end: OnEnd,
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._on_event, self._on_end = on_event, on_end
+        self._decoder = Decoder()
+        self._dropped_said = 0
+        self._pending: dict[int, _Pending] = {}
+        self._next_tag = 0
+        self._gone: str | None = None
+        self._task = asyncio.create_task(self._read())
+
+    def send(self, op: Op, slot: int = 0, arg: int = 0, *, turn: Turn | None = None) -> Request:
+        """Send a request at once, and return it to be awaited.
+
+        With `turn`, no frame that follows the answer is delivered before the turn ends.
+        Raises LinkGone.
+        """
+        if self._gone is not None:
+            raise LinkGone(self._gone)
+        loop = asyncio.get_running_loop()
+        while self._next_tag in self._pending:
+            self._next_tag = (self._next_tag + 1) % protocol.TAGS
+        tag = self._next_tag
+        self._next_tag = (tag + 1) % protocol.TAGS
+        pending = _Pending(op, slot, loop.create_future(), turn, loop.time())
+        self._pending[tag] = pending
+        self._writer.write(protocol.encode(op, tag=tag, slot=slot, arg=arg))
+        return Request(pending.future)
+
+    def oldest(self) -> tuple[Op, int, float] | None:
+        """The request that has waited longest: op, slot, and when it was sent."""
+        waiting = min(self._pending.values(), key=lambda p: p.sent, default=None)
+        return None if waiting is None else (waiting.op, waiting.slot, waiting.sent)
+
+    def interrupt(self) -> list[Interrupted]:
+        """End every request under way with ResetMeanwhile, and say which they were."""
+        interrupted = []
+        for pending in self._take():
+            pending.future.set_exception(ResetMeanwhile())
+            interrupted.append(Interrupted(pending.op, pending.slot, pending.turn))
+        return interrupted
+
+    def end(self, why: str) -> None:
+        """End every request under way, and every later one, with LinkGone. Idempotent."""
+        if self._gone is None:
+            self._gone = why
+        for pending in self._take():
+            pending.future.set_exception(LinkGone(self._gone))
+
+    async def close(self) -> None:
+        """Stop reading and close the socket."""
+        self.end("the machine was ended")
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._writer.close()
+
+    def _take(self) -> list[_Pending]:
+        waiting = [p for p in self._pending.values() if not p.future.done()]
+        self._pending.clear()
+        return waiting
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._reader.read(READ_SIZE):
+                for frame in self._decoder.feed(data):
+                    await self._deliver(frame)
+                self._say_dropped()
+            why = "QEMU closed it"
+        except OSError as error:
+            why = str(error)
+        self._on_end(why)
+
+    async def _deliver(self, frame: Frame) -> None:
+        if frame.kind == protocol.REPLY:
+            await self._answer(frame)
+        elif frame.kind > protocol.REPLY:
+            await self._on_event(frame)
+        else:
+            log.warning("a request came from the monitor; dropped", kind=frame.kind)
+
+    async def _answer(self, frame: Frame) -> None:
+        pending = self._pending.pop(frame["tag"], None)
+        if pending is None or pending.future.done():  # asked before a reset, or given up
+            log.warning("an answer that nobody waits for; dropped", tag=frame["tag"])
+            return
+        if frame["status"] == Status.OK:
+            pending.future.set_result(frame["value"])
+        else:
+            pending.future.set_exception(Refused(pending.op, pending.slot, frame["status"]))
+        if pending.turn is not None:
+            await pending.turn.wait()
+
+    def _say_dropped(self) -> None:
+        dropped = self._decoder.dropped
+        if dropped >= 2 * self._dropped_said and dropped > self._dropped_said:
+            log.warning("bytes on the link that are no frame; dropped", total=dropped)
+            self._dropped_said = dropped
+
+
+class Request:
+    """A request that was sent. Await it for the value of the answer.
+
+    Raises Refused, ResetMeanwhile or LinkGone.
+    """
+
+    def __init__(self, future: asyncio.Future[int]) -> None:
+        self._future = future
+        # one that is never awaited must not complain when the machine ends
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def __await__(self):  # type: ignore[no-untyped-def]
+        return self._future.__await__()

@@ -1,0 +1,154 @@
+"""One QEMU with the monitor in it: the process, its sockets, and what became of it.
+
+Knows nothing of slots. It hands every event of the link on, in order, and says once why
+the machine is lost, if it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from hpcore.model.machine import MachineConfig
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import Qemu
+from hpcore.qemu.process import QemuProcess, runtime_directory
+from hpcore.qemu.qmp import Qmp
+from hpcore_tcg import launch
+from hpcore_tcg.build import Monitor
+from hpcore_tcg.console import SocketConsole
+from hpcore_tcg.link import Link, OnEvent
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 120.0
+"""How long the monitor may take to answer while QEMU runs. It takes about a millisecond
+on an idle machine; this bound only finds a monitor that is stuck."""
+LOOK_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
+
+
+class Machine:
+    """Started by `start`; all its sockets are drained until `close`."""
+
+    process: QemuProcess
+    qmp: Qmp
+    link: Link
+    console: SocketConsole
+
+    def __init__(self, on_lost: Callable[[str], None], on_shutdown: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._on_shutdown = on_shutdown
+        self._ending = False
+        self._running_since: float | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(
+        cls,
+        config: MachineConfig,
+        boot: launch.Boot | None,
+        qemu: Qemu,
+        monitor: Monitor,
+        on_event: OnEvent,
+        on_lost: Callable[[str], None],
+        on_shutdown: Callable[[], None],
+    ) -> Machine:
+        """Start QEMU, stopped before its first instruction, and connect to it.
+
+        `on_lost` gets the reason, once, when QEMU or the link is gone without being asked
+        to; `on_shutdown` is called when the guest has powered the machine off. Raises
+        QemuError and leaves nothing behind.
+        """
+        machine = cls(on_lost, on_shutdown)
+        directory = runtime_directory()
+        sockets = launch.Sockets.below(directory)
+        try:
+            argv = launch.command_line(config, boot, qemu, monitor, directory, sockets)
+            machine.process = await QemuProcess.start(argv, directory, sockets.all())
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise QemuError(f"{directory} cannot be written: {error.strerror}") from error
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        try:
+            machine.qmp = await Qmp.connect(machine.process, sockets.qmp, machine._qmp_event)
+            machine.console = SocketConsole(*await machine.process.connect(sockets.console))
+            streams = await machine.process.connect(sockets.link)
+            machine.link = Link(*streams, on_event, machine._link_ended)
+        except BaseException:
+            machine._ending = True
+            await machine.close()
+            raise
+        machine._tasks = [
+            asyncio.create_task(machine._watch_process()),
+            asyncio.create_task(machine._watch_answers()),
+        ]
+        return machine
+
+    async def quit(self) -> None:
+        """Ask QEMU to end, and wait until it has."""
+        self._ending = True
+        with contextlib.suppress(QemuError):  # it may be gone before it has answered
+            await self.qmp.execute("quit")
+        await self.process.close()
+
+    async def close(self) -> None:
+        """End everything that `start` started. Idempotent; no loss is reported for it."""
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+        for part in ("link", "qmp", "process", "console"):
+            if hasattr(self, part):
+                await getattr(self, part).close()
+
+    def lose(self, why: str) -> None:
+        """The machine is of no use any more; say so once."""
+        if not self._ending:
+            self._ending = True
+            log.error("the machine is lost", why=why)
+            self._on_lost(why)
+
+    def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:
+        if name == "RESUME":
+            self._running_since = asyncio.get_running_loop().time()
+        elif name == "STOP":
+            self._running_since = None
+        elif name == "SHUTDOWN" and data.get("reason") == "guest-shutdown":
+            self._on_shutdown()
+
+    def _link_ended(self, why: str) -> None:
+        if not self._ending:
+            self._tasks.append(asyncio.create_task(self._explain(why)))
+
+    async def _explain(self, why: str) -> None:
+        """The link is closed: nearly always because QEMU ends, and then that is the reason."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), LAST_WORDS_SECONDS)
+        if self.process.running:
+            self.lose(f"the link to the EL3 monitor is closed ({why}), though QEMU runs")
+        else:
+            self.lose(f"QEMU is gone: {self.process.last_words}")
+
+    async def _watch_process(self) -> None:
+        await self.process.wait()
+        self.lose(f"QEMU is gone: {self.process.last_words}")
+
+    async def _watch_answers(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            oldest = self.link.oldest()
+            if oldest is None or self._running_since is None:
+                continue
+            op, slot, sent = oldest
+            if loop.time() - max(sent, self._running_since) > ANSWER_SECONDS:
+                self.lose(
+                    f"the EL3 monitor did not answer {op.name} of vCPU {slot} within "
+                    f"{ANSWER_SECONDS:g} s"
+                )

@@ -1,0 +1,324 @@
+"""A session: effects become requests to the monitor, or QMP commands; frames, stimuli.
+
+It mirrors what each slot was given, since the monitor forgets all of it at a reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from hpcore.model.effects import (
+    AnswerCpuOn,
+    Effect,
+    MachineStep,
+    RaiseGed,
+    Reassert,
+    RunMachineStep,
+    RunStep,
+    Step,
+)
+from hpcore.model.machine import MachineConfig
+from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import Qemu
+from hpcore.qemu.qmp import QmpRefused
+from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
+from hpcore_tcg import protocol
+from hpcore_tcg.build import Monitor
+from hpcore_tcg.events import stimulus_of
+from hpcore_tcg.launch import Boot
+from hpcore_tcg.link import LinkGone, Refused, ResetMeanwhile, Turn
+from hpcore_tcg.machine import Machine
+from hpcore_tcg.mirror import Mirror
+from hpcore_tcg.protocol import Event, Frame, Op
+
+log = structlog.get_logger(__name__)
+
+HELLO_SECONDS = 60.0
+NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
+QMP_COMMAND = {
+    MachineStep.RESET: "system_reset",
+    MachineStep.PAUSE: "stop",
+    MachineStep.RESUME: "cont",
+}
+
+
+class TcgSession:
+    """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
+
+    On order: `execute` returns before any event that the monitor sent after its answer is
+    reported. The callbacks of a task that awaits `execute` have run by then, too.
+
+    On a reset: machine steps and notifications under way return first, then `ResetSeen` is
+    reported. Every other step, also one that is asked for between the two, waits for
+    RESTART.
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        boot: Boot | None,
+        qemu: Qemu,
+        monitor: Monitor,
+        report: Report,
+    ) -> None:
+        self._config, self._boot = config, boot
+        self._qemu, self._monitor = qemu, monitor
+        self._report = report
+        self._machine: Machine | None = None
+        self._machine_turn: Turn | None = None
+        self._mirror = Mirror()
+        self._epoch: int | None = None  # what the last HELLO said
+        self._hello = asyncio.Event()
+        self._ready = asyncio.Event()  # the monitor takes steps, or the machine is lost
+        self._lost: str | None = None
+        self._off_said = self._off_done = False
+
+    @property
+    def console(self) -> Console | None:
+        """The guest's console, once CREATE_VCPUS is done."""
+        return None if self._machine is None else self._machine.console
+
+    @property
+    def process_id(self) -> int | None:
+        """QEMU's, once CREATE_VCPUS is done."""
+        return None if self._machine is None else self._machine.process.pid
+
+    async def execute(self, effect: Effect) -> int | None:
+        """Carry `effect` out; see the protocol."""
+        turn = Turn()
+        try:
+            return await self._execute(effect, turn)
+        except LinkGone as error:
+            raise AcceleratorError(self._lost or str(error)) from error
+        finally:
+            turn.end()
+
+    async def close(self) -> None:
+        """End QEMU and all that belongs to it."""
+        machine = self._machine
+        if machine is not None:
+            await machine.close()
+        self._lost = self._lost or "the machine was ended"
+        self._hello.set()
+        self._ready.set()
+
+    # ------------------------------------------------------------------ effects
+
+    async def _execute(self, effect: Effect, turn: Turn) -> int | None:
+        match effect:
+            case RunStep(step=step, slot=slot):
+                return await self._step(step, slot, turn)
+            case RunMachineStep():
+                self._machine_turn = turn
+                try:
+                    await self._machine_step(effect, turn)
+                finally:
+                    if self._machine_turn is turn:
+                        self._machine_turn = None
+            case Reassert(slot=slot):
+                await self._answer(Op.REASSERT, slot, turn)
+            case RaiseGed():
+                await self._answer(Op.RAISE_GED, 0, turn)
+            case AnswerCpuOn():
+                raise AcceleratorError(
+                    "the EL3 monitor answers CPU_ON by itself; there is no call to answer"
+                )
+        return None
+
+    async def _step(self, step: Step, slot: int, turn: Turn) -> int | None:
+        cold = step is Step.REALIZE and self._config.cold_booted(slot)
+        while True:
+            if step in NOTIFICATIONS and not self._ready.is_set():
+                return None  # asked for before the core has heard of the reset
+            while not self._ready.is_set():
+                await self._ready.wait()
+            try:
+                value = await self._running().link.send(
+                    Op[step.name], slot, int(cold), turn=turn
+                )
+            except ResetMeanwhile:
+                if step in NOTIFICATIONS:
+                    return None
+            except Refused as refused:
+                raise EffectError(str(refused)) from refused
+            else:
+                self._mirror.done(step, slot)
+                return value if step is Step.BIND else None
+
+    async def _answer(self, op: Op, slot: int, turn: Turn) -> None:
+        """Nothing is reported for these, so a reset in between has simply settled them."""
+        if not self._ready.is_set() or slot >= self._config.possible:
+            return
+        try:
+            await self._running().link.send(op, slot, turn=turn)
+        except ResetMeanwhile:
+            return
+        except Refused as refused:
+            raise AcceleratorError(str(refused)) from refused
+
+    async def _machine_step(self, effect: RunMachineStep, turn: Turn) -> None:
+        match effect.step:
+            case MachineStep.CREATE_VCPUS:
+                await self._create()
+            case MachineStep.INIT_GIC:
+                await self._init_gic()
+            case MachineStep.START:
+                await self._start(turn)
+            case MachineStep.RESTART:
+                await self._restart(effect.enabled, turn)
+            case MachineStep.RESET | MachineStep.PAUSE | MachineStep.RESUME:
+                await self._qmp(QMP_COMMAND[effect.step])
+            case MachineStep.POWER_DOWN:
+                await self._running().quit()
+            case MachineStep.MIGRATE:
+                raise EffectError("migration is not supported yet on tcg")
+
+    async def _create(self) -> None:
+        if self._machine is not None:
+            raise EffectError("the vCPUs exist already; they are created once")
+        try:
+            self._machine = await Machine.start(
+                self._config, self._boot, self._qemu, self._monitor,
+                self._event, self._lose, self._shutdown,
+            )  # fmt: skip
+        except QemuError as error:
+            raise EffectError(str(error)) from error
+        await self._qmp("cont")
+        try:
+            await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
+        except TimeoutError as error:
+            words = self._machine.process.last_words
+            await self._machine.close()
+            raise EffectError(
+                f"the EL3 monitor did not start within {HELLO_SECONDS:g} s; QEMU: {words}"
+            ) from error
+        self._running()
+
+    async def _init_gic(self) -> None:
+        link, epoch = self._running().link, self._epoch
+        assert epoch is not None
+        try:
+            found = await link.send(Op.INIT, arg=epoch)
+        except ResetMeanwhile as error:
+            raise EffectError("the machine was reset while the GIC was initialised") from error
+        except Refused as refused:
+            raise EffectError(str(refused)) from refused
+        if found < self._config.possible:
+            raise EffectError(
+                f"the GIC has {found} redistributors for {self._config.possible} possible "
+                "vCPUs; this QEMU cannot run the machine: lower maxcpus"
+            )
+        if self._epoch == epoch:
+            self._ready.set()
+
+    async def _start(self, turn: Turn) -> None:
+        if self._boot is None:
+            raise EffectError("there is no guest to start: the session was opened without one")
+        try:
+            await self._running().link.send(Op.RUN, turn=turn)
+        except ResetMeanwhile:
+            return  # it did start, or might as well have: ResetSeen follows
+        except Refused as refused:
+            raise EffectError(str(refused)) from refused
+
+    async def _restart(self, enabled: tuple[int, ...], turn: Turn) -> None:
+        link, epoch = self._running().link, self._epoch
+        assert epoch is not None
+        missing = [slot for slot in enabled if not self._mirror.wired(slot)]
+        if missing:
+            raise EffectError(f"vCPU {missing[0]} is to be enabled and was never wired")
+        requests = [link.send(Op.INIT, arg=epoch)]
+        for step, slot in self._mirror.replay(enabled):
+            cold = step is Step.REALIZE and self._config.cold_booted(slot)
+            requests.append(link.send(Op[step.name], slot, int(cold)))
+        try:
+            for request in requests:
+                await request
+            if self._epoch != epoch:
+                return
+            last = link.send(Op.RUN, turn=turn)
+            self._ready.set()  # steps that waited follow RUN on the link
+            await last
+        except ResetMeanwhile:
+            return  # the next ResetSeen asks for another RESTART
+        except Refused as refused:
+            raise EffectError(str(refused)) from refused
+
+    async def _qmp(self, command: str) -> None:
+        try:
+            await self._running().qmp.execute(command)
+        except QmpRefused as error:
+            raise EffectError(str(error)) from error
+        except QemuError as error:
+            raise AcceleratorError(self._lost or str(error)) from error
+
+    def _running(self) -> Machine:
+        if self._lost is not None:
+            raise AcceleratorError(self._lost)
+        if self._machine is None:
+            raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
+        return self._machine
+
+    # ------------------------------------------------------------- what happened
+
+    async def _event(self, frame: Frame) -> None:
+        if frame.kind == Event.HELLO:
+            await self._hello_said(frame)
+        elif frame.kind == Event.SYSTEM_OFF:
+            self._off_said = True
+            self._power_off()
+        elif frame.kind == Event.GARBLED:
+            self._lose("the link is damaged: the EL3 monitor could not read a request")
+        elif frame.kind == Event.FAULT:
+            self._lose(
+                f"the EL3 monitor took an exception at {frame['elr']:#x} (ESR_EL3 "
+                f"{frame['esr']:#x}); this is a bug in it"
+            )
+        elif (stimulus := stimulus_of(frame)) is not None:
+            self._report(stimulus)
+
+    async def _hello_said(self, frame: Frame) -> None:
+        if frame["version"] != protocol.VERSION:
+            self._lose(
+                f"the EL3 monitor speaks version {frame['version']} of the link, not "
+                f"{protocol.VERSION}"
+            )
+            return
+        first = self._epoch is None
+        self._epoch = frame["epoch"]
+        self._ready.clear()
+        self._hello.set()
+        if first or self._machine is None:
+            return
+        for interrupted in self._machine.link.interrupt():
+            if interrupted.op.name in NOTIFICATION_OPS and interrupted.turn is not None:
+                await interrupted.turn.wait()
+        if self._machine_turn is not None:
+            await self._machine_turn.wait()
+        self._report(ResetSeen())
+
+    def _shutdown(self) -> None:
+        self._off_done = True
+        self._power_off()
+
+    def _power_off(self) -> None:
+        """Said once QEMU has confirmed it, and all that came before it on the link is told."""
+        if self._off_said and self._off_done:
+            self._off_said = self._off_done = False
+            self._report(PowerOffSeen())
+
+    def _lose(self, why: str) -> None:
+        if self._lost is not None:
+            return
+        self._lost = why
+        self._report(Lost(why))
+        self._hello.set()
+        self._ready.set()
+        if self._machine is not None:
+            self._machine.link.end(why)
+
+
+NOTIFICATION_OPS = frozenset(step.name for step in NOTIFICATIONS)
