@@ -70,7 +70,7 @@ class Session(Protocol):
 
     @property
     def console(self) -> Console | None:
-        """The guest's console, or None where no guest code runs."""
+        """The guest's console, once CREATE_VCPUS is done; None where no guest code runs."""
 
     @property
     def process_id(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 from attrs import field, frozen
 
@@ -17,6 +18,7 @@ from hpcore.model import stimuli
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.run import scenario as sc
+from hpcore.run.accelerator import Console
 from hpcore.run.controller import Controller, RunError
 
 BOOT_SECONDS = 600.0
@@ -58,15 +60,16 @@ Progress = Callable[[sc.Line, StepResult | None], None]
 
 
 class Player:
-    """Plays steps on `controller`, with `shell` where a guest runs."""
+    """Plays steps on `controller`; `make_shell` gives a shell on the guest's console."""
 
     def __init__(
         self,
         controller: Controller,
-        shell: Shell | None,
+        make_shell: Callable[[Console], Shell],
         progress: Progress = lambda _line, _result: None,
     ) -> None:
-        self._c, self._shell, self._progress = controller, shell, progress
+        self._c, self._make_shell, self._progress = controller, make_shell, progress
+        self._shell: Shell | None = None  # there is none before the machine is
         self.latencies = Latencies()
         self.results: list[StepResult] = []
         self._ends: dict[str, ev.Event] = {}
@@ -113,7 +116,8 @@ class Player:
         await self._c.until(
             lambda s: s.shared.phase is Phase.RUNNING, BOOT_SECONDS, "the machine's start"
         )
-        if self._shell is not None:
+        if self._c.session.console is not None:
+            self._shell = self._make_shell(self._c.session.console)
             await self._or_machine_end(self._shell.wait_ready(BOOT_SECONDS))
 
     async def _plug(self, step: sc.Plug) -> None:
@@ -272,7 +276,7 @@ class Player:
             raise StepFailed(f"the machine has ended: it is {self._c.state.shared.phase}")
         wait.result()
 
-    _DOES: dict[type, Callable[..., Awaitable[None]]] = {
+    _DOES: ClassVar[dict[type, Callable[..., Awaitable[None]]]] = {
         sc.Boot: _boot,
         sc.Plug: _plug,
         sc.Unplug: _unplug,

@@ -1,0 +1,1 @@
+"""Making sense of a log: replaying it, putting it into words."""

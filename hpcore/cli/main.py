@@ -1,0 +1,109 @@
+"""The `hpcore` command: the group, and the one place where errors become words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import version
+
+import click
+import orjson
+import structlog
+
+from hpcore.cli.accel import accel
+from hpcore.cli.guest import guest
+from hpcore.cli.model import model
+from hpcore.cli.output import BAD_INPUT, Problem
+from hpcore.cli.replay import replay
+from hpcore.cli.run import run
+from hpcore.cli.scenarios import scenarios
+from hpcore.cli.tables import tables
+from hpcore.guest.errors import GuestError
+from hpcore.log import LogError
+from hpcore.model.topology import TopologyError
+from hpcore.platform.firmware import FirmwareError
+from hpcore.run.accelerator import AcceleratorError
+from hpcore.run.controller import RunError
+from hpcore.run.scenario_file import ScenarioError
+
+DEBUG = "HPCORE_DEBUG"
+EXPECTED = (
+    AcceleratorError, FirmwareError, GuestError, LogError, RunError, ScenarioError, TopologyError,
+)  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.version_option(version("hpcore"), prog_name="hpcore")
+def cli() -> None:
+    """arm64 vCPU hotplug as one checked state machine, run on interchangeable accelerators.
+
+    \b
+    hpcore accel                             what can run here, and why not
+    hpcore guest fetch                       get a kernel and a busybox to boot
+    hpcore run cover-letter --accel tcg      boot Linux, plug a vCPU, keep a log
+    hpcore replay cover-letter.jsonl         what happened, step by step, verified
+
+    Exit codes: 0 fine, 1 the checked thing is wrong, 2 bad input or environment.
+    """
+
+
+for command in (accel, guest, model, replay, run, scenarios, tables):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    _set_up_diagnostics()
+    as_json = "--json" in sys.argv
+    try:
+        code = cli.main(standalone_mode=False)
+    except Problem as problem:
+        code = _explain(problem.message, problem.code, as_json, **problem.fields)
+    except click.UsageError as error:
+        where = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+        code = _explain(error.format_message() + where, BAD_INPUT, as_json)
+    except click.ClickException as error:
+        code = _explain(error.format_message(), BAD_INPUT, as_json)
+    except EXPECTED as error:
+        code = _explain(str(error), BAD_INPUT, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        at = f"{error.filename}: " if error.filename else ""
+        code = _explain(f"{at}{error.strerror or error}", BAD_INPUT, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        code = _explain("interrupted", 130, as_json)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        code = _explain(
+            f"a fault of hpcore: {type(error).__name__}: {error}. "
+            f"Set {DEBUG}=1 for the details that a report should have",
+            BAD_INPUT,
+            as_json,
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(message: str, code: int, as_json: bool, **fields: object) -> int:
+    click.echo(f"hpcore: {message}", err=True)
+    if as_json:
+        click.echo(orjson.dumps({"ok": False, "error": message, **fields}, default=str).decode())
+    return code
+
+
+def _set_up_diagnostics() -> None:
+    """structlog to standard error: warnings and worse, or everything with HPCORE_DEBUG."""
+    level = logging.DEBUG if os.environ.get(DEBUG) else logging.WARNING
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,124 @@
+"""`hpcore replay`: a log, step by step, with every invariant held against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import click
+
+from hpcore.cli.output import WRONG, Output, Problem, json_option
+from hpcore.log import LogError
+from hpcore.model.states import State, sta
+from hpcore.triage.replay import Replay, Turn
+from hpcore.triage.replay import replay as replay_log
+from hpcore.triage.words import say
+
+
+@click.command()
+@click.argument("log", type=click.Path(dir_okay=True))
+@click.option("--at", type=click.IntRange(min=0), metavar="SEQ", help="Show the state after SEQ.")
+@click.option("--quiet", is_flag=True, help="Only the verdict, without what happened.")
+@json_option
+def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
+    """Replay LOG: fold it, check every invariant at every event, say what happened.
+
+    \b
+    hpcore replay run.jsonl
+    hpcore replay run.jsonl --at 57
+    hpcore replay run.jsonl --json | jq .violation
+
+    Exits with 1 if the log is damaged or an event in it is wrong. A log whose last line
+    was torn by a crash is fine up to there.
+    """
+    out = Output(json=as_json)
+    try:
+        found = replay_log("/dev/stdin" if log == "-" else log, at, _printer(out, quiet, at))
+    except LogError as error:
+        raise Problem(str(error), WRONG, events=0, state=None, violation=None) from error
+    if at is not None and found.at is None and found.ok:
+        raise Problem(f"{log}: there is no event {at}; the last is {found.events}")
+    shown = found.at or found.state
+    _verdict(out, log, found)
+    _show_state(out, shown, f"State after event {at if found.at is not None else found.events}")
+    out.end(
+        found.ok,
+        events=found.events,
+        state=_plain(shown),
+        violation=_violation(found),
+        error=str(found.damage) if found.damage else None,
+        torn=found.torn,
+        in_flight=found.in_flight,
+    )
+
+
+def _printer(out: Output, quiet: bool, at: int | None) -> Any:
+    def each(turn: Turn) -> None:
+        first, last = turn.records[0].seq, turn.records[-1].seq
+        if at is not None and not first - 3 <= at <= last + 3:
+            return
+        for record in turn.records:
+            mark = ">" if record.seq == at else " "
+            time = f"{turn.t:10.4f}" if record is turn.records[0] else " " * 10
+            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}")
+
+    return (lambda _turn: None) if quiet or out.json else each
+
+
+def _verdict(out: Output, log: str, found: Replay) -> None:
+    made_by = ", ".join(f"{k} {v}" for k, v in found.header.versions.items())
+    out.say(f"\n{log}: {found.header.accelerator}, {found.header.created}; {made_by}")
+    if found.torn is not None:
+        out.say(f"The log ends in a torn line ({found.torn}): hpcore or its host died there.")
+    if found.in_flight and not found.state.shared.ended:
+        out.say("Under way at the end, done or not: " + ", ".join(found.in_flight) + ".")
+    if found.damage is not None:
+        out.say(f"Damaged: {found.damage}", style="bold red")
+    elif found.wrong is not None:
+        record, violation = found.wrong.record, found.wrong.violation
+        out.say(
+            f"Event {record.seq} is wrong: {say(record.event)}.\n"
+            f"It breaks {violation.invariant} for vCPU {violation.slot}: {violation.says}",
+            style="bold red",
+        )
+        _show_state(out, found.wrong.before, "State before it")
+    else:
+        out.say(f"{found.events} events, every invariant held at each.", style="green")
+
+
+def _show_state(out: Output, state: State, title: str) -> None:
+    shared = state.shared
+    flags = [n for n in ("paused", "migrating", "ged", "scanning") if getattr(shared, n)]
+    words = f"{title}: the machine is {shared.phase}"
+    out.say(f"{words}, {', '.join(flags)}." if flags else f"{words}.")
+    columns = ("vCPU", "id", "slot", "GICC", "_STA", "on", "bits", "owes", "registered")
+    table = out.table(None, *columns)
+    for index, slot in enumerate(state.slots):
+        bits = " ".join(n for n in ("insert", "remove", "requested") if getattr(slot, n))
+        owes = " ".join(str(x) for x in (slot.command, slot.step) if x not in (None, "none"))
+        table.add_row(
+            str(index), slot.id or "", str(slot.lifecycle), str(slot.gicc), f"{sta(slot):#x}",
+            "on" if slot.powered else "", bits, owes, "yes" if slot.registered else "",
+        )  # fmt: skip
+    out.show(table)
+
+
+def _plain(state: State) -> dict[str, object]:
+    return {
+        "shared": attrs.asdict(state.shared),
+        "slots": [{"index": i, **attrs.asdict(s)} for i, s in enumerate(state.slots)],
+    }
+
+
+def _violation(found: Replay) -> dict[str, object] | None:
+    if found.wrong is not None:
+        return {
+            "seq": found.wrong.record.seq,
+            "invariant": found.wrong.violation.invariant,
+            "slot": found.wrong.violation.slot,
+            "before": _plain(found.wrong.before),
+        }
+    if found.damage is not None:
+        line = getattr(found.damage, "line", None)
+        return {"seq": None if line is None else line - 1, "invariant": "log_intact"}
+    return None

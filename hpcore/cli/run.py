@@ -1,0 +1,159 @@
+"""`hpcore run`: a scenario on an accelerator, logged."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import statistics
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from hpcore.cli.output import Output, Problem, json_option
+from hpcore.guest.images import fetched_guest
+from hpcore.guest.kernel import bootable, load_kernel
+from hpcore.log import Sync
+from hpcore.run import scenario_file
+from hpcore.run.accelerator import GuestImages
+from hpcore.run.discovery import find
+from hpcore.run.play import Latencies, StepResult
+from hpcore.run.runner import Job, Outcome, run_job
+from hpcore.run.scenario import Line
+
+
+@click.command()
+@click.argument("scenario")
+@click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
+@click.option("--log", type=click.Path(path_type=Path), help="Where the log goes.")
+@click.option("--force", is_flag=True, help="Overwrite an existing log.")
+@click.option("--kernel", type=click.Path(path_type=Path), help="An arm64 Image of your own.")
+@click.option("--initrd", type=click.Path(path_type=Path), help="An initramfs of your own.")
+@click.option("--append", default="", help="More kernel arguments.")
+@click.option("--console", type=click.Path(path_type=Path), help="Keep the guest's console here.")
+@click.option(
+    "--sync", type=click.Choice([Sync.DURABLE.value, Sync.OS.value]), default=Sync.DURABLE.value,
+    show_default=True, help="What an event survives: loss of power, or the death of hpcore.",
+)  # fmt: skip
+@json_option
+def run(
+    scenario: str,
+    accel: str,
+    log: Path | None,
+    force: bool,
+    kernel: Path | None,
+    initrd: Path | None,
+    append: str,
+    console: Path | None,
+    sync: str,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO, a file or the name of one that comes with hpcore, and keep its log.
+
+    \b
+    hpcore run cover-letter --accel tcg --log cover-letter.jsonl
+    hpcore run mine.yaml --kernel ./Image --json
+    hpcore scenarios                         # those that come with hpcore
+
+    \b
+    A scenario is a machine and steps:
+        machine: {cpus: 2, maxcpus: 4}
+        steps:
+          - boot
+          - plug: {id: core2, core-id: 2}
+          - online: core2
+          - expect: {enabled: 0-2, online: 0-2}
+          - unplug: core2
+
+    Exits with 1 if a step does not go as the scenario says.
+    """
+    out = Output(json=as_json)
+    what = scenario_file.load(scenario)
+    found = find(accel)
+    if log is None:
+        log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+    job = Job(
+        scenario=what, found=found, guest=_images(out, kernel, initrd, append), log=log,
+        overwrite=force, sync=Sync(sync), console=console,
+    )  # fmt: skip
+    outcome = asyncio.run(_with_signals(job, out))
+    _report(out, job, outcome)
+
+
+def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) -> GuestImages:
+    fetched = fetched_guest()
+    if fetched is None and (kernel is None or initrd is None):
+        raise Problem("there is no guest to boot; run `hpcore guest fetch` first")
+    if kernel is not None:
+        image = load_kernel(kernel)
+        if image.warning:
+            out.say(f"warning: {image.warning}", style="yellow")
+        kernel = bootable(image)
+    if initrd is not None and not initrd.is_file():
+        raise Problem(f"{initrd}: no such file; give an initramfs")
+    if fetched is not None:
+        kernel = kernel or fetched.kernel
+        initrd = initrd or fetched.initramfs()
+    assert kernel is not None and initrd is not None
+    return GuestImages(kernel, initrd, append)
+
+
+async def _with_signals(job: Job, out: Output) -> Outcome:
+    """Run with SIGTERM ending the machine like an interrupt does."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with out.people.status("starting") as status:
+
+        def progress(line: Line, result: StepResult | None) -> None:
+            if result is None:
+                status.update(f"step {line.number}: {line.text}")
+                return
+            mark = "ok  " if result.error is None else "FAIL"
+            style = None if result.error is None else "bold red"
+            out.say(f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}", style=style)
+            if result.error is not None:
+                out.say(f"     {result.error}", style="red")
+
+        try:
+            return await run_job(job, progress)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+def _report(out: Output, job: Job, outcome: Outcome) -> None:
+    if outcome.capped is not None:
+        out.say(f"possible vCPUs were capped to those at boot: {outcome.capped}", style="yellow")
+    for name, text in _medians(outcome.latencies).items():
+        out.say(f"{name}: {text}")
+    out.say(f"{outcome.events} events in {job.log}; see `hpcore replay {job.log}`")
+    if outcome.error is not None:
+        raise Problem(outcome.error, log=str(job.log), events=outcome.events)
+    failed = next((r for r in outcome.results if r.error is not None), None)
+    out.end(
+        outcome.ok,
+        log=str(job.log),
+        events=outcome.events,
+        slots=outcome.slots,
+        steps=len(outcome.results),
+        failed=None if failed is None else {"step": failed.line.text, "error": failed.error},
+        latencies_ms={
+            k: [round(s * 1000, 2) for s in v] for k, v in _named(outcome.latencies).items()
+        },
+    )
+
+
+def _named(latencies: Latencies) -> dict[str, list[float]]:
+    return {
+        "plug to notified": latencies.plug_to_notified,
+        "plug to registered": latencies.plug_to_registered,
+        "unplug to ejected": latencies.unplug_to_ejected,
+    }
+
+
+def _medians(latencies: Latencies) -> dict[str, str]:
+    return {
+        name: f"median {statistics.median(v) * 1000:.1f} ms of {len(v)}"
+        for name, v in _named(latencies).items()
+        if v
+    }

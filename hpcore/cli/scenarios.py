@@ -1,0 +1,34 @@
+"""`hpcore scenarios`: the scenarios that come with hpcore."""
+
+from __future__ import annotations
+
+import click
+
+from hpcore.cli.output import Output, json_option
+from hpcore.run import scenario_file
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def scenarios(name: str | None, as_json: bool) -> None:
+    """List the scenarios that come with hpcore, or print one.
+
+    \b
+    hpcore scenarios
+    hpcore scenarios cover-letter > mine.yaml
+    """
+    out = Output(json=as_json)
+    if name is not None:
+        scenario_file.load(name)  # a wrong name gets its message
+        path = scenario_file.bundled().get(name)
+        click.echo(path.read_text() if path else "", nl=False)
+        return
+    table = out.table(None, "scenario", "about")
+    listed = []
+    for key in scenario_file.bundled():
+        about = scenario_file.load(key).about
+        table.add_row(key, about)
+        listed.append({"name": key, "about": about})
+    out.show(table)
+    out.close(True, scenarios=listed)

@@ -1,0 +1,39 @@
+"""`hpcore tables`: the ACPI tables that a machine's guest gets, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpcore.cli.output import Output, json_option
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.platform.firmware import write_tables
+from hpcore.run import scenario_file
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--scenario", help="Take the machine of this scenario.")
+@click.option("--cpus", type=int, default=4, show_default=True, help="vCPUs at boot.")
+@click.option("--maxcpus", type=int, default=6, show_default=True, help="Possible vCPUs.")
+@json_option
+def tables(
+    directory: Path, scenario: str | None, cpus: int, maxcpus: int, as_json: bool
+) -> None:
+    """Write the ACPI tables of a machine to DIRECTORY, one .aml file each.
+
+    \b
+    hpcore tables /tmp/acpi --cpus 4 --maxcpus 6
+    iasl -d /tmp/acpi/dsdt.aml
+    """
+    out = Output(json=as_json)
+    if scenario is not None:
+        config = scenario_file.load(scenario).machine
+    else:
+        config = MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+    paths = write_tables(config, directory)
+    for path in paths:
+        out.say(f"{path}  {path.stat().st_size} bytes")
+    out.close(True, tables=[str(p) for p in paths])

@@ -1,0 +1,117 @@
+"""One scenario on one accelerator, from log file to verdict."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import attrs
+from attrs import field, frozen, mutable
+
+from hpcore.guest.kernel import load_kernel
+from hpcore.guest.shell import Shell
+from hpcore.log import Header, LogWriter, Sync
+from hpcore.model.machine import cap
+from hpcore.model.states import State, initial
+from hpcore.run.accelerator import AcceleratorError, GuestImages
+from hpcore.run.controller import Controller, ProtocolBroken
+from hpcore.run.discovery import Found
+from hpcore.run.play import Latencies, Player, Progress, StepResult
+from hpcore.run.scenario import Scenario
+
+
+@frozen
+class Job:
+    """What to run, on what, and where to keep what happened."""
+
+    scenario: Scenario
+    found: Found
+    guest: GuestImages
+    log: Path
+    overwrite: bool = False
+    sync: Sync = Sync.DURABLE
+    console: Path | None = None
+
+
+@mutable
+class Outcome:
+    """How it went. `error` is set where the machine, not a step, went wrong."""
+
+    ok: bool
+    events: int
+    slots: list[dict[str, object]]
+    results: list[StepResult] = field(factory=list)
+    latencies: Latencies = field(factory=Latencies)
+    capped: str | None = None
+    error: str | None = None
+
+
+async def run_job(job: Job, progress: Progress = lambda _line, _result: None) -> Outcome:
+    """Run `job`; the machine is gone and the log closed on return, whatever happened.
+
+    Raises AcceleratorError where the machine cannot run here, LogError where the log cannot
+    be started, and ProtocolBroken for a fault of hpcore.
+    """
+    accelerator = job.found.accelerator
+    assert accelerator is not None, "find() gives only what can be used"
+    capabilities = job.found.capabilities
+    config = cap(job.scenario.machine, capabilities.no_hotplug)
+    if config.possible > capabilities.max_vcpus:
+        raise AcceleratorError(
+            f"the machine has {config.possible} possible vCPUs; '{job.found.name}' can run "
+            f"{capabilities.max_vcpus} here. Lower maxcpus"
+        )
+    append = " ".join(x for x in (job.scenario.append, job.guest.append) if x)
+    guest = attrs.evolve(job.guest, append=append)
+    versions = {**capabilities.versions}
+    kernel = load_kernel(guest.kernel).version
+    if kernel is not None:
+        versions["kernel"] = kernel
+    header = Header(machine=config, accelerator=job.found.name, versions=versions)
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(
+            LogWriter.create(job.log, header, sync=job.sync, overwrite=job.overwrite)
+        )
+        keep: Callable[[bytes], None] = _nothing
+        if job.console is not None:
+            file = stack.enter_context(job.console.open("wb", buffering=0))
+
+            keep = _writer(file)
+        controller = Controller(
+            initial(config), log, lambda report: accelerator.open(config, guest, report)
+        )
+        async with controller as c:
+            player = Player(c, lambda console: Shell(console, keep), progress)
+            ok = await player.play(job.scenario.steps)
+        failure = controller.failure
+        if isinstance(failure, ProtocolBroken):
+            raise failure
+        return Outcome(
+            ok=ok and failure is None,
+            events=log.next_seq - 1,
+            slots=_slots(controller.state),
+            results=player.results,
+            latencies=player.latencies,
+            capped=config.no_hotplug,
+            error=None if failure is None else str(failure),
+        )
+
+
+def _writer(file: IO[bytes]) -> Callable[[bytes], None]:
+    def write(data: bytes) -> None:
+        file.write(data)
+
+    return write
+
+
+def _nothing(_data: bytes) -> None:
+    pass
+
+
+def _slots(state: State) -> list[dict[str, object]]:
+    return [
+        {"index": i, "id": s.id, "state": str(s.lifecycle), "enabled": s.enabled, "cold": s.cold}
+        for i, s in enumerate(state.slots)
+    ]

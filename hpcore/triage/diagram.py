@@ -1,0 +1,31 @@
+"""The declared machines as Mermaid state diagrams, by way of `transitions` itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transitions.extensions import GraphMachine
+
+from hpcore.model.machines import Table
+
+
+class _Model:
+    """What `transitions` draws the diagram of."""
+
+
+def mermaid(table: Table) -> str:
+    """A Mermaid `stateDiagram` of `table`, without a trailing newline."""
+    machine = GraphMachine(
+        model=_Model(),
+        states=[str(s) for s in table.states],
+        transitions=[
+            {"trigger": r.trigger, "source": str(r.source), "dest": str(r.dest)}
+            for r in table.rows
+        ],
+        initial=str(table.initial),
+        auto_transitions=False,
+        graph_engine="mermaid",
+        title=table.name,
+    )
+    graph: Any = machine.get_combined_graph()
+    return str(graph.source).strip()

@@ -1,0 +1,126 @@
+"""Replaying a log: its fold, every invariant at every event, and where it goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from os import PathLike
+from typing import IO
+
+from attrs import field, frozen, mutable
+
+from hpcore.log import Header, LogError, Record, read
+from hpcore.model.evolve import NoSuchSlot, evolve
+from hpcore.model.invariants import Violation, check_event
+from hpcore.model.machines import IllegalTransition
+from hpcore.model.states import State, initial
+
+TRANSITION = "transition"
+"""Named like an invariant: an event that a machine's table has no transition for."""
+
+
+@frozen
+class WrongEvent:
+    """The first event that breaks something: what, and the state before it."""
+
+    record: Record
+    violation: Violation
+    before: State
+
+
+@frozen
+class Turn:
+    """The events of one decision: what one stimulus made happen."""
+
+    records: tuple[Record, ...]
+    after: State
+
+    @property
+    def t(self) -> float:
+        """When, in seconds since the log was opened."""
+        return self.records[0].t
+
+
+@mutable
+class Replay:
+    """What a replay found. `wrong` and `damage` are None for a good log."""
+
+    header: Header
+    state: State
+    events: int = 0
+    wrong: WrongEvent | None = None
+    damage: LogError | None = None
+    torn: str | None = None
+    at: State | None = None
+    """The state at the sequence number asked for."""
+    in_flight: list[str] = field(factory=list)
+    """Effects that were begun and whose outcome the log does not have."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the log is whole and breaks nothing."""
+        return self.wrong is None and self.damage is None
+
+
+def replay(
+    source: str | PathLike[str] | IO[bytes],
+    at: int | None = None,
+    each: Callable[[Turn], None] = lambda _turn: None,
+) -> Replay:
+    """Fold the log at `source`, checking every invariant; `each` is told every decision.
+
+    Stops at the first event that is wrong. Raises LogError where the header cannot be
+    read; damage further down is in the result, with all that came before it.
+    """
+    header, records = read(source)
+    result = Replay(header, initial(header.machine))
+    if at == 0:
+        result.at = result.state
+    with records:
+        try:
+            for turn in _turns(records):
+                if not _take(result, turn, at, torn=records.torn is not None):
+                    break
+                each(Turn(turn, result.state))
+        except LogError as error:
+            result.damage = error
+        if records.torn is not None:
+            result.torn = str(records.torn)
+    result.in_flight = _in_flight(result.state)
+    return result
+
+
+def _turns(records: Iterator[Record]) -> Iterator[tuple[Record, ...]]:
+    """Records by decision: the controller gives the events of one, and no other, one time."""
+    for _t, group in groupby(records, key=lambda r: r.t):
+        yield tuple(group)
+
+
+def _take(
+    result: Replay, records: tuple[Record, ...], at: int | None, *, torn: bool
+) -> bool:
+    # A torn log may end within a decision, which only its whole could have settled.
+    for n, record in enumerate(records):
+        before = result.state
+        violation: Violation | None
+        try:
+            result.state = evolve(before, record.event)
+        except (IllegalTransition, NoSuchSlot) as error:
+            violation = Violation(TRANSITION, getattr(record.event, "slot", 0) or 0, str(error))
+        else:
+            rest = n == len(records) - 1 and not torn
+            found = check_event(before, record.event, result.state, rest=rest)
+            violation = next(found, None)
+        if violation is not None:
+            result.wrong = WrongEvent(record, violation, before)
+            result.state = before
+            return False
+        result.events += 1
+        if record.seq == at:
+            result.at = result.state
+    return True
+
+
+def _in_flight(state: State) -> list[str]:
+    out = [] if state.shared.step is None else [str(state.shared.step)]
+    return out + [f"{s.step} of vCPU {i}" for i, s in enumerate(state.slots) if s.step is not None]

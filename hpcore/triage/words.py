@@ -1,0 +1,138 @@
+"""An event in a person's words."""
+
+from __future__ import annotations
+
+from hpcore.model import events as ev
+from hpcore.model.effects import MachineStep, Step
+
+_DOING = {
+    Step.REALIZE: "is being realized",
+    Step.BIND: "is being bound to its GICC",
+    Step.WIRE: "has its interrupts being wired",
+    Step.ENABLE: "is being enabled in _STA",
+    Step.NOTIFY_INSERT: "has a device check being sent",
+    Step.NOTIFY_REMOVE: "has an eject request being sent",
+    Step.DISABLE: "is being disabled in _STA",
+    Step.POWER_OFF: "is being powered off by force",
+    Step.UNWIRE: "has its interrupts being unwired",
+    Step.UNBIND: "is being unbound from its GICC",
+    Step.STOP: "has its thread being stopped",
+    Step.RELEASE: "has its address space being released",
+    Step.PARK: "is being parked",
+}
+_DONE = {
+    Step.REALIZE: "is realized, powered off",
+    Step.BIND: "is bound to its GICC",
+    Step.WIRE: "is wired",
+    Step.ENABLE: "is enabled in _STA",
+    Step.NOTIFY_INSERT: "has its device check sent",
+    Step.NOTIFY_REMOVE: "has its eject request sent",
+    Step.DISABLE: "is disabled in _STA",
+    Step.POWER_OFF: "is powered off by force",
+    Step.UNWIRE: "is unwired",
+    Step.UNBIND: "is unbound from its GICC",
+    Step.STOP: "has no thread any more",
+    Step.RELEASE: "has no address space any more",
+    Step.PARK: "is parked",
+}
+_MACHINE = {
+    MachineStep.CREATE_VCPUS: "creating all possible vCPUs",
+    MachineStep.INIT_GIC: "initialising the GIC",
+    MachineStep.START: "starting vCPU 0",
+    MachineStep.RESET: "resetting the machine",
+    MachineStep.RESTART: "restoring what is plugged and starting vCPU 0",
+    MachineStep.PAUSE: "pausing",
+    MachineStep.RESUME: "resuming",
+    MachineStep.POWER_DOWN: "ending the machine",
+    MachineStep.MIGRATE: "migrating",
+}
+OST_SOURCES = {0x1: "device check", 0x3: "eject request", 0x103: "its own eject"}
+OST_STATUSES = {
+    0x0: "success", 0x80: "refused: ejection is disabled", 0x81: "refused: no such device",
+    0x82: "refused: busy", 0x83: "refused: a dependency is busy", 0x84: "in progress",
+}  # fmt: skip
+PSCI_STATUSES = {-3: "DENIED", -4: "ALREADY_ON"}
+
+
+def say(event: ev.Event) -> str:
+    """`event` as a sentence without its full stop."""
+    match event:
+        case ev.Refused():
+            return f"{event.stimulus} is refused: {event.message}"
+        case ev.Noted():
+            return f"— {event.text}"
+        case ev.MachineStepBegun():
+            told = f", with {_cpus(event.enabled)} plugged" if event.enabled else ""
+            return f"{_MACHINE[event.step]}{told}"
+        case ev.MachineStepDone():
+            return f"done: {_MACHINE[event.step]}"
+        case ev.MachineStepFailed():
+            return f"{_MACHINE[event.step]} failed: {event.error}"
+        case ev.MachineWasReset():
+            return f"the machine was reset; {_cpus(event.enabled)} stay plugged"
+        case ev.MachinePoweredOff():
+            return f"the machine is off, by the {event.by}'s word"
+        case ev.MachineLost():
+            return f"the machine is lost: {event.error}"
+        case ev.ScanBegun():
+            return "the guest reads the event bits"
+        case ev.ScanFinished():
+            return "the guest has read the event bits"
+        case ev.GedRaised():
+            return "bits are still set; the GED is raised again"
+    return f"vCPU {ev.slot_of(event)} {_of_slot(event)}"
+
+
+def _of_slot(event: ev.Event) -> str:  # noqa: PLR0912 - one branch an event
+    match event:
+        case ev.StepBegun():
+            return _DOING[event.step]
+        case ev.StepDone(affinity=affinity):
+            at = f", at affinity {affinity:#x}" if affinity is not None else ""
+            return _DONE[event.step] + at
+        case ev.StepFailed():
+            return f"fails to {event.step}: {event.error}"
+        case ev.ColdBootBegun():
+            return "is cold-booted"
+        case ev.ColdBootDone():
+            return "is ready for the guest's boot"
+        case ev.PlugAccepted():
+            return f"is to be plugged as {event.id}"
+        case ev.PlugCompleted():
+            return f"is plugged as {event.id}, and the guest notified"
+        case ev.PlugFailed():
+            return f"is not plugged as {event.id}: {event.error}"
+        case ev.UnplugAccepted():
+            return f"({event.id}) is to be {'taken by force' if event.forced else 'unplugged'}"
+        case ev.UnplugCompleted():
+            return f"({event.id}) is gone: DEVICE_DELETED"
+        case ev.UnplugFailed():
+            return f"({event.id}) stays: DEVICE_UNPLUG_GUEST_ERROR: {event.error}"
+        case ev.TakenByForce():
+            return "is taken from the guest"
+        case ev.InsertCleared():
+            return "has its device check read"
+        case ev.RemoveCleared():
+            return "has its eject request read"
+        case ev.OstReceived():
+            source = OST_SOURCES.get(event.source, f"{event.source:#x}")
+            status = OST_STATUSES.get(event.status, f"{event.status:#x}")
+            return f"has _OST for {source}: {status}"
+        case ev.Registered():
+            return "is registered by the guest"
+        case ev.EjectAccepted():
+            return "is ejected by the guest"
+        case ev.EjectRefused():
+            return f"is not ejected: {event.message}"
+        case ev.CpuOnGranted():
+            return f"is powered on by vCPU {event.caller}"
+        case ev.CpuOnDenied():
+            status = PSCI_STATUSES.get(event.status, str(event.status))
+            return f"is not powered on by vCPU {event.caller}: {status}"
+        case ev.CpuWentOff():
+            return "is off"
+    return ev.event_name(event)
+
+
+def _cpus(slots: tuple[int, ...]) -> str:
+    return "vCPU " + ", ".join(str(s) for s in slots) if slots else "no vCPU"
