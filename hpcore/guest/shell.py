@@ -141,7 +141,7 @@ class Shell:
             try:
                 await self._find(_marker(f"<hp-begin-{tag}>", rb"\r?\n"), wait)
                 start = self._forgotten
-                end = _marker(f"<hp-end-{tag}:", rb"(\d+)>\r?\n")
+                end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + _KERNEL_MESSAGE + rb")+)>")
                 either = re.compile(end.pattern + b"|" + _ready_pattern().pattern, re.MULTILINE)
                 found = await self._find(either, wait)
             except GuestTimeoutError:
@@ -155,7 +155,7 @@ class Shell:
                 )
             kept = len(found.before) + len(found.match)
             text = found.before.decode("utf-8", "replace").replace("\r", "")
-            return Result(text, int(status), truncated=self._forgotten - start > kept)
+            return Result(text, _number(status), truncated=self._forgotten - start > kept)
 
     async def send(self, line: str) -> None:
         """Type one line and wait for nothing: for lines that end the guest."""
@@ -231,6 +231,10 @@ def _marker(text: str, rest: bytes) -> re.Pattern[bytes]:
     """A pattern for `text` and then `rest`, kernel messages anywhere within `text`."""
     spaced = (_KERNEL_MESSAGE + b"*").join(re.escape(bytes([byte])) for byte in text.encode())
     return re.compile(spaced + _KERNEL_MESSAGE + b"*" + rest)
+
+
+def _number(digits: bytes) -> int:
+    return int(re.sub(_KERNEL_MESSAGE, b"", digits))
 
 
 def _ready_pattern() -> re.Pattern[bytes]:
