@@ -11,7 +11,7 @@ import orjson
 from attrs import evolve, field, frozen
 from cattrs import Converter, transform_error
 
-from hpcore.log.errors import LogDamaged
+from hpcore.log.errors import LogDamaged, LogTooNew
 from hpcore.log.framing import NO_SUM, is_sealed
 from hpcore.log.versions import Fields, Formats, FormatVersion, own_version
 from hpcore.model.machine import MachineConfig
@@ -67,6 +67,8 @@ def _converter(strict: bool) -> Converter:
     # By itself cattrs would take "3" for 3 and 3 for "3".
     converter.register_structure_hook(int, _exact(int, "an integer"))
     converter.register_structure_hook(str, _exact(str, "a string"))
+    # Or else it would be structured as the str that it is, too, and be no Sync.
+    converter.register_structure_hook(Sync, lambda value, _: Sync(value))
     return converter
 
 
@@ -103,7 +105,11 @@ def decode(name: str, line: bytes, formats: Formats) -> Header:
         # The sum of a much later version might be another one; its name comes first.
         versions = fields.get("versions")
         wrote = versions.get("hpcore", "unknown") if isinstance(versions, dict) else "unknown"
-        formats.admit(name, version, str(wrote))
+        try:
+            formats.admit(name, version, str(wrote))
+        except LogTooNew as error:
+            doubt = "" if sealed else ". Or its header is damaged: its checksum does not fit"
+            raise LogTooNew(f"{error}{doubt}") from None
     if not sealed:
         raise LogDamaged(name, 1, "its checksum does not fit its bytes")
     fields.pop("sum", None)

@@ -107,6 +107,7 @@ class Records:
         upgrade = formats.event_upgrade(version)
         # Bound to names that are cheap to look up: this loop is the reader's speed.
         loads, new, record = orjson.loads, tuple.__new__, Record
+        fields: Any = None
         seq = 0
         try:
             for lines in self._scan.lines():
@@ -123,7 +124,9 @@ class Records:
                             t = _seconds(t)
                         event = decoders[fields["event"]](fields)
                     except (ValueError, LookupError, TypeError, WrongFields) as error:
-                        if version > formats.current and _is_unknown(fields, decoders):
+                        if isinstance(error, orjson.JSONDecodeError):
+                            fields = None  # and not those of the line before
+                        elif version > formats.current and _is_unknown(fields, decoders):
                             raise _too_new(name, seq, fields, self._scan.header) from None
                         raise LogDamaged(name, seq + 1, _why(error, fields)) from None
                     yield new(record, (seq, t, event))

@@ -1,0 +1,1 @@
+"""What a log promises, tested on real files, real faults and killed processes."""

@@ -1,0 +1,315 @@
+"""Full disks, killed writers, second writers: real ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcore.log import (
+    LogExists,
+    LogLocked,
+    LogUnreadable,
+    LogWriteError,
+    LogWriter,
+    Sync,
+    read,
+)
+from hpcore.model.events import Noted
+from tests.log.samples import HEADER, SOME, events_in, flat, write
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 64 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a small filesystem cannot be mounted here; this takes root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(log: LogWriter, batch: int) -> tuple[int, LogWriteError]:
+    """Append until it fails; how many events were acknowledged, and the error."""
+    for i in range(10_000):
+        try:
+            log.append([Noted(f"event {i * batch + j}") for j in range(batch)], t=i)
+        except LogWriteError as error:
+            return i * batch, error
+    raise AssertionError("the disk does not fill up")
+
+
+@pytest.mark.parametrize("sync", [Sync.DURABLE, Sync.OS])
+@pytest.mark.parametrize("batch", [1, 100])
+def test_a_full_disk_kills_the_writer_and_loses_no_acknowledged_event(
+    small_disk: Path, sync: Sync, batch: int
+) -> None:
+    path = small_disk / "run.log"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(16384))
+    log = LogWriter.create(path, HEADER, sync=sync)
+    count, error = fill(log, batch)
+    assert str(path) in str(error)
+    assert "No space left on device" in str(error)
+    assert error.cut_back
+    assert "whole up to the event before" in str(error)
+    ballast.unlink()
+    for _ in range(2):  # there is room again, but nobody knows what else went wrong
+        with pytest.raises(LogWriteError, match="an earlier write failed: No space left"):
+            log.append([Noted("late")], t=10_000)
+    with pytest.raises(LogLocked):
+        LogWriter.resume(path)
+    log.close()
+
+    _, records = read(path)
+    assert [r.event for r in records] == [Noted(f"event {i}") for i in range(count)]
+    assert records.torn is None
+    with LogWriter.resume(path) as log:
+        assert (log.recovered, log.next_seq) == (None, count + 1)
+        log.append([Noted("after")], t=10_000)
+    assert events_in(path)[-1] == Noted("after")
+
+
+def test_a_full_disk_leaves_whole_lines_of_what_was_buffered(small_disk: Path) -> None:
+    path = small_disk / "run.log"
+    log = LogWriter.create(path, HEADER, sync=Sync.BUFFERED)
+    _, error = fill(log, 10)
+    assert error.cut_back
+    log.close()
+    _, records = read(path)
+    texts = [record.event for record in records]
+    assert len(texts) > 300
+    assert texts == [Noted(f"event {i}") for i in range(len(texts))]
+    assert records.torn is None
+
+
+def test_a_full_disk_at_close_is_an_error(small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(bytes(48 * 1024))
+    log = LogWriter.create(small_disk / "run.log", HEADER, sync=Sync.BUFFERED)
+    log.append([Noted("x" * 1000)] * 100, t=0)
+    with pytest.raises(LogWriteError, match="No space left"):
+        log.close()
+    log.close()
+    LogWriter.resume(small_disk / "run.log").close()  # the lock is free
+
+
+def test_a_log_that_has_no_room_for_its_header_is_an_empty_log(small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(bytes(64 * 1024))
+    with pytest.raises(LogWriteError, match="No space left"):
+        LogWriter.create(small_disk / "run.log", HEADER)
+    assert (small_disk / "run.log").stat().st_size == 0
+    (small_disk / "ballast").unlink()
+    LogWriter.create(small_disk / "run.log", HEADER).close()
+
+
+def test_a_file_at_its_size_limit_is_cut_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with LogWriter.create(path, HEADER, sync=Sync.OS) as log:
+        log.append([Noted("acknowledged")], t=0)
+        size = path.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 777, limit[1]))
+        try:
+            with pytest.raises(LogWriteError, match="File too large") as error:
+                log.append([Noted("too much")] * 20, t=1)  # a short write, and then none
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert error.value.cut_back
+    assert path.stat().st_size == size
+    assert events_in(path) == [Noted("acknowledged")]
+
+
+def test_an_interrupted_append_kills_the_writer_and_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.log"
+    with LogWriter.create(path, HEADER) as log:
+        log.append([Noted("acknowledged")], t=0)
+        sync = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", lambda fd: signal.raise_signal(2))
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                log.append([Noted("interrupted")], t=1)
+            finally:
+                monkeypatch.setattr(os, "fdatasync", sync)
+        with pytest.raises(LogWriteError, match="interrupted"):
+            log.append([Noted("late")], t=2)
+    assert events_in(path) == [Noted("acknowledged")]
+
+
+# ------------------------------------------------------------------- kill -9
+
+WRITER = """
+import os, random, sys
+from hpcore.log import LogWriter
+from hpcore.model.events import Noted
+
+log = LogWriter.resume(sys.argv[1])
+dice = random.Random(int(sys.argv[2]))
+os.write(1, b"0\\n")
+while True:
+    n = dice.choice([1, 1, 2, 3, 40, 3000])
+    first = log.append([Noted(f"event {log.next_seq + i}") for i in range(n)], log.last_t)
+    os.write(1, b"%d\\n" % (first + n - 1))
+"""
+
+
+def kill_writer(path: Path, seed: int, after: float) -> int:
+    """Run WRITER, kill it `after` seconds of appends; the last seq that it acknowledged."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(seed)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    said = os.read(process.stdout.fileno(), 2)
+    assert said == b"0\n", said
+    poller = select.poll()
+    poller.register(process.stdout, select.POLLHUP)
+    poller.poll(after * 1000)
+    process.kill()
+    said += process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    whole_lines = said.rpartition(b"\n")[0].split(b"\n")
+    return int(whole_lines[-1])
+
+
+@pytest.mark.parametrize("sync", [Sync.OS, Sync.DURABLE])
+def test_no_acknowledged_event_is_lost_by_kill_9(tmp_path: Path, sync: Sync) -> None:
+    path = tmp_path / "run.log"
+    dice = random.Random(1)
+    total = torn = 0
+    for seed in range(25):
+        if seed % 5 == 0:  # the log grows by several runs, and not without end
+            LogWriter.create(path, HEADER, sync=sync, overwrite=True).close()
+            total = 0
+        acknowledged = kill_writer(path, seed, dice.uniform(0, 0.06))
+        _, records = read(path)
+        events = [record.event for record in records]
+        assert len(events) >= max(acknowledged, total)
+        assert events == [Noted(f"event {i}") for i in range(1, len(events) + 1)]
+        with LogWriter.resume(path) as log:
+            torn += log.recovered is not None
+            assert log.next_seq == len(events) + 1
+            assert (log.recovered is None) == (records.torn is None)
+        total = len(events)
+    print(f"{torn} of 25 kills tore a line")
+
+
+def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    LogWriter.create(path, HEADER, sync=Sync.OS).close()
+    kill_writer(path, 1, 0)
+    LogWriter.resume(path).close()
+
+
+# ---------------------------------------------------------------- who may write
+
+
+def test_a_second_writer_is_refused_in_this_process_and_in_another(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    with LogWriter.create(path, HEADER) as log:
+        with pytest.raises(LogLocked, match="another writer has this log open"):
+            LogWriter.resume(path)
+        with pytest.raises(LogLocked, match="another writer has this log open"):
+            LogWriter.create(path, HEADER, overwrite=True)
+        other = subprocess.run(
+            [sys.executable, "-c", WRITER, str(path), "1"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "LogLocked" in other.stderr
+        log.append([Noted("still here")], t=0)
+    assert events_in(path) == [Noted("still here")]
+
+
+def test_a_log_that_is_there_is_not_overwritten_unless_told(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    lines = write(path)
+    for data in (b"".join(lines), b"a letter to my mother", b"\0 binary"):
+        path.write_bytes(data)
+        with pytest.raises(LogExists, match=str(path)):
+            LogWriter.create(path, HEADER)
+        assert path.read_bytes() == data
+    LogWriter.create(path, HEADER, overwrite=True).close()
+    assert events_in(path) == []
+
+
+def test_a_log_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    write(tmp_path / "run.log")
+    with LogWriter.resume(tmp_path / "run.log"):
+        assert events_in(tmp_path / "run.log") == flat(SOME)
+
+
+def test_a_closed_writer_refuses(tmp_path: Path) -> None:
+    log = LogWriter.create(tmp_path / "run.log", HEADER)
+    log.close()
+    log.close()
+    for use in (lambda: log.append([Noted("late")], t=0), log.sync):
+        with pytest.raises(LogWriteError, match="it is closed"):
+            use()
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "none" / "run.log", Path("/dev/full")):
+        with pytest.raises(LogUnreadable, match=str(place)):
+            LogWriter.create(place, HEADER)
+
+
+# ------------------------------------------------------------------- the policies
+
+
+@pytest.mark.parametrize(
+    ("sync", "writes", "syncs"),
+    [(Sync.DURABLE, 3, 3), (Sync.OS, 3, 0), (Sync.BUFFERED, 0, 0)],
+)
+def test_each_policy_writes_and_syncs_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync, writes: int, syncs: int
+) -> None:
+    calls: list[str] = []
+    pwrite, fdatasync = os.pwrite, os.fdatasync
+
+    def spy_pwrite(fd: int, data: bytes, offset: int) -> int:
+        calls.append("write")
+        return pwrite(fd, data, offset)
+
+    def spy_fdatasync(fd: int) -> None:
+        calls.append("sync")
+        fdatasync(fd)
+
+    with LogWriter.create(tmp_path / "run.log", HEADER, sync=sync) as log:
+        monkeypatch.setattr(os, "pwrite", spy_pwrite)
+        monkeypatch.setattr(os, "fdatasync", spy_fdatasync)
+        for t in range(3):
+            log.append([Noted("one"), Noted("two")], t)
+        assert (calls.count("write"), calls.count("sync")) == (writes, syncs)
+        if syncs:
+            assert calls == ["write", "sync"] * 3
+
+
+def test_create_puts_the_header_and_the_name_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    for name in ("fsync", "fdatasync"):
+        real = getattr(os, name)
+
+        def spy(fd: int, real: Callable[[int], None] = real) -> None:
+            synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+            real(fd)
+
+        monkeypatch.setattr(os, name, spy)
+    LogWriter.create(tmp_path / "run.log", HEADER, sync=Sync.BUFFERED).close()
+    assert synced == [str(tmp_path / "run.log"), str(tmp_path)]
