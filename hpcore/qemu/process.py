@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,12 +66,17 @@ def check_socket_path(path: Path) -> None:
 class QemuProcess:
     """A running QEMU, started by `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], directory: Path) -> None:
         self._process = process
         self._stderr = bytearray()
-        self._listener = asyncio.create_task(self._listen())
-        self._watcher = asyncio.create_task(self._watch())
         self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        assert process.stderr is not None
+        self._pipe = process.stderr.fileno()
+        os.set_blocking(self._pipe, False)
+        self._pidfd = os.pidfd_open(process.pid)
+        self._loop.add_reader(self._pipe, self._hear)
+        self._loop.add_reader(self._pidfd, self._reap)
         self.directory = directory
 
     @classmethod
@@ -80,22 +86,12 @@ class QemuProcess:
         """Start QEMU with `argv`, its program first.
 
         `sockets` are the paths at which `argv` makes it listen. `directory` becomes its
-        own, and `close` removes it. Raises QemuError where a socket path is occupied or
-        too long, or the program cannot be run.
+        own, and `close` removes it. It dies with the calling thread. Raises QemuError where
+        a socket path is occupied or too long, or the program cannot be run.
         """
         for path in sockets:
             check_socket_path(path)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                preexec_fn=_die_with(os.getpid()),
-                process_group=0,  # the terminal's Ctrl-C is ours to handle, not QEMU's
-            )
-        except OSError as error:
-            raise QemuError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        process = _spawn(argv)
         log.debug("started QEMU", pid=process.pid, argv=[str(word) for word in argv])
         return cls(process, directory)
 
@@ -164,20 +160,48 @@ class QemuProcess:
                     await asyncio.wait_for(self._ended.wait(), END_SECONDS)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    async def _listen(self) -> None:
-        stream = self._process.stderr
-        assert stream is not None
-        while data := await stream.read(4096):
-            self._stderr += data
-            del self._stderr[:-STDERR_KEPT]
+    def _hear(self) -> bool:
+        """Take what is in the stderr pipe; False once there is no more to come."""
+        try:
+            data = os.read(self._pipe, 64 * 1024)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._pipe)
+        self._stderr += data
+        del self._stderr[:-STDERR_KEPT]
+        return bool(data)
 
-    async def _watch(self) -> None:
-        await self._process.wait()
-        await self._listener
+    def _reap(self) -> None:
+        """The process has ended. What it wrote is in the pipe, though the pipe may stay open
+        in a child of its own."""
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._process.wait()
+        while self._hear():
+            pass
+        self._loop.remove_reader(self._pipe)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
         self._ended.set()
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _spawn(argv: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # calls one function of libc and takes no lock, so threads do not matter
+            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509
+            process_group=0,  # the terminal's Ctrl-C is ours to handle, not QEMU's
+        )
+    except OSError as error:
+        raise QemuError(f"{argv[0]} cannot be started: {error.strerror}") from error
 
 
 def _die_with(parent: int) -> Callable[[], None]:

@@ -1,0 +1,203 @@
+"""A QEMU process: sockets, last words, its end, and never a stray one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcore.qemu import (
+    QemuError,
+    QemuProcess,
+    Qmp,
+    QmpRefused,
+    check_socket_path,
+    find_qemu,
+    runtime_directory,
+)
+from tests.qemu.support import alive, needs_qemu, program, until
+
+PARENT = """
+import asyncio
+from hpcore.qemu import QemuProcess, find_qemu, runtime_directory
+
+async def main():
+    argv = [str(find_qemu().path), "-machine", "none", "-nodefaults", "-display", "none", "-S"]
+    process = await QemuProcess.start(argv, runtime_directory())
+    print(process.pid, flush=True)
+    await process.wait()
+
+asyncio.run(main())
+"""
+
+
+def bare(directory: Path) -> list[str]:
+    return [
+        str(find_qemu().path), "-machine", "none", "-nodefaults", "-display", "none",
+        "-qmp", f"unix:{directory / 'qmp'},server=on,wait=off",
+    ]  # fmt: skip
+
+
+def test_an_occupied_socket_path_is_refused_before_qemu_starts() -> None:
+    async def run() -> None:
+        directory = runtime_directory()
+        taken = directory / "qmp"
+        taken.write_text("")
+        with pytest.raises(QemuError, match=f"{taken} is occupied"):
+            await QemuProcess.start(["/nonexistent"], directory, [taken])
+        taken.unlink()
+        directory.rmdir()
+
+    asyncio.run(run())
+
+
+def test_a_dangling_symlink_occupies_a_path_too(tmp_path: Path) -> None:
+    path = tmp_path / "qmp"
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(QemuError, match="is occupied"):
+        check_socket_path(path)
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_its_length() -> None:
+    with pytest.raises(QemuError, match="has 151 bytes; a unix socket takes 107"):
+        check_socket_path(Path("/" + "x" * 150))
+
+
+def test_the_runtime_directory_is_short_though_tmpdir_is_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    first, second = runtime_directory(), runtime_directory()
+    try:
+        assert first != second
+        assert len(str(first / "console")) < 107
+        assert first.stat().st_mode & 0o077 == 0
+    finally:
+        first.rmdir()
+        second.rmdir()
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    async def run() -> None:
+        with pytest.raises(QemuError, match="/nonexistent/qemu cannot be started"):
+            await QemuProcess.start(["/nonexistent/qemu"], Path("/nonexistent"))
+
+    asyncio.run(run())
+
+
+def test_a_program_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
+    async def run() -> None:
+        fake = program(tmp_path / "qemu", "echo the machine is on fire >&2; exit 7")
+        process = await QemuProcess.start([fake], tmp_path / "own", [tmp_path / "qmp"])
+        with pytest.raises(QemuError, match="exit status 7 and said: the machine is on fire"):
+            await process.connect(tmp_path / "qmp")
+        await process.close()
+
+    asyncio.run(run())
+
+
+def test_of_endless_stderr_only_the_end_is_kept(tmp_path: Path) -> None:
+    async def run() -> None:
+        fake = program(tmp_path / "qemu", "yes filler | head -c 1000000 >&2; echo the end >&2")
+        process = await QemuProcess.start([fake], tmp_path / "own")
+        await process.wait()
+        assert process.last_words.endswith("the end")
+        assert len(process.last_words) < 20_000
+        await process.close()
+
+    asyncio.run(run())
+
+
+@needs_qemu
+def test_close_ends_and_reaps_qemu_and_removes_its_directory() -> None:
+    async def run() -> None:
+        directory = runtime_directory()
+        process = await QemuProcess.start(bare(directory), directory, [directory / "qmp"])
+        await process.connect(directory / "qmp")
+        await process.close()
+        await process.close()
+        gone.extend([Path(f"/proc/{process.pid}"), directory])
+
+    gone: list[Path] = []
+    asyncio.run(run())
+    assert [path for path in gone if path.exists()] == []
+
+
+def test_a_qemu_that_ignores_sigterm_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hpcore.qemu.process.END_SECONDS", 0.2)
+
+    async def run() -> None:
+        fake = program(tmp_path / "qemu", "trap '' TERM; echo up >&2; while :; do sleep 1; done")
+        process = await QemuProcess.start([fake], tmp_path / "own")
+        await until("the trap is set", lambda: "up" in process.last_words)
+        await process.close()
+        assert not alive(process.pid)
+
+    asyncio.run(run())
+
+
+@needs_qemu
+def test_no_qemu_outlives_a_parent_killed_with_kill_9() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.kill()
+    asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
+
+
+@needs_qemu
+def test_qmp_answers_refuses_and_tells_events_in_order() -> None:
+    async def run() -> None:
+        events: list[str] = []
+        directory = runtime_directory()
+        process = await QemuProcess.start(bare(directory), directory, [directory / "qmp"])
+        try:
+            qmp = await Qmp.connect(process, directory / "qmp", lambda name, _: events.append(name))
+            status = await qmp.execute("query-status")
+            assert isinstance(status, dict) and status["running"] is True
+            with pytest.raises(QmpRefused) as refused:
+                await qmp.execute("no-such-command")
+            assert refused.value.error_class == "CommandNotFound"
+            await qmp.execute("stop")
+            await qmp.execute("cont")
+            await until("both events", lambda: len(events) == 2)
+            assert events == ["STOP", "RESUME"]
+            await qmp.close()
+            await qmp.close()
+        finally:
+            await process.close()
+
+    asyncio.run(run())
+
+
+@needs_qemu
+def test_a_qemu_that_hangs_is_named_at_the_deadline_and_one_that_dies_with_its_end() -> None:
+    async def run() -> None:
+        directory = runtime_directory()
+        process = await QemuProcess.start(bare(directory), directory, [directory / "qmp"])
+        try:
+            qmp = await Qmp.connect(process, directory / "qmp", lambda _name, _data: None)
+            os.kill(process.pid, signal.SIGSTOP)
+            with pytest.raises(QemuError, match=r"did not answer query-status within 0\.1 s"):
+                await qmp.execute("query-status", seconds=0.1)
+            call = asyncio.create_task(qmp.execute("query-status"))
+            os.kill(process.pid, signal.SIGKILL)
+            with pytest.raises(QemuError, match=r"gone before it answered .* SIGKILL"):
+                await call
+            with pytest.raises(QemuError, match="gone"):
+                await qmp.execute("query-status")
+            await qmp.close()
+        finally:
+            await process.close()
+
+    asyncio.run(run())
