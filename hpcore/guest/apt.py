@@ -131,13 +131,16 @@ Acquire::Retries "2";
 
 
 def _machine_acquire_settings() -> str:
-    """The machine's own `Acquire::` settings (proxies, timeouts), in apt.conf's syntax."""
+    """The machine's own `Acquire::` settings (proxies, timeouts), in apt.conf's syntax.
+
+    Without those that allow an archive whose signature does not hold.
+    """
     done = subprocess.run(
         ["apt-config", "dump"], text=True, errors="replace", capture_output=True, check=False
     )
-    ours = ("Acquire::Languages", "Acquire::Retries")
+    not_these = ("Acquire::Languages", "Acquire::Retries", "Acquire::Allow")
     return "".join(
         line + "\n"
         for line in done.stdout.splitlines()
-        if line.startswith("Acquire::") and not line.startswith(ours)
+        if line.startswith("Acquire::") and not line.startswith(not_these)
     )

@@ -106,7 +106,7 @@ def fetch_guest(cache: Path | None = None, progress: Progress = lambda _text: No
 
 
 def _directory(cache: Path | None) -> Path:
-    return (cache or cache_directory()) / "guest" / "debian-12"
+    return (cache or cache_directory()) / "guest" / f"debian-12-linux-{KERNEL_SERIES}"
 
 
 def _fetch_into(work: Path, progress: Progress) -> Path:

@@ -139,7 +139,9 @@ class Shell:
             self._send(line, tag)
             wait = _Wait(f"the end of `{_short(line)}`", within)
             try:
-                await self._find(_marker(f"<hp-begin-{tag}>", rb"\r?\n"), wait)
+                await self._find(
+                    _marker(f"<hp-begin-{tag}>", rb"\r?" + _KERNEL_MESSAGE + rb"*\n"), wait
+                )
                 start = self._forgotten
                 end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + _KERNEL_MESSAGE + rb")+)>")
                 either = re.compile(end.pattern + b"|" + _ready_pattern().pattern, re.MULTILINE)
