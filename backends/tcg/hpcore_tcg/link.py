@@ -9,7 +9,7 @@ coroutine that waited for it has had its say: until its `Turn` is over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 
 import structlog
 from attrs import define, frozen
@@ -203,5 +203,5 @@ class Request:
         # one that is never awaited must not complain when the machine ends
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def __await__(self):  # type: ignore[no-untyped-def]
+    def __await__(self) -> Generator[object, None, int]:
         return self._future.__await__()

@@ -196,7 +196,7 @@ def crc7(data: Iterable[int]) -> int:
     return crc
 
 
-def encode(kind: int, **fields: int) -> bytes:
+def encode(kind: int, /, **fields: int) -> bytes:
     """The bytes of a frame. Raises ValueError for a missing, unknown or too large field."""
     layout = FIELDS[kind]
     if {name for name, _ in layout} != fields.keys():

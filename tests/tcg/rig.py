@@ -1,0 +1,208 @@
+"""Machines for tests: the monitor alone, spoken to directly, and whole sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from hpcore_tcg import TcgAccelerator
+from hpcore_tcg.build import ensure_monitor
+from hpcore_tcg.link import Refused
+from hpcore_tcg.machine import Machine
+from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
+from hpcore_tcg.session import TcgSession
+
+from hpcore.guest.images import Guest
+from hpcore.guest.linux import Masks, masks
+from hpcore.guest.shell import Result, Shell
+from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.stimuli import EjectCalled, OstReported, Stimulus
+from hpcore.model.topology import Topology
+from hpcore.qemu import find_qemu
+from hpcore.run.accelerator import GuestImages
+
+PLUG = (Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE)
+UNPLUG = (
+    Step.DISABLE, Step.POWER_OFF, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
+)  # fmt: skip
+EJECTING = 0x84
+
+
+def config(cpus: int, maxcpus: int) -> MachineConfig:
+    return MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+
+
+class MonitorRig:
+    """The real monitor in a QEMU without a guest, before RUN."""
+
+    machine: Machine
+
+    def __init__(self) -> None:
+        self.events: list[Frame] = []
+        self.lost: list[str] = []
+        self._news = asyncio.Event()
+
+    async def event(self, frame: Frame) -> None:
+        self.events.append(frame)
+        self._news.set()
+
+    async def wait_event(self, kind: Event, count: int = 1, seconds: float = 30.0) -> Frame:
+        """The `count`th event of this kind."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = [frame for frame in self.events if frame.kind == kind]
+                if len(found) >= count:
+                    return found[count - 1]
+                self._news.clear()
+                await self._news.wait()
+
+    async def ask(self, op: Op, slot: int = 0, arg: int = 0) -> int:
+        """The value of the answer; raises Refused."""
+        async with asyncio.timeout(30):
+            return await self.machine.link.send(op, slot, arg)
+
+    async def status(self, op: Op, slot: int = 0, arg: int = 0) -> Status:
+        """How the monitor answers."""
+        try:
+            await self.ask(op, slot, arg)
+        except Refused as refused:
+            return Status(refused.status)
+        return Status.OK
+
+    async def init(self) -> int:
+        hello = await self.wait_event(Event.HELLO, len(self.of(Event.HELLO)) or 1)
+        return await self.ask(Op.INIT, arg=hello["epoch"])
+
+    async def flag(self, slot: int, bit: StateBit) -> int:
+        width = 2 if bit is StateBit.POWER else 8 if bit is StateBit.STA else 1
+        return await self.ask(Op.QUERY, slot) >> bit & ((1 << width) - 1)
+
+    async def power(self, slot: int) -> Power:
+        return Power(await self.flag(slot, StateBit.POWER))
+
+    def of(self, kind: Event) -> list[Frame]:
+        return [frame for frame in self.events if frame.kind == kind]
+
+
+@asynccontextmanager
+async def monitor(vcpus: int) -> AsyncIterator[MonitorRig]:
+    """A rig whose monitor has said HELLO."""
+    rig = MonitorRig()
+    machine = await Machine.start(
+        config(1, vcpus), None, find_qemu(), ensure_monitor(),
+        rig.event, rig.lost.append, lambda: None,
+    )  # fmt: skip
+    rig.machine = machine
+    try:
+        await machine.qmp.execute("cont")
+        await rig.wait_event(Event.HELLO)
+        yield rig
+    finally:
+        await machine.close()
+
+
+class SessionRig:
+    """A session, and what it reported."""
+
+    session: TcgSession
+    shell: Shell
+
+    def __init__(self, machine: MachineConfig) -> None:
+        self.config = machine
+        self.reported: list[tuple[float, Stimulus]] = []
+        self._news = asyncio.Event()
+
+    def report(self, stimulus: Stimulus) -> None:
+        self.reported.append((time.monotonic(), stimulus))
+        self._news.set()
+
+    @property
+    def stimuli(self) -> list[Stimulus]:
+        return [stimulus for _, stimulus in self.reported]
+
+    async def wait(
+        self, what: Callable[[Stimulus], bool], since: int = 0, seconds: float = 60.0
+    ) -> tuple[float, Stimulus]:
+        """The first stimulus from number `since` on that `what` holds for, and its time."""
+        async with asyncio.timeout(seconds):
+            while True:
+                for at, stimulus in self.reported[since:]:
+                    if what(stimulus):
+                        return at, stimulus
+                self._news.clear()
+                await self._news.wait()
+
+    async def do(self, effect: Effect) -> int | None:
+        async with asyncio.timeout(120):
+            return await self.session.execute(effect)
+
+    async def machine_step(self, step: MachineStep, enabled: tuple[int, ...] = ()) -> None:
+        await self.do(RunMachineStep(step, enabled))
+
+    async def steps(self, slot: int, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self.do(RunStep(step, slot))
+
+    async def start(self) -> None:
+        """As the core boots a machine: cold-booted vCPUs, then START."""
+        await self.machine_step(MachineStep.CREATE_VCPUS)
+        await self.machine_step(MachineStep.INIT_GIC)
+        for slot in range(self.config.topology.cpus):
+            await self.steps(slot, PLUG)
+        await self.machine_step(MachineStep.START)
+
+    async def linux(self) -> None:
+        """Wait until Linux has a shell."""
+        assert self.session.console is not None
+        self.shell = Shell(self.session.console)
+        await self.shell.wait_ready()
+        await self.shell.run("dmesg -n 1")
+
+    async def masks(self) -> Masks:
+        return await masks(self.shell)
+
+    async def online(self, slot: int, value: int = 1) -> Result:
+        return await self.shell.run(f"echo {value} > /sys/devices/system/cpu/cpu{slot}/online")
+
+    async def ost(self, slot: int, source: int, since: int) -> int:
+        """The final `_OST` status for an event."""
+        _, stimulus = await self.wait(
+            lambda s: isinstance(s, OstReported)
+            and (s.slot, s.source) == (slot, source)
+            and s.status != EJECTING,
+            since,
+        )
+        assert isinstance(stimulus, OstReported)
+        return stimulus.status
+
+    async def plug(self, slot: int) -> int:
+        """Plug as the core does; the `_OST` status."""
+        await self.steps(slot, PLUG)
+        since = len(self.reported)
+        await self.steps(slot, [Step.NOTIFY_INSERT])
+        return await self.ost(slot, 1, since)
+
+    async def unplug(self, slot: int) -> int:
+        """Unplug as the core does; the final `_OST` status."""
+        since = len(self.reported)
+        await self.steps(slot, [Step.NOTIFY_REMOVE])
+        await self.wait(lambda s: s == EjectCalled(slot), since)
+        await self.steps(slot, UNPLUG)
+        return await self.ost(slot, 3, since)
+
+
+@asynccontextmanager
+async def session(
+    cpus: int, maxcpus: int, guest: Guest | None = None, append: str = ""
+) -> AsyncIterator[SessionRig]:
+    """A session with nothing started; ended at the end."""
+    rig = SessionRig(config(cpus, maxcpus))
+    images = None if guest is None else GuestImages(guest.kernel, guest.initramfs(), append)
+    rig.session = await TcgAccelerator().open(rig.config, images, rig.report)
+    try:
+        yield rig
+    finally:
+        await rig.session.close()
