@@ -54,7 +54,7 @@ for command in (accel, guest, model, replay, run, scenarios, tables):
 
 def main() -> None:
     """Run the command line and exit."""
-    _set_up_diagnostics()
+    set_up_diagnostics()
     as_json = "--json" in sys.argv
     try:
         code = cli.main(standalone_mode=False)
@@ -94,7 +94,7 @@ def _explain(message: str, code: int, as_json: bool, **fields: object) -> int:
     return code
 
 
-def _set_up_diagnostics() -> None:
+def set_up_diagnostics() -> None:
     """structlog to standard error: warnings and worse, or everything with HPCORE_DEBUG."""
     level = logging.DEBUG if os.environ.get(DEBUG) else logging.WARNING
     structlog.configure(

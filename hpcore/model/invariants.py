@@ -67,6 +67,8 @@ def _begins(change: Change, *steps: Step) -> bool:
 
 
 def _in_build_order(c: Change) -> bool:
+    if isinstance(c.event, ev.ColdBootDone | ev.PlugCompleted):
+        return c.before.enabled
     if not isinstance(c.event, ev.StepBegun):
         return True
     match c.event.step:
@@ -220,7 +222,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "built_in_order", 4,
-        "A plug realizes, binds, wires and enables, in that order, each once.",
+        "A plug realizes, binds, wires and enables, in that order, each once, before it ends.",
         on_event=_in_build_order,
     ),
     Invariant(

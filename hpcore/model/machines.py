@@ -4,8 +4,8 @@ Each row is a transition with the sentence of the research series, or of a
 specification, that asks for it. `transitions` holds the tables and refuses what is not
 in them; `next_state` is the only way in which a state changes. The sources: "RFC" is
 the QEMU series "Support of Virtual CPU Hotplug for ARMv8 Arch" (v1 2020 to v5 2024),
-by the section of its cover letter or the subject of its patch; "PSCI" is Arm DEN0022;
-"ACPI" is release 6.5.
+by the section of its cover letter where it has one; "PSCI" is Arm DEN0022; "ACPI" is
+release 6.5. The wording is ours.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ P, R, E, O, X = SlotState  # noqa: E741 - one letter a state keeps the table on 
 
 SLOT = Table("slot", P, (
     Transition("realize", P, R, "RFC, E.7: device_add unparks the KVM vCPU and starts its thread, powered off."),
-    Transition("enable", R, E, "RFC, 'acpi: persistent presence': _STA goes to enabled last, once realized and wired."),
-    Transition("cpu_on", E, O, "PSCI 5.6: CPU_ON powers a core on; RFC, 'policy check': DENIED unless enabled."),
-    Transition("cpu_off", O, E, "PSCI 5.5: CPU_OFF powers the calling core down; it stays plugged."),
+    Transition("enable", R, E, "RFC: a vCPU is always present; _STA goes to enabled last, once realized and wired."),
+    Transition("cpu_on", E, O, "PSCI, CPU_ON: powers a core on; RFC: the VMM checks its policy, DENIED unless enabled."),
+    Transition("cpu_off", O, E, "PSCI, CPU_OFF: powers the calling core down; it stays plugged."),
     Transition("eject", E, X, "ACPI 6.3.3: _EJ0 ejects; RFC, E.8: carried out when requested and powered off."),
     Transition("revoke", E, X, "Forced removal of an offline vCPU: the guest is not asked."),
     Transition("revoke", O, X, "Forced removal of a running vCPU: disabled first, then powered off."),
@@ -101,28 +101,28 @@ SLOT = Table("slot", P, (
     Transition("abandon", E, X, "A plug whose notification failed takes back what it did."),
     Transition("abandon", O, X, "The same, when the guest had found the vCPU by itself."),
     Transition("park", X, P, "RFC, E.8: unrealized, the KVM vCPU is parked for the next plug."),
-    Transition("reset", O, E, "PSCI 6.4: after a reset only the boot core runs; RFC: what is plugged stays."),
-    Transition("start", E, O, "PSCI 6.4: the boot core is the one that is on at start."),
+    Transition("reset", O, E, "PSCI, SYSTEM_RESET: a cold reset, one core runs; RFC: what is plugged stays."),
+    Transition("start", E, O, "PSCI: the primary core is the one that is on at start."),
     Transition("start", O, O, "A reset while the boot core runs starts it again."),
 ))  # fmt: skip
 
 U, B, W = GiccState
 
 GICC = Table("gicc", U, (
-    Transition("bind", U, B, "RFC, 'gicv3: set GICState of vCPU': the GICC with the vCPU's mp-affinity is its own."),
+    Transition("bind", U, B, "RFC: the GICC whose GICR_TYPER has the vCPU's mp-affinity is its own."),
     Transition("wire", B, W, "RFC, E.7: wire the PPIs and the timer before the guest can see the vCPU."),
     Transition("unwire", W, B, "RFC, E.8: unwire once _STA says not enabled."),
     Transition("unbind", B, U, "RFC, E.8: after this the accessors must not touch the CPU interface."),
 ))  # fmt: skip
 
 MACHINE = Table("machine", Phase.DEFINED, (
-    Transition("create_vcpus", Phase.DEFINED, Phase.CREATED, "RFC, 2: all possible vCPUs are created at machine init, then parked."),
+    Transition("create_vcpus", Phase.DEFINED, Phase.CREATED, "RFC: all possible vCPUs are created at machine init, the unplugged ones then parked."),
     Transition("init_gic", Phase.CREATED, Phase.READY, "KVM: no vCPU can be created once the VGIC is initialised; so it comes last."),
     Transition("start", Phase.READY, Phase.RUNNING, "vCPU 0 enters the kernel once every cold-booted vCPU is enabled."),
-    Transition("reset", Phase.RUNNING, Phase.RESETTING, "PSCI 5.11: SYSTEM_RESET, or QMP system_reset."),
+    Transition("reset", Phase.RUNNING, Phase.RESETTING, "PSCI, SYSTEM_RESET, or QMP system_reset."),
     Transition("reset", Phase.RESETTING, Phase.RESETTING, "A reset while one is under way starts it afresh."),
-    Transition("restart", Phase.RESETTING, Phase.RUNNING, "RFC, 'update boot cpus': what is plugged is back, vCPU 0 starts."),
-    *(Transition("power_off", p, Phase.OFF, "PSCI 5.10: SYSTEM_OFF, or the user's word.")
+    Transition("restart", Phase.RESETTING, Phase.RUNNING, "RFC: the firmware is told the new boot count; what is plugged is back, vCPU 0 starts."),
+    *(Transition("power_off", p, Phase.OFF, "PSCI, SYSTEM_OFF, or the user's word.")
       for p in Phase if p not in (Phase.OFF, Phase.FAILED)),
     *(Transition("fail", p, Phase.FAILED, "The accelerator is gone: nothing runs, nothing more is asked.")
       for p in Phase if p not in (Phase.OFF, Phase.FAILED)),

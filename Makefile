@@ -1,0 +1,35 @@
+# make demo   set-up, then Linux boots on unpatched QEMU and a vCPU is plugged, logged, replayed
+# make test   set-up, then all tests, ruff and mypy
+.PHONY: demo test setup check bench docs clean
+
+BIN := .venv/bin
+DEMO_LOG := build/cover-letter.jsonl
+
+demo:
+	@scripts/setup.sh
+	@mkdir -p build
+	$(BIN)/hpcore accel
+	$(BIN)/hpcore run cover-letter --accel tcg --log $(DEMO_LOG) --force
+	$(BIN)/hpcore replay $(DEMO_LOG)
+
+test:
+	@scripts/setup.sh --tests
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+check:
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup:
+	@scripts/setup.sh
+
+docs:
+	$(BIN)/python -m hpcore.triage.model_page > docs/model.md
+
+bench:
+	$(BIN)/python -m bench.log
+	$(BIN)/python -m bench.hotplug
+
+clean:
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,148 @@
+"""Rounds of plug, online and unplug in one guest: latencies, and what they leave behind.
+
+    python -m bench.hotplug --rounds 200
+
+Prints medians beside what QEMU's research branch measured on a machine of this kind, and
+the memory, threads and file descriptors of QEMU and of this process at the start and the end.
+Exits with 1 if a round failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import orjson
+from attrs import asdict, frozen
+from rich.console import Console
+from rich.table import Table
+
+from hpcore.cli.main import set_up_diagnostics
+from hpcore.guest.images import fetch_guest
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.run import scenario as sc
+from hpcore.run.accelerator import GuestImages
+from hpcore.run.discovery import find
+from hpcore.run.play import Latencies, StepResult
+from hpcore.run.runner import Job, run_job
+from hpcore.triage.replay import replay
+
+PEER_MS = {"plug to registered": 51.0, "unplug to ejected": 132.0}
+"""Medians of the research branch under TCG (device_add to enabled, device_del to deleted)."""
+
+
+@frozen
+class Use:
+    """What a process holds: resident memory in KiB, threads, open file descriptors."""
+
+    memory: int
+    threads: int
+    files: int
+
+    @classmethod
+    def of(cls, pid: int) -> Use:
+        """Read it from /proc."""
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        )
+        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        return cls(int(status["VmRSS"].split()[0]), int(status["Threads"]), files)
+
+
+def child_qemu() -> int:
+    """The QEMU that this process has started."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            if "qemu" in Path(f"/proc/{pid}/comm").read_text():
+                return int(pid)
+    raise RuntimeError("no QEMU runs")
+
+
+def rounds(count: int) -> sc.Scenario:
+    """`count` rounds on the last of 4 vCPUs."""
+    one = (
+        sc.Line(sc.Plug("core3", {"core-id": 3}), 2, "plug core3"),
+        sc.Line(sc.Online("core3"), 3, "online core3"),
+        sc.Line(sc.Unplug("core3"), 4, "unplug core3"),
+    )
+    return sc.Scenario(
+        "rounds", "", MachineConfig(Topology.resolve(cpus=2, maxcpus=4)), "",
+        (sc.Line(sc.Boot(), 1, "boot"), sc.Line(sc.Repeat(count, one), 5, "rounds")),
+    )  # fmt: skip
+
+
+@click.command()
+@click.option("--rounds", "count", default=200, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def main(count: int, as_json: bool) -> None:
+    """Measure COUNT rounds."""
+    set_up_diagnostics()
+    people = Console(stderr=as_json)
+    guest = fetch_guest()
+    samples: list[tuple[Use, Use]] = []
+
+    def progress(line: sc.Line, result: StepResult | None) -> None:
+        if result is not None and isinstance(line.step, sc.Unplug):
+            samples.append((Use.of(child_qemu()), Use.of(os.getpid())))
+            if len(samples) % 20 == 0:
+                people.print(f"{len(samples)} rounds")
+
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "rounds.jsonl"
+        images = GuestImages(guest.kernel, guest.initramfs())
+        job = Job(rounds(count), find("tcg"), images, log)
+        outcome = asyncio.run(run_job(job, progress))
+        verified = replay(log)
+    ok = outcome.ok and verified.ok and len(samples) == count
+    _report(people, outcome.latencies, samples)
+    if not ok:
+        wrong = next((r.error for r in outcome.results if r.error), outcome.error)
+        people.print(f"failed after {len(samples)} rounds: {wrong}", style="red")
+    people.print(f"{verified.events} events logged; the log replays: {verified.ok}")
+    if as_json:
+        first, last = samples[0], samples[-1]
+        print(orjson.dumps({
+            "ok": ok, "rounds": len(samples), "events": verified.events,
+            "medians_ms": {k: statistics.median(v) * 1000 for k, v in _named(outcome.latencies)},
+            "qemu": [asdict(first[0]), asdict(last[0])],
+            "hpcore": [asdict(first[1]), asdict(last[1])],
+        }).decode())  # fmt: skip
+    sys.exit(0 if ok else 1)
+
+
+def _named(latencies: Latencies) -> list[tuple[str, list[float]]]:
+    return [
+        ("plug to notified", latencies.plug_to_notified),
+        ("plug to registered", latencies.plug_to_registered),
+        ("unplug to ejected", latencies.unplug_to_ejected),
+    ]
+
+
+def _report(people: Console, latencies: Latencies, samples: list[tuple[Use, Use]]) -> None:
+    table = Table("ms", "min", "median", "max", "research branch", box=None, pad_edge=False)
+    for name, values in _named(latencies):
+        if values:
+            ms = [v * 1000 for v in values]
+            peer = f"{PEER_MS[name]:.0f}" if name in PEER_MS else ""
+            cells = (f"{x:.1f}" for x in (min(ms), statistics.median(ms), max(ms)))
+            table.add_row(name, *cells, peer)
+    people.print(table)
+    if not samples:
+        return
+    held = Table("", "memory KiB", "threads", "files", box=None, pad_edge=False)
+    for name, which in (("QEMU", 0), ("hpcore", 1)):
+        for label, at in (("first", 0), ("middle", len(samples) // 2), ("last", -1)):
+            use = samples[at][which]
+            row = (str(use.memory), str(use.threads), str(use.files))
+            held.add_row(f"{name}, {label} round", *row)
+    people.print(held)
+
+
+if __name__ == "__main__":
+    main()

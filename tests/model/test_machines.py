@@ -1,0 +1,98 @@
+"""The declared machines, and the documents that are made from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcore.model.machines import (
+    GICC,
+    SLOT,
+    TABLES,
+    GiccState,
+    IllegalTransition,
+    Phase,
+    SlotState,
+    Table,
+    library_machine,
+    next_gicc,
+    next_phase,
+    next_slot,
+)
+from hpcore.triage.model_page import model_page
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_every_state_can_be_reached(table: Table) -> None:
+    reached, frontier = {str(table.initial)}, [str(table.initial)]
+    while frontier:
+        state = frontier.pop()
+        for row in table.rows:
+            if row.source == state and row.dest not in reached:
+                reached.add(str(row.dest))
+                frontier.append(str(row.dest))
+    assert reached == {str(s) for s in table.states}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_a_trigger_leads_to_one_state_from_each(table: Table) -> None:
+    pairs = [(r.source, r.trigger) for r in table.rows]
+    assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_every_row_says_who_asks_for_it(table: Table) -> None:
+    assert all(row.why.endswith(".") for row in table.rows)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
+def test_the_library_machine_has_exactly_the_rows(table: Table) -> None:
+    machine = library_machine(table.name)
+    assert {(t.source, t.dest) for t in machine.get_transitions()} == {
+        (str(r.source), str(r.dest)) for r in table.rows
+    }
+
+
+def test_a_slot_goes_round() -> None:
+    state = SlotState.PARKED
+    for trigger in ("realize", "enable", "cpu_on", "cpu_off", "eject", "park"):
+        state = next_slot(state, trigger)
+    assert state is SlotState.PARKED
+
+
+def test_no_slot_is_ejected_from_online_by_its_guest() -> None:
+    with pytest.raises(IllegalTransition, match="no 'eject' from 'online'"):
+        next_slot(SlotState.ONLINE, "eject")
+
+
+def test_a_gicc_is_wired_only_when_bound() -> None:
+    assert next_gicc(GiccState.BOUND, "wire") is GiccState.WIRED
+    with pytest.raises(IllegalTransition):
+        next_gicc(GiccState.UNBOUND, "wire")
+
+
+def test_nothing_leaves_an_ended_machine() -> None:
+    for end in (Phase.OFF, Phase.FAILED):
+        for trigger in {r.trigger for t in TABLES for r in t.rows}:
+            with pytest.raises(IllegalTransition):
+                next_phase(end, trigger)
+
+
+def test_slots_and_giccs_can_always_get_back_to_where_they_began() -> None:
+    for table in (SLOT, GICC):
+        for start in table.states:
+            seen, frontier = {str(start)}, [str(start)]
+            while frontier:
+                state = frontier.pop()
+                for row in table.rows:
+                    if row.source == state and row.dest not in seen:
+                        seen.add(str(row.dest))
+                        frontier.append(str(row.dest))
+            assert str(table.initial) in seen
+
+
+def test_the_page_on_the_model_is_the_model() -> None:
+    assert (DOCS / "model.md").read_text() == model_page(), "run `make docs`"
