@@ -6,9 +6,10 @@ followed by the line's own bytes up to its own 16 digits. So an edit, an inserti
 deletion and a swap each break the first line that they touch, and nobody gets away
 with an edit short of sealing all later lines again.
 
-BLAKE2b rather than CRC-32: in bench/log.py's reading loop it costs some 0.1 us a line
-more, and misses one edit in 2**64 instead of one in 2**32. It is no signature; whoever
-wants to forge a log can.
+To verify a line of 120 bytes takes, in Python 3.11 on one x86 machine (medians), 0.65 us
+with BLAKE2b, 0.46 with CRC-32, 0.82 with SHA-256, 0.85 with SHA-1 and 0.96 with MD5.
+CRC-32 would make reading some 7 % faster, and miss one edit in 2**32 rather than one in
+2**64. Neither is a signature: whoever wants to forge a log can.
 """
 
 from __future__ import annotations

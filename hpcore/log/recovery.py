@@ -12,7 +12,7 @@ from typing import IO
 import orjson
 from attrs import frozen
 
-from hpcore.log.errors import LogDamaged, LogUnreadable
+from hpcore.log.errors import LogDamaged, LogWriteError
 from hpcore.log.header import Header
 from hpcore.log.scan import Scan
 from hpcore.log.tail import Place
@@ -48,7 +48,7 @@ def recover(file: IO[bytes], name: str, formats: Formats) -> Sound:
     """Verify the log `file`, open for reading and writing, and cut a torn tail.
 
     The cut is on the disk when this returns. Raises what Scan and Scan.lines raise, and
-    LogUnreadable where the tail cannot be cut.
+    LogWriteError where the tail cannot be cut.
     """
     scan = Scan(file, name, formats)
     last = b""
@@ -62,7 +62,8 @@ def recover(file: IO[bytes], name: str, formats: Formats) -> Sound:
         os.ftruncate(file.fileno(), torn.offset)
         os.fsync(file.fileno())
     except OSError as error:
-        raise LogUnreadable(name, error) from error
+        why = f"its torn end cannot be cut: {error.strerror or error}"
+        raise LogWriteError(name, why, cut_back=False) from error
     return Sound(scan.header, scan.good, last_t, Recovered(torn.bytes, torn.line, torn.why))
 
 

@@ -79,8 +79,8 @@ class LogWriter:
         The whole log is verified first and a torn tail is cut, which `recovered` reports.
         Times go on from `last_t`.
 
-        Raises LogLocked, LogUnreadable, LogEmpty, NotALog, LogDamaged, LogTooNew, and
-        LogTooOld for any format but the current one: such a log can only be read.
+        Raises LogLocked, LogUnreadable, LogEmpty, NotALog, LogDamaged, LogTooNew,
+        LogWriteError where a torn tail cannot be cut, and LogTooOld for any format but the current one: such a log can only be read.
         """
         file = LogFile.open(fspath(path))
         try:
