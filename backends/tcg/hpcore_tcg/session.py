@@ -215,10 +215,11 @@ class TcgSession:
             self._ready.set()
 
     async def _start(self, turn: Turn) -> None:
+        link = self._running().link
         if self._boot is None:
             raise EffectError("there is no guest to start: the session was opened without one")
         try:
-            await self._running().link.send(Op.RUN, turn=turn)
+            await link.send(Op.RUN, turn=turn)
         except ResetMeanwhile:
             return  # it did start, or might as well have: ResetSeen follows
         except Refused as refused:
