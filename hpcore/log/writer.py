@@ -80,7 +80,8 @@ class LogWriter:
         Times go on from `last_t`.
 
         Raises LogLocked, LogUnreadable, LogEmpty, NotALog, LogDamaged, LogTooNew,
-        LogWriteError where a torn tail cannot be cut, and LogTooOld for any format but the current one: such a log can only be read.
+        LogWriteError where a torn tail cannot be cut, and LogTooOld for any format but the
+        current one: such a log can only be read.
         """
         file = LogFile.open(fspath(path))
         try:
