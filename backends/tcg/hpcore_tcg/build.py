@@ -140,11 +140,11 @@ def _compile(directory: Path) -> Path:
         directory, "cc", "-target", TARGET, *CFLAGS, "-I", str(directory), "-I", str(SOURCE_DIR),
         "-static", "-T", str(script), "-Wl,--build-id=none", *code, "-o", str(elf),
     )  # fmt: skip
-    binary.write_bytes(_flash_image(elf.read_bytes()))
+    binary.write_bytes(flash_image(elf.read_bytes()))
     return binary
 
 
-def _flash_image(elf: bytes) -> bytes:
+def flash_image(elf: bytes) -> bytes:
     """The bytes that belong at address 0: the one segment of the ELF file with contents.
 
     `zig objcopy` does the same, but compiles itself first, which takes 15 seconds.

@@ -35,14 +35,24 @@ _STIMULUS: dict[int, Callable[[Frame], GuestCall]] = {
 }
 
 
-def stimulus_of(frame: Frame) -> GuestCall | None:
-    """The stimulus that `frame` is, or None for one that only a diagnostic is due for.
+class Interpreter:
+    """Turns frames into stimuli, and counts those that are none."""
 
-    Those are records that no AML of ours writes: the guest has scribbled in the page. It
-    can do so all day, so they are told at debug level.
-    """
-    make = _STIMULUS.get(frame.kind)
-    if make is None:
-        log.debug("the guest wrote nonsense into the hotplug page", **frame.fields)
+    def __init__(self) -> None:
+        self.strays = 0
+
+    def stimulus(self, frame: Frame) -> GuestCall | None:
+        """The stimulus that `frame` is, or None for one that only a diagnostic is due for.
+
+        Those are records that no AML of ours writes: the guest has scribbled in the page.
+        It can do so all day, so the 1st, 2nd, 4th, 8th ... of them is told.
+        """
+        make = _STIMULUS.get(frame.kind)
+        if make is not None:
+            return make(frame)
+        self.strays += 1
+        if self.strays & (self.strays - 1) == 0:
+            log.warning(
+                "the guest wrote nonsense into the hotplug page", total=self.strays, **frame.fields
+            )
         return None
-    return make(frame)

@@ -27,7 +27,7 @@ from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
 from hpcore_tcg import protocol
 from hpcore_tcg.build import Monitor
-from hpcore_tcg.events import stimulus_of
+from hpcore_tcg.events import Interpreter
 from hpcore_tcg.launch import Boot
 from hpcore_tcg.link import LinkGone, Refused, ResetMeanwhile, Turn
 from hpcore_tcg.machine import Machine
@@ -70,6 +70,7 @@ class TcgSession:
         self._machine: Machine | None = None
         self._machine_turn: Turn | None = None
         self._mirror = Mirror()
+        self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
         self._ready = asyncio.Event()  # the monitor takes steps, or the machine is lost
@@ -278,7 +279,7 @@ class TcgSession:
                 f"the EL3 monitor took an exception at {frame['elr']:#x} (ESR_EL3 "
                 f"{frame['esr']:#x}); this is a bug in it"
             )
-        elif (stimulus := stimulus_of(frame)) is not None:
+        elif (stimulus := self._interpreter.stimulus(frame)) is not None:
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
