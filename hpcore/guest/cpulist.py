@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+HIGHEST = 8191
+"""The largest NR_CPUS of any architecture, less one (arch/*/Kconfig)."""
+
 
 def parse_cpu_list(text: str) -> frozenset[int]:
     """The CPUs that `text` names; none for an empty text. Raises ValueError for another form."""
@@ -13,8 +16,10 @@ def parse_cpu_list(text: str) -> frozenset[int]:
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None or (match[2] is not None and int(match[2]) < int(match[1])):
             raise ValueError(f"{part!r} in {text!r} is no CPU or range of CPUs such as 3 or 0-3")
-        first = int(match[1])
-        cpus.update(range(first, int(match[2] or first) + 1))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last > HIGHEST:
+            raise ValueError(f"{part!r} goes beyond {HIGHEST}, the highest CPU that Linux can have")
+        cpus.update(range(first, last + 1))
     return frozenset(cpus)
 
 

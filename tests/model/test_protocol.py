@@ -14,6 +14,7 @@ from hpcore.model.guards import GUARD_NAMES
 from hpcore.model.invariants import BY_NAME, check_state
 from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import State
+from hpcore.model.stimuli import Stimulus
 from tests.support.world import InvariantBroken, World
 
 
@@ -123,7 +124,7 @@ def test_walks_get_everywhere() -> None:
     seen: set[str] = set()
 
     class Watching(World):
-        def feed(self, stimulus: object) -> None:  # type: ignore[override]
+        def feed(self, stimulus: Stimulus) -> None:
             before = self.state
             super().feed(stimulus)
             seen.update(_lifecycles(before, self.state))

@@ -1,0 +1,351 @@
+"""The loop: logged before done, nothing waited for in vain, every end a clear one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcore.log import Header, LogWriter, read
+from hpcore.model import events as ev
+from hpcore.model import stimuli as st
+from hpcore.model.effects import Effect, MachineStep, RunStep, Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.machines import Phase, SlotState
+from hpcore.model.states import Command, State, initial
+from hpcore.model.topology import Topology
+from hpcore.run.controller import CommandRefused, Controller, ProtocolBroken, RunError
+from hpcore.run.deadlines import Patience
+from tests.support.paper import Behaviour, PaperAccelerator
+
+CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+QUICK = Patience(guest=0.4, step=0.4, machine=0.4)
+CORE2 = st.DeviceAdd("core2", (("core-id", 2),))
+
+
+class ListLog:
+    """A log in a list; with `room`, one that is full after so many events."""
+
+    def __init__(self, room: int | None = None) -> None:
+        self.events: list[Any] = []
+        self.times: list[float] = []
+        self.room = room
+
+    def append(self, events: Iterable[object], t: float) -> int:
+        batch = list(events)
+        if self.room is not None and len(self.events) + len(batch) > self.room:
+            raise OSError(28, "No space left on device")
+        self.events += batch
+        self.times.append(t)
+        return len(self.events)
+
+
+def play(
+    behaviour: Behaviour,
+    script: Callable[[Controller], Coroutine[Any, Any, None]],
+    log: Any = None,
+    patience: Patience = QUICK,
+) -> tuple[Controller, PaperAccelerator]:
+    accelerator = PaperAccelerator(behaviour)
+    controller = Controller(
+        initial(CONFIG), log or ListLog(), lambda r: accelerator.open(CONFIG, None, r), patience
+    )
+
+    async def main() -> None:
+        async with controller as c:
+            await script(c)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert accelerator.sessions[0].closed
+    return controller, accelerator
+
+
+async def booted(c: Controller) -> None:
+    await c.submit(st.Boot())
+    await c.until(lambda s: s.shared.phase is Phase.RUNNING, 5, "boot")
+
+
+def slot_is(slot: int, state: SlotState) -> Callable[[State], bool]:
+    return lambda s: s.slots[slot].lifecycle is state and s.slots[slot].command is Command.NONE
+
+
+def test_a_vcpu_is_plugged_and_unplugged() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.slots[2].registered, 5, "registration")
+        await c.submit(st.DeviceDel("core2"))
+        await c.until(slot_is(2, SlotState.PARKED), 5, "eject")
+
+    play(Behaviour(), script, log)
+    assert ev.PlugCompleted(2, "core2") in log.events
+    assert ev.UnplugCompleted(2, "core2") in log.events
+
+
+def test_every_effect_is_in_the_log_before_it_is_executed(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    begun_at_execution: list[tuple[Effect, bool]] = []
+
+    def before(effect: Effect) -> None:
+        if isinstance(effect, RunStep):
+            with read(path)[1] as records:
+                begun = [r.event for r in records]
+            wanted = ev.StepBegun(effect.slot, effect.step)
+            begun_at_execution.append((effect, wanted in begun))
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.slots[2].registered, 5, "registration")
+
+    with LogWriter.create(path, Header(CONFIG, "paper")) as log:
+        play(Behaviour(before=before), script, log)
+    assert len(begun_at_execution) == 4 + 4 + 5
+    assert all(was_logged for _, was_logged in begun_at_execution)
+
+
+@pytest.mark.parametrize(
+    "step", [Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE, Step.NOTIFY_INSERT]
+)
+def test_a_plug_whose_step_fails_is_taken_back_and_reported(step: Step) -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(slot_is(2, SlotState.PARKED), 5, "the way back")
+
+    _, accelerator = play(Behaviour(fails={(step, 2)}), script, log)
+    failed = [e for e in log.events if isinstance(e, ev.PlugFailed)]
+    assert [e.error for e in failed] == [f"{step} failed: as told"]
+    done = [e.step for e in accelerator.sessions[0].executed
+            if isinstance(e, RunStep) and e.slot == 2]  # fmt: skip
+    undone = {Step.REALIZE: Step.STOP, Step.BIND: Step.UNBIND, Step.WIRE: Step.UNWIRE,
+              Step.ENABLE: Step.DISABLE}  # fmt: skip
+    assert all(undone[s] in done for s in done if s in undone)
+
+
+@pytest.mark.parametrize("step", [Step.DISABLE, Step.UNWIRE, Step.STOP, Step.PARK])
+def test_an_eject_whose_step_fails_is_reported_and_can_be_retried(step: Step) -> None:
+    behaviour = Behaviour(fails={(step, 2)})
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.slots[2].registered, 5, "registration")
+        await c.submit(st.DeviceDel("core2"))
+        await c.until(lambda s: s.slots[2].stalled, 5, "the failure")
+        behaviour.fails.clear()
+        await c.submit(st.DeviceDel("core2"))
+        await c.until(slot_is(2, SlotState.PARKED), 5, "the eject")
+
+    play(behaviour, script, log)
+    ends = [e for e in log.events if isinstance(e, ev.UnplugFailed | ev.UnplugCompleted)]
+    assert [type(e) for e in ends] == [ev.UnplugFailed, ev.UnplugCompleted]
+
+
+def test_a_guest_that_never_answers_ends_the_unplug_with_an_error() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(slot_is(2, SlotState.ENABLED), 5, "plug")
+        await c.submit(st.DeviceDel("core2"))
+        await c.until(lambda _: any(isinstance(e, ev.UnplugFailed) for e in log.events), 5, "end")
+
+    play(Behaviour(guest="silent"), script, log)
+    (failed,) = [e for e in log.events if isinstance(e, ev.UnplugFailed)]
+    assert "did not answer" in failed.error
+
+
+def test_a_guest_that_answers_after_its_deadline_still_ejects() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(slot_is(2, SlotState.ENABLED), 5, "plug")
+        c.post(st.ScanStarted())
+        c.post(st.InsertAcked(2))
+        await c.submit(st.DeviceDel("core2"))
+        await c.until(lambda _: any(isinstance(e, ev.UnplugFailed) for e in log.events), 5, "end")
+        c.post(st.EjectCalled(2))
+        await c.until(slot_is(2, SlotState.PARKED), 5, "the late eject")
+
+    play(Behaviour(guest="silent"), script, log)
+    assert ev.UnplugCompleted(2, "core2") in log.events
+
+
+def test_time_stands_still_for_deadlines_while_paused() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(slot_is(2, SlotState.ENABLED), 5, "plug")
+        await c.submit(st.Pause())
+        await c.until(lambda s: s.shared.paused, 5, "pause")
+        await c.submit(st.DeviceDel("core2"))
+        with pytest.raises(RunError, match="did not come within"):
+            await c.until(lambda s: s.slots[2].command is Command.NONE, 1.0, "an end")
+
+    play(Behaviour(guest="silent"), script, log)
+
+
+def test_a_guest_that_refuses_ends_the_unplug_at_once_with_its_reason() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.slots[2].registered, 5, "registration")
+        await c.submit(st.DeviceDel("core2"))
+        await c.until(slot_is(2, SlotState.ENABLED), 5, "the refusal")
+
+    play(Behaviour(guest="refusing"), script, log, Patience())
+    assert any(isinstance(e, ev.UnplugFailed) and "busy" in e.error for e in log.events)
+
+
+def test_an_accelerator_that_does_not_answer_is_given_up_by_name() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.shared.phase is Phase.FAILED, 5, "the end")
+
+    play(Behaviour(hangs={(Step.WIRE, 2)}), script, log)
+    assert ev.MachineLost("the accelerator did not end wire of vCPU 2 in 0.4 s") in log.events
+    assert any(isinstance(e, ev.PlugFailed) for e in log.events)
+
+
+def test_an_accelerator_that_dies_ends_every_command_with_an_error() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.shared.phase is Phase.FAILED, 5, "the end")
+        with pytest.raises(RunError):
+            await c.submit(CORE2)
+
+    play(Behaviour(dies_at=(Step.ENABLE, 2)), script, log)
+    assert isinstance(log.events[-1], ev.MachineLost)
+    assert ev.PlugFailed(2, "core2", "it died, as told") in log.events
+
+
+def test_a_full_disk_stops_the_run_before_anything_undone_is_done() -> None:
+    log = ListLog(room=20)
+
+    async def script(c: Controller) -> None:
+        await c.submit(st.Boot())
+        with pytest.raises(RunError, match="No space left"):
+            await c.until(lambda s: s.shared.phase is Phase.RUNNING, 5, "boot")
+
+    _, accelerator = play(Behaviour(), script, log)
+    begun = [(e.slot, e.step) for e in log.events if isinstance(e, ev.StepBegun)]
+    done = [(e.slot, e.step) for e in accelerator.sessions[0].executed if isinstance(e, RunStep)]
+    assert set(done) <= set(begun)
+
+
+def test_a_refused_command_raises_with_the_guards_words() -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        with pytest.raises(CommandRefused, match="cold-booted") as refusal:
+            await c.submit(st.DeviceDel("cpu0"))
+        assert refusal.value.event.guard == "not_cold_booted"
+
+    play(Behaviour(), script)
+
+
+def test_stimuli_may_come_from_any_thread() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+
+        def post_fifty() -> None:
+            for _ in range(50):
+                c.post(st.Note("t"))
+
+        threads = [threading.Thread(target=post_fifty) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        await c.until(lambda _: log.events.count(ev.Noted("t")) == 200, 5, "all notes")
+        for thread in threads:
+            thread.join()
+
+    play(Behaviour(), script, log)
+
+
+def test_every_decision_has_a_time_of_its_own() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        for _ in range(500):
+            c.post(st.Note("quick"))
+        await c.until(lambda _: log.events.count(ev.Noted("quick")) == 500, 5, "all notes")
+
+    play(Behaviour(), script, log)
+    assert log.times == sorted(set(log.times))
+
+
+def test_leaving_ends_the_machine_and_says_so() -> None:
+    log = ListLog()
+    controller, accelerator = play(Behaviour(), booted, log)
+    assert controller.state.shared.phase is Phase.OFF
+    assert log.events[-1] == ev.MachinePoweredOff("user")
+    steps = [getattr(e, "step", None) for e in accelerator.sessions[0].executed]
+    assert MachineStep.POWER_DOWN in steps
+
+
+def test_a_reset_keeps_what_is_plugged() -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await c.until(lambda s: s.slots[2].registered, 5, "registration")
+        await c.submit(st.Reset())
+        await c.until(
+            lambda s: s.shared.phase is Phase.RUNNING and not s.slots[2].registered, 5, "reset"
+        )
+        assert c.state.slots[2].lifecycle is SlotState.ENABLED
+        assert c.state.slots[0].lifecycle is SlotState.ONLINE
+
+    play(Behaviour(), script)
+
+
+def test_a_grant_against_the_policy_ends_the_machine() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        c.post(st.CpuOnCalled(3, verdict=True))
+        await c.until(lambda s: s.shared.phase is Phase.FAILED, 5, "the end")
+
+    play(Behaviour(), script, log)
+    assert "granted CPU_ON of vCPU 3" in log.events[-1].error
+
+
+def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpcore.model.invariants import Violation  # noqa: PLC0415
+    from hpcore.run import controller as room  # noqa: PLC0415
+
+    def broken(*_: object, **__: object) -> list[Violation]:
+        return [Violation("parked_is_inert", 1, "says.")]
+
+    async def script(c: Controller) -> None:
+        with pytest.raises(RunError):
+            await booted(c)
+
+    monkeypatch.setattr(room, "check_event", broken)
+    controller, _ = play(Behaviour(), script)
+    assert isinstance(controller.failure, ProtocolBroken)
