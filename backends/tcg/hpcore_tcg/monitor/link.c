@@ -16,6 +16,7 @@
 #define FR_TXFF 0x20
 #define LCRH_8N1_FIFO 0x70
 #define CR_ON 0x301 /* RXE, TXE, UARTEN */
+#define STALE_MOST 4096
 #define INT_RX 0x50 /* a byte waits, or has waited too long */
 
 #define HEAD 0x80
@@ -143,10 +144,13 @@ void link_reset(void)
     R32(UART_CR) = 0;
     R32(UART_IMSC) = 0;
     R32(UART_IBRD) = 1;
-    R32(UART_LCRH) = 0;
-    R32(UART_LCRH) = LCRH_8N1_FIFO; /* turning the FIFO on empties it */
-    R32(UART_ICR) = 0x7ff;
+    R32(UART_LCRH) = LCRH_8N1_FIFO;
     R32(UART_CR) = CR_ON;
+    /* What was meant for the time before the reset. Read it off: turning the FIFO off and on
+     * empties it too, but QEMU's RXFE keeps saying that a byte is there (hw/char/pl011.c). */
+    for (u32 n = 0; n < STALE_MOST && !(R32(UART_FR) & FR_RXFE); n++)
+        (void)R32(UART_DR);
+    R32(UART_ICR) = 0x7ff;
 }
 
 /* From here on a byte of the host interrupts vCPU 0. */

@@ -1,0 +1,106 @@
+"""Resets at any moment: every step still ends, and the monitor has what the core thinks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+from hpcore_tcg import build
+from hpcore_tcg.launch import Boot
+from hpcore_tcg.protocol import Op, StateBit
+from hpcore_tcg.session import TcgSession
+
+from hpcore.model.effects import MachineStep, RunStep, Step
+from hpcore.model.stimuli import ResetSeen
+from hpcore.platform import firmware
+from hpcore.qemu import find_qemu
+from tests.qemu.support import needs_qemu, until
+from tests.tcg.rig import PLUG, UNPLUG, SessionRig, config
+
+pytestmark = needs_qemu
+
+RESETS = 25
+SLOTS = range(1, 8)
+SPIN = bytes.fromhex("00000014")  # b .
+
+
+class World(SessionRig):
+    """A guest that only spins, and workers that plug and unplug every slot all the time."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        super().__init__(config(1, len(SLOTS) + 1))
+        kernel = directory / "kernel"
+        kernel.write_bytes(SPIN)
+        tree = firmware.build(self.config).device_tree(
+            bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
+        )
+        self.session = TcgSession(
+            self.config, Boot(b"", tree, kernel, kernel), find_qemu(), build.ensure_monitor(),
+            self.report,
+        )  # fmt: skip
+        self.random = random.Random(seed)
+        self.enabled = {0}
+        self.stop = False
+
+    async def work(self, slot: int) -> None:
+        plugged = False
+        while not self.stop:
+            if plugged:
+                steps: tuple[Step, ...] = UNPLUG
+            else:
+                steps = (*PLUG, Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE)
+            for step in steps:
+                await self.do(RunStep(step, slot))
+                if step is Step.ENABLE:
+                    self.enabled.add(slot)
+                elif step is Step.DISABLE:
+                    self.enabled.discard(slot)
+            plugged = not plugged
+
+    async def reset(self) -> None:
+        """Reset, sometimes twice in a row or in the middle of RESTART, until it runs again."""
+        since = len(self.reported)
+        await self.machine_step(MachineStep.RESET)
+        seen = 0
+        while seen == 0 or self.seen(since) > seen:
+            await self.wait(lambda s: s == ResetSeen(), since)
+            seen = self.seen(since)
+            restart = asyncio.create_task(
+                self.machine_step(MachineStep.RESTART, tuple(sorted(self.enabled)))
+            )
+            if seen == 1 and self.random.random() < 0.5:
+                for _ in range(self.random.randrange(40)):
+                    await asyncio.sleep(0)
+                assert self.session._machine is not None
+                await self.session._machine.qmp.execute("system_reset")
+                await until("both resets are seen", lambda: self.seen(since) >= 2)
+            await restart
+
+    def seen(self, since: int) -> int:
+        return self.stimuli[since:].count(ResetSeen())
+
+
+def test_resets_at_any_moment_lose_no_step(tmp_path: Path) -> None:
+    async def run() -> None:
+        world = World(tmp_path, seed=20261)
+        try:
+            await world.start()
+            workers = [asyncio.create_task(world.work(slot)) for slot in SLOTS]
+            for _ in range(RESETS):
+                for _ in range(world.random.randrange(200)):
+                    await asyncio.sleep(0)
+                await world.reset()
+            world.stop = True
+            async with asyncio.timeout(60):
+                await asyncio.gather(*workers)
+            assert world.session._machine is not None
+            for slot in SLOTS:
+                state = await world.session._machine.link.send(Op.QUERY, slot)
+                assert state >> StateBit.ALLOWED & 1 == (slot in world.enabled), slot
+                assert state >> StateBit.REALIZED & 1 == (slot in world.enabled), slot
+            assert set(map(type, world.stimuli)) == {ResetSeen}
+        finally:
+            await world.session.close()
+
+    asyncio.run(run())
