@@ -54,7 +54,7 @@ def test_a_log_with_a_torn_header_may_be_created_again(tmp_path: Path) -> None:
     assert events_in(path) == []
 
 
-def survivors(before: bytes, after: bytes) -> list[bytes]:
+def survivors(before: bytes, after: bytes) -> set[bytes]:
     """Every file that a loss of power may leave while `before` grows to `after`.
 
     Any of the sectors that were written may be missing, in which case what was there
@@ -62,14 +62,14 @@ def survivors(before: bytes, after: bytes) -> list[bytes]:
     """
     first, last = len(before) // SECTOR, (len(after) - 1) // SECTOR
     old = before.ljust(len(after), b"\0")
-    found = []
+    found = set()
     for lost in range(1 << (last - first + 1)):
         data = bytearray(after)
         for i in range(first, last + 1):
             if lost >> (i - first) & 1:
                 data[i * SECTOR : (i + 1) * SECTOR] = old[i * SECTOR : (i + 1) * SECTOR]
         sizes = [len(before), len(after), *range(first * SECTOR, len(after), SECTOR)]
-        found += [bytes(data[:size]) for size in sizes if size >= len(before)]
+        found |= {bytes(data[:size]) for size in sizes if size >= len(before)}
     return found
 
 
