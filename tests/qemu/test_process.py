@@ -149,7 +149,8 @@ def test_a_qemu_that_ignores_sigterm_is_killed(
 def test_no_qemu_outlives_a_parent_killed_with_kill_9() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
+        lines = iter(parent.stdout.readline, b"")  # diagnostics may stand before it
+        pid = next(int(line) for line in lines if line.strip().isdigit())
         assert alive(pid)
         parent.kill()
     asyncio.run(until("QEMU is gone", lambda: not alive(pid)))

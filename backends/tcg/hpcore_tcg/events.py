@@ -17,6 +17,7 @@ from hpcore.model.stimuli import (
     ScanEnded,
     ScanStarted,
 )
+from hpcore_tcg import protocol
 from hpcore_tcg.protocol import Event, Frame
 
 log = structlog.get_logger(__name__)
@@ -56,3 +57,20 @@ class Interpreter:
                 "the guest wrote nonsense into the hotplug page", total=self.strays, **frame.fields
             )
         return None
+
+
+def loss(frame: Frame) -> str | None:
+    """Why the machine is lost, if `frame` says that it is."""
+    if frame.kind == Event.HELLO and frame["version"] != protocol.VERSION:
+        return (
+            f"the EL3 monitor speaks version {frame['version']} of the link, not "
+            f"{protocol.VERSION}"
+        )
+    if frame.kind == Event.GARBLED:
+        return "the link is damaged: the EL3 monitor could not read a request"
+    if frame.kind == Event.FAULT:
+        return (
+            f"the EL3 monitor took an exception at {frame['elr']:#x} (ESR_EL3 "
+            f"{frame['esr']:#x}); this is a bug in it"
+        )
+    return None

@@ -17,7 +17,8 @@ from hpcore.model.machine import MachineConfig
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.process import QemuProcess, runtime_directory
-from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.qmp import Qmp, QmpRefused
+from hpcore.run.accelerator import AcceleratorError, EffectError
 from hpcore_tcg import launch
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.console import SocketConsole
@@ -90,6 +91,16 @@ class Machine:
             asyncio.create_task(machine._watch_answers()),
         ]
         return machine
+
+    async def command(self, name: str) -> None:
+        """A QMP command. Raises EffectError where QEMU refuses it, AcceleratorError where it
+        does not answer."""
+        try:
+            await self.qmp.execute(name)
+        except QmpRefused as error:
+            raise EffectError(str(error)) from error
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
 
     async def quit(self) -> None:
         """Ask QEMU to end, and wait until it has."""

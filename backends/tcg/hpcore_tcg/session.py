@@ -23,11 +23,9 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
-from hpcore_tcg import protocol
 from hpcore_tcg.build import Monitor
-from hpcore_tcg.events import Interpreter
+from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.launch import Boot
 from hpcore_tcg.link import LinkGone, Refused, ResetMeanwhile, Turn
 from hpcore_tcg.machine import Machine
@@ -38,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 HELLO_SECONDS = 60.0
 NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
+NOTIFICATION_OPS = frozenset(Op[step.name] for step in NOTIFICATIONS)
 QMP_COMMAND = {
     MachineStep.RESET: "system_reset",
     MachineStep.PAUSE: "stop",
@@ -57,12 +56,7 @@ class TcgSession:
     """
 
     def __init__(
-        self,
-        config: MachineConfig,
-        boot: Boot | None,
-        qemu: Qemu,
-        monitor: Monitor,
-        report: Report,
+        self, config: MachineConfig, boot: Boot | None, qemu: Qemu, monitor: Monitor, report: Report
     ) -> None:
         self._config, self._boot = config, boot
         self._qemu, self._monitor = qemu, monitor
@@ -105,8 +99,6 @@ class TcgSession:
         self._lost = self._lost or "the machine was ended"
         self._hello.set()
         self._ready.set()
-
-    # ------------------------------------------------------------------ effects
 
     async def _execute(self, effect: Effect, turn: Turn) -> int | None:
         match effect:
@@ -171,7 +163,7 @@ class TcgSession:
             case MachineStep.RESTART:
                 await self._restart(effect.enabled, turn)
             case MachineStep.RESET | MachineStep.PAUSE | MachineStep.RESUME:
-                await self._qmp(QMP_COMMAND[effect.step])
+                await self._running().command(QMP_COMMAND[effect.step])
             case MachineStep.POWER_DOWN:
                 await self._running().quit()
             case MachineStep.MIGRATE:
@@ -187,7 +179,7 @@ class TcgSession:
             )  # fmt: skip
         except QemuError as error:
             raise EffectError(str(error)) from error
-        await self._qmp("cont")
+        await self._machine.command("cont")
         try:
             await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
         except TimeoutError as error:
@@ -249,14 +241,6 @@ class TcgSession:
         except Refused as refused:
             raise EffectError(str(refused)) from refused
 
-    async def _qmp(self, command: str) -> None:
-        try:
-            await self._running().qmp.execute(command)
-        except QmpRefused as error:
-            raise EffectError(str(error)) from error
-        except QemuError as error:
-            raise AcceleratorError(self._lost or str(error)) from error
-
     def _running(self) -> Machine:
         if self._lost is not None:
             raise AcceleratorError(self._lost)
@@ -264,39 +248,27 @@ class TcgSession:
             raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
         return self._machine
 
-    # ------------------------------------------------------------- what happened
-
     async def _event(self, frame: Frame) -> None:
-        if frame.kind == Event.HELLO:
+        if (why := loss(frame)) is not None:
+            self._lose(why)
+        elif frame.kind == Event.HELLO:
             await self._hello_said(frame)
         elif frame.kind == Event.SYSTEM_OFF:
             self._off_said = True
             self._power_off()
-        elif frame.kind == Event.GARBLED:
-            self._lose("the link is damaged: the EL3 monitor could not read a request")
-        elif frame.kind == Event.FAULT:
-            self._lose(
-                f"the EL3 monitor took an exception at {frame['elr']:#x} (ESR_EL3 "
-                f"{frame['esr']:#x}); this is a bug in it"
-            )
         elif (stimulus := self._interpreter.stimulus(frame)) is not None:
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
-        if frame["version"] != protocol.VERSION:
-            self._lose(
-                f"the EL3 monitor speaks version {frame['version']} of the link, not "
-                f"{protocol.VERSION}"
-            )
-            return
         first = self._epoch is None
         self._epoch = frame["epoch"]
+        self._off_said = False
         self._ready.clear()
         self._hello.set()
         if first or self._machine is None:
             return
         for interrupted in self._machine.link.interrupt():
-            if interrupted.op.name in NOTIFICATION_OPS and interrupted.turn is not None:
+            if interrupted.op in NOTIFICATION_OPS and interrupted.turn is not None:
                 await interrupted.turn.wait()
         if self._machine_turn is not None:
             await self._machine_turn.wait()
@@ -321,6 +293,3 @@ class TcgSession:
         self._ready.set()
         if self._machine is not None:
             self._machine.link.end(why)
-
-
-NOTIFICATION_OPS = frozenset(step.name for step in NOTIFICATIONS)
