@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.topology import TopologyError
 from hpcore.model.turn import Turn, advance
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
+"""What QEMU takes for an id (util/id.c, id_wellformed), with an end."""
 
 
 def _boot(turn: Turn, s: stimuli.Boot) -> None:
@@ -22,6 +26,9 @@ def _device_add(turn: Turn, s: stimuli.DeviceAdd) -> None:
     config = turn.state.config
     if not s.id:
         turn.refuse(s, "id_given", "Parameter 'id' is missing; name the vCPU, such as id=cpu4")
+        return
+    if not _IDENTIFIER.fullmatch(s.id):
+        turn.refuse(s, "id_given", f"Parameter 'id' expects an identifier, not {s.id!r}")
         return
     if s.driver is not None and s.driver != config.driver:
         known = s.driver.endswith("-arm-cpu")

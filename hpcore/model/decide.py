@@ -16,7 +16,7 @@ from hpcore.model import calls, commands, outcomes, stimuli
 from hpcore.model import events as ev
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
-from hpcore.model.turn import Decision, Turn
+from hpcore.model.turn import Decision, Turn, plain
 
 __all__ = ["Decision", "decide"]
 
@@ -39,7 +39,7 @@ def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> De
 
 
 def _note(turn: Turn, s: stimuli.Note) -> None:
-    turn.emit(ev.Noted(s.text))
+    turn.emit(ev.Noted(plain(s.text)))
 
 
 _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {

@@ -12,7 +12,7 @@ from hpcore.model.machines import SlotState
 from hpcore.model.rules import Habit
 from hpcore.model.states import Command
 from hpcore.model.topology import mp_affinity
-from hpcore.model.turn import Turn, advance, end_commands, lose, restart_when_idle
+from hpcore.model.turn import Turn, advance, end_commands, lose, plain, restart_when_idle
 
 
 def _done(turn: Turn, s: stimuli.Done) -> None:
@@ -38,9 +38,10 @@ def _done(turn: Turn, s: stimuli.Done) -> None:
 def _failed(turn: Turn, s: stimuli.Failed) -> None:
     if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
         return
-    turn.emit(ev.StepFailed(s.slot, s.step, s.error))
+    error = plain(s.error)
+    turn.emit(ev.StepFailed(s.slot, s.step, error))
     slot = turn.slot(s.slot)
-    why = f"{s.step} failed: {s.error}"
+    why = f"{s.step} failed: {error}"
     if slot.command is Command.COLD_BOOT:
         lose(turn, f"cold-booted vCPU {s.slot}: {why}")
     elif slot.command is Command.PLUG:
@@ -92,14 +93,15 @@ def _machine_failed(turn: Turn, s: stimuli.MachineFailed) -> None:
     if turn.shared.step is not s.step:
         turn.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
         return
-    turn.emit(ev.MachineStepFailed(s.step, s.error))
+    error = plain(s.error)
+    turn.emit(ev.MachineStepFailed(s.step, error))
     if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE):
-        lose(turn, f"{s.step} failed: {s.error}")
+        lose(turn, f"{s.step} failed: {error}")
     restart_when_idle(turn)
 
 
 def _lost(turn: Turn, s: stimuli.Lost) -> None:
-    lose(turn, s.error)
+    lose(turn, plain(s.error))
 
 
 def _guest_silent(turn: Turn, s: stimuli.GuestSilent) -> None:

@@ -12,6 +12,15 @@ from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Habit, Rules
 from hpcore.model.states import Command, Shared, Slot, State
 
+LONGEST_TEXT = 2000
+"""Characters of anybody's words that go into one event."""
+
+
+def plain(text: str) -> str:
+    """`text` as a log can hold it: whole characters, and not too many of them."""
+    clipped = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " ..."
+    return clipped.encode("utf-8", "backslashreplace").decode()
+
 
 @frozen
 class Decision:
@@ -36,7 +45,7 @@ class Turn:
     def refuse(
         self, stimulus: object, guard: str, message: str, slot: int | None = None
     ) -> None:
-        self.emit(ev.Refused(type(stimulus).__name__, guard, message, slot))
+        self.emit(ev.Refused(type(stimulus).__name__, guard, plain(message), slot))
 
     def refused(
         self, table: tuple[Guard, ...], index: int, stimulus: object, *, answer: bool = True

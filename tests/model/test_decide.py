@@ -1,0 +1,272 @@
+"""Single decisions: what a command or a guest's call is answered with."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from hpcore.model import events as ev
+from hpcore.model import stimuli as st
+from hpcore.model.decide import decide
+from hpcore.model.effects import (
+    AnswerCpuOn,
+    MachineStep,
+    RaiseGed,
+    Reassert,
+    RunMachineStep,
+    RunStep,
+    Step,
+)
+from hpcore.model.machine import MachineConfig, cap
+from hpcore.model.machines import GiccState, Phase, SlotState
+from hpcore.model.states import Command, initial, madt_flags, sta
+from hpcore.model.topology import Topology
+from tests.support.world import World
+
+
+def running() -> World:
+    return World().boot()
+
+
+def settle(world: World) -> World:
+    while world.steps or world.machine_steps:
+        world.finish_one()
+    return world
+
+
+def plugged(slot: int = 2) -> World:
+    world = running()
+    world.feed(st.DeviceAdd(f"core{slot}", (("core-id", slot),)))
+    return settle(world)
+
+
+def registered(slot: int = 2) -> World:
+    world = plugged(slot)
+    for stimulus in (st.ScanStarted(), st.InsertAcked(slot), st.ScanEnded(),
+                     st.OstReported(slot, 1, 0)):  # fmt: skip
+        world.feed(stimulus)
+    return world
+
+
+def asked_to_eject(slot: int = 2) -> World:
+    world = registered(slot)
+    world.feed(st.DeviceDel(f"core{slot}"))
+    return settle(world)
+
+
+def refusal(world: World, stimulus: st.Stimulus) -> str:
+    (event,) = decide(world.state, stimulus).events
+    assert isinstance(event, ev.Refused)
+    return event.message
+
+
+def test_boot_creates_all_possible_vcpus_then_the_gic_then_starts() -> None:
+    world = World()
+    world.feed(st.Boot())
+    order = []
+    while world.steps or world.machine_steps:
+        if world.machine_steps:
+            order.append(world.machine_steps[0])
+        world.finish_one()
+    assert order == [
+        RunMachineStep(MachineStep.CREATE_VCPUS),
+        RunMachineStep(MachineStep.INIT_GIC),
+        RunMachineStep(MachineStep.START, (0, 1)),
+    ]
+    assert world.state.shared.phase is Phase.RUNNING
+    assert [s.lifecycle for s in world.state.slots] == [
+        SlotState.ONLINE, SlotState.ENABLED, SlotState.PARKED, SlotState.PARKED,
+    ]  # fmt: skip
+    assert all(s.created for s in world.state.slots)
+
+
+def test_a_plug_asks_for_its_steps_one_by_one_in_order() -> None:
+    world = running()
+    world.feed(st.DeviceAdd("core2", (("core-id", 2),)))
+    order = []
+    while world.steps:
+        assert len(world.steps) == 1
+        order.append(world.steps[0].step)
+        world.finish_one()
+    assert order == [Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE, Step.NOTIFY_INSERT]
+
+
+def test_an_eject_takes_everything_back_in_order() -> None:
+    world = asked_to_eject()
+    world.feed(st.EjectCalled(2))
+    order = []
+    while world.steps:
+        order.append(world.steps[0].step)
+        world.finish_one()
+    assert order == [
+        Step.DISABLE, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
+    ]  # fmt: skip
+    assert world.state.slots[2].lifecycle is SlotState.PARKED
+
+
+def test_force_disables_a_running_vcpu_before_it_is_powered_off() -> None:
+    world = plugged()
+    world.feed(st.CpuOnCalled(2))
+    world.feed(st.DeviceDel("core2", force=True))
+    order = []
+    while world.steps:
+        order.append(world.steps[0].step)
+        world.finish_one()
+    assert order[:3] == [Step.DISABLE, Step.POWER_OFF, Step.UNWIRE]
+
+
+def test_force_overtakes_an_unplug_that_the_guest_sits_on() -> None:
+    world = asked_to_eject()
+    world.feed(st.DeviceDel("core2", force=True))
+    assert settle(world).state.slots[2].lifecycle is SlotState.PARKED
+
+
+def test_a_removal_waits_until_the_guest_has_taken_the_insertion() -> None:
+    world = plugged()
+    world.feed(st.DeviceDel("core2"))
+    assert not world.steps
+    world.feed(st.ScanStarted())
+    world.feed(st.InsertAcked(2))
+    assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+
+
+def test_a_second_unplug_while_one_is_pending_is_refused() -> None:
+    text = refusal(asked_to_eject(), st.DeviceDel("core2"))
+    assert text == "Device 'core2' is already in the process of unplug"
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "says"),
+    [
+        (st.DeviceAdd("a", (("core-id", 0),)), "cpu(id0=0:0:0:0) with arch-id 0 exist"),
+        (st.DeviceAdd("cpu0", (("core-id", 2),)), "Duplicate device ID 'cpu0'"),
+        (st.DeviceAdd("a", (), "x"), "'x' is not a valid device model name"),
+        (st.DeviceAdd("a", (), "max-arm-cpu"),
+         "Invalid CPU type, expected cpu type: 'cortex-a57-arm-cpu'"),
+        (st.DeviceAdd("4a"), "Parameter 'id' expects an identifier, not '4a'"),
+        (st.DeviceDel("cpu1"), "Hot-unplug of cold-booted CPU not supported!"),
+        (st.DeviceDel("cpu1", force=True), "Hot-unplug of cold-booted CPU not supported!"),
+        (st.DeviceDel("nope"), "Device 'nope' not found"),
+        (st.Resume(), "the machine is not paused"),
+        (st.Boot(), "the machine is running; it is booted once"),
+        (st.CpuOffSeen(9), "there is no vCPU 9; this machine has 0 to 3"),
+        (st.GuestSilent(1), "vCPU 1 does not wait for the guest"),
+    ],
+)  # fmt: skip
+def test_refusals_have_words(stimulus: st.Stimulus, says: str) -> None:
+    assert refusal(running(), stimulus) == says
+
+
+def test_a_capped_machine_says_why_it_cannot_plug() -> None:
+    config = cap(MachineConfig(Topology.resolve(cpus=2, maxcpus=4), gic_version=2), None)
+    world = World()
+    world.config, world.state = config, initial(config)
+    world.boot()
+    text = refusal(world, st.DeviceAdd("a", (("core-id", 1),)))
+    assert text.startswith("CPU hotplug not supported on this machine: a GICv2")
+
+
+def test_cpu_on_is_denied_for_a_parked_vcpu_and_granted_once_enabled() -> None:
+    denied = decide(running().state, st.CpuOnCalled(2, caller=1))
+    assert denied.effects == (AnswerCpuOn(2, 1, False, -3),)
+    granted = decide(plugged().state, st.CpuOnCalled(2, 1, 0x40, 7))
+    assert granted.effects == (AnswerCpuOn(2, 1, True, 0, 0x40, 7),)
+
+
+def test_cpu_on_of_what_is_on_is_already_on() -> None:
+    assert decide(running().state, st.CpuOnCalled(0)).effects == (AnswerCpuOn(0, 0, False, -4),)
+
+
+def test_a_grant_that_raced_with_a_forced_removal_is_taken_off_again() -> None:
+    world = plugged()
+    world.feed(st.DeviceDel("core2", force=True))
+    assert world.steps == [RunStep(Step.DISABLE, 2)]
+    world.feed(st.CpuOnCalled(2, verdict=True))
+    world.finish_one()
+    assert world.steps == [RunStep(Step.POWER_OFF, 2)]
+
+
+def test_an_eject_that_nobody_asked_for_is_refused_and_sta_put_back() -> None:
+    decision = decide(registered().state, st.EjectCalled(2))
+    (event,) = decision.events
+    assert isinstance(event, ev.EjectRefused)
+    assert event.guard == "eject_was_requested"
+    assert decision.effects == (Reassert(2),)
+
+
+def test_an_eject_of_a_running_vcpu_is_refused() -> None:
+    world = asked_to_eject()
+    world.feed(st.CpuOnCalled(2))
+    (event,) = decide(world.state, st.EjectCalled(2)).events
+    assert isinstance(event, ev.EjectRefused)
+    assert event.guard == "eject_powered_off"
+
+
+def test_a_scan_that_leaves_bits_set_is_followed_by_another() -> None:
+    world = plugged()
+    world.feed(st.ScanStarted())
+    assert decide(world.state, st.ScanEnded()).effects == (RaiseGed(),)
+
+
+@pytest.mark.parametrize("status", [0x80, 0x82, 0x83, 0x1234])
+def test_the_guests_refusal_ends_the_unplug(status: int) -> None:
+    world = asked_to_eject()
+    world.feed(st.OstReported(2, 3, status))
+    assert world.state.slots[2].command is Command.NONE
+    assert world.state.slots[2].lifecycle is SlotState.ENABLED
+
+
+@pytest.mark.parametrize("status", [0x0, 0x84])
+def test_progress_does_not_end_the_unplug(status: int) -> None:
+    world = asked_to_eject()
+    world.feed(st.OstReported(2, 3, status))
+    assert world.state.slots[2].command is Command.UNPLUG
+
+
+def test_a_gicc_of_another_vcpu_is_not_taken() -> None:
+    world = running()
+    world.feed(st.DeviceAdd("core2", (("core-id", 2),)))
+    world.finish_one()
+    world.outcome(world.steps[0], ok=True, affinity=3)
+    assert world.state.slots[2].gicc is GiccState.UNBOUND
+    assert world.state.slots[2].command is Command.NONE
+
+
+def test_a_reset_ends_what_waits_for_the_guest_and_keeps_what_is_plugged() -> None:
+    world = asked_to_eject()
+    world.feed(st.ResetSeen())
+    assert world.machine_steps == [RunMachineStep(MachineStep.RESTART, (0, 1, 2))]
+    slot = world.state.slots[2]
+    assert (slot.lifecycle, slot.command) == (SlotState.ENABLED, Command.NONE)
+    assert not (slot.insert or slot.remove or slot.requested or slot.registered)
+
+
+def test_migration_waits_for_quiet_and_changes_nothing() -> None:
+    world = running()
+    world.feed(st.DeviceAdd("core2", (("core-id", 2),)))
+    assert "being plugged or unplugged" in refusal(world, st.Migrate())
+    settle(world)
+    before = world.state.slots
+    world.feed(st.Migrate())
+    assert "migration" in refusal(world, st.DeviceDel("core2"))
+    assert settle(world).state.slots == before
+
+
+def test_sta_is_present_always_and_the_madt_says_one_thing() -> None:
+    world = plugged()
+    assert [sta(s) for s in world.state.slots] == [0xF, 0xF, 0xF, 0xD]
+    assert [madt_flags(s) for s in world.state.slots] == [1, 1, 8, 8]
+
+
+@given(some.text(max_size=5), some.lists(some.tuples(some.text(max_size=5), some.integers())))
+def test_any_device_add_is_answered(id_: str, props: list[tuple[str, int]]) -> None:
+    events = decide(running().state, st.DeviceAdd(id_, tuple(props))).events
+    assert events
+
+
+def test_words_that_a_log_cannot_hold_are_made_plain() -> None:
+    (event,) = decide(running().state, st.Note("a\ud800" + "b" * 9000)).events
+    assert isinstance(event, ev.Noted)
+    assert event.text.startswith("a\\ud800b")
+    assert len(event.text) < 2100
