@@ -32,7 +32,7 @@ class Output:
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line for people."""
-        self.people.print(text, style=style, markup=False)
+        self.people.print(text, style=style, markup=False, soft_wrap=True)
 
     def table(self, title: str | None, *columns: str) -> Table:
         """An empty table that fits a terminal; print it with `show`."""

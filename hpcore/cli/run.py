@@ -137,6 +137,7 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
         slots=outcome.slots,
         steps=len(outcome.results),
         failed=None if failed is None else {"step": failed.line.text, "error": failed.error},
+        error=None if failed is None else failed.error,
         latencies_ms={
             k: [round(s * 1000, 2) for s in v] for k, v in _named(outcome.latencies).items()
         },

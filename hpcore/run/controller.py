@@ -20,7 +20,7 @@ from attrs import frozen
 from hpcore.model import stimuli
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
-from hpcore.model.events import Event, OstReceived, Refused
+from hpcore.model.events import Event, MachineLost, MachinePoweredOff, OstReceived, Refused
 from hpcore.model.evolve import evolve
 from hpcore.model.invariants import Violation, check_event
 from hpcore.model.states import State
@@ -90,6 +90,7 @@ class Controller:
         self.state = state
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
+        self._end = "the machine has ended"
         self._log = log
         self._open = open_session
         self._deadlines = Deadlines(patience or Patience())
@@ -136,7 +137,7 @@ class Controller:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
-            raise RunError(self._why_ended())
+            raise RunError(self.why_ended())
         events = answer.result()
         for event in events:
             if isinstance(event, Refused):
@@ -154,13 +155,14 @@ class Controller:
             async with asyncio.timeout(seconds), self._changed:
                 while not holds(self.state):
                     if self._tasks[0].done() or self.failure is not None:
-                        raise RunError(self._why_ended())
+                        raise RunError(self.why_ended())
                     await self._changed.wait()
         except TimeoutError:
             raise RunError(f"{waiting_for} did not come within {seconds:g} s") from None
 
-    def _why_ended(self) -> str:
-        return str(self.failure) if self.failure else "the machine has ended"
+    def why_ended(self) -> str:
+        """Why the machine has ended, or what ended the loop."""
+        return str(self.failure) if self.failure else self._end
 
     def _put(self, posted: _Posted) -> None:
         try:
@@ -202,6 +204,10 @@ class Controller:
                 raise ProtocolBroken(violation, event)
             if isinstance(event, OstReceived):
                 self._deadlines.restart(GuestWait(event.slot))
+            elif isinstance(event, MachineLost):
+                self._end = event.error
+            elif isinstance(event, MachinePoweredOff):
+                self._end = f"the machine was powered off by the {event.by}"
             for watcher in self.watchers:
                 watcher(event, self.state)
         self._deadlines.follow(self.state)

@@ -37,7 +37,7 @@ def find(name: str) -> Found:
     known = installed()
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f"; did you mean {close[0]}?" if close else "."
         have = ", ".join(known) or "none; install hpcore-tcg"
         raise AcceleratorError(f"there is no accelerator '{name}'{hint} Installed: {have}")
     found = _probe(known[name])

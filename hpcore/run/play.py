@@ -121,7 +121,7 @@ class Player:
             await self._or_machine_end(self._shell.wait_ready(BOOT_SECONDS))
 
     async def _plug(self, step: sc.Plug) -> None:
-        began = time.monotonic()
+        began, restarts = time.monotonic(), self._restarts
         self._ends.pop(step.id, None)
         events = await self._c.submit(
             stimuli.DeviceAdd(step.id, tuple(step.props.items()), step.driver)
@@ -134,9 +134,14 @@ class Player:
         if self._c.state.shared.paused:
             return  # the guest can't register it before it runs again
         await self._c.until(
-            lambda s: s.slots[slot].registered, END_SECONDS,
+            lambda s: s.slots[slot].registered or self._restarts > restarts, END_SECONDS,
             f"the guest's word that it has registered vCPU {slot}",
         )  # fmt: skip
+        if not self._c.state.slots[slot].registered:
+            raise StepFailed(
+                f"the machine was reset before the guest had registered vCPU {slot}; it is "
+                "plugged, and the guest finds it at its boot"
+            )
         self.latencies.plug_to_registered.append(time.monotonic() - began)
 
     async def _unplug(self, step: sc.Unplug) -> None:
@@ -271,9 +276,7 @@ class Player:
                 task.cancel()
         await asyncio.gather(wait, end, return_exceptions=True)
         if wait.cancelled():
-            if self._c.failure is not None:
-                raise RunError(str(self._c.failure))
-            raise StepFailed(f"the machine has ended: it is {self._c.state.shared.phase}")
+            raise RunError(self._c.why_ended())
         wait.result()
 
     _DOES: ClassVar[dict[type, Callable[..., Awaitable[None]]]] = {

@@ -14,6 +14,7 @@ from hpcore.guest.kernel import load_kernel
 from hpcore.guest.shell import Shell
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.machine import cap
+from hpcore.model.machines import Phase
 from hpcore.model.states import State, initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages
 from hpcore.run.controller import Controller, ProtocolBroken
@@ -88,14 +89,15 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
         failure = controller.failure
         if isinstance(failure, ProtocolBroken):
             raise failure
+        wrong = failure is not None or controller.state.shared.phase is Phase.FAILED
         return Outcome(
-            ok=ok and failure is None,
+            ok=ok and not wrong,
             events=log.next_seq - 1,
             slots=_slots(controller.state),
             results=player.results,
             latencies=player.latencies,
             capped=config.no_hotplug,
-            error=None if failure is None else str(failure),
+            error=controller.why_ended() if wrong else None,
         )
 
 
