@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from hpcore_tcg.protocol import Event, Op, Power, StateBit, Status, encode
@@ -183,5 +184,19 @@ def test_a_damaged_request_is_not_obeyed_and_the_next_one_is() -> None:
             await until("both are told", lambda: len(rig.of(Event.GARBLED)) == 2)
             assert await rig.flag(1, StateBit.REALIZED) == 0
             assert await rig.flag(0, StateBit.REALIZED) == 0
+
+    asyncio.run(run())
+
+
+def test_garbage_on_the_link_does_not_stop_the_monitor() -> None:
+    async def run() -> None:
+        async with monitor(2) as rig:
+            noise = random.Random(7).randbytes(20_000)  # before INIT nothing is obeyed
+            rig.machine.link._writer.write(noise)
+            assert await rig.init() == 2
+            assert await rig.status(Op.REALIZE, 1) == Status.OK
+            assert rig.of(Event.GARBLED)
+            assert not rig.of(Event.FAULT)
+            assert rig.lost == []
 
     asyncio.run(run())

@@ -221,8 +221,13 @@ def test_power_down_ends_qemu_and_is_no_loss() -> None:
     async def run() -> None:
         async with session(1, 2) as rig:
             pid = await created(rig)
+            await rig.machine_step(MachineStep.PAUSE)
+            step = asyncio.create_task(rig.steps(1, PLUG))
+            await asyncio.sleep(0)
             await rig.machine_step(MachineStep.POWER_DOWN)
             assert not alive(pid)
+            with pytest.raises(AcceleratorError, match="was ended"):
+                await step
         await rig.session.close()
         assert rig.stimuli == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.qemu.errors import QemuError
@@ -51,8 +53,11 @@ class TcgAccelerator:
                 f"machine has gic-version {machine.gic_version}; use 3"
             )
         try:
-            qemu = find_qemu()
+            qemu = await asyncio.to_thread(find_qemu)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        boot = None if guest is None else launch.prepare(machine, guest)
-        return TcgSession(machine, boot, qemu, build.ensure_monitor(), report)
+        boot = None
+        if guest is not None:
+            boot = await asyncio.to_thread(launch.prepare, machine, guest)
+        monitor = await asyncio.to_thread(build.ensure_monitor)
+        return TcgSession(machine, boot, qemu, monitor, report)

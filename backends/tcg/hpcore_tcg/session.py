@@ -96,9 +96,7 @@ class TcgSession:
         machine = self._machine
         if machine is not None:
             await machine.close()
-        self._lost = self._lost or "the machine was ended"
-        self._hello.set()
-        self._ready.set()
+        self._end()
 
     async def _execute(self, effect: Effect, turn: Turn) -> int | None:
         match effect:
@@ -166,6 +164,7 @@ class TcgSession:
                 await self._running().command(QMP_COMMAND[effect.step])
             case MachineStep.POWER_DOWN:
                 await self._running().quit()
+                self._end()
             case MachineStep.MIGRATE:
                 raise EffectError("migration is not supported yet on tcg")
 
@@ -285,11 +284,15 @@ class TcgSession:
             self._report(PowerOffSeen())
 
     def _lose(self, why: str) -> None:
-        if self._lost is not None:
-            return
-        self._lost = why
-        self._report(Lost(why))
+        if self._lost is None:
+            self._lost = why
+            self._report(Lost(why))
+            self._end()
+
+    def _end(self) -> None:
+        """Whatever waits, and whatever comes, is told that the machine is gone."""
+        self._lost = self._lost or "the machine was ended"
         self._hello.set()
         self._ready.set()
         if self._machine is not None:
-            self._machine.link.end(why)
+            self._machine.link.end(self._lost)
