@@ -150,6 +150,14 @@ class QemuProcess:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.02)
 
+    def remove_directory(self) -> None:
+        """Remove its directory now: QEMU has opened what is in it, and all are connected.
+
+        So that nothing is left behind even by a `kill -9`. It keeps what it has loaded, also
+        over a reset.
+        """
+        shutil.rmtree(self.directory, ignore_errors=True)
+
     async def close(self) -> None:
         """End QEMU, politely at first, reap it, and remove its directory. Idempotent."""
         for send in (self._process.terminate, self._process.kill):
@@ -158,7 +166,7 @@ class QemuProcess:
                     send()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), END_SECONDS)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.remove_directory()
 
     def _hear(self) -> bool:
         """Take what is in the stderr pipe; False once there is no more to come."""

@@ -24,11 +24,12 @@ from tests.qemu.support import alive, needs_qemu, program, until
 
 PARENT = """
 import asyncio
-from hpcore.qemu import QemuProcess, find_qemu, runtime_directory
+from pathlib import Path
+from hpcore.qemu import QemuProcess, find_qemu
 
 async def main():
     argv = [str(find_qemu().path), "-machine", "none", "-nodefaults", "-display", "none", "-S"]
-    process = await QemuProcess.start(argv, runtime_directory())
+    process = await QemuProcess.start(argv, Path('/nonexistent'))
     print(process.pid, flush=True)
     await process.wait()
 
@@ -148,11 +149,13 @@ def test_a_qemu_that_ignores_sigterm_is_killed(
 @needs_qemu
 def test_no_qemu_outlives_a_parent_killed_with_kill_9() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        lines = iter(parent.stdout.readline, b"")  # diagnostics may stand before it
-        pid = next(int(line) for line in lines if line.strip().isdigit())
-        assert alive(pid)
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            lines = iter(parent.stdout.readline, b"")  # diagnostics may stand before it
+            pid = next(int(line) for line in lines if line.strip().isdigit())
+            assert alive(pid)
+        finally:
+            parent.kill()
     asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -234,13 +235,19 @@ def test_power_down_ends_qemu_and_is_no_loss() -> None:
     asyncio.run(run())
 
 
-def test_kill_9_of_the_parent_leaves_no_qemu() -> None:
+def test_kill_9_of_the_parent_leaves_no_qemu_and_no_directory() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        lines = iter(parent.stdout.readline, b"")
-        pid = next(int(line) for line in lines if line.strip().isdigit())
-        assert alive(pid)
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            lines = iter(parent.stdout.readline, b"")
+            pid = next(int(line) for line in lines if line.strip().isdigit())
+            assert alive(pid)
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+        finally:
+            parent.kill()
+    directories = {Path(d) for d in re.findall(r"path=([^,]*hpcore-[^,/]+)/", argv)}
+    assert len(directories) == 1
+    assert not any(d.exists() for d in directories)
     asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
 
 

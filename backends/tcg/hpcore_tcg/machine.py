@@ -82,6 +82,7 @@ class Machine:
             machine.console = SocketConsole(*await machine.process.connect(sockets.console))
             streams = await machine.process.connect(sockets.link)
             machine.link = Link(*streams, on_event, machine._link_ended)
+            machine.process.remove_directory()
         except BaseException:
             machine._ending = True
             await machine.close()
