@@ -1,0 +1,359 @@
+---------------------------- MODULE VcpuHotplug ----------------------------
+(* arm64 vCPU hotplug, written by hand for people who do not read Python.      *)
+(*                                                                             *)
+(* What QEMU's research series asks of a VMM, against a guest that may make    *)
+(* any call at any time, an accelerator of which Faults effects may fail, and  *)
+(* resets and migration at any moment. One vCPU, number 0, is cold-booted.     *)
+(*                                                                             *)
+(* An action is one stimulus and all that is decided because of it. An effect  *)
+(* is begun by one action (the slot's `step` names it) and ends by another.    *)
+(* What ends the machine is left out: after it nothing happens any more.       *)
+(* States are those of `hpcore check` with the same options, one for one;      *)
+(* specs/README.md says how that is tested, and maps the names.                *)
+EXTENDS Naturals, FiniteSets
+
+CONSTANTS N,        \* possible vCPUs, numbered from 0
+          Faults    \* effects that may fail
+
+VARIABLES slot,     \* a record for each vCPU, see TypeOK
+          phase,    \* "ready", "running" or "resetting"
+          mstep,    \* the effect on the machine that is under way, or "none"
+          migrating, ged, scanning,
+          faults    \* how many more effects may fail
+
+vars == <<slot, phase, mstep, migrating, ged, scanning, faults>>
+shared == <<phase, mstep, migrating, ged, scanning, faults>>
+Slots == 0 .. N - 1
+Cold(i) == i = 0
+
+Lives == {"parked", "realized", "enabled", "online", "ejecting"}
+Giccs == {"unbound", "bound", "wired"}
+Commands == {"none", "plug", "unplug", "revoke"}
+Build == {"realize", "bind", "wire", "enable", "notify_insert"}
+Teardown == {"disable", "power_off", "unwire", "unbind", "stop", "release", "park"}
+Steps == {"none", "notify_remove"} \cup Build \cup Teardown
+
+TypeOK ==
+  /\ slot \in [Slots -> [life: Lives, gicc: Giccs, cmd: Commands, step: Steps,
+                         named: BOOLEAN,      \* it has a device id
+                         thread: BOOLEAN, space: BOOLEAN,
+                         enabled: BOOLEAN,    \* what _STA says
+                         powered: BOOLEAN,    \* the accelerator's own word
+                         insert: BOOLEAN, remove: BOOLEAN,   \* event bits
+                         requested: BOOLEAN,  \* the guest may eject
+                         registered: BOOLEAN, \* the guest said that it knows it
+                         stalled: BOOLEAN]]   \* an effect of the teardown failed
+  /\ phase \in {"ready", "running", "resetting"}
+  /\ mstep \in {"none", "start", "reset", "restart", "migrate"}
+  /\ migrating \in BOOLEAN /\ ged \in BOOLEAN /\ scanning \in BOOLEAN
+  /\ faults \in 0 .. Faults
+
+Parked == [life |-> "parked", gicc |-> "unbound", cmd |-> "none", step |-> "none",
+           named |-> FALSE, thread |-> FALSE, space |-> FALSE, enabled |-> FALSE,
+           powered |-> FALSE, insert |-> FALSE, remove |-> FALSE, requested |-> FALSE,
+           registered |-> FALSE, stalled |-> FALSE]
+Boot == [Parked EXCEPT !.life = "online", !.gicc = "wired", !.named = TRUE,
+         !.thread = TRUE, !.space = TRUE, !.enabled = TRUE, !.powered = TRUE]
+
+\* All possible vCPUs exist, the GIC is sized for them; vCPU 0 is about to enter the kernel.
+Init ==
+  /\ slot = [i \in Slots |-> IF Cold(i) THEN Boot ELSE Parked]
+  /\ phase = "ready" /\ mstep = "start"
+  /\ migrating = FALSE /\ ged = FALSE /\ scanning = FALSE /\ faults = Faults
+
+GuestRuns == phase = "running" \/ mstep \in {"start", "restart"}
+Busy(s) == s.cmd # "none" \/ s.step # "none" \/ s.life \in {"realized", "ejecting"}
+
+----------------------------------------------------------------------------
+(* What goes on by itself once a slot has nothing under way.                   *)
+
+\* An eject, and the way back of a failed plug: in this order, what has nothing to do
+\* left out.
+NextTeardown(s) ==
+  IF s.enabled THEN "disable"
+  ELSE IF s.powered THEN "power_off"
+  ELSE IF s.gicc = "wired" THEN "unwire"
+  ELSE IF s.gicc = "bound" THEN "unbind"
+  ELSE IF s.thread THEN "stop"
+  ELSE IF s.space THEN "release"
+  ELSE "park"
+
+Taken(s) == [s EXCEPT !.life = "ejecting", !.requested = FALSE]
+
+\* An eject request waits until the guest has taken the device check.
+Asks(s) ==
+  s.step = "none" /\ s.life # "ejecting" /\ s.cmd = "unplug" /\ ~s.requested /\ ~s.insert
+
+Advance(s) ==
+  IF s.step # "none" THEN s
+  ELSE LET t == IF s.cmd = "revoke" /\ s.life # "ejecting" THEN Taken(s) ELSE s
+       IN IF t.life = "ejecting"
+          THEN IF t.stalled THEN t ELSE [t EXCEPT !.step = NextTeardown(t)]
+          ELSE IF Asks(t)
+          THEN [t EXCEPT !.step = "notify_remove", !.remove = TRUE, !.requested = TRUE]
+          ELSE t
+
+\* Slot i becomes s, and goes on. Sending an event raises the GED.
+Becomes(i, s) ==
+  /\ slot' = [slot EXCEPT ![i] = Advance(s)]
+  /\ ged' = (ged \/ Asks(s))
+
+Quietly(i, s) == slot' = [slot EXCEPT ![i] = s] /\ UNCHANGED ged
+Rest == UNCHANGED <<phase, mstep, migrating, scanning, faults>>
+
+----------------------------------------------------------------------------
+(* The user.                                                                   *)
+
+Takes == phase = "running" /\ ~migrating
+
+DeviceAdd(i) ==
+  LET s == slot[i] IN
+  /\ Takes /\ s.life = "parked" /\ s.cmd = "none" /\ s.step = "none"
+  /\ Quietly(i, [s EXCEPT !.cmd = "plug", !.named = TRUE, !.step = "realize"])
+  /\ Rest
+
+PlugFinished(s) ==
+  s.cmd # "plug" /\ (s.life = "ejecting" => s.stalled \/ s.cmd # "none")
+
+DeviceDel(i) ==
+  LET s == slot[i] IN
+  /\ Takes /\ s.named /\ ~Cold(i) /\ PlugFinished(s)
+  /\ s.cmd \notin {"unplug", "revoke"} /\ s.step = "none"
+  /\ Becomes(i, [s EXCEPT !.cmd = "unplug", !.stalled = FALSE])
+  /\ Rest
+
+\* The guest is not asked.
+DeviceDelByForce(i) ==
+  LET s == slot[i] IN
+  /\ Takes /\ s.named /\ ~Cold(i) /\ PlugFinished(s)
+  /\ s.life = "ejecting" => s.stalled
+  /\ s.cmd # "revoke"
+  /\ Becomes(i, [s EXCEPT !.cmd = "revoke", !.stalled = FALSE])
+  /\ Rest
+
+Reset ==
+  /\ phase = "running" /\ mstep = "none"
+  /\ mstep' = "reset"
+  /\ UNCHANGED <<slot, phase, migrating, ged, scanning, faults>>
+
+Migrate ==
+  /\ phase = "running" /\ mstep = "none" /\ \A i \in Slots : ~Busy(slot[i])
+  /\ mstep' = "migrate" /\ migrating' = TRUE
+  /\ UNCHANGED <<slot, phase, ged, scanning, faults>>
+
+----------------------------------------------------------------------------
+(* The guest: any of these, at any time.                                       *)
+
+ScanStarts ==
+  /\ GuestRuns /\ ged' = FALSE /\ scanning' = TRUE
+  /\ UNCHANGED <<slot, phase, mstep, migrating, faults>>
+
+\* Bits that are still set raise the GED again.
+ScanEnds ==
+  /\ scanning /\ scanning' = FALSE
+  /\ ged' = (ged \/ \E i \in Slots : slot[i].insert \/ slot[i].remove)
+  /\ UNCHANGED <<slot, phase, mstep, migrating, faults>>
+
+TakesInsert(i) ==
+  /\ slot[i].insert /\ Becomes(i, [slot[i] EXCEPT !.insert = FALSE]) /\ Rest
+
+TakesRemove(i) ==
+  /\ slot[i].remove /\ Quietly(i, [slot[i] EXCEPT !.remove = FALSE]) /\ Rest
+
+\* PSCI CPU_ON. The accelerator may have granted it just before it was told to disable.
+CpuOn(i) ==
+  LET s == slot[i] IN
+  /\ GuestRuns /\ s.enabled /\ ~s.powered
+  /\ \/ s.life = "enabled" /\ Quietly(i, [s EXCEPT !.life = "online", !.powered = TRUE])
+     \/ s.step = "disable" /\ Quietly(i, [s EXCEPT !.powered = TRUE])
+  /\ Rest
+
+CpuOff(i) ==
+  LET s == slot[i] IN
+  /\ s.powered
+  /\ Quietly(i, [s EXCEPT !.powered = FALSE,
+                          !.life = IF @ = "online" THEN "enabled" ELSE @])
+  /\ Rest
+
+\* _EJ0: carried out if it was asked for and the vCPU is off. The guest forgets it anyway.
+Eject(i) ==
+  LET s == slot[i]
+      may == /\ GuestRuns /\ ~migrating /\ ~Cold(i)
+             /\ s.life \in {"enabled", "online"} /\ s.requested /\ ~s.powered
+  IN /\ IF may
+        THEN Becomes(i, [s EXCEPT !.life = "ejecting", !.requested = FALSE,
+                                  !.registered = FALSE,
+                                  !.cmd = IF @ = "none" THEN "unplug" ELSE @])
+        ELSE Quietly(i, [s EXCEPT !.registered = FALSE])
+     /\ Rest
+
+OstKnown(i) ==
+  LET s == slot[i] IN
+  /\ GuestRuns /\ s.enabled
+  /\ Quietly(i, [s EXCEPT !.registered = TRUE]) /\ Rest
+
+OstRefuses(i) ==
+  LET s == slot[i] IN
+  /\ GuestRuns /\ s.requested /\ s.cmd = "unplug"
+  /\ Quietly(i, [s EXCEPT !.cmd = "none", !.requested = FALSE]) /\ Rest
+
+\* The deadline: the command ends, the guest may still eject.
+Silence(i) ==
+  LET s == slot[i] IN
+  /\ s.cmd = "unplug" /\ s.life # "ejecting" /\ s.step = "none"
+  /\ Quietly(i, [s EXCEPT !.cmd = "none"]) /\ Rest
+
+\* By the guest or by Reset. What is plugged stays; what is pending goes.
+AfterReset(s) ==
+  LET waits == s.cmd \in {"unplug", "revoke"} /\ s.life # "ejecting"
+  IN [s EXCEPT !.cmd = IF waits THEN "none" ELSE @,
+               !.life = IF @ = "online" THEN "enabled" ELSE @,
+               !.powered = FALSE, !.registered = FALSE,
+               !.insert = FALSE, !.remove = FALSE, !.requested = FALSE]
+On(s) == [s EXCEPT !.life = "online", !.powered = TRUE]
+
+ResetSeen ==
+  LET busy == mstep = "migrate" IN  \* then vCPU 0 starts once that has ended
+  /\ GuestRuns \/ phase = "resetting"
+  /\ slot' = [i \in Slots |-> IF i = 0 /\ ~busy THEN On(AfterReset(slot[i]))
+                              ELSE AfterReset(slot[i])]
+  /\ phase' = "resetting" /\ ged' = FALSE /\ scanning' = FALSE
+  /\ mstep' = IF busy THEN mstep ELSE "restart"
+  /\ UNCHANGED <<migrating, faults>>
+
+----------------------------------------------------------------------------
+(* The accelerator.                                                            *)
+
+\* What a slot is when its step is done, and what the plug begins next.
+AfterStep(s) ==
+  LET t == [s EXCEPT !.step = "none"] IN
+  CASE s.step = "realize" -> [t EXCEPT !.life = "realized", !.thread = TRUE,
+                                       !.space = TRUE, !.step = "bind"]
+    [] s.step = "bind" -> [t EXCEPT !.gicc = "bound", !.step = "wire"]
+    [] s.step = "wire" -> [t EXCEPT !.gicc = "wired", !.step = "enable"]
+    [] s.step = "enable" -> [t EXCEPT !.life = "enabled", !.enabled = TRUE,
+                                      !.step = "notify_insert", !.insert = TRUE]
+    [] s.step = "notify_insert" -> [t EXCEPT !.cmd = "none"]
+    [] s.step = "notify_remove" -> t
+    [] s.step = "disable" -> [t EXCEPT !.enabled = FALSE, !.insert = FALSE,
+                                       !.remove = FALSE, !.requested = FALSE]
+    [] s.step = "power_off" -> [t EXCEPT !.powered = FALSE]
+    [] s.step = "unwire" -> [t EXCEPT !.gicc = "bound"]
+    [] s.step = "unbind" -> [t EXCEPT !.gicc = "unbound"]
+    [] s.step = "stop" -> [t EXCEPT !.thread = FALSE]
+    [] s.step = "release" -> [t EXCEPT !.space = FALSE]
+    [] s.step = "park" -> [t EXCEPT !.life = "parked", !.named = FALSE,
+                                    !.registered = FALSE, !.cmd = "none"]
+
+Done(i) ==
+  LET s == slot[i]
+      t == AfterStep(s)
+  IN /\ s.step # "none"
+     /\ slot' = [slot EXCEPT ![i] = Advance(t)]
+     /\ ged' = (ged \/ Asks(t) \/ s.step = "enable")
+     /\ Rest
+
+\* A plug that fails is taken back; a teardown that fails waits to be asked again.
+AfterFailure(s) ==
+  LET t == [s EXCEPT !.step = "none",
+                     !.insert = IF s.step = "notify_insert" THEN FALSE ELSE @,
+                     !.remove = IF s.step = "notify_remove" THEN FALSE ELSE @,
+                     !.requested = IF s.step = "notify_remove" THEN FALSE ELSE @,
+                     !.stalled = IF s.step \in {"notify_insert", "notify_remove"} THEN @
+                                 ELSE s.life = "ejecting"]
+  IN CASE s.cmd = "plug" ->
+            IF t.life = "parked" THEN [t EXCEPT !.cmd = "none", !.named = FALSE]
+            ELSE [t EXCEPT !.cmd = "none", !.life = "ejecting"]
+       [] s.step = "notify_remove" /\ (s.life = "ejecting" \/ s.cmd = "revoke") -> t
+       [] s.cmd \in {"unplug", "revoke"} /\ ~(s.step = "notify_remove"
+                                              /\ (s.life = "ejecting" \/ s.cmd = "revoke")) ->
+            [t EXCEPT !.cmd = "none", !.requested = FALSE]
+       [] OTHER -> t
+
+Fails(i) ==
+  LET s == slot[i] IN
+  /\ s.step # "none" /\ faults > 0 /\ faults' = faults - 1
+  /\ Becomes(i, AfterFailure(s))
+  /\ UNCHANGED <<phase, mstep, migrating, scanning>>
+
+\* vCPU 0 starts once nothing else is under way for the machine.
+ThenRestart(p) ==
+  IF p = "resetting"
+  THEN mstep' = "restart" /\ slot' = [slot EXCEPT ![0] = On(@)]
+  ELSE mstep' = "none" /\ UNCHANGED slot
+
+MachineDone ==
+  /\ mstep \in {"start", "restart", "migrate"}
+  /\ phase' = IF mstep = "migrate" THEN phase ELSE "running"
+  /\ migrating' = FALSE
+  /\ ThenRestart(phase')
+  /\ UNCHANGED <<ged, scanning, faults>>
+
+\* Only a failed migration leaves a machine to go on with.
+MigrationFails ==
+  /\ mstep = "migrate" /\ faults > 0 /\ faults' = faults - 1
+  /\ migrating' = FALSE
+  /\ ThenRestart(phase)
+  /\ UNCHANGED <<phase, ged, scanning>>
+
+----------------------------------------------------------------------------
+
+OfSlot(i) ==
+  \/ DeviceAdd(i) \/ DeviceDel(i) \/ DeviceDelByForce(i)
+  \/ TakesInsert(i) \/ TakesRemove(i) \/ CpuOn(i) \/ CpuOff(i)
+  \/ Eject(i) \/ OstKnown(i) \/ OstRefuses(i) \/ Silence(i)
+  \/ Done(i) \/ Fails(i)
+
+Next ==
+  \/ \E i \in Slots : OfSlot(i)
+  \/ Reset \/ Migrate \/ ScanStarts \/ ScanEnds \/ ResetSeen
+  \/ MachineDone \/ MigrationFails
+
+Spec == Init /\ [][Next]_vars
+
+----------------------------------------------------------------------------
+(* The invariants, by the names that hpcore gives them.                        *)
+
+ParkedIsInert == \A i \in Slots : LET s == slot[i] IN
+  s.life = "parked" => /\ ~s.thread /\ ~s.space /\ ~s.powered /\ ~s.enabled
+                       /\ ~s.registered /\ s.gicc = "unbound"
+EnabledIsWired == \A i \in Slots : LET s == slot[i] IN
+  s.enabled => s.thread /\ s.space /\ s.gicc = "wired"
+NotifiedOnlyEnabled == \A i \in Slots : LET s == slot[i] IN
+  s.insert \/ s.remove \/ s.requested => s.enabled
+OnlineIsEnabled == \A i \in Slots : LET s == slot[i] IN
+  /\ s.life = "online" => s.enabled /\ s.powered
+  /\ s.life = "enabled" => s.enabled /\ ~s.powered
+  /\ s.powered => s.life \in {"online", "ejecting"}
+ColdBootedStays == \A i \in Slots : LET s == slot[i] IN
+  Cold(i) => s.life # "ejecting" /\ ~s.requested /\ ~s.remove
+ResetKeepsPlugged ==
+  phase = "resetting" /\ mstep # "restart" => \A i \in Slots : ~slot[i].powered
+MigrationCarriesAll == migrating => \A i \in Slots : ~Busy(slot[i])
+NoCommandLost == \A i \in Slots : LET s == slot[i] IN
+  /\ s.life = "ejecting" => s.step # "none" \/ s.stalled
+  /\ s.cmd = "unplug" => s.step # "none" \/ s.insert \/ s.requested
+  /\ s.cmd \in {"plug", "revoke"} => s.step # "none"
+NoNotificationLost ==
+  (\E i \in Slots : slot[i].insert \/ slot[i].remove) => ged \/ scanning
+RemovalNotShadowed == \A i \in Slots : ~(slot[i].insert /\ slot[i].remove)
+
+\* Orders, as properties of what an effect finds when it is begun.
+Begins(i, e) == slot[i].step = e
+EjectInOrder == \A i \in Slots : LET s == slot[i] IN
+  /\ s.step \in {"unwire", "unbind", "stop", "release", "park"} => ~s.enabled /\ ~s.powered
+  /\ s.step = "power_off" => ~s.enabled
+  /\ s.step = "unbind" => s.gicc = "bound"
+  /\ s.step = "stop" => s.gicc = "unbound"
+  /\ s.step = "release" => ~s.thread
+  /\ s.step = "park" => ~s.space
+BuiltInOrder == \A i \in Slots : LET s == slot[i] IN
+  /\ s.step = "bind" => s.thread /\ s.gicc = "unbound"
+  /\ s.step = "wire" => s.gicc = "bound"
+  /\ s.step = "enable" => s.gicc = "wired"
+
+Invariants ==
+  /\ TypeOK /\ ParkedIsInert /\ EnabledIsWired /\ NotifiedOnlyEnabled /\ OnlineIsEnabled
+  /\ ColdBootedStays /\ ResetKeepsPlugged /\ MigrationCarriesAll /\ NoCommandLost
+  /\ NoNotificationLost /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
+=============================================================================
