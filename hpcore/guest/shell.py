@@ -139,13 +139,13 @@ class Shell:
             self._send(line, tag)
             wait = _Wait(f"the end of `{_short(line)}`", within)
             try:
-                await self._find(
-                    _marker(f"<hp-begin-{tag}>", rb"\r?" + _KERNEL_MESSAGE + rb"*\n"), wait
-                )
+                ends = rb"(>)%b*\r?%b*\n" % (_KERNEL_MESSAGE, _KERNEL_MESSAGE)
+                begin = _marker(f"<hp-begin-{tag}", ends)
+                found = await self._find(_or_ready(begin), wait)
                 start = self._forgotten
-                end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + _KERNEL_MESSAGE + rb")+)>")
-                either = re.compile(end.pattern + b"|" + _ready_pattern().pattern, re.MULTILINE)
-                found = await self._find(either, wait)
+                if found.groups[0] is not None:
+                    end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + _KERNEL_MESSAGE + rb")+)>")
+                    found = await self._find(_or_ready(end), wait)
             except GuestTimeoutError:
                 self._console.write(_INTERRUPT)
                 raise
@@ -242,6 +242,11 @@ def _number(digits: bytes) -> int:
 def _ready_pattern() -> re.Pattern[bytes]:
     line = _marker(READY_MARKER, rb"[^\n]*\n")
     return re.compile(rb"^" + line.pattern, re.MULTILINE)
+
+
+def _or_ready(marker: re.Pattern[bytes]) -> re.Pattern[bytes]:
+    """`marker`, which has a group, or the word of a shell that started anew, without one."""
+    return re.compile(marker.pattern + b"|" + _ready_pattern().pattern, re.MULTILINE)
 
 
 def _short(line: str) -> str:

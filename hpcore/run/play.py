@@ -270,11 +270,12 @@ class Player:
         end = asyncio.ensure_future(
             self._c.until(lambda s: s.shared.ended, BOOT_SECONDS, "the machine's end")
         )
-        await asyncio.wait({wait, end}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (wait, end):
-            if not task.done():
+        try:
+            await asyncio.wait({wait, end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also when this is cancelled itself
+            for task in (wait, end):
                 task.cancel()
-        await asyncio.gather(wait, end, return_exceptions=True)
+            await asyncio.gather(wait, end, return_exceptions=True)
         if wait.cancelled():
             raise RunError(self._c.why_ended())
         wait.result()

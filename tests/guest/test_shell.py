@@ -114,6 +114,14 @@ def test_a_line_that_ends_the_shell_is_told_and_the_next_one_runs() -> None:
     assert with_sh(body) == Result("back\n", 0)
 
 
+def test_a_line_that_a_restart_swallowed_is_told_at_once() -> None:
+    def reset(tag: str) -> Iterable[bytes]:
+        return KERNEL_MESSAGE, b"\nhpcore-guest-ready uptime=1.5\n", f"<hp-end-{tag}:0>".encode()
+
+    with pytest.raises(GuestRestartedError, match="anew while `x`"):
+        with_script(reset, ends=False)
+
+
 def test_more_output_than_the_buffer_keeps_its_end() -> None:
     async def body(shell: Shell) -> tuple[Result, Result]:
         long = await shell.run("head -c 3000000 /dev/zero | tr '\\0' x; echo END", within=30)

@@ -26,7 +26,7 @@ from attrs import field, frozen, mutable
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.images import fetched_guest
-from hpcore.log import LogError, Record, read
+from hpcore.log import Record, read
 
 HPCORE = Path(sys.executable).with_name("hpcore")
 MARK = "HPCORE_TEST_RUN"
@@ -185,6 +185,18 @@ def poll(look: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
 def logged(log: Path, words: str) -> Callable[[], bool]:
     """Whether the log has `words` in it; for `poll`."""
     return lambda: log.exists() and words.encode() in log.read_bytes()
+
+
+def scenario(path: Path, *steps: str, machine: str = "cpus: 1, maxcpus: 3") -> Path:
+    """A scenario file of `steps`, each of them YAML."""
+    lines = [f"machine: {{{machine}}}", "steps:", *(f"  - {step}" for step in steps)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+_ROUND = "{plug: 1}, {online: 1}, {plug: 2}, {unplug: 1}, {unplug: 2}"
+AROUND = f"repeat: {{times: 100000, steps: [{_ROUND}]}}"
+"""A step without end, for whatever comes in the middle."""
 
 
 def records(log: Path) -> list[Record]:
