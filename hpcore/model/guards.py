@@ -152,6 +152,11 @@ PAUSED = Guard(
     lambda a: a.shared.paused,
     _say("the machine is not paused"),
 )  # fmt: skip
+RESET_NOT_PAUSED = Guard(
+    "reset_not_paused", "no_command_lost",
+    lambda a: not a.shared.paused,
+    _say("the machine is paused, so that its reset would not be seen; resume it first"),
+)  # fmt: skip
 
 PLUG = (HOTPLUG_SUPPORTED, MACHINE_RUNS, NOT_MIGRATING, SLOT_VACANT)
 UNPLUG = (MACHINE_RUNS, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NO_UNPLUG_PENDING)
@@ -160,7 +165,7 @@ EJECT = (GUEST_RUNS, NOT_MIGRATING, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED,
          EJECT_WAS_REQUESTED, EJECT_POWERED_OFF)  # fmt: skip
 CPU_ON = (GUEST_RUNS, CPU_ON_ENABLED, CPU_ON_WHILE_OFF)
 BOOT = (MACHINE_NEW,)
-RESET = (MACHINE_RUNS, MACHINE_IDLE)
+RESET = (MACHINE_RUNS, MACHINE_IDLE, RESET_NOT_PAUSED)
 PAUSE = (MACHINE_RUNS, MACHINE_IDLE, NOT_PAUSED)
 RESUME = (MACHINE_RUNS, MACHINE_IDLE, PAUSED)
 MIGRATE = (MACHINE_RUNS, MACHINE_IDLE)

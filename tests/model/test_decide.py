@@ -253,6 +253,13 @@ def test_migration_waits_for_quiet_and_changes_nothing() -> None:
     assert settle(world).state.slots == before
 
 
+def test_a_paused_machine_is_resumed_before_it_is_reset() -> None:
+    world = running()
+    world.feed(st.Pause())
+    settle(world)
+    assert "resume it first" in refusal(world, st.Reset())
+
+
 def test_sta_is_present_always_and_the_madt_says_one_thing() -> None:
     world = plugged()
     assert [sta(s) for s in world.state.slots] == [0xF, 0xF, 0xF, 0xD]

@@ -79,6 +79,8 @@ SECOND_LINES = {
     "eject_of_enabled": "an ejecting slot is not asked for any more",
     "not_paused": "pausing twice harms nothing",
     "paused": "resuming what runs harms nothing",
+    # A reset that is waited for while no time passes never ends: a matter of time as well.
+    "reset_not_paused": "the reset is seen once somebody resumes the machine by other means",
     # An id is a name for people, and no part of the checked state.
     "id_unused": "two slots of one name are still two slots",
     # Without it a command ends by its deadline: a matter of time, not of state.
