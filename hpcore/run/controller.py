@@ -160,6 +160,10 @@ class Controller:
         except TimeoutError:
             raise RunError(f"{waiting_for} did not come within {seconds:g} s") from None
 
+    async def ended(self) -> None:
+        """Wait until the machine has ended, or the loop has."""
+        await asyncio.wait({self._tasks[0]})
+
     def why_ended(self) -> str:
         """Why the machine has ended, or what ended the loop."""
         return str(self.failure) if self.failure else self._end

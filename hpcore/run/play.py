@@ -30,6 +30,9 @@ END_SECONDS = 120.0
 EXPECT_SECONDS = 15.0
 """For what is expected to come true: a guest tidies up after its last word."""
 
+LAST_WORDS_SECONDS = 1.0
+"""For a step to come to its own end once the machine has."""
+
 POLL = 0.05
 
 
@@ -98,7 +101,7 @@ class Player:
 
     async def _attempt(self, line: sc.Line) -> str | None:
         try:
-            await self._DOES[type(line.step)](self, line.step)
+            await self._or_machine_end(self._DOES[type(line.step)](self, line.step))
         except (StepFailed, RunError, GuestError) as error:
             if line.fails is None:
                 return str(error)
@@ -118,7 +121,7 @@ class Player:
         )
         if self._c.session.console is not None:
             self._shell = self._make_shell(self._c.session.console)
-            await self._or_machine_end(self._shell.wait_ready(BOOT_SECONDS))
+            await self._shell.wait_ready(BOOT_SECONDS)
 
     async def _plug(self, step: sc.Plug) -> None:
         began, restarts = time.monotonic(), self._restarts
@@ -208,10 +211,10 @@ class Player:
         await self._c.submit(stimuli.Reset())
         await self._c.until(lambda s: self._restarts > restarts, END_SECONDS, "the restart")
         if self._shell is not None:
-            await self._or_machine_end(self._shell.wait_ready(BOOT_SECONDS))
+            await self._shell.wait_ready(BOOT_SECONDS)
 
     async def _reboot(self, _step: sc.Step) -> None:
-        await self._or_machine_end(linux.reboot(self._guest(), BOOT_SECONDS))
+        await linux.reboot(self._guest(), BOOT_SECONDS)
 
     async def _pause(self, _step: sc.Step) -> None:
         await self._c.submit(stimuli.Pause())
@@ -264,21 +267,20 @@ class Player:
             raise StepFailed("this accelerator runs no guest that could do that")
         return self._shell
 
-    async def _or_machine_end(self, waiting: Awaitable[None]) -> None:
-        """Wait for the guest, but not beyond the machine's end."""
-        wait = asyncio.ensure_future(waiting)
-        end = asyncio.ensure_future(
-            self._c.until(lambda s: s.shared.ended, BOOT_SECONDS, "the machine's end")
-        )
+    async def _or_machine_end(self, step: Awaitable[None]) -> None:
+        """Take a step, but wait for no guest beyond the machine's end."""
+        taken = asyncio.ensure_future(step)
+        end = asyncio.ensure_future(self._c.ended())
         try:
-            await asyncio.wait({wait, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({taken, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({taken}, timeout=LAST_WORDS_SECONDS)  # poweroff waits for the end
         finally:  # also when this is cancelled itself
-            for task in (wait, end):
+            for task in (taken, end):
                 task.cancel()
-            await asyncio.gather(wait, end, return_exceptions=True)
-        if wait.cancelled():
+            await asyncio.gather(taken, end, return_exceptions=True)
+        if taken.cancelled():
             raise RunError(self._c.why_ended())
-        wait.result()
+        taken.result()
 
     _DOES: ClassVar[dict[type, Callable[..., Awaitable[None]]]] = {
         sc.Boot: _boot,

@@ -53,10 +53,10 @@ def load(name: str) -> sc.Scenario:
         known = bundled()
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = f"; did you mean {close[0]}?" if close else "."
             raise ScenarioError(
-                f"{name}: no such file, and no scenario of that name comes with hpcore; "
-                f"{hint}Those that do: {', '.join(known)}"
+                f"{name}: no such file, and no scenario of that name comes with hpcore{hint} "
+                f"Those that do: {', '.join(known)}"
             )
         path = known[name]
     try:
