@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from importlib.metadata import version
 
@@ -28,6 +29,9 @@ from hpcore.run.controller import RunError
 from hpcore.run.scenario_file import ScenarioError
 
 DEBUG = "HPCORE_DEBUG"
+NOBODY_LISTENS = 128 + signal.SIGPIPE
+"""The exit code of a program whose output goes to `head`, say, which has seen enough."""
+
 EXPECTED = (
     AcceleratorError, FirmwareError, GuestError, LogError, RunError, ScenarioError, TopologyError,
 )  # fmt: skip
@@ -67,9 +71,13 @@ def main() -> None:
         code = _explain(error.format_message(), BAD_INPUT, as_json)
     except EXPECTED as error:
         code = _explain(str(error), BAD_INPUT, as_json)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # click and rich make an exit with 1 of a broken pipe, which would be a verdict here;
+        # nothing else of hpcore exits so
+        if isinstance(error, SystemExit) and error.code != 1:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = NOBODY_LISTENS
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""
         code = _explain(f"{at}{error.strerror or error}", BAD_INPUT, as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hpcore.cli.output import Output, json_option
+from hpcore.cli.output import Output, Problem, json_option
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.machines import TABLES
 from hpcore.triage.diagram import mermaid
@@ -24,6 +24,8 @@ def model(name: str, as_mermaid: bool, as_json: bool) -> None:
     """
     out = Output(json=as_json)
     if name == "invariants":
+        if as_mermaid:
+            raise Problem("the invariants are no state machine to draw; leave --mermaid out")
         table = out.table(None, "#", "invariant", "says")
         for rule in INVARIANTS:
             table.add_row(str(rule.number), rule.name, rule.says)
@@ -32,7 +34,8 @@ def model(name: str, as_mermaid: bool, as_json: bool) -> None:
         return
     chosen = next(t for t in TABLES if t.name == name)
     if as_mermaid:
-        click.echo(mermaid(chosen))
+        out.text(mermaid(chosen) + "\n")
+        out.close(True, mermaid=mermaid(chosen))
         return
     table = out.table(None, "from", "trigger", "to", "who asks for it")
     for row in chosen.rows:

@@ -34,6 +34,11 @@ class Output:
         """A line for people."""
         self.people.print(text, style=style, markup=False, soft_wrap=True)
 
+    def text(self, text: str) -> None:
+        """Text to be kept as it is, so on standard output; with `json` it is in the object."""
+        if not self.json:
+            click.echo(text, nl=False)
+
     def table(self, title: str | None, *columns: str) -> Table:
         """An empty table that fits a terminal; print it with `show`."""
         table = Table(title=title, box=None, pad_edge=False, header_style="bold")

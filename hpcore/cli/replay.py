@@ -7,12 +7,15 @@ from typing import Any
 import attrs
 import click
 
-from hpcore.cli.output import WRONG, Output, Problem, json_option
-from hpcore.log import LogError
+from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
+from hpcore.log import LogError, LogTooNew, LogTooOld, LogUnreadable
 from hpcore.model.states import State, sta
 from hpcore.triage.replay import Replay, Turn
 from hpcore.triage.replay import replay as replay_log
 from hpcore.triage.words import say
+
+NOT_ITS_FAULT = (LogUnreadable, LogTooNew, LogTooOld)
+"""The log may well be good: it is not there, or needs another hpcore."""
 
 
 @click.command()
@@ -28,14 +31,17 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     hpcore replay run.jsonl --at 57
     hpcore replay run.jsonl --json | jq .violation
 
-    Exits with 1 if the log is damaged or an event in it is wrong. A log whose last line
-    was torn by a crash is fine up to there.
+    Exits with 1 if the log is damaged or an event in it is wrong, with 2 if it cannot be
+    read here. A log whose last line was torn by a crash is fine up to there.
     """
     out = Output(json=as_json)
     try:
         found = replay_log("/dev/stdin" if log == "-" else log, at, _printer(out, quiet, at))
     except LogError as error:
-        raise Problem(str(error), WRONG, events=0, state=None, violation=None) from error
+        code = BAD_INPUT if isinstance(error, NOT_ITS_FAULT) else WRONG
+        raise Problem(str(error), code, events=0, state=None, violation=None) from error
+    if isinstance(found.damage, NOT_ITS_FAULT):
+        raise Problem(str(found.damage), events=found.events)
     if at is not None and found.at is None and found.ok:
         raise Problem(f"{log}: there is no event {at}; the last is {found.events}")
     shown = found.at or found.state
@@ -46,7 +52,7 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
         events=found.events,
         state=_plain(shown),
         violation=_violation(found),
-        error=str(found.damage) if found.damage else None,
+        error=_error(found),
         torn=found.torn,
         in_flight=found.in_flight,
     )
@@ -75,12 +81,7 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
     if found.damage is not None:
         out.say(f"Damaged: {found.damage}", style="bold red")
     elif found.wrong is not None:
-        record, violation = found.wrong.record, found.wrong.violation
-        out.say(
-            f"Event {record.seq} is wrong: {say(record.event)}.\n"
-            f"It breaks {violation.invariant} for vCPU {violation.slot}: {violation.says}",
-            style="bold red",
-        )
+        out.say(f"{_error(found)}", style="bold red")
         _show_state(out, found.wrong.before, "State before it")
     else:
         out.say(f"{found.events} events, every invariant held at each.", style="green")
@@ -108,6 +109,16 @@ def _plain(state: State) -> dict[str, object]:
         "shared": attrs.asdict(state.shared),
         "slots": [{"index": i, **attrs.asdict(s)} for i, s in enumerate(state.slots)],
     }
+
+
+def _error(found: Replay) -> str | None:
+    if found.wrong is None:
+        return str(found.damage) if found.damage else None
+    record, violation = found.wrong.record, found.wrong.violation
+    return (
+        f"Event {record.seq} is wrong: {say(record.event)}.\n"
+        f"It breaks {violation.invariant} for vCPU {violation.slot}: {violation.says}"
+    )
 
 
 def _violation(found: Replay) -> dict[str, object] | None:

@@ -13,7 +13,7 @@ import click
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.log import Sync
+from hpcore.log import LogExists, Sync
 from hpcore.run import scenario_file
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
@@ -70,13 +70,18 @@ def run(
     out = Output(json=as_json)
     what = scenario_file.load(scenario)
     found = find(accel)
+    if log is not None and not log.parent.is_dir():
+        raise Problem(f"{log}: there is no directory {log.parent}; make it, or give another --log")
     if log is None:
         log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     job = Job(
         scenario=what, found=found, guest=_images(out, kernel, initrd, append), log=log,
         overwrite=force, sync=Sync(sync), console=console,
     )  # fmt: skip
-    outcome = asyncio.run(_with_signals(job, out))
+    try:
+        outcome = asyncio.run(_with_signals(job, out))
+    except LogExists:
+        raise Problem(f"{log} exists; give another --log, or --force to overwrite it") from None
     _report(out, job, outcome)
 
 
@@ -89,8 +94,11 @@ def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) 
         if image.warning:
             out.say(f"warning: {image.warning}", style="yellow")
         kernel = bootable(image)
-    if initrd is not None and not initrd.is_file():
-        raise Problem(f"{initrd}: no such file; give an initramfs")
+    if initrd is not None:
+        try:
+            initrd.open("rb").close()
+        except OSError as error:
+            raise Problem(f"cannot read the initrd {initrd}: {error.strerror}") from error
     if fetched is not None:
         kernel = kernel or fetched.kernel
         initrd = initrd or fetched.initramfs()

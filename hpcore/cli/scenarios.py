@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from hpcore.cli.output import Output, json_option
@@ -21,8 +23,9 @@ def scenarios(name: str | None, as_json: bool) -> None:
     out = Output(json=as_json)
     if name is not None:
         scenario_file.load(name)  # a wrong name gets its message
-        path = scenario_file.bundled().get(name)
-        click.echo(path.read_text() if path else "", nl=False)
+        text = scenario_file.bundled().get(name, Path(name)).read_text()
+        out.text(text)
+        out.close(True, text=text)
         return
     table = out.table(None, "scenario", "about")
     listed = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
 from os import PathLike
 from typing import IO
 
@@ -78,8 +77,8 @@ def replay(
         result.at = result.state
     with records:
         try:
-            for turn in _turns(records):
-                if not _take(result, turn, at, torn=records.torn is not None):
+            for turn, settled in _turns(records):
+                if not _take(result, turn, at, settled):
                     break
                 each(Turn(turn, result.state))
         except LogError as error:
@@ -90,16 +89,29 @@ def replay(
     return result
 
 
-def _turns(records: Iterator[Record]) -> Iterator[tuple[Record, ...]]:
-    """Records by decision: the controller gives the events of one, and no other, one time."""
-    for _t, group in groupby(records, key=lambda r: r.t):
-        yield tuple(group)
+def _turns(records: Iterator[Record]) -> Iterator[tuple[tuple[Record, ...], bool]]:
+    """Records by decision, and whether another one follows.
+
+    The controller gives the events of one decision, and no other, one time. The last one
+    may have been cut short, by a crash or by `head`, also between two whole lines.
+    """
+    turn: list[Record] = []
+    try:
+        for record in records:
+            if turn and record.t != turn[0].t:
+                yield tuple(turn), True
+                turn = []
+            turn.append(record)
+    except LogError:
+        if turn:
+            yield tuple(turn), False
+        raise
+    if turn:
+        yield tuple(turn), False
 
 
-def _take(
-    result: Replay, records: tuple[Record, ...], at: int | None, *, torn: bool
-) -> bool:
-    # A torn log may end within a decision, which only its whole could have settled.
+def _take(result: Replay, records: tuple[Record, ...], at: int | None, settled: bool) -> bool:
+    # Only the whole of a decision settles what it began.
     for n, record in enumerate(records):
         before = result.state
         violation: Violation | None
@@ -108,7 +120,7 @@ def _take(
         except (IllegalTransition, NoSuchSlot) as error:
             violation = Violation(TRANSITION, getattr(record.event, "slot", 0) or 0, str(error))
         else:
-            rest = n == len(records) - 1 and not torn
+            rest = settled and n == len(records) - 1
             found = check_event(before, record.event, result.state, rest=rest)
             violation = next(found, None)
         if violation is not None:

@@ -199,6 +199,15 @@ AROUND = f"repeat: {{times: 100000, steps: [{_ROUND}]}}"
 """A step without end, for whatever comes in the middle."""
 
 
+def unreadable(path: Path) -> list[str]:
+    """Make a file that nobody may read; a command that takes root's privilege to do so away."""
+    path.write_bytes(b"secret")
+    path.chmod(0)
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
 def records(log: Path) -> list[Record]:
     """Every event of a log."""
     with read(log)[1] as found:

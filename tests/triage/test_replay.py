@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from hpcore.log import Header, LogError, LogWriter, Sync
+from hpcore.log import Header, LogDamaged, LogError, LogWriter, Sync
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
@@ -111,6 +112,23 @@ def test_a_command_that_is_not_followed_up_is_lost(tmp_path: Path) -> None:
     found = replay(write(tmp_path / "log", tampered(ev.StepBegun(2, Step.WIRE), None)))
     assert found.wrong is not None
     assert found.wrong.violation.invariant == "no_command_lost"
+
+
+def test_a_log_may_end_after_any_line_also_within_a_decision(tmp_path: Path) -> None:
+    lines = write(tmp_path / "log", batches(*PLUG)[0]).read_bytes().splitlines(keepends=True)
+    for count in range(1, len(lines) + 1):
+        found = replay(BytesIO(b"".join(lines[:count])))
+        assert found.ok, found.wrong
+        assert found.events == count - 1
+
+
+def test_damage_loses_no_event_before_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "log", batches(*PLUG)[0])
+    lines = path.read_bytes().splitlines(keepends=True)
+    for line in range(1, len(lines)):
+        found = replay(BytesIO(b"".join([*lines[:line], b"{}\n", *lines[line:]])))
+        assert isinstance(found.damage, LogDamaged)
+        assert (found.damage.line, found.events, found.wrong) == (line + 1, line - 1, None)
 
 
 def test_an_event_about_a_slot_that_is_not_there_is_wrong(tmp_path: Path) -> None:
