@@ -65,6 +65,8 @@ class IllegalTransition(Exception):
     def __init__(self, machine: str, state: str, trigger: str) -> None:
         super().__init__(f"the {machine} machine has no '{trigger}' from '{state}'")
         self.machine, self.state, self.trigger = machine, state, trigger
+        self.events: tuple[object, ...] = ()
+        """The decision's events, the one that asks for the transition last; `Turn` says."""
 
 
 @frozen

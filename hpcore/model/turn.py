@@ -8,7 +8,7 @@ from hpcore.model import events as ev
 from hpcore.model.effects import Effect, MachineStep, Step
 from hpcore.model.evolve import evolve
 from hpcore.model.guards import Ask, Guard, first_refusal
-from hpcore.model.machines import Phase, SlotState
+from hpcore.model.machines import IllegalTransition, Phase, SlotState
 from hpcore.model.rules import Habit, Rules
 from hpcore.model.states import Command, Shared, Slot, State
 
@@ -39,8 +39,12 @@ class Turn:
         self.events: list[ev.Event] = []
 
     def emit(self, event: ev.Event) -> None:
-        self.state = evolve(self.state, event, self.rules)
         self.events.append(event)
+        try:
+            self.state = evolve(self.state, event, self.rules)
+        except IllegalTransition as error:
+            error.events = tuple(self.events)
+            raise
 
     def refuse(
         self, stimulus: object, guard: str, message: str, slot: int | None = None

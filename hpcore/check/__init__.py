@@ -1,0 +1,1 @@
+"""The model checker: every order of commands, calls, faults and resets, over `decide`."""

@@ -1,0 +1,102 @@
+"""What a guest may do: Linux, an older Linux, and one that means harm.
+
+What a guest knows is read off the slot: the insert bit is clear once it has taken the
+device check, the remove bit once it has taken the eject request, `registered` says that
+it answered with `_OST`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from hpcore.check.conditions import EVENT_BITS, ON, Need
+from hpcore.check.offers import Offer
+from hpcore.model import stimuli as st
+from hpcore.model.calls import OST_DEVICE_CHECK, OST_EJECT_REQUEST, OST_SUCCESS
+from hpcore.model.states import Shared, Slot
+
+REFUSED = 0x80
+"""`_OST` for an eject that the guest's administrator does not allow."""
+
+
+class Guest(StrEnum):
+    """Who runs in the machine."""
+
+    LINUX = "linux"
+    """6.11 or later: takes what it is told, asks for nothing else."""
+    LEGACY = "legacy"
+    """Does not know what online-capable means: reads event bits, and acts on none."""
+    HOSTILE = "hostile"
+    """Any call, at any time, for any vCPU, in any order."""
+
+
+def calls(guest: Guest, index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+    """What `guest` may do that concerns one vCPU."""
+    if guest is Guest.HOSTILE:
+        return _hostile(index, slot)
+    if not shared.guest_runs or shared.paused:
+        return iter(())
+    return _linux(index, slot, shared) if guest is Guest.LINUX else _legacy(index, slot, shared)
+
+
+def machine_calls(guest: Guest, shared: Shared) -> Iterator[Offer]:
+    """What `guest` may do that concerns no single vCPU: reading the event bits."""
+    hostile = guest is Guest.HOSTILE
+    runs = shared.guest_runs and not shared.paused
+    if hostile or (runs and shared.ged and not shared.scanning):
+        yield Offer(st.ScanStarted(), fair=True)
+    if hostile or (runs and shared.scanning):
+        yield Offer(st.ScanEnded(), needs=(Need(EVENT_BITS, most=0),), fair=True)
+        yield Offer(st.ScanEnded(), needs=(Need(EVENT_BITS, least=1),), fair=True)
+
+
+def _cpu_on(index: int, slot: Slot) -> Iterator[Offer]:
+    """CPU_ON as the core answers it, and as an accelerator does that was told when to."""
+    yield Offer(st.CpuOnCalled(index))
+    if not slot.powered:
+        yield Offer(st.CpuOnCalled(index, verdict=slot.enabled))
+
+
+def _hostile(index: int, slot: Slot) -> Iterator[Offer]:
+    yield from _cpu_on(index, slot)
+    for stimulus in (
+        st.InsertAcked(index), st.RemoveAcked(index), st.CpuOffSeen(index), st.EjectCalled(index),
+        st.OstReported(index, OST_DEVICE_CHECK, OST_SUCCESS),
+        st.OstReported(index, OST_EJECT_REQUEST, REFUSED),
+    ):  # fmt: skip
+        yield Offer(stimulus)
+
+
+def _acks(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+    """The AML of the scan: one bit after the other, the insertion first."""
+    if shared.scanning and slot.insert:
+        yield Offer(st.InsertAcked(index))
+    elif shared.scanning and slot.remove:
+        yield Offer(st.RemoveAcked(index))
+
+
+def _linux(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+    yield from _acks(index, slot, shared)
+    asked = slot.requested and not slot.remove
+    if slot.enabled and not (slot.insert or slot.registered or slot.cold):
+        yield Offer(st.OstReported(index, OST_DEVICE_CHECK, OST_SUCCESS))
+    if asked:
+        yield Offer(st.OstReported(index, OST_EJECT_REQUEST, REFUSED))
+        if not slot.powered:
+            yield Offer(st.EjectCalled(index))
+    if slot.powered:
+        yield Offer(st.CpuOffSeen(index), (Need(ON, least=1),))
+    elif not (slot.insert or asked):
+        # At boot it tries every possible vCPU, and learns by DENIED which are not there.
+        yield from _cpu_on(index, slot)
+
+
+def _legacy(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+    yield from _acks(index, slot, shared)
+    if not slot.cold:
+        return
+    if slot.powered:
+        yield Offer(st.CpuOffSeen(index), (Need(ON, least=1),))
+    else:
+        yield from _cpu_on(index, slot)

@@ -1,0 +1,146 @@
+"""The shortest way to something bad: exact layers of a diagram, and the way back.
+
+Slower than saturation, and only run once that has found that there is something to find.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from hpcore.check.diagram import EMPTY, Diagrams
+from hpcore.check.moves import Edge, WideMove, sort_moves
+from hpcore.check.sightings import Found, Numbers, Sightings
+from hpcore.check.tables import Tables
+from hpcore.check.transforms import apply
+from hpcore.check.walk import Walk
+
+
+class Layers:
+    """Breadth first by diagrams, over `tables`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._moves = sort_moves(tables)
+        self._diagrams = Diagrams([len(tables.locals[role]) for role in tables.roles])
+        self._walk = Walk(
+            tables, self._moves, self._diagrams,
+            lambda children, level: self._diagrams.node(children), lambda words: words,
+        )  # fmt: skip
+        self._fired: dict[tuple[int, int], int] = {}
+        self._by_target: dict[tuple[str, int, int], list[tuple[int, int, int]]] = defaultdict(list)
+        for m in tables.slot_moves:
+            self._by_target[m.role, m.b, m.v].append((m.a, m.w, m.need))
+
+    def way_to(
+        self, sightings: Sightings, progress: Callable[[int, int], None] = lambda depth, nodes: None
+    ) -> tuple[Found, tuple[Numbers, ...]] | None:
+        """The nearest thing to be seen and the states on the way there, the start first."""
+        root = self._diagrams.single(self._tables.first)
+        history = [root]
+        while True:
+            found = next(sightings.all_in(self._diagrams, root), None)
+            if found is not None:
+                return found, tuple(self._back(found.state, history))
+            root = self._diagrams.union(root, self._image(root))
+            if root == history[-1]:
+                return None
+            history.append(root)
+            progress(len(history), self._diagrams.nodes)
+
+    # -------------------------------------------------------------------- one step
+
+    def _image(self, root: int) -> int:
+        """What one move makes of the states of `root`."""
+        union = self._diagrams.union
+        out = EMPTY
+        for level, role in enumerate(self._tables.roles):
+            out = union(out, self._slot(root, level))
+            for needs, edge in self._moves.asking[role]:
+                out = union(out, self._walk.asking(root, level, needs, edge))
+        for move in (*self._moves.wide, WideMove((), None, self._moves.words)):
+            out = union(out, self._walk.wide(root, move))
+        return out
+
+    def _slot(self, root: int, at: int) -> int:
+        """What the moves of slot `at` that ask nothing make of `root`."""
+        edges: dict[int, list[Edge]] = defaultdict(list)
+        for edge in self._moves.local[self._tables.roles[at]]:
+            edges[edge.a].append(edge)
+        known: dict[int, int] = {}
+        diagrams = self._diagrams
+
+        def walk(ref: int, level: int) -> int:
+            found = known.get(ref)
+            if found is not None:
+                return found
+            children = diagrams.children[ref]
+            if level < at:
+                out = [walk(c, level + 1) if c else EMPTY for c in children]
+            else:
+                out = [EMPTY] * len(children)
+                for a, child in enumerate(children):
+                    for edge in edges[a] if child else ():
+                        made = self._fire(child, edge.transform)
+                        out[edge.b] = diagrams.union(out[edge.b], made)
+            found = known[ref] = diagrams.node(tuple(out))
+            return found
+
+        return walk(root, 0)
+
+    def _fire(self, ref: int, transform: int) -> int:
+        if ref <= 0:
+            return -apply(self._moves.transforms.parts[transform], -ref)
+        key = (ref, transform)
+        found = self._fired.get(key)
+        if found is None:
+            found = self._fired[key] = self._diagrams.node(
+                tuple(self._fire(c, transform) for c in self._diagrams.children[ref])
+            )
+        return found
+
+    # -------------------------------------------------------------------- the way back
+
+    def _back(self, state: Numbers, history: list[int]) -> list[Numbers]:
+        way = [state]
+        for root in reversed(history[:-1]):
+            way.append(next(self._before(way[-1], root)))
+        return list(reversed(way))
+
+    def _before(self, state: Numbers, root: int) -> Iterator[Numbers]:
+        """The states of `root` that one move takes to `state`."""
+        *slots, v = state
+        for i, role in enumerate(self._tables.roles):
+            for a, w, need in self._by_target[role, slots[i], v]:
+                before = (*slots[:i], a, *slots[i + 1 :], w)
+                if self._diagrams.has(root, before) and self._met(before, need, but=i):
+                    yield before
+        for m in self._tables.word_moves:
+            if m.v != v:
+                continue
+            table = None if m.map < 0 else self._tables.maps[m.map]
+
+            def allows(level: int, here: int, table: object = table, m: object = m) -> bool:
+                return self._goes(table, level, here) == slots[level]
+
+            found = self._diagrams.find(root, allows, 1 << m.w)
+            # Needs are only asked of moves that leave every slot as it is, so that the state
+            # found is the only one.
+            if found is not None and self._met(found, m.need):
+                yield found
+
+    def _goes(self, table: object, level: int, here: int) -> int:
+        if not isinstance(table, dict):
+            return here
+        row: tuple[int, ...] = table[self._tables.roles[level]]
+        return row[here]
+
+    def _met(self, state: Numbers, need: int, but: int | None = None) -> bool:
+        tables = self._tables
+        return all(
+            n.met(sum(
+                tables.holding(n.condition, role)[state[i]]
+                for i, role in enumerate(tables.roles) if i != but
+            ))
+            for n in tables.needs[need]
+        )  # fmt: skip

@@ -1,0 +1,79 @@
+"""What a check found, whichever engine did it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from hpcore.model.stimuli import Stimulus
+
+
+class CheckError(Exception):
+    """The check cannot be made as asked. The text says why, and what can."""
+
+
+@frozen
+class Counterexample:
+    """A shortest way to break something: the invariant, the slot, and what to do.
+
+    `stimuli` start with the machine's boot, or where the search was told to start.
+    `before` is how many of them led to the start.
+    """
+
+    invariant: str
+    slot: int
+    says: str
+    stimuli: tuple[Stimulus, ...]
+    before: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many stimuli it takes, counted from the start of the search."""
+        return len(self.stimuli) - self.before
+
+
+@frozen
+class Result:
+    """One check. `states`, `depth` and `transitions` count the machine's, or are None
+    where the engine does not know them; after a violation they are what was seen so far.
+
+    `violations` are the names of all invariants found broken, `missing` the *sometimes*
+    properties that the environment allows for and that never happened. `endless` is what
+    an *eventually* property is broken by, where that was asked.
+    """
+
+    engine: str
+    states: int
+    seconds: float
+    memory: int
+    """The most memory that the process has had, in bytes."""
+    depth: int | None = None
+    transitions: int | None = None
+    violations: tuple[str, ...] = ()
+    counterexample: Counterexample | None = None
+    missing: tuple[str, ...] = ()
+    endless: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def proven(self) -> bool:
+        """Whether every property holds."""
+        return not (self.violations or self.missing or self.endless)
+
+
+@frozen
+class Progress:
+    """How far a search is: `doing` in words, then what there is to count."""
+
+    engine: str
+    doing: str
+    states: int | None = None
+    nodes: int | None = None
+
+
+Tell = Callable[[Progress], None]
+
+
+def silent(_progress: Progress) -> None:
+    """Tells nobody."""

@@ -1,0 +1,84 @@
+"""From the numbers of a search back to stimuli, on a whole machine and the real `decide`.
+
+Also a test of the tables: a way that a whole machine does not go is a fault of the checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hpcore.check.conditions import met
+from hpcore.check.environment import Environment
+from hpcore.check.result import Counterexample
+from hpcore.check.sightings import Numbers
+from hpcore.check.start import Taken, Word, local, take
+from hpcore.check.tables import Tables
+from hpcore.model.states import State
+from hpcore.model.stimuli import Stimulus
+
+
+class CannotRetrace(RuntimeError):
+    """The tables say what the whole machine does not do: a fault of the checker."""
+
+
+def retrace(tables: Tables, way: Sequence[Numbers]) -> Counterexample:
+    """The stimuli that go through the states of `way`, then break something.
+
+    The last state of `way` either is broken itself or is one stimulus before.
+    Raises CannotRetrace.
+    """
+    start = tables.start
+    state, faults = start.state, tables.environment.faults
+    stimuli = list(start.stimuli)
+    for numbers in (*way[1:], None):
+        for stimulus, fault, taken in taken_from(tables, state, faults):
+            if taken.broken is not None:
+                # Nearer than the search thought is as good: it was its own last step.
+                v = taken.broken
+                if numbers is None or numbers == way[-1]:
+                    return Counterexample(
+                        v.invariant, v.slot, v.says, (*stimuli, stimulus), len(start.stimuli)
+                    )
+                continue
+            if numbers is not None and as_numbers(tables, taken.after, faults - fault) == numbers:
+                state, faults = taken.after, faults - fault
+                stimuli.append(stimulus)
+                break
+        else:
+            raise CannotRetrace(f"no stimulus leads on from state {len(stimuli)}")
+    raise CannotRetrace("the way breaks nothing")
+
+
+def taken_from(
+    tables: Tables, state: State, faults: int
+) -> Iterator[tuple[Stimulus, int, Taken]]:
+    """Every stimulus that may come, what it takes of the faults, and what it does."""
+    for stimulus, fault in offers(tables.environment, state, faults):
+        taken = take(state, stimulus, tables.rules)
+        changed = taken.after != state
+        yield stimulus, fault if changed else 0, taken
+
+
+def offers(
+    environment: Environment, state: State, faults: int
+) -> Iterator[tuple[Stimulus, int]]:
+    """What the environment lets reach a whole machine."""
+    for offer in environment.about_machine(state.shared, faults):
+        if met(offer.needs, state.slots):
+            yield offer.stimulus, offer.fault
+    for i, slot in enumerate(state.slots):
+        for offer in environment.about_slot(i, slot, state.shared, faults):
+            if met(offer.needs, state.slots, but=i):
+                yield offer.stimulus, offer.fault
+
+
+def as_numbers(tables: Tables, state: State, faults: int) -> Numbers | None:
+    """The state as the tables number it, or None if they do not have it."""
+    try:
+        word = tables.words.index(Word(state.shared, faults))
+        return (*(
+            tables.locals[role].index(local(tables.environment, i, state.slots[i]))
+            for i, role in enumerate(tables.roles)
+        ), word)  # fmt: skip
+    except ValueError:
+        return None

@@ -1,0 +1,137 @@
+"""Where a search starts, and what of a state it tells apart.
+
+Normalised away, so that fewer states stand for the same behaviour:
+
+* `Slot.id` is kept as "there is one": an id only finds its slot (environment).
+* `Slot.affinity`, when it is the slot's own or not yet read, is None. `decide` wants the
+  slot's own in both cases, and the invariant on it passes both. A wrong one is kept; it
+  breaks the invariant at once.
+* `Slot.registered` is False, but for Linux, whose next call depends on it. No decision
+  reads it, except to set it once; and whatever it was, parking clears it, which is all
+  that an invariant asks. With Linux it is kept and checked.
+* A machine that is off or failed answers everything with a refusal, for ever. What ends a
+  machine is checked as it happens, and leads nowhere.
+
+Times, errors' texts, callers and entry points are in events, never in a state.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from attrs import evolve, frozen
+
+from hpcore.check.environment import Environment
+from hpcore.check.guests import Guest
+from hpcore.model import stimuli as st
+from hpcore.model.decide import decide
+from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
+from hpcore.model.events import Event, effects_of
+from hpcore.model.evolve import evolve as apply
+from hpcore.model.invariants import Violation, check_event
+from hpcore.model.machine import MachineConfig
+from hpcore.model.machines import IllegalTransition
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import Shared, Slot, State, initial
+from hpcore.model.topology import Topology, mp_affinity
+
+ANY_ID = "cpu"
+"""Stands for whatever id a slot has."""
+TRANSITION = "transition"
+"""Named like an invariant: a table has no such transition. As `hpcore replay` calls it."""
+TOTAL = "decide_is_total"
+"""Named like an invariant: `decide` raises instead of answering. Only a mutant does."""
+
+
+@frozen
+class Word:
+    """What the slots share, in a search: the machine's shared part, and the faults left."""
+
+    shared: Shared
+    faults: int
+
+
+def config_of(environment: Environment) -> MachineConfig:
+    """The machine that the environment is about."""
+    return MachineConfig(Topology.resolve(cpus=environment.boot, maxcpus=environment.slots))
+
+
+def local(environment: Environment, index: int, slot: Slot) -> Slot:
+    """A slot without its name and number: what a search tells apart."""
+    affinity = None if slot.affinity == mp_affinity(index) else slot.affinity
+    registered = slot.registered and environment.guest is Guest.LINUX
+    return evolve(
+        slot, id=None if slot.id is None else ANY_ID, affinity=affinity, registered=registered
+    )
+
+
+def placed(index: int, local_slot: Slot) -> Slot:
+    """The slot of number `index` that `local_slot` stands for."""
+    return evolve(local_slot, id=None if local_slot.id is None else f"cpu{index}")
+
+
+@frozen
+class Taken:
+    """One stimulus taken by a whole machine: events, the state after, what it broke.
+
+    After a violation `events` ends with the event that broke it.
+    """
+
+    events: tuple[Event, ...]
+    after: State
+    broken: Violation | None
+
+
+def take(state: State, stimulus: st.Stimulus, rules: Rules = RULES) -> Taken:
+    """Decide, apply every event by itself, and hold every invariant against each."""
+    try:
+        events = decide(state, stimulus, rules).events
+    except IllegalTransition as error:
+        slot = getattr(error.events[-1], "slot", 0)
+        events = cast("tuple[Event, ...]", error.events)
+        return Taken(events, state, Violation(TRANSITION, slot, str(error)))
+    except (ValueError, LookupError, StopIteration) as error:
+        slot = getattr(stimulus, "slot", 0)
+        return Taken((), state, Violation(TOTAL, slot, f"decide raises {error!r}."))
+    before = state
+    for n, event in enumerate(events):
+        after = apply(before, event, rules)
+        broken = next(check_event(before, event, after, rest=n == len(events) - 1), None)
+        if broken is not None:
+            return Taken(events[: n + 1], after, broken)
+        before = after
+    return Taken(events, before, None)
+
+
+@frozen
+class Start:
+    """A machine to start from, and the stimuli that led there."""
+
+    state: State
+    stimuli: tuple[st.Stimulus, ...] = ()
+    broken: Violation | None = None
+
+
+def booted(config: MachineConfig, rules: Rules = RULES) -> Start:
+    """Boot by real effects, all of which succeed, until vCPU 0 is told to enter the kernel.
+
+    A mutant may break something on the way there; then `broken` says what.
+    """
+    state = initial(config)
+    queue: list[st.Stimulus] = [st.Boot()]
+    taken: list[st.Stimulus] = []
+    while queue:
+        stimulus = queue.pop(0)
+        taken.append(stimulus)
+        step = take(state, stimulus, rules)
+        state = step.after
+        if step.broken is not None:
+            return Start(state, tuple(taken), step.broken)
+        for effect in (e for event in step.events for e in effects_of(event)):
+            match effect:
+                case RunStep(step=slot_step, slot=slot):
+                    affinity = mp_affinity(slot) if slot_step is Step.BIND else None
+                    queue.append(st.Done(slot_step, slot, affinity))
+                case RunMachineStep(step=machine_step) if machine_step is not MachineStep.START:
+                    queue.append(st.MachineDone(machine_step))
+    return Start(state, tuple(taken))

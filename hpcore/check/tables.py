@@ -1,0 +1,113 @@
+"""The protocol as tables: what one slot does in each of its local states and each word.
+
+Made by `tabulate`, by calling the real `decide` and `evolve`; read by every engine. A
+slot's local state, a word and a need are numbers here, indices into `locals`, `words` and
+`needs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from attrs import frozen
+
+from hpcore.check.conditions import CONDITIONS, Condition, Needs, ceilings
+from hpcore.check.environment import Environment
+from hpcore.check.start import Start, Word
+from hpcore.model.rules import Rules
+from hpcore.model.states import Slot
+
+
+class Role(StrEnum):
+    """What a slot is from the start; slots of one role have the same table."""
+
+    BOOT = "boot"
+    """vCPU 0, which starts the kernel."""
+    COLD = "cold"
+    HOT = "hot"
+
+
+class SlotMove(NamedTuple):
+    """A slot of `role` goes from local state `a` to `b`, and the word from `w` to `v`."""
+
+    role: Role
+    a: int
+    w: int
+    b: int
+    v: int
+    need: int
+    fair: bool
+
+
+class WordMove(NamedTuple):
+    """The word goes from `w` to `v`, and every slot where `maps[map]` sends it; -1: nowhere."""
+
+    w: int
+    v: int
+    need: int
+    map: int
+    fair: bool
+
+
+class Sight(NamedTuple):
+    """What is seen of a slot of `role` in local state `a` under `w`: `what` happens, or is.
+
+    `moving` tells what one more stimulus shows from what the state itself shows. `need` is
+    asked of the other slots, or, if the stimulus concerns the `whole` machine, of all.
+    """
+
+    what: str
+    role: Role
+    a: int
+    w: int
+    need: int
+    moving: bool
+    whole: bool
+
+
+Map = Mapping[Role, tuple[int, ...]]
+"""Where each local state goes when something befalls every slot; -1 where none is known."""
+
+
+@frozen
+class Tables:
+    """One environment and one set of rules, tabulated.
+
+    `broken` are what violates an invariant, `shown` what a *sometimes* property asks for.
+    """
+
+    environment: Environment
+    rules: Rules
+    start: Start
+    roles: tuple[Role, ...]
+    words: tuple[Word, ...]
+    locals: Mapping[Role, tuple[Slot, ...]]
+    needs: tuple[Needs, ...]
+    slot_moves: tuple[SlotMove, ...]
+    word_moves: tuple[WordMove, ...]
+    maps: tuple[Map, ...]
+    broken: tuple[Sight, ...]
+    shown: tuple[Sight, ...]
+    first: tuple[int, ...]
+    """The start: the slots' local states, then the word."""
+
+    @property
+    def ceilings(self) -> Mapping[Condition, int]:
+        """The conditions that are asked, and from which count on more is the same."""
+        return ceilings(self.needs)
+
+    def holding(self, condition: Condition, role: Role) -> tuple[bool, ...]:
+        """Which local states of `role` have the property of `condition`."""
+        return tuple(condition.holds(slot) for slot in self.locals[role])
+
+
+def role_of(environment: Environment, index: int) -> Role:
+    """The role of slot `index`."""
+    if index == 0:
+        return Role.BOOT
+    return Role.COLD if index < environment.boot else Role.HOT
+
+
+assert len({c.name for c in CONDITIONS}) == len(CONDITIONS)

@@ -1,0 +1,93 @@
+"""The obviously right search: whole machines, `decide` and `evolve`, one page.
+
+What every engine is held against. It knows nothing of tables, roles or words.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, field, frozen
+
+from hpcore.check.conditions import met
+from hpcore.check.environment import Environment
+from hpcore.check.start import Start, booted, config_of, local, placed, take
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import State
+from hpcore.model.stimuli import Stimulus
+
+Node = tuple[State, int]
+
+
+@frozen
+class Reference:
+    """What the plain search found. A path is from the start to the stimulus that breaks."""
+
+    states: int
+    transitions: int
+    depth: int
+    broken: str | None = None
+    path: tuple[Stimulus, ...] = ()
+    reached: frozenset[Node] = field(factory=frozenset, repr=False)
+
+
+def normal(environment: Environment, state: State) -> State:
+    """A state with what the searches do not tell apart left out."""
+    slots = (placed(i, local(environment, i, slot)) for i, slot in enumerate(state.slots))
+    return evolve(state, slots=tuple(slots))
+
+
+def search(environment: Environment, rules: Rules = RULES) -> Reference:
+    """Breadth first; ends with the first violation, which is as near as any."""
+    start: Start = booted(config_of(environment), rules)
+    if start.broken is not None:
+        return Reference(0, 0, 0, start.broken.invariant, start.stimuli)
+    first = (normal(environment, start.state), environment.faults)
+    came: dict[Node, tuple[Node, Stimulus] | None] = {first: None}
+    layer, transitions, depth = [first], 0, 0
+    while layer:
+        after: list[Node] = []
+        for node in layer:
+            for stimulus, fault in offers(environment, *node):
+                taken = take(node[0], stimulus, rules)
+                if taken.broken is not None:
+                    path = (*way(came, node), stimulus)
+                    return Reference(
+                        len(came), transitions, depth, taken.broken.invariant, path
+                    )
+                state = normal(environment, taken.after)
+                if state == node[0] or state.shared.ended:
+                    continue
+                transitions += 1
+                found = (state, node[1] - fault)
+                if found not in came:
+                    came[found] = (node, stimulus)
+                    after.append(found)
+        layer = after
+        depth += bool(layer)
+    return Reference(len(came), transitions, depth, reached=frozenset(came))
+
+
+def offers(
+    environment: Environment, state: State, faults: int
+) -> list[tuple[Stimulus, int]]:
+    """All that may reach the machine next, with what it takes of the faults."""
+    out = [
+        (offer.stimulus, offer.fault)
+        for offer in environment.about_machine(state.shared, faults)
+        if met(offer.needs, state.slots)
+    ]
+    for i, slot in enumerate(state.slots):
+        for offer in environment.about_slot(i, slot, state.shared, faults):
+            if met(offer.needs, state.slots, but=i):
+                out.append((offer.stimulus, offer.fault))
+    return out
+
+
+def way(came: dict[Node, tuple[Node, Stimulus] | None], node: Node) -> tuple[Stimulus, ...]:
+    """The stimuli that led to `node`."""
+    out: list[Stimulus] = []
+    before = came[node]
+    while before is not None:
+        node, stimulus = before
+        out.append(stimulus)
+        before = came[node]
+    return tuple(reversed(out))
