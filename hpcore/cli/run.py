@@ -107,10 +107,22 @@ def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) 
 
 
 async def _with_signals(job: Job, out: Output) -> Outcome:
-    """Run with SIGTERM ending the machine like an interrupt does."""
+    """Run, and end the machine in good order at the first SIGINT or SIGTERM.
+
+    More of them change nothing: a second Ctrl-C would only tear down what is tidying up.
+    """
     task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    assert task is not None
+    ending = False
+
+    def end() -> None:
+        nonlocal ending
+        if not ending:
+            ending = True
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end)
     with out.people.status("starting") as status:
 
         def progress(line: Line, result: StepResult | None) -> None:

@@ -7,6 +7,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_a_signal_ends_a_guest_that_is_still_booting(
         ended = run.end(30)
     assert ended.code == 130, ended
     assert phase_of(log) == "off"
+
+
+def test_more_signals_change_nothing(tmp_path: Path) -> None:
+    with plugging(tmp_path) as (run, log):
+        os.kill(run.qemu(), signal.SIGSTOP)  # so that the end takes a while
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            run.send(number)
+            poll(partial(taken, run.pid, number), "the signal was taken")
+        os.kill(run.qemu(), signal.SIGCONT)
+        ended = run.end(60)
+    assert ended.code == 130, ended
+    assert ended.err.count("interrupted") == 1
+    assert phase_of(log) == "off"
+
+
+def taken(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has no such signal waiting for it any more."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd")]
+    return not int(masks[0], 16) >> (number - 1) & 1
 
 
 def ran(tmp_path: Path, *steps: str) -> tuple[Ended, Path]:
