@@ -30,7 +30,7 @@ install_missing() {
     done
     [ -n "$missing" ] || return 0
     command -v apt-get >/dev/null 2>&1 ||
-        die "missing:$missing. This is no Debian; install what gives qemu-system-aarch64 and iasl"
+        die "missing:$missing. This is no Debian; install what gives qemu-system-aarch64, iasl, spin and java"
     if [ "$(id -u)" = 0 ]; then
         root=
     elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
@@ -69,7 +69,8 @@ venv() {
 }
 
 if [ "${1:-}" = --tests ]; then
-    install_missing qemu-system-aarch64 qemu-system-arm iasl acpica-tools
+    install_missing qemu-system-aarch64 qemu-system-arm iasl acpica-tools \
+        spin spin java default-jre-headless
 else
     install_missing qemu-system-aarch64 qemu-system-arm
 fi

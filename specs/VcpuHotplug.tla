@@ -41,7 +41,6 @@ TypeOK ==
                          powered: BOOLEAN,    \* the accelerator's own word
                          insert: BOOLEAN, remove: BOOLEAN,   \* event bits
                          requested: BOOLEAN,  \* the guest may eject
-                         registered: BOOLEAN, \* the guest said that it knows it
                          stalled: BOOLEAN]]   \* an effect of the teardown failed
   /\ phase \in {"ready", "running", "resetting"}
   /\ mstep \in {"none", "start", "reset", "restart", "migrate"}
@@ -51,7 +50,7 @@ TypeOK ==
 Parked == [life |-> "parked", gicc |-> "unbound", cmd |-> "none", step |-> "none",
            named |-> FALSE, thread |-> FALSE, space |-> FALSE, enabled |-> FALSE,
            powered |-> FALSE, insert |-> FALSE, remove |-> FALSE, requested |-> FALSE,
-           registered |-> FALSE, stalled |-> FALSE]
+           stalled |-> FALSE]
 Boot == [Parked EXCEPT !.life = "online", !.gicc = "wired", !.named = TRUE,
          !.thread = TRUE, !.space = TRUE, !.enabled = TRUE, !.powered = TRUE]
 
@@ -175,22 +174,14 @@ CpuOff(i) ==
                           !.life = IF @ = "online" THEN "enabled" ELSE @])
   /\ Rest
 
-\* _EJ0: carried out if it was asked for and the vCPU is off. The guest forgets it anyway.
+\* _EJ0: carried out if it was asked for and the vCPU is off, by the accelerator's word.
 Eject(i) ==
-  LET s == slot[i]
-      may == /\ GuestRuns /\ ~migrating /\ ~Cold(i)
-             /\ s.life \in {"enabled", "online"} /\ s.requested /\ ~s.powered
-  IN /\ IF may
-        THEN Becomes(i, [s EXCEPT !.life = "ejecting", !.requested = FALSE,
-                                  !.registered = FALSE,
-                                  !.cmd = IF @ = "none" THEN "unplug" ELSE @])
-        ELSE Quietly(i, [s EXCEPT !.registered = FALSE])
-     /\ Rest
-
-OstKnown(i) ==
   LET s == slot[i] IN
-  /\ GuestRuns /\ s.enabled
-  /\ Quietly(i, [s EXCEPT !.registered = TRUE]) /\ Rest
+  /\ GuestRuns /\ ~migrating /\ ~Cold(i)
+  /\ s.life \in {"enabled", "online"} /\ s.requested /\ ~s.powered
+  /\ Becomes(i, [s EXCEPT !.life = "ejecting", !.requested = FALSE,
+                          !.cmd = IF @ = "none" THEN "unplug" ELSE @])
+  /\ Rest
 
 OstRefuses(i) ==
   LET s == slot[i] IN
@@ -208,7 +199,7 @@ AfterReset(s) ==
   LET waits == s.cmd \in {"unplug", "revoke"} /\ s.life # "ejecting"
   IN [s EXCEPT !.cmd = IF waits THEN "none" ELSE @,
                !.life = IF @ = "online" THEN "enabled" ELSE @,
-               !.powered = FALSE, !.registered = FALSE,
+               !.powered = FALSE,
                !.insert = FALSE, !.remove = FALSE, !.requested = FALSE]
 On(s) == [s EXCEPT !.life = "online", !.powered = TRUE]
 
@@ -243,7 +234,7 @@ AfterStep(s) ==
     [] s.step = "stop" -> [t EXCEPT !.thread = FALSE]
     [] s.step = "release" -> [t EXCEPT !.space = FALSE]
     [] s.step = "park" -> [t EXCEPT !.life = "parked", !.named = FALSE,
-                                    !.registered = FALSE, !.cmd = "none"]
+                                    !.cmd = "none"]
 
 Done(i) ==
   LET s == slot[i]
@@ -301,7 +292,7 @@ MigrationFails ==
 OfSlot(i) ==
   \/ DeviceAdd(i) \/ DeviceDel(i) \/ DeviceDelByForce(i)
   \/ TakesInsert(i) \/ TakesRemove(i) \/ CpuOn(i) \/ CpuOff(i)
-  \/ Eject(i) \/ OstKnown(i) \/ OstRefuses(i) \/ Silence(i)
+  \/ Eject(i) \/ OstRefuses(i) \/ Silence(i)
   \/ Done(i) \/ Fails(i)
 
 Next ==
@@ -316,7 +307,7 @@ Spec == Init /\ [][Next]_vars
 
 ParkedIsInert == \A i \in Slots : LET s == slot[i] IN
   s.life = "parked" => /\ ~s.thread /\ ~s.space /\ ~s.powered /\ ~s.enabled
-                       /\ ~s.registered /\ s.gicc = "unbound"
+                       /\ s.gicc = "unbound"
 EnabledIsWired == \A i \in Slots : LET s == slot[i] IN
   s.enabled => s.thread /\ s.space /\ s.gicc = "wired"
 NotifiedOnlyEnabled == \A i \in Slots : LET s == slot[i] IN

@@ -60,7 +60,6 @@ typedef Slot {
   bit powered;    /* the accelerator's own word */
   bit insert; bit remove;   /* event bits */
   bit requested;  /* the guest may eject */
-  bit registered; /* the guest said that it knows it */
   bit stalled     /* an effect of the teardown failed */
 }
 
@@ -154,7 +153,7 @@ inline done(i) {
     :: s[i].step == STOP -> s[i].thread = 0
     :: s[i].step == RELEASE -> s[i].space = 0
     :: s[i].step == PARK ->
-      s[i].life = PARKED; s[i].named = 0; s[i].registered = 0; s[i].cmd = NONE
+      s[i].life = PARKED; s[i].named = 0; s[i].cmd = NONE
     fi;
     s[i].step = NONE;
     advance(i)
@@ -197,7 +196,7 @@ inline reset_slot(i) {
   :: s[i].life == ONLINE -> s[i].life = ENABLED
   :: else -> skip
   fi;
-  s[i].powered = 0; s[i].registered = 0;
+  s[i].powered = 0;
   s[i].insert = 0; s[i].remove = 0; s[i].requested = 0
 }
 
@@ -211,7 +210,7 @@ inline then_restart() {
 /* The invariants, by the names that hpcore gives them; asked after every action. */
 inline check(i) {
   assert(s[i].life != PARKED || !(s[i].thread || s[i].space || s[i].powered || s[i].sta
-         || s[i].registered || s[i].gicc != UNBOUND));               /* parked_is_inert */
+         || s[i].gicc != UNBOUND));               /* parked_is_inert */
   assert(!s[i].sta || (s[i].thread && s[i].space && s[i].gicc == WIRED));
                                                                      /* enabled_is_wired */
   assert(s[i].sta || !(s[i].insert || s[i].remove || s[i].requested));
@@ -268,12 +267,9 @@ inline check_all() {
        if :: s[i].life == ONLINE -> s[i].life = ENABLED :: else -> skip fi; check_all() } \
   :: d_step { guest_runs && !migrating && !cold(i) && s[i].life == ENABLED && s[i].requested \
        && !s[i].powered -> \
-       s[i].life = EJECTING; s[i].requested = 0; s[i].registered = 0; \
+       s[i].life = EJECTING; s[i].requested = 0; \
        if :: s[i].cmd == NONE -> s[i].cmd = UNPLUG :: else -> skip fi; \
        advance(i); check_all() } \
-  :: d_step { !(guest_runs && !migrating && !cold(i) && s[i].life == ENABLED \
-       && s[i].requested && !s[i].powered) -> s[i].registered = 0; check_all() } \
-  :: d_step { guest_runs && s[i].sta -> s[i].registered = 1; check_all() } \
   :: d_step { guest_runs && s[i].requested && s[i].cmd == UNPLUG -> \
        s[i].cmd = NONE; s[i].requested = 0; check_all() } \
   /* the deadline */ \

