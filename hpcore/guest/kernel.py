@@ -28,6 +28,9 @@ HEADER_SIZE = 64
 LARGEST = 256 << 20
 """Bytes: beyond this no file is taken for a kernel, nor unpacked further."""
 
+LEAST_SHARE = 0.5
+"""Of its size in memory, what is left of an Image in the file; the rest is its BSS."""
+
 FIRST_WITH_HOTPLUG = (6, 11)
 
 OTHER_KINDS = (
@@ -63,6 +66,11 @@ class KernelImage:
     @property
     def warning(self) -> str | None:
         """What the user should know before booting it, or None."""
+        if len(self.data) < self.memory_size * LEAST_SHARE:
+            return (
+                f"{self.path} has {len(self.data)} bytes of an Image that takes "
+                f"{self.memory_size} in memory; it may have been cut short"
+            )
         if self.version is None:
             return f"no kernel version found in {self.path}; vCPU hotplug needs 6.11 or newer"
         match = re.match(r"(\d+)\.(\d+)", self.version)

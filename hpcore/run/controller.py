@@ -83,7 +83,7 @@ class Controller:
     def __init__(
         self,
         state: State,
-        log: Log,
+        open_log: Callable[[], Log],
         open_session: OpenSession,
         patience: Patience | None = None,
     ) -> None:
@@ -91,8 +91,7 @@ class Controller:
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = "the machine has ended"
-        self._log = log
-        self._open = open_session
+        self._open_log, self._open = open_log, open_session
         self._deadlines = Deadlines(patience or Patience())
         self._queue: asyncio.Queue[_Posted] = asyncio.Queue()
         self._changed = asyncio.Condition()
@@ -104,6 +103,11 @@ class Controller:
     async def __aenter__(self) -> Controller:
         self._thread_loop = asyncio.get_running_loop()
         self.session = await self._open(self.post)
+        try:
+            self._log = self._open_log()  # not before it is known that the machine can run
+        except BaseException:
+            await self.session.close()
+            raise
         self._tasks = (
             asyncio.create_task(self._run(), name="controller"),
             asyncio.create_task(self._watch_deadlines(), name="deadlines"),

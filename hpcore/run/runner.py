@@ -72,16 +72,19 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
         versions["kernel"] = kernel
     header = Header(machine=config, accelerator=job.found.name, versions=versions)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(
-            LogWriter.create(job.log, header, sync=job.sync, overwrite=job.overwrite)
-        )
         keep: Callable[[bytes], None] = _nothing
         if job.console is not None:
             file = stack.enter_context(job.console.open("wb", buffering=0))
-
             keep = _writer(file)
+        logs: list[LogWriter] = []
+
+        def open_log() -> LogWriter:
+            log = LogWriter.create(job.log, header, sync=job.sync, overwrite=job.overwrite)
+            logs.append(stack.enter_context(log))
+            return log
+
         controller = Controller(
-            initial(config), log, lambda report: accelerator.open(config, guest, report)
+            initial(config), open_log, lambda report: accelerator.open(config, guest, report)
         )
         async with controller as c:
             player = Player(c, lambda console: Shell(console, keep), progress)
@@ -92,7 +95,7 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
         wrong = failure is not None or controller.state.shared.phase is Phase.FAILED
         return Outcome(
             ok=ok and not wrong,
-            events=log.next_seq - 1,
+            events=logs[0].next_seq - 1,
             slots=_slots(controller.state),
             results=player.results,
             latencies=player.latencies,

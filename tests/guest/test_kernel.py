@@ -12,7 +12,7 @@ from hpcore.guest.errors import GuestError
 from hpcore.guest.kernel import bootable, load_kernel
 
 
-def image(version: str | None = "6.12.95+deb12-cloud-arm64", memory: int = 0x2_0000) -> bytes:
+def image(version: str | None = "6.12.95+deb12-cloud-arm64", memory: int = 0x2000) -> bytes:
     banner = f"Linux version {version} (builder) #1 SMP".encode() if version else b""
     head = struct.pack("<IIQQ", 0x91005A4D, 0, 0, memory)
     return head.ljust(0x38, b"\0") + b"ARM\x64" + bytes(100) + banner + bytes(5000)
@@ -35,10 +35,15 @@ def file(tmp_path: Path) -> Path:
 def test_an_arm64_image_is_taken_with_its_version(file: Path) -> None:
     file.write_bytes(image())
     kernel = load_kernel(file)
-    assert (kernel.version, kernel.memory_size) == ("6.12.95+deb12-cloud-arm64", 0x2_0000)
+    assert (kernel.version, kernel.memory_size) == ("6.12.95+deb12-cloud-arm64", 0x2000)
     assert not kernel.packed
     assert kernel.warning is None
     assert bootable(kernel) == file
+
+
+def test_an_image_much_shorter_than_its_header_says_is_taken_with_a_warning(file: Path) -> None:
+    file.write_bytes(image(memory=0x20_0000))
+    assert "may have been cut short" in str(load_kernel(file).warning)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda data: zboot(gzip.compress(data), "gzip")])

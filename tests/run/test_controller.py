@@ -18,6 +18,7 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import Command, State, initial
 from hpcore.model.topology import Topology
+from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
 from tests.support.paper import Behaviour, PaperAccelerator
@@ -52,7 +53,10 @@ def play(
 ) -> tuple[Controller, PaperAccelerator]:
     accelerator = PaperAccelerator(behaviour)
     controller = Controller(
-        initial(CONFIG), log or ListLog(), lambda r: accelerator.open(CONFIG, None, r), patience
+        initial(CONFIG),
+        lambda: log or ListLog(),
+        lambda r: accelerator.open(CONFIG, None, r),
+        patience,
     )
 
     async def main() -> None:
@@ -349,3 +353,39 @@ def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(room, "check_event", broken)
     controller, _ = play(Behaviour(), script)
     assert isinstance(controller.failure, ProtocolBroken)
+
+
+def test_a_machine_that_cannot_run_here_leaves_no_log() -> None:
+    opened: list[ListLog] = []
+
+    def open_log() -> ListLog:
+        opened.append(ListLog())
+        return opened[0]
+
+    async def cannot(_report: object) -> Any:
+        raise AcceleratorError("not here")
+
+    async def main() -> None:
+        async with Controller(initial(CONFIG), open_log, cannot):
+            pass
+
+    with pytest.raises(AcceleratorError, match="not here"):
+        asyncio.run(main())
+    assert not opened
+
+
+def test_a_log_that_cannot_be_opened_closes_the_session() -> None:
+    accelerator = PaperAccelerator()
+
+    def open_log() -> ListLog:
+        raise OSError(28, "No space left on device")
+
+    async def main() -> None:
+        async with Controller(
+            initial(CONFIG), open_log, lambda r: accelerator.open(CONFIG, None, r)
+        ):
+            pass
+
+    with pytest.raises(OSError, match="No space"):
+        asyncio.run(main())
+    assert accelerator.sessions[0].closed
