@@ -2,11 +2,10 @@
 
 A decision looks at one slot and the shared part, with two exceptions: the end of a scan
 asks whether any event bit is set, and a migration whether any slot owes something. The
-environment asks two more: how many commands are owed, before the user gives another one,
-and whether another vCPU is on, before Linux takes one off. Each is a *count* of slots
-with a property, and each is here; nothing else may look across slots. That this is so is
-tested: the engines, which know no more than this schema, reach exactly the states that a
-search over whole machines reaches.
+environment asks one more: how many commands are owed, before the user gives another one.
+Each is a *count* of slots with a property, and each is here; nothing else may look across
+slots. That this is so is tested: the engines, which know no more than this schema, reach
+exactly the states that a search over whole machines reaches.
 """
 
 from __future__ import annotations
@@ -41,10 +40,8 @@ BUSY = Condition(
 """Asked by Migrate."""
 OWED = Condition("owed", lambda slot: slot.command is not Command.NONE)
 """Asked by the user, who waits for some commands to end before giving more."""
-ON = Condition("on", lambda slot: slot.powered)
-"""Asked by Linux, which keeps its last vCPU on."""
 
-CONDITIONS = (EVENT_BITS, BUSY, OWED, ON)
+CONDITIONS = (EVENT_BITS, BUSY, OWED)
 
 
 @frozen

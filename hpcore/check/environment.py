@@ -87,7 +87,7 @@ class Environment:
         yield Offer(st.GuestSilent(index))
         if slot.step is not None:
             affinity = mp_affinity(index) if slot.step is Step.BIND else None
-            yield Offer(st.Done(slot.step, index, affinity), fair=True)
+            yield Offer(st.Done(slot.step, index, affinity))
         if faults:
             yield from self._faults(index, slot)
 
@@ -96,7 +96,7 @@ class Environment:
         yield Offer(st.Boot())
         if self.reset:
             yield Offer(st.Reset())
-            yield Offer(st.ResetSeen(), fair=shared.step is MachineStep.RESET)
+            yield Offer(st.ResetSeen())
         if self.migration:
             yield Offer(st.Migrate(), needs=(Need(BUSY, most=0),))
             yield Offer(st.Migrate(), needs=(Need(BUSY, least=1),))
@@ -108,7 +108,7 @@ class Environment:
             yield Offer(st.PowerOffSeen())
         yield from machine_calls(self.guest, shared)
         if shared.step is not None and shared.step is not MachineStep.RESET:
-            yield Offer(st.MachineDone(shared.step), fair=True)
+            yield Offer(st.MachineDone(shared.step))
         if faults:
             yield Offer(st.Lost("the accelerator is gone"), fault=1)
             if shared.step is not None:

@@ -81,6 +81,9 @@ class Expansion:
         for move, targets in self._wide:
             to = targets[word]
             goes = (to >= 0) & held.met(move.needs)
+            if move.map is not None:
+                for i, role in enumerate(self._tables.roles):
+                    goes &= np.array(move.map[role], np.int64)[local[i]] >= 0
             if goes.any():
                 yield self._everywhere(local, move, to, goes)
 

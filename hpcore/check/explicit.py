@@ -40,6 +40,8 @@ class Search:
         self.packing = Packing(tables)
         self.expansion = Expansion(tables, self.packing)
         self._broken = Lookout(tables, self.packing, tables.broken)
+        # What the state itself shows is one stimulus nearer than what its next one does.
+        self._being = Lookout(tables, self.packing, tuple(s for s in tables.broken if not s.moving))
         self._shown = Lookout(tables, self.packing, tables.shown)
         self.layers: list[Keys] = []
         self._seen = StateSet()
@@ -70,16 +72,18 @@ class Search:
             if rule.possible(self._tables.environment) and rule.name not in seen
         )  # fmt: skip
         counterexample = retrace(self._tables, self._way()) if bad else None
+        depth = counterexample.length if counterexample else len(self.layers) - 1
         return Result(
             engine=NAME, states=self._seen.size, seconds=time.perf_counter() - began,
-            memory=peak(), depth=len(self.layers) - 1, transitions=transitions,
+            memory=peak(), depth=depth, transitions=transitions,
             violations=names, counterexample=counterexample, missing=() if bad else missing,
         )  # fmt: skip
 
     def _way(self) -> tuple[Numbers, ...]:
         """The states from the start to the first one in the last layer that is broken."""
         last = self.layers[-1]
-        state = last[np.flatnonzero(self._broken.look(last))[0]]
+        being = np.flatnonzero(self._being.look(last))
+        state = last[being[0] if len(being) else np.flatnonzero(self._broken.look(last))[0]]
         way = [state]
         for layer in reversed(self.layers[:-1]):
             state = self._one_before(layer, state)

@@ -56,8 +56,8 @@ class Layers:
         out = EMPTY
         for level, role in enumerate(self._tables.roles):
             out = union(out, self._slot(root, level))
-            for needs, edge in self._moves.asking[role]:
-                out = union(out, self._walk.asking(root, level, needs, edge))
+            for needs, edges in self._moves.asking[role].items():
+                out = union(out, self._walk.asking(root, level, needs, edges))
         for move in (*self._moves.wide, WideMove((), None, self._moves.words)):
             out = union(out, self._walk.wide(root, move))
         return out

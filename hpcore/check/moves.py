@@ -41,7 +41,7 @@ class Moves:
 
     transforms: Transforms
     local: Mapping[Role, tuple[Edge, ...]]
-    asking: Mapping[Role, tuple[tuple[Needs, Edge], ...]]
+    asking: Mapping[Role, Mapping[Needs, tuple[Edge, ...]]]
     words: int
     wide: tuple[WideMove, ...] = field(factory=tuple)
 
@@ -53,13 +53,13 @@ def sort_moves(tables: Tables) -> Moves:
     for m in tables.slot_moves:
         edges[m.role, m.a, m.b, m.need].append((m.w, m.v))
     local: dict[Role, list[Edge]] = {role: [] for role in tables.locals}
-    asking: dict[Role, list[tuple[Needs, Edge]]] = {role: [] for role in tables.locals}
+    asking: dict[Role, dict[Needs, list[Edge]]] = {role: {} for role in tables.locals}
     for (role, a, b, need), pairs in edges.items():
         edge = Edge(a, b, transforms.number(pairs))
         if need == 0:
             local[role].append(edge)
         else:
-            asking[role].append((tables.needs[need], edge))
+            asking[role].setdefault(tables.needs[need], []).append(edge)
     plain: list[tuple[int, int]] = []
     asked: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for move in tables.word_moves:
@@ -74,7 +74,7 @@ def sort_moves(tables: Tables) -> Moves:
     return Moves(
         transforms,
         {role: tuple(e) for role, e in local.items()},
-        {role: tuple(e) for role, e in asking.items()},
+        {role: {n: tuple(e) for n, e in found.items()} for role, found in asking.items()},
         transforms.number(plain),
         tuple(wide),
     )

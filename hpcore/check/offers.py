@@ -13,11 +13,9 @@ class Offer:
     """`stimulus` may come if the other slots are as `needs` says.
 
     `fault` is 1 for what only a faulty accelerator does; it is counted if it changes
-    anything. `fair` marks what will come, sooner or later, if it may come for long enough:
-    the outcome of an effect, the end of a deadline.
+    anything.
     """
 
     stimulus: Stimulus
     needs: Needs = ANYHOW
     fault: int = 0
-    fair: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from hpcore.check.start import Start
 from hpcore.model.stimuli import Stimulus
 
 
@@ -17,20 +18,19 @@ class CheckError(Exception):
 class Counterexample:
     """A shortest way to break something: the invariant, the slot, and what to do.
 
-    `stimuli` start with the machine's boot, or where the search was told to start.
-    `before` is how many of them led to the start.
+    `stimuli` lead from `start` to the violation.
     """
 
     invariant: str
     slot: int
     says: str
     stimuli: tuple[Stimulus, ...]
-    before: int = 0
+    start: Start
 
     @property
     def length(self) -> int:
         """How many stimuli it takes, counted from the start of the search."""
-        return len(self.stimuli) - self.before
+        return len(self.stimuli)
 
 
 @frozen
@@ -39,8 +39,8 @@ class Result:
     where the engine does not know them; after a violation they are what was seen so far.
 
     `violations` are the names of all invariants found broken, `missing` the *sometimes*
-    properties that the environment allows for and that never happened. `endless` is what
-    an *eventually* property is broken by, where that was asked.
+    properties that the environment allows for and that never happened. `endless` says what
+    need never end, of what must *eventually*; None where that was not looked into.
     """
 
     engine: str
@@ -54,7 +54,6 @@ class Result:
     counterexample: Counterexample | None = None
     missing: tuple[str, ...] = ()
     endless: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def proven(self) -> bool:

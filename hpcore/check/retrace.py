@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attrs import evolve
+
 from hpcore.check.conditions import met
 from hpcore.check.environment import Environment
 from hpcore.check.result import Counterexample
@@ -14,7 +16,7 @@ from hpcore.check.sightings import Numbers
 from hpcore.check.start import Taken, Word, local, take
 from hpcore.check.tables import Tables
 from hpcore.model.states import State
-from hpcore.model.stimuli import Stimulus
+from hpcore.model.stimuli import DeviceAdd, Stimulus
 
 
 class CannotRetrace(RuntimeError):
@@ -29,7 +31,7 @@ def retrace(tables: Tables, way: Sequence[Numbers]) -> Counterexample:
     """
     start = tables.start
     state, faults = start.state, tables.environment.faults
-    stimuli = list(start.stimuli)
+    stimuli: list[Stimulus] = []
     for numbers in (*way[1:], None):
         for stimulus, fault, taken in taken_from(tables, state, faults):
             if taken.broken is not None:
@@ -37,7 +39,7 @@ def retrace(tables: Tables, way: Sequence[Numbers]) -> Counterexample:
                 v = taken.broken
                 if numbers is None or numbers == way[-1]:
                     return Counterexample(
-                        v.invariant, v.slot, v.says, (*stimuli, stimulus), len(start.stimuli)
+                        v.invariant, v.slot, v.says, (*stimuli, stimulus), start
                     )
                 continue
             if numbers is not None and as_numbers(tables, taken.after, faults - fault) == numbers:
@@ -69,7 +71,15 @@ def offers(
     for i, slot in enumerate(state.slots):
         for offer in environment.about_slot(i, slot, state.shared, faults):
             if met(offer.needs, state.slots, but=i):
-                yield offer.stimulus, offer.fault
+                yield _located(offer.stimulus, i, state), offer.fault
+
+
+def _located(stimulus: Stimulus, index: int, state: State) -> Stimulus:
+    """A device_add names its vCPU as the machine's topology has it."""
+    topology = state.config.topology
+    if not isinstance(stimulus, DeviceAdd) or topology.cores == topology.maxcpus:
+        return stimulus
+    return evolve(stimulus, props=tuple(topology.props(index).items()))
 
 
 def as_numbers(tables: Tables, state: State, faults: int) -> Numbers | None:

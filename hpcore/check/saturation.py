@@ -47,8 +47,8 @@ class Reach:
             for move in self.moves.wide:
                 root = self.diagrams.union(root, self._walk.wide(root, move))
             for level, role in enumerate(self.roles):
-                for needs, edge in self.moves.asking[role]:
-                    root = self.diagrams.union(root, self._walk.asking(root, level, needs, edge))
+                for needs, edges in self.moves.asking[role].items():
+                    root = self.diagrams.union(root, self._walk.asking(root, level, needs, edges))
             root = self._saturate_all(root, 0)
             self.sweeps += 1
             progress(self.sweeps, self.diagrams.nodes)

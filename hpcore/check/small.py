@@ -18,7 +18,7 @@ from hpcore.check.shows import shown_by
 from hpcore.check.start import TOTAL, TRANSITION, booted, config_of, local, placed
 from hpcore.check.tables import Role
 from hpcore.model.decide import decide
-from hpcore.model.events import Event, slot_of
+from hpcore.model.events import Event, Refused, slot_of
 from hpcore.model.evolve import evolve as apply
 from hpcore.model.invariants import Change, check_change, check_slot
 from hpcore.model.machines import IllegalTransition
@@ -86,7 +86,7 @@ class SmallMachine:
         except (ValueError, LookupError, StopIteration):
             return Seen(unmoved, state.shared, (), TOTAL, False, 0)
         events, end = decision.events, decision.state
-        if end == state:
+        if all(isinstance(event, Refused) for event in events):
             return Seen(unmoved, state.shared, events, None, False, 0, tuple(shown_by(events)))
         before, broken, words = state, None, 0
         last = len(events) - 1

@@ -74,7 +74,8 @@ def placed(index: int, local_slot: Slot) -> Slot:
 class Taken:
     """One stimulus taken by a whole machine: events, the state after, what it broke.
 
-    After a violation `events` ends with the event that broke it.
+    After a violation `events` are still all of the decision's, but `after` is the state
+    that the event led to that broke something.
     """
 
     events: tuple[Event, ...]
@@ -88,8 +89,8 @@ def take(state: State, stimulus: st.Stimulus, rules: Rules = RULES) -> Taken:
         events = decide(state, stimulus, rules).events
     except IllegalTransition as error:
         slot = getattr(error.events[-1], "slot", 0)
-        events = cast("tuple[Event, ...]", error.events)
-        return Taken(events, state, Violation(TRANSITION, slot, str(error)))
+        told = cast("tuple[Event, ...]", error.events)
+        return Taken(told, state, Violation(TRANSITION, slot, str(error)))
     except (ValueError, LookupError, StopIteration) as error:
         slot = getattr(stimulus, "slot", 0)
         return Taken((), state, Violation(TOTAL, slot, f"decide raises {error!r}."))
@@ -98,18 +99,19 @@ def take(state: State, stimulus: st.Stimulus, rules: Rules = RULES) -> Taken:
         after = apply(before, event, rules)
         broken = next(check_event(before, event, after, rest=n == len(events) - 1), None)
         if broken is not None:
-            return Taken(events[: n + 1], after, broken)
+            return Taken(events, after, broken)
         before = after
     return Taken(events, before, None)
 
 
 @frozen
 class Start:
-    """A machine to start from, and the stimuli that led there."""
+    """A machine to start from, the stimuli that led there, and each decision's events."""
 
     state: State
     stimuli: tuple[st.Stimulus, ...] = ()
     broken: Violation | None = None
+    decisions: tuple[tuple[Event, ...], ...] = ()
 
 
 def booted(config: MachineConfig, rules: Rules = RULES) -> Start:
@@ -120,13 +122,15 @@ def booted(config: MachineConfig, rules: Rules = RULES) -> Start:
     state = initial(config)
     queue: list[st.Stimulus] = [st.Boot()]
     taken: list[st.Stimulus] = []
+    decisions: list[tuple[Event, ...]] = []
     while queue:
         stimulus = queue.pop(0)
         taken.append(stimulus)
         step = take(state, stimulus, rules)
         state = step.after
+        decisions.append(step.events)
         if step.broken is not None:
-            return Start(state, tuple(taken), step.broken)
+            return Start(state, tuple(taken), step.broken, tuple(decisions))
         for effect in (e for event in step.events for e in effects_of(event)):
             match effect:
                 case RunStep(step=slot_step, slot=slot):
@@ -134,4 +138,4 @@ def booted(config: MachineConfig, rules: Rules = RULES) -> Start:
                     queue.append(st.Done(slot_step, slot, affinity))
                 case RunMachineStep(step=machine_step) if machine_step is not MachineStep.START:
                     queue.append(st.MachineDone(machine_step))
-    return Start(state, tuple(taken))
+    return Start(state, tuple(taken), None, tuple(decisions))

@@ -30,7 +30,10 @@ class Role(StrEnum):
 
 
 class SlotMove(NamedTuple):
-    """A slot of `role` goes from local state `a` to `b`, and the word from `w` to `v`."""
+    """A slot of `role` goes from local state `a` to `b`, and the word from `w` to `v`.
+
+    `by` is the name of the stimulus.
+    """
 
     role: Role
     a: int
@@ -38,7 +41,7 @@ class SlotMove(NamedTuple):
     b: int
     v: int
     need: int
-    fair: bool
+    by: str
 
 
 class WordMove(NamedTuple):
@@ -48,7 +51,7 @@ class WordMove(NamedTuple):
     v: int
     need: int
     map: int
-    fair: bool
+    by: str
 
 
 class Sight(NamedTuple):
@@ -68,7 +71,8 @@ class Sight(NamedTuple):
 
 
 Map = Mapping[Role, tuple[int, ...]]
-"""Where each local state goes when something befalls every slot; -1 where none is known."""
+"""Where each local state goes when something befalls every slot; -1: it breaks something, or
+cannot be there."""
 
 
 @frozen

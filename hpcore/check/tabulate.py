@@ -26,7 +26,7 @@ from hpcore.model.stimuli import CpuOnCalled, Stimulus
 
 Pair = tuple[Role, Slot, Word]
 _Sight = tuple[str, Role, Slot, Word, Needs, bool, bool]
-_Wide = tuple[Word, Word, Needs, bool, Stimulus]
+_Wide = tuple[Word, Word, Needs, Stimulus]
 
 
 class NotTabulable(Exception):
@@ -53,7 +53,7 @@ class _Tabulation:
         self.at_word: dict[Word, list[tuple[Role, Slot]]] = defaultdict(list)
         self.boot_at: dict[Word, Slot] = {}
         self.shifts: dict[Word, dict[Word, None]] = defaultdict(dict)
-        self.slot_moves: dict[tuple[Role, Slot, Word, Slot, Word, Needs, bool], None] = {}
+        self.slot_moves: dict[tuple[Role, Slot, Word, Slot, Word, Needs, str], None] = {}
         self.wide: dict[_Wide, dict[tuple[Role, Slot], Slot]] = defaultdict(dict)
         self.broken: dict[_Sight, None] = {}
         self.shown: dict[_Sight, None] = {}
@@ -65,12 +65,14 @@ class _Tabulation:
             self.add(self.roles[i], local(self.environment, i, slot), self.word)
         while self.queue:
             pair = self.queue.pop()
-            if pair[2] not in self.boot_at:
+            if pair[2] in self.boot_at:
+                self.tabulate_pair(*pair)
+            else:
                 waiting.append(pair)  # the word's companion is still to come
-                continue
-            self.tabulate_pair(*pair)
-            if waiting and not self.queue:
-                self.queue, waiting = waiting, []
+            if not self.queue:
+                # No boot vCPU can be there under what is left then: nor can the pair.
+                self.queue = [p for p in waiting if p[2] in self.boot_at]
+                waiting = [p for p in waiting if p[2] not in self.boot_at]
         self.check_ends()
         return _numbered(self)
 
@@ -121,7 +123,7 @@ class _Tabulation:
                 role, slot, word.shared, offer.stimulus, offer.needs, others
             )
             self.sighted(seen, role, slot, word, offer.needs, whole=True)
-            if seen.broken is None and self.goes_on(seen, slot, word):
+            if seen.broken is None and not seen.shared.ended:
                 self.word_move(seen, role, slot, word, offer)
 
     def refused(self, boot: Slot, word: Word, offer: Offer) -> bool:
@@ -161,13 +163,14 @@ class _Tabulation:
         if seen.others_changed or seen.words > 1:
             raise NotTabulable(f"{offer.stimulus} of {role} {slot} changes other slots")
         after = Word(seen.shared, word.faults - offer.fault)
-        self.slot_moves[role, slot, word, seen.slot, after, offer.needs, offer.fair] = None
+        by = type(offer.stimulus).__name__
+        self.slot_moves[role, slot, word, seen.slot, after, offer.needs, by] = None
         self.shift(word, after)
         self.add(role, seen.slot, after)
 
     def word_move(self, seen: Seen, role: Role, slot: Slot, word: Word, offer: Offer) -> None:
         after = Word(seen.shared, word.faults - offer.fault)
-        key = (word, after, offer.needs, offer.fair, offer.stimulus)
+        key = (word, after, offer.needs, offer.stimulus)
         self.wide[key][role, slot] = seen.slot
         self.add(role, seen.slot, after)
 
@@ -199,19 +202,22 @@ def _numbered(t: _Tabulation) -> Tables:
             )
 
     slot_moves = tuple(
-        SlotMove(r, by_role[r][a], word_at[w], by_role[r][b], word_at[v], need(n), fair)
-        for r, a, w, b, v, n, fair in t.slot_moves
+        SlotMove(r, by_role[r][a], word_at[w], by_role[r][b], word_at[v], need(n), by)
+        for r, a, w, b, v, n, by in t.slot_moves
     )
     maps: dict[tuple[tuple[Role, tuple[int, ...]], ...], int] = {}
     word_moves = []
-    for (w, v, n, fair, _), goes in t.wide.items():
+    for (w, v, n, stimulus), goes in t.wide.items():
         table = {role: [-1] * len(states) for role, states in by_role.items()}
         for (role, a), b in goes.items():
             table[role][by_role[role][a]] = by_role[role][b]
         still = all(b in (-1, a) for row in table.values() for a, b in enumerate(row))
+        if still and w.shared == v.shared:
+            continue  # it changes nothing, whoever is there
         key = tuple((role, tuple(row)) for role, row in table.items())
         number = -1 if still else maps.setdefault(key, len(maps))
-        word_moves.append(WordMove(word_at[w], word_at[v], need(n), number, fair))
+        by = type(stimulus).__name__
+        word_moves.append(WordMove(word_at[w], word_at[v], need(n), number, by))
     found_maps: tuple[Map, ...] = tuple(dict(key) for key in maps)
     broken, shown = tuple(sights(t.broken)), tuple(sights(t.shown))
     first = tuple(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from hpcore.check.conditions import Needs
 from hpcore.check.diagram import EMPTY, Diagrams
 from hpcore.check.moves import Edge, Moves, WideMove
-from hpcore.check.tables import Role, Tables
+from hpcore.check.tables import Map, Role, Tables
 from hpcore.check.transforms import apply
 
 
@@ -30,54 +30,66 @@ class Walk:
 
     def wide(self, root: int, move: WideMove) -> int:
         """What `move` makes of the states of `root` that are as it needs."""
-        return self._walk(root, move, None)
+        return self._walk(root, move.needs, move.transform, move.map, -1, {})
 
-    def asking(self, root: int, at: int, needs: Needs, edge: Edge) -> int:
-        """What slot `at` makes of the states of `root` whose other slots are as needed."""
-        return self._walk(root, WideMove(needs, None, edge.transform), (at, edge))
+    def asking(self, root: int, at: int, needs: Needs, edges: Sequence[Edge]) -> int:
+        """What slot `at` makes, by `edges`, of those states whose other slots are as needed."""
+        by_source: dict[int, list[Edge]] = {}
+        for edge in edges:
+            by_source.setdefault(edge.a, []).append(edge)
+        return self._walk(root, needs, -1, None, at, by_source)
 
-    def _walk(self, root: int, move: WideMove, only: tuple[int, Edge] | None) -> int:
-        """Down to the words, the needs' counts kept on the way, and up again."""
+    def _walk(
+        self,
+        root: int,
+        needs: Needs,
+        transform: int,
+        map_: Map | None,
+        at: int,
+        edges: Mapping[int, Sequence[Edge]],
+    ) -> int:
+        """Down to the words, the needs' counts kept on the way, and up again.
+
+        At level `at` the edges are taken, and what they do to the word is known below.
+        """
         diagrams = self._diagrams
-        adds = [self._adds(move.needs, role) for role in self._roles]
-        tops = tuple(need.ceiling for need in move.needs)
-        known: dict[tuple[int, tuple[int, ...]], int] = {}
-        parts = self._moves.transforms.parts[move.transform]
+        adds = [self._adds(needs, role) for role in self._roles]
+        tops = tuple(need.ceiling for need in needs)
+        known: dict[tuple[int, tuple[int, ...], int], int] = {}
 
-        def walk(ref: int, level: int, counts: tuple[int, ...]) -> int:
+        def walk(ref: int, level: int, counts: tuple[int, ...], by: int) -> int:
             if level == self._depth:
-                if not all(n.met(c) for n, c in zip(move.needs, counts, strict=True)):
+                if not all(n.met(c) for n, c in zip(needs, counts, strict=True)):
                     return EMPTY
-                words = apply(parts, -ref)
+                words = apply(self._moves.transforms.parts[by], -ref)
                 return -self._close(words) if words else EMPTY
-            key = (ref, counts)
+            key = (ref, counts, by)
             found = known.get(key)
             if found is not None:
                 return found
             out = [EMPTY] * diagrams.widths[level]
-            here = only is not None and only[0] == level
             for a, child in enumerate(diagrams.children[ref]):
-                if not child or (here and only is not None and a != only[1].a):
+                if not child:
                     continue
-                b, after = a, counts
-                if here and only is not None:
-                    b = only[1].b
-                else:
-                    if move.map is not None:
-                        b = move.map[self._roles[level]][a]
-                    if counts:
-                        after = tuple(
-                            min(c + add[a], top)
-                            for c, add, top in zip(counts, adds[level], tops, strict=True)
-                        )
-                made = walk(child, level + 1, after) if b >= 0 else EMPTY
-                if made:
-                    out[b] = diagrams.union(out[b], made)
+                if level == at:
+                    for edge in edges.get(a, ()):
+                        made = walk(child, level + 1, counts, edge.transform)
+                        out[edge.b] = diagrams.union(out[edge.b], made)
+                    continue
+                after = counts
+                if counts:
+                    after = tuple(
+                        min(c + add[a], top)
+                        for c, add, top in zip(counts, adds[level], tops, strict=True)
+                    )
+                b = a if map_ is None else map_[self._roles[level]][a]
+                if b >= 0:
+                    out[b] = diagrams.union(out[b], walk(child, level + 1, after, by))
             found = self._finish(tuple(out), level) if any(out) else EMPTY
             known[key] = found
             return found
 
-        return walk(root, 0, (0,) * len(move.needs)) if root else EMPTY
+        return walk(root, 0, (0,) * len(needs), transform) if root else EMPTY
 
     def _adds(self, needs: Needs, role: Role) -> list[list[int]]:
         return [[int(h) for h in self._tables.holding(n.condition, role)] for n in needs]

@@ -19,7 +19,10 @@ Node = tuple[State, int]
 
 @frozen
 class Reference:
-    """What the plain search found. A path is from the start to the stimulus that breaks."""
+    """What the plain search found. A path is from the start to the stimulus that breaks.
+
+    `transitions` are pairs of a state and another one that it leads to.
+    """
 
     states: int
     transitions: int
@@ -46,6 +49,7 @@ def search(environment: Environment, rules: Rules = RULES) -> Reference:
     while layer:
         after: list[Node] = []
         for node in layer:
+            leads_to: set[Node] = set()
             for stimulus, fault in offers(environment, *node):
                 taken = take(node[0], stimulus, rules)
                 if taken.broken is not None:
@@ -56,11 +60,12 @@ def search(environment: Environment, rules: Rules = RULES) -> Reference:
                 state = normal(environment, taken.after)
                 if state == node[0] or state.shared.ended:
                     continue
-                transitions += 1
                 found = (state, node[1] - fault)
+                leads_to.add(found)
                 if found not in came:
                     came[found] = (node, stimulus)
                     after.append(found)
+            transitions += len(leads_to)
         layer = after
         depth += bool(layer)
     return Reference(len(came), transitions, depth, reached=frozenset(came))

@@ -1,0 +1,81 @@
+"""The reachable states of a small configuration one by one, with the moves between them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+
+from hpcore.check.result import CheckError
+from hpcore.check.sightings import Numbers
+from hpcore.check.tables import Role, SlotMove, Tables, WordMove
+
+
+@frozen
+class Step:
+    """One move: the stimulus' name, the slot that it is about or None, where it leads."""
+
+    by: str
+    slot: int | None
+    to: Numbers
+
+
+Graph = dict[Numbers, tuple[Step, ...]]
+
+
+def explore(tables: Tables, most: int) -> Graph:
+    """Every reachable state and its moves. Raises CheckError beyond `most` states."""
+    successors = _successors(tables)
+    graph: Graph = {}
+    todo = [tables.first]
+    seen = {tables.first}
+    while todo:
+        state = todo.pop()
+        steps = graph[state] = tuple(successors(state))
+        for step in steps:
+            if step.to not in seen:
+                seen.add(step.to)
+                todo.append(step.to)
+        if len(seen) > most:
+            raise CheckError(
+                f"more than {most} states; take fewer slots, faults or kinds of stimuli"
+            )
+    return graph
+
+
+def _successors(tables: Tables) -> Callable[[Numbers], Iterator[Step]]:
+    of_slot: dict[tuple[Role, int, int], list[SlotMove]] = defaultdict(list)
+    for m in tables.slot_moves:
+        of_slot[m.role, m.a, m.w].append(m)
+    of_word: dict[int, list[WordMove]] = defaultdict(list)
+    for word_move in tables.word_moves:
+        of_word[word_move.w].append(word_move)
+
+    def successors(state: Numbers) -> Iterator[Step]:
+        *slots, w = state
+        for i, role in enumerate(tables.roles):
+            for m in of_slot[role, slots[i], w]:
+                if holds(tables, state, m.need, but=i):
+                    yield Step(m.by, i, (*slots[:i], m.b, *slots[i + 1 :], m.v))
+        for move in of_word[w]:
+            if holds(tables, state, move.need):
+                after = slots
+                if move.map >= 0:
+                    table = tables.maps[move.map]
+                    after = [table[role][slots[i]] for i, role in enumerate(tables.roles)]
+                if min(after) >= 0 and (*after, move.v) != state:
+                    yield Step(move.by, None, (*after, move.v))
+
+    return successors
+
+
+def holds(tables: Tables, state: Numbers, need: int, but: int | None = None) -> bool:
+    """Whether the needs of that number hold of a state's slots, of all or of all but one."""
+    return all(
+        n.met(sum(
+            n.condition.holds(tables.locals[role][state[i]])
+            for i, role in enumerate(tables.roles) if i != but
+        ))
+        for n in tables.needs[need]
+    )  # fmt: skip

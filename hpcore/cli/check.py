@@ -1,0 +1,274 @@
+"""`hpcore check`: every order of commands, calls, faults, resets and migrations."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import attrs
+import click
+from click.core import ParameterSource
+from rich.status import Status
+
+from hpcore.check.drawing import check_suffix, draw
+from hpcore.check.environment import Environment, EnvironmentRefused
+from hpcore.check.evidence import start_from, write_log
+from hpcore.check.guests import Guest
+from hpcore.check.hunt import Hunted, hunt
+from hpcore.check.memory import human, peak
+from hpcore.check.proof import ENGINES, prove
+from hpcore.check.result import CheckError, Counterexample, Progress, Result
+from hpcore.check.shows import SOMETIMES
+from hpcore.check.start import Start
+from hpcore.check.tabulate import NotTabulable, tabulate
+from hpcore.check.words import describe, say
+from hpcore.check.zoo import ALL, find_mutant
+from hpcore.cli.output import Output, Problem, json_option
+from hpcore.model.invariants import INVARIANTS
+from hpcore.model.rules import RULES, Rules
+from hpcore.triage.replay import replay
+
+PATIENCE = 2.0
+"""Seconds after which a check says how far it is."""
+
+
+@click.command()
+@click.option("--slots", type=int, default=4, show_default=True, help="Possible vCPUs.")
+@click.option("--boot", type=int, default=1, show_default=True, help="vCPUs at boot.")
+@click.option("--guest", type=click.Choice([str(g) for g in Guest]), default="hostile",
+              show_default=True, help="Who runs in the machine.")  # fmt: skip
+@click.option("--faults", type=int, default=1, show_default=True, help="Effects that may fail.")
+@click.option("--reset/--no-reset", default=True, show_default=True)
+@click.option("--migration/--no-migration", default=True, show_default=True)
+@click.option("--pause/--no-pause", default=False, show_default=True)
+@click.option("--power-off/--no-power-off", default=True, show_default=True)
+@click.option("--commands", type=int, help="In flight at most; any number if not given.")
+@click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
+@click.option("--mutant", metavar="NAME", help="Check the protocol with this rule broken.")
+@click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
+@click.option("--from", "origin", metavar="LOG[@SEQ]", help="Start from a log's state.")
+@click.option("--log", type=click.Path(path_type=Path), help="Write the counterexample here.")
+@click.option("--graph", type=click.Path(path_type=Path),
+              help="Draw a small configuration: .mmd, .md, .dot or .gv.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite an existing log.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
+    """Prove the invariants, or print the shortest way to break one.
+
+    \b
+    hpcore check                                  a hostile guest, resets, migrations, a fault
+    hpcore check --slots 16 --guest linux
+    hpcore check --mutant eject_powered_off --log broken.jsonl && hpcore replay broken.jsonl
+    hpcore check --mutants                        is every rule needed?
+    hpcore check --from run.jsonl@57              what can happen from there
+
+    The model is the code that runs machines: `decide` and `evolve`. Exits with 1 if an
+    invariant can be broken, or if something that must be possible never happens.
+    """
+    out = Output(json=as_json)
+    try:
+        _refuse_contradictions(ctx, options)
+        if options["graph"] is not None:
+            check_suffix(options["graph"])
+        start = _start(options["origin"])
+        environment = _environment(options, start)
+        if options["mutants"]:
+            _hunt(out, environment, options["engine"])
+        name = options["mutant"]
+        rules = RULES if name is None else find_mutant(name).rules
+        if name is not None:
+            environment = find_mutant(name).within(environment)
+        out.say(describe(environment))
+        with _Teller(out) as tell:
+            result = prove(environment, rules, options["engine"], start, tell)
+        if options["graph"] is not None:
+            shown = draw(tabulate(environment, rules, start), options["graph"])
+            out.say(f"{shown} states drawn in {options['graph']}")
+        _report(out, environment, rules, result, options)
+    except (CheckError, EnvironmentRefused, NotTabulable) as error:
+        raise Problem(str(error)) from error
+
+
+def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
+    given = {
+        name for name in options
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }  # fmt: skip
+    for one, other, why in (
+        ("mutant", "mutants", "give one mutant, or try all"),
+        ("mutants", "log", "a log holds one counterexample; give --mutant NAME"),
+        ("mutants", "graph", "a graph shows one protocol; give --mutant NAME"),
+        ("mutants", "origin", "mutants are looked for from the start"),
+        ("origin", "slots", "the log says how many slots there are"),
+        ("origin", "boot", "the log says how many vCPUs boot"),
+    ):
+        if {one, other} <= given:
+            flag = {"origin": "from"}.get(one, one)
+            raise CheckError(f"--{flag} and --{other} contradict each other: {why}")
+
+
+def _start(origin: str | None) -> Start | None:
+    if origin is None:
+        return None
+    path, seq = origin, None
+    found = re.fullmatch(r"(.+)@(\d+)", origin)
+    if found is not None and not Path(origin).exists():
+        path, seq = found[1], int(found[2])
+    return start_from(path, seq)
+
+
+def _environment(options: dict[str, Any], start: Start | None) -> Environment:
+    wanted = {f.name: options[f.name] for f in attrs.fields(Environment)}
+    wanted["guest"] = Guest(wanted["guest"])
+    if start is not None:
+        topology = start.state.config.topology
+        wanted |= {"slots": topology.maxcpus, "boot": topology.cpus}
+    return Environment(**wanted)
+
+
+class _Teller:
+    """Says how far a check is, once it has taken a while."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._began = time.monotonic()
+        self._status: Status | None = None
+
+    def __enter__(self) -> _Teller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        taken = time.monotonic() - self._began
+        if taken < PATIENCE:
+            return
+        words = [f"{progress.engine}: {progress.doing}"]
+        if progress.states is not None:
+            words.append(f"{progress.states:,} states, {progress.states / taken:,.0f} a second")
+        if progress.nodes is not None:
+            words.append(f"{progress.nodes:,} nodes")
+        words += [human(peak()), f"{taken:.0f} s"]
+        if self._status is None:
+            self._status = self._out.people.status("")
+            self._status.start()
+        self._status.update("; ".join(words))
+
+
+def _report(
+    out: Output, environment: Environment, rules: Rules, result: Result, options: dict[str, Any]
+) -> NoReturn:
+    many = result.states >= 10**15
+    counts = [f"{result.states:.3e} states" if many else f"{result.states:,} states"]
+    if result.transitions is not None:
+        counts.append(f"{result.transitions:,} transitions")
+    if result.depth is not None:
+        counts.append(f"depth {result.depth}")
+    out.say(f"{result.engine}: {', '.join(counts)}, {result.seconds:.1f} s, {human(result.memory)}")
+    found = result.counterexample
+    if found is not None:
+        _show(out, found, result)
+        _write(out, found, rules, options)
+    for rule in SOMETIMES:
+        if rule.name in result.missing:
+            out.say(f"Never happens: {rule.name}: {rule.says}", style="bold red")
+    for what in result.endless or ():
+        out.say(f"Need never end: {what}", style="bold red")
+    if result.proven:
+        liveness = "; every command ends" if result.endless is not None else ""
+        out.say(
+            f"Proven: {len(INVARIANTS)} invariants hold in every state and at every event"
+            f"{liveness}.", style="green",
+        )  # fmt: skip
+    out.end(
+        result.proven,
+        engine=result.engine,
+        states=result.states if result.states < 1 << 63 else f"{result.states:.6e}",
+        seconds=round(result.seconds, 3),
+        memory=result.memory,
+        depth=result.depth,
+        transitions=result.transitions,
+        violations=list(result.violations),
+        missing=list(result.missing),
+        endless=None if result.endless is None else list(result.endless),
+        environment=attrs.asdict(environment),
+        counterexample=_plain(found),
+    )
+
+
+def _show(out: Output, found: Counterexample, result: Result) -> None:
+    out.say(
+        f"Broken: {found.invariant}, for vCPU {found.slot}, in {found.length} steps: {found.says}",
+        style="bold red",
+    )
+    others = [name for name in result.violations if name != found.invariant]
+    if others:
+        out.say(f"Further from the start also: {', '.join(others)}")
+    for n, stimulus in enumerate(found.stimuli, 1):
+        out.say(f"{n:>4}  {say(stimulus)}")
+
+
+def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, Any]) -> None:
+    path: Path | None = options["log"]
+    if path is None:
+        return
+    under = f"without {options['mutant']}" if options["mutant"] else "the protocol"
+    written = write_log(path, found, rules, under, overwrite=options["force"])
+    out.say(f"{written} events in {path}; see `hpcore replay {path}`")
+    if replay(path).ok:
+        out.say(
+            "This mutant changes what events do, and a replay is by the real rules: "
+            "it shows the way, but finds nothing wrong."
+        )
+
+
+def _plain(found: Counterexample | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {
+        "invariant": found.invariant, "slot": found.slot, "length": found.length,
+        "stimuli": [say(s) for s in found.stimuli],
+    }  # fmt: skip
+
+
+def _hunt(out: Output, environment: Environment, engine: str) -> NoReturn:
+    out.say(f"{len(ALL)} mutants")
+
+    def tell(one: Hunted) -> None:
+        found = one.result.counterexample
+        mark = "ok  " if one.as_expected else "FAIL"
+        if found is not None:
+            names = ", ".join(one.result.violations)
+            what = f"found in {found.length} steps: {names}"
+        else:
+            what = f"clean: {one.mutant.clean}" if one.mutant.clean else "NOT FOUND"
+        peer = f" (peer bug {one.mutant.peer})" if one.mutant.peer else ""
+        style = None if one.as_expected else "bold red"
+        out.say(f"{mark} {one.mutant.name}{peer}: {what}", style=style)
+
+    began = time.monotonic()
+    hunted = hunt(environment, engine=engine, tell=tell)
+    ok = all(one.as_expected for one in hunted)
+    out.say(f"{sum(h.found for h in hunted)} of {len(hunted)} found, "
+            f"{time.monotonic() - began:.0f} s", style="green" if ok else "bold red")  # fmt: skip
+    out.end(
+        ok,
+        engine=engine,
+        states=sum(one.result.states for one in hunted),
+        seconds=round(time.monotonic() - began, 3),
+        violations=[],
+        mutants=[
+            {
+                "name": one.mutant.name, "found": one.found, "as_expected": one.as_expected,
+                "clean": one.mutant.clean, "peer": one.mutant.peer,
+                "violations": list(one.result.violations),
+                "length": one.result.depth if one.found else None,
+            }
+            for one in hunted
+        ],
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Three searches, one answer: whole machines, packed states, decision diagrams."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from hpcore.check import explicit, symbolic
+from hpcore.check.environment import Environment
+from hpcore.check.graph import explore
+from hpcore.check.guests import Guest
+from hpcore.check.tables import Tables
+from hpcore.check.tabulate import tabulate
+from hpcore.check.zoo import ALL
+from hpcore.model.rules import RULES
+from tests.check.reference import search
+
+SMALL = {
+    "one slot": Environment(slots=1),
+    "all cold-booted": Environment(slots=2, boot=2, pause=True),
+    "hostile, no fault": Environment(slots=2, faults=0, power_off=False),
+    "hostile, a fault, alone": Environment(slots=2, reset=False, migration=False, power_off=False),
+    "linux": Environment(slots=2, guest=Guest.LINUX, faults=0, migration=False, power_off=False),
+    "legacy, a fault": Environment(slots=2, guest=Guest.LEGACY, power_off=False),
+    "one command in flight": Environment(
+        slots=3, guest=Guest.LEGACY, faults=0, reset=False, power_off=False, commands=1
+    ),
+}  # fmt: skip
+
+LARGER = {
+    "hostile": Environment(slots=3),
+    "pausing": Environment(slots=3, pause=True, faults=0),
+    "two cold, one command in flight": Environment(slots=4, boot=2, commands=1),
+    "linux": Environment(slots=3, guest=Guest.LINUX),
+    "three faults": Environment(slots=3, boot=2, guest=Guest.LEGACY, faults=3),
+}
+
+
+@cache
+def tables_of(environment: Environment) -> Tables:
+    return tabulate(environment)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_tables_reach_what_whole_machines_reach(name: str) -> None:
+    tables = tables_of(SMALL[name])
+    plain = search(SMALL[name])
+    packed, diagram = explicit.check(tables), symbolic.check(tables)
+    assert plain.broken is None
+    assert packed.states == diagram.states == plain.states
+    assert packed.depth == plain.depth
+    graph = explore(tables, plain.states)
+    assert len(graph) == plain.states
+    leads_to = sum(len({step.to for step in steps}) for steps in graph.values())
+    assert leads_to == plain.transitions
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_both_engines_prove_the_same(name: str) -> None:
+    tables = tables_of(LARGER[name])
+    packed, diagram = explicit.check(tables), symbolic.check(tables)
+    assert packed.proven and diagram.proven
+    assert packed.states == diagram.states
+    assert packed.missing == diagram.missing == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["not_cold_booted", "bind_matches_affinity", "removal_lost", "slot_vacant"]
+)
+def test_all_find_a_way_of_the_same_length(name: str) -> None:
+    mutant = ALL[name]
+    environment = mutant.smallest()
+    tables = tabulate(environment, mutant.rules)
+    plain = search(environment, mutant.rules)
+    ways = [
+        found.counterexample for found in (explicit.check(tables), symbolic.check(tables))
+    ]
+    assert [way.length for way in ways if way] == [len(plain.path)] * 2
+
+
+def test_sixteen_slots_are_proven() -> None:
+    result = symbolic.check(tables_of(Environment(slots=16)))
+    assert result.proven
+    assert result.states > 10**29
+
+
+def test_a_bounded_number_of_commands_is_proven_beyond_what_can_be_listed() -> None:
+    result = symbolic.check(tables_of(Environment(slots=7, commands=2)))
+    assert result.proven
+    assert result.states > 10**11
+
+
+def test_the_tables_are_small() -> None:
+    """Where they grow, something has crept into a slot's state that should be looked at."""
+    tables = tables_of(Environment(slots=3))
+    widths = {str(role): len(states) for role, states in tables.locals.items()}
+    assert widths["boot"] <= 4
+    assert widths["hot"] <= 120
+    assert len(tables.words) <= 120
+    assert tables.rules == RULES
