@@ -85,7 +85,8 @@ class Expansion:
                 for i, role in enumerate(self._tables.roles):
                     goes &= np.array(move.map[role], np.int64)[local[i]] >= 0
             if goes.any():
-                yield self._everywhere(local, move, to, goes)
+                moved = self._everywhere(local, move, to, goes)
+                yield moved[moved != states[goes]]
 
     def _moved(
         self, states: Keys, index: int, role: Role, need: int, first: Indices, count: Indices

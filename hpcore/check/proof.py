@@ -23,10 +23,10 @@ ENGINES = ("symbolic", "explicit", "auto")
 _COUNTED = 4
 """Slots up to which states are counted; beyond, they are estimated from their growth."""
 _SYMBOLIC_BASE = 64 << 20
-_SYMBOLIC_A_PAIR = 3 << 10
+_SYMBOLIC_A_PAIR = 1 << 10
 _SYMBOLIC_A_PAIR_COUNTED = 256 << 10
 """Bytes that a diagram takes for each pair of slots, with any number of commands in flight
-or a bounded one: measured at 8 to 64 slots, and rounded up."""
+or a bounded one: measured at 8 to 512 slots, and 8 to 16, and rounded up."""
 
 
 def prove(

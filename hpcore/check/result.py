@@ -35,8 +35,9 @@ class Counterexample:
 
 @frozen
 class Result:
-    """One check. `states`, `depth` and `transitions` count the machine's, or are None
-    where the engine does not know them; after a violation they are what was seen so far.
+    """One check. `states` are the machine's; `depth` and `transitions`, the moves taken in
+    them, are None where the engine does not know them. After a violation `depth` is the
+    counterexample's length, and the others are what was seen so far.
 
     `violations` are the names of all invariants found broken, `missing` the *sometimes*
     properties that the environment allows for and that never happened. `endless` says what

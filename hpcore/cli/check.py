@@ -26,6 +26,7 @@ from hpcore.check.tabulate import NotTabulable, tabulate
 from hpcore.check.words import describe, say
 from hpcore.check.zoo import ALL, find_mutant
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.sweep import sweep
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.rules import RULES, Rules
 from hpcore.triage.replay import replay
@@ -53,6 +54,9 @@ PATIENCE = 2.0
 @click.option("--graph", type=click.Path(path_type=Path),
               help="Draw a small configuration: .mmd, .md, .dot or .gv.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite an existing log.")
+@click.option("--sweep", "sweep_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Make all the checks of this file.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS", help="Sweep on this Dask scheduler.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
@@ -64,6 +68,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     hpcore check --mutant eject_powered_off --log broken.jsonl && hpcore replay broken.jsonl
     hpcore check --mutants                        is every rule needed?
     hpcore check --from run.jsonl@57              what can happen from there
+    hpcore check --sweep sweep.yaml               many checks, on all cores
 
     The model is the code that runs machines: `decide` and `evolve`. Exits with 1 if an
     invariant can be broken, or if something that must be possible never happens.
@@ -71,6 +76,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     out = Output(json=as_json)
     try:
         _refuse_contradictions(ctx, options)
+        if options["sweep_file"] is not None:
+            sweep(out, options["sweep_file"], options["scheduler"])
         if options["graph"] is not None:
             check_suffix(options["graph"])
         start = _start(options["origin"])
@@ -108,6 +115,11 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         if {one, other} <= given:
             flag = {"origin": "from"}.get(one, one)
             raise CheckError(f"--{flag} and --{other} contradict each other: {why}")
+    beside = given - {"sweep_file", "scheduler", "as_json"}
+    if "sweep_file" in given and beside:
+        raise CheckError(f"--sweep takes its options from the file; leave out --{min(beside)}")
+    if "scheduler" in given and "sweep_file" not in given:
+        raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
 
 
 def _start(origin: str | None) -> Start | None:
@@ -163,8 +175,7 @@ class _Teller:
 def _report(
     out: Output, environment: Environment, rules: Rules, result: Result, options: dict[str, Any]
 ) -> NoReturn:
-    many = result.states >= 10**15
-    counts = [f"{result.states:.3e} states" if many else f"{result.states:,} states"]
+    counts = [f"{_many(result.states)} states"]
     if result.transitions is not None:
         counts.append(f"{result.transitions:,} transitions")
     if result.depth is not None:
@@ -188,7 +199,7 @@ def _report(
     out.end(
         result.proven,
         engine=result.engine,
-        states=result.states if result.states < 1 << 63 else f"{result.states:.6e}",
+        states=result.states if result.states < 1 << 63 else _many(result.states),
         seconds=round(result.seconds, 3),
         memory=result.memory,
         depth=result.depth,
@@ -199,6 +210,14 @@ def _report(
         environment=attrs.asdict(environment),
         counterexample=_plain(found),
     )
+
+
+def _many(count: int) -> str:
+    """A count that may be beyond what a float can hold."""
+    digits = str(count)
+    if len(digits) <= 15:
+        return f"{count:,}"
+    return f"{digits[0]}.{digits[1:4]}e{len(digits) - 1}"
 
 
 def _show(out: Output, found: Counterexample, result: Result) -> None:

@@ -50,6 +50,9 @@ def test_the_tables_reach_what_whole_machines_reach(name: str) -> None:
     assert plain.broken is None
     assert packed.states == diagram.states == plain.states
     assert packed.depth == plain.depth
+    # Two stimuli that lead to one state are one pair of states, and two moves.
+    assert packed.transitions is not None
+    assert plain.transitions <= packed.transitions <= 1.1 * plain.transitions
     graph = explore(tables, plain.states)
     assert len(graph) == plain.states
     leads_to = sum(len({step.to for step in steps}) for steps in graph.values())
