@@ -10,10 +10,11 @@ from pathlib import Path
 
 import click
 
+from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.log import LogExists, Sync
+from hpcore.log import LogExists, Sync, is_log
 from hpcore.run import scenario_file
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
@@ -54,6 +55,7 @@ def run(
     hpcore run cover-letter --accel tcg --log cover-letter.jsonl
     hpcore run mine.yaml --kernel ./Image --json
     hpcore scenarios                         # those that come with hpcore
+    hpcore run broken.jsonl --accel tcg      # ask the accelerator for a counterexample
 
     \b
     A scenario is a machine and steps:
@@ -65,9 +67,14 @@ def run(
           - expect: {enabled: 0-2, online: 0-2}
           - unplug: core2
 
-    Exits with 1 if a step does not go as the scenario says.
+    Exits with 1 if a step does not go as the scenario says. A log, such as one that
+    `hpcore check --log` wrote, is executed effect by effect, and the exit is 1 if the
+    accelerator refuses one.
     """
     out = Output(json=as_json)
+    if is_log(scenario):
+        execute(out, Path(scenario), find(accel), _images(out, kernel, initrd, append))
+        return
     what = scenario_file.load(scenario)
     found = find(accel)
     if log is not None and not log.parent.is_dir():

@@ -39,7 +39,7 @@ from hpcore.log.errors import (
     NotALog,
 )
 from hpcore.log.header import Header, Sync
-from hpcore.log.reader import Record, Records, read
+from hpcore.log.reader import Record, Records, is_log, read
 from hpcore.log.recovery import Recovered
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats, FormatVersion, Upgrade
@@ -69,6 +69,7 @@ __all__ = [
     "Sync",
     "Torn",
     "Upgrade",
+    "is_log",
     "model_codec",
     "read",
 ]

@@ -11,6 +11,7 @@ import orjson
 
 from hpcore.log.codec import Codec, WrongFields, model_codec
 from hpcore.log.errors import LogDamaged, LogTooNew, LogUnreadable
+from hpcore.log.framing import MAGIC
 from hpcore.log.header import Header
 from hpcore.log.scan import Scan
 from hpcore.log.tail import Torn
@@ -30,6 +31,15 @@ class Record(NamedTuple):
     seq: int
     t: float
     event: Event
+
+
+def is_log(path: str | PathLike[str]) -> bool:
+    """Whether the file at `path` begins like a log; False for what cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def read(

@@ -1,0 +1,215 @@
+"""Many checks at once: environments, engines and mutants, over processes or machines.
+
+The work is spread by Dask's `distributed`, because it is plain Python that pip installs,
+needs no service of its own, takes workers that come and go, and does the work of a worker
+that died again elsewhere. A check is a pure function of its job, so the rows are the same
+whichever way they were computed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import field, fields, frozen
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hpcore.check.environment import Environment, EnvironmentRefused
+from hpcore.check.guests import Guest
+from hpcore.check.proof import ENGINES, prove
+from hpcore.check.result import CheckError
+from hpcore.check.zoo import find_mutant
+
+MOST_JOBS = 100_000
+CONNECT_SECONDS = 10
+RETRIES = 5
+"""How often a check is begun anew when the worker that had it died."""
+
+_OPTIONS = tuple(f.name for f in fields(Environment))
+_KEYS = (*_OPTIONS, "mutants", "engines")
+
+
+@frozen
+class SweepJob:
+    """One check of a sweep. `mutant` is None for the real rules."""
+
+    environment: Environment
+    mutant: str | None = None
+    engine: str = "symbolic"
+
+
+@frozen
+class SweepRow:
+    """What one check of a sweep found. `error` is set where it could not be made.
+
+    `seconds` and `worker` tell how it was computed, and are no part of the row's identity.
+    """
+
+    job: SweepJob
+    proven: bool = False
+    states: int | None = None
+    violations: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    error: str | None = None
+    seconds: float = field(default=0.0, eq=False)
+    worker: int = field(default=0, eq=False)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the check could not be made, or the real rules were not proven."""
+        return self.error is not None or (self.job.mutant is None and not self.proven)
+
+
+def verdict(rows: Sequence[SweepRow]) -> bool:
+    """Whether the real rules were proven wherever they were tried, and every mutant found.
+
+    A mutant need not show in every environment: a guest that behaves does not notice that
+    nobody would stop it. It must show in one.
+    """
+    mutants = {row.job.mutant for row in rows} - {None}
+    found = {row.job.mutant for row in rows if row.violations}
+    return mutants <= found and not any(row.wrong for row in rows)
+
+
+Tell = Callable[[int, int, SweepRow], None]
+"""Told how many checks are done, of how many, and the last one's row."""
+
+
+def run_one(job: SweepJob) -> SweepRow:
+    """Make one check, in this process."""
+    rules = None if job.mutant is None else find_mutant(job.mutant).rules
+    try:
+        result = prove(job.environment, rules, job.engine)
+    except CheckError as error:
+        return SweepRow(job, error=str(error), worker=os.getpid())
+    return SweepRow(
+        job, result.proven, result.states, tuple(sorted(result.violations)),
+        tuple(sorted(result.missing)), seconds=result.seconds, worker=os.getpid(),
+    )  # fmt: skip
+
+
+def run_sweep(
+    jobs: Sequence[SweepJob],
+    scheduler: str | None = None,
+    tell: Tell = lambda _done, _all, _row: None,
+) -> tuple[SweepRow, ...]:
+    """Make all checks, on the Dask scheduler at `scheduler`, or on this machine's cores.
+
+    The rows are in the order of `jobs`. Raises CheckError where there is no such scheduler,
+    or `distributed` is not installed.
+    """
+    try:
+        import distributed  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise CheckError(
+            "a sweep needs the package distributed; install it with: pip install 'hpcore[sweep]'"
+        ) from None
+    # distributed has no types
+    make_cluster: Any = distributed.LocalCluster
+    make_client: Any = distributed.Client
+    as_completed: Any = distributed.as_completed
+    with ExitStack() as stack:
+        if scheduler is None:
+            cores = {"n_workers": os.cpu_count() or 1, "threads_per_worker": 1}
+            quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+            cluster = stack.enter_context(make_cluster(**cores, **quiet))
+            client = stack.enter_context(make_client(cluster))
+        else:
+            client = stack.enter_context(_connected(make_client, scheduler))
+        futures = client.map(run_one, jobs, retries=RETRIES, pure=False)
+        place = {future.key: n for n, future in enumerate(futures)}
+        rows: dict[int, SweepRow] = {}
+        for future in as_completed(futures):
+            n = place[future.key]
+            error = future.exception()
+            rows[n] = future.result() if error is None else SweepRow(jobs[n], error=str(error))
+            tell(len(rows), len(jobs), rows[n])
+    return tuple(rows[n] for n in range(len(jobs)))
+
+
+def _connected(client: Any, scheduler: str) -> Any:
+    try:
+        return client(scheduler, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckError(
+            f"no Dask scheduler answers at {scheduler} ({type(error).__name__}: {error}); start "
+            "one with `dask scheduler` and give its address, such as tcp://127.0.0.1:8786"
+        ) from None
+
+
+# ------------------------------------------------------------------ a sweep's file
+
+
+def read_sweep(path: Path) -> tuple[SweepJob, ...]:
+    """The jobs in a YAML file that gives one value or a list for each option.
+
+        slots: [2, 3, 8]
+        guest: [linux, hostile]
+        faults: 1
+        mutants: [none, eject_powered_off]
+        engines: [symbolic, explicit]
+
+    All combinations, in the order of the options. Raises CheckError, naming the file and
+    what is wrong.
+    """
+    try:
+        data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckError(f"{path}: {error.strerror}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise CheckError(f"{path}: not YAML: {error}") from error
+    if not isinstance(data, dict) or not data:
+        raise CheckError(f"{path}: a sweep maps options to values, such as slots: [2, 3]")
+    for key in data:
+        if key not in _KEYS:
+            raise CheckError(f"{path}: '{key}' is no option of a sweep; known: {', '.join(_KEYS)}")
+    lists = {key: _as_list(data[key]) for key in _KEYS if key in data}
+    mutants = lists.pop("mutants", ["none"])
+    engines = lists.pop("engines", ["symbolic"])
+    jobs = [
+        SweepJob(_environment(path, dict(zip(lists, values, strict=True))), mutant, engine)
+        for values in itertools.product(*lists.values())
+        for mutant in (_mutant(path, m) for m in mutants)
+        for engine in (_engine(path, e) for e in engines)
+    ]
+    if len(jobs) > MOST_JOBS:
+        raise CheckError(f"{path}: {len(jobs)} checks; a sweep has {MOST_JOBS} at most")
+    return tuple(jobs)
+
+
+def _as_list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _environment(path: Path, options: dict[str, Any]) -> Environment:
+    try:
+        if "guest" in options:
+            options["guest"] = Guest(options["guest"])
+        for name, value in options.items():
+            wanted = getattr(Environment(), name)
+            if wanted is not None and type(value) is not type(wanted):
+                raise ValueError(f"{name} is {value!r}")
+        return Environment(**options)
+    except (EnvironmentRefused, ValueError, TypeError) as error:
+        raise CheckError(f"{path}: {error}") from error
+
+
+def _mutant(path: Path, name: object) -> str | None:
+    if name in (None, "none"):
+        return None
+    try:
+        return str(find_mutant(str(name)).name)
+    except CheckError as error:
+        raise CheckError(f"{path}: {error}") from None
+
+
+def _engine(path: Path, name: object) -> str:
+    if name not in ENGINES:
+        raise CheckError(f"{path}: '{name}' is no engine; known: {', '.join(ENGINES)}")
+    return str(name)

@@ -1,0 +1,131 @@
+"""Having an accelerator do what a log says, without a core that would decide otherwise.
+
+For counterexamples: the checker finds an order that a broken protocol would allow, and the
+accelerator is asked for exactly that, effect by effect. A second lock on the same door, the
+EL3 monitor's for one, shows itself here by refusing.
+
+What a guest does in the log is not forced on the guest that runs. An effect that failed in
+the log is left out, since it can't be made to fail here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from os import PathLike
+
+from attrs import frozen
+
+from hpcore.log import LogError, Record, read
+from hpcore.model import events as ev
+from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.stimuli import ResetSeen, Stimulus
+from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, Session
+from hpcore.run.discovery import Found
+
+EFFECT_SECONDS = 120.0
+"""For one effect; creating a large machine takes the longest."""
+
+MOST_EVENTS = 10_000
+"""A counterexample has tens; a longer log is a run's, which a scenario repeats better."""
+
+
+@frozen
+class Executed:
+    """How far it went: effects done, and the first that the accelerator refused, if any."""
+
+    done: int
+    events: int
+    refused: Record | None = None
+    words: str | None = None
+
+
+async def execute_log(
+    path: str | PathLike[str],
+    found: Found,
+    guest: GuestImages | None,
+    tell: Callable[[Record], None] = lambda _record: None,
+) -> Executed:
+    """Have `found` do the effects of the log at `path`, one after the other.
+
+    Stops at the first that is refused. Raises LogError for a log that can't be read, and
+    AcceleratorError where the machine can't run or is lost.
+    """
+    header, iterator = read(path)
+    with iterator:
+        records = [record for record, _ in zip(iterator, range(MOST_EVENTS + 1), strict=False)]
+    if len(records) > MOST_EVENTS:
+        raise LogError(f"{path}: more than {MOST_EVENTS} events; execute a counterexample")
+    accelerator = found.accelerator
+    assert accelerator is not None, "find() gives only what can be used"
+    resets = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def report(stimulus: Stimulus) -> None:
+        if isinstance(stimulus, ResetSeen):
+            loop.call_soon_threadsafe(resets.set)
+
+    session = await accelerator.open(header.machine, guest, report)
+    try:
+        return await _execute(session, records, resets, tell)
+    finally:
+        await session.close()
+
+
+async def _execute(
+    session: Session,
+    records: list[Record],
+    resets: asyncio.Event,
+    tell: Callable[[Record], None],
+) -> Executed:
+    done, asked_for_reset = 0, False
+    for n, record in enumerate(records):
+        effects = list(ev.effects_of(record.event))
+        if isinstance(record.event, ev.MachineWasReset):
+            if not asked_for_reset:  # the guest did it, in the log
+                effects = [RunMachineStep(MachineStep.RESET)]
+            else:
+                await asyncio.wait_for(resets.wait(), EFFECT_SECONDS)
+        for effect in effects:
+            if isinstance(effect, AnswerCpuOn) or _failed_later(effect, records[n + 1 :]):
+                continue
+            tell(record)
+            try:
+                async with asyncio.timeout(EFFECT_SECONDS):
+                    await session.execute(effect)
+                    done += 1
+                    if _is_reset(effect):
+                        await resets.wait()
+            except EffectError as error:
+                return Executed(done, len(records), record, str(error))
+            except TimeoutError:
+                raise AcceleratorError(
+                    f"event {record.seq}: {effect} was not done within {EFFECT_SECONDS:g} s"
+                ) from None
+            asked_for_reset = _is_reset(effect)
+            if not asked_for_reset:
+                resets.clear()
+    return Executed(done, len(records))
+
+
+def _is_reset(effect: Effect) -> bool:
+    return isinstance(effect, RunMachineStep) and effect.step is MachineStep.RESET
+
+
+def _failed_later(effect: Effect, later: list[Record]) -> bool:
+    """Whether the log's own outcome of `effect` is a failure."""
+    for record in later:
+        match record.event, effect:
+            case ev.StepDone(slot=slot, step=step), RunStep() if (slot, step) == (
+                effect.slot, effect.step,
+            ):  # fmt: skip
+                return False
+            case ev.StepFailed(slot=slot, step=step), RunStep() if (slot, step) == (
+                effect.slot, effect.step,
+            ):  # fmt: skip
+                return True
+            case ev.MachineStepDone(step=whole), RunMachineStep() if whole is effect.step:
+                return False
+            case ev.MachineStepFailed(step=whole), RunMachineStep() if whole is effect.step:
+                return True
+    return False

@@ -1,0 +1,100 @@
+"""A sweep: the same rows whichever way it runs, a worker killed in the middle included."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from hpcore.check.environment import Environment
+from hpcore.check.guests import Guest
+from hpcore.check.result import CheckError
+from hpcore.check.sweep import SweepJob, SweepRow, read_sweep, run_one, run_sweep, verdict
+
+SMALL = """
+slots: [1, 2]
+guest: [linux, hostile]
+faults: 0
+reset: false
+migration: false
+mutants: [none, eject_powered_off]
+engines: [symbolic, explicit]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sweep.yaml"
+
+
+def test_a_sweep_is_all_combinations_in_order(file: Path) -> None:
+    file.write_text(SMALL)
+    jobs = read_sweep(file)
+    assert len(jobs) == 16
+    least = Environment(slots=1, guest=Guest.LINUX, faults=0, reset=False, migration=False)
+    assert jobs[0] == SweepJob(least)
+    assert jobs[-1] == SweepJob(
+        Environment(slots=2, guest=Guest.HOSTILE, faults=0, reset=False, migration=False),
+        "eject_powered_off",
+        "explicit",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "a sweep maps options to values"),
+        ("slots: [", "not YAML"),
+        ("slats: 3", "'slats' is no option of a sweep"),
+        ("slots: 0", "0 slots make no machine"),
+        ("slots: 1000", "1000 slots make no machine"),
+        ("slots: two", "slots is 'two'"),
+        ("guest: windows", "'windows' is not a valid Guest"),
+        ("mutants: eject_powered_of", "Did you mean 'eject_powered_off'?"),
+        ("engines: magic", "'magic' is no engine"),
+        (f"slots: {list(range(1, 400))}\nfaults: {list(range(400))}", "a sweep has 100000 at most"),
+    ],
+)
+def test_a_wrong_sweep_is_told_what(file: Path, text: str, says: str) -> None:
+    file.write_text(text)
+    with pytest.raises(CheckError) as error:
+        read_sweep(file)
+    assert says in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_a_killed_worker_changes_nothing(file: Path) -> None:
+    file.write_text(SMALL)
+    jobs = read_sweep(file)
+    killed: list[int] = []
+
+    def tell(_done: int, _all: int, row: SweepRow) -> None:
+        if not killed and row.worker != os.getpid():
+            killed.append(row.worker)
+            os.kill(row.worker, signal.SIGKILL)
+
+    rows = run_sweep(jobs, tell=tell)
+    assert killed
+    assert rows == tuple(run_one(job) for job in jobs)
+    assert len({row.worker for row in rows}) > 1
+    assert all(row.error is None for row in rows)
+
+
+def test_a_mutant_must_be_found_somewhere_and_the_rules_proven_everywhere(file: Path) -> None:
+    file.write_text(
+        "slots: 2\nguest: [linux, hostile]\nfaults: 0\nmutants: [none, eject_powered_off]"
+    )
+    rows = [run_one(job) for job in read_sweep(file)]
+    assert [bool(row.violations) for row in rows] == [False, False, False, True]
+    assert verdict(rows)
+    assert not verdict(rows[:3])
+    assert not verdict([evolve(rows[0], proven=False)])
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpcore.check.sweep.CONNECT_SECONDS", 2)
+    with pytest.raises(CheckError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        run_sweep([SweepJob(Environment(slots=1))], "tcp://127.0.0.1:9")
