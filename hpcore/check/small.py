@@ -15,12 +15,12 @@ from attrs import evolve, frozen
 from hpcore.check.conditions import Needs
 from hpcore.check.environment import Environment
 from hpcore.check.shows import shown_by
-from hpcore.check.start import TOTAL, TRANSITION, booted, config_of, local, placed
+from hpcore.check.start import TOTAL, booted, config_of, local, placed
 from hpcore.check.tables import Role
 from hpcore.model.decide import decide
 from hpcore.model.events import Event, Refused, slot_of
 from hpcore.model.evolve import evolve as apply
-from hpcore.model.invariants import Change, check_change, check_slot
+from hpcore.model.invariants import TRANSITION, Change, check_change, check_slot
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State

@@ -28,7 +28,7 @@ from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event, effects_of
 from hpcore.model.evolve import evolve as apply
-from hpcore.model.invariants import Violation, check_event
+from hpcore.model.invariants import TRANSITION, Violation, check_event
 from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import RULES, Rules
@@ -37,8 +37,6 @@ from hpcore.model.topology import Topology, mp_affinity
 
 ANY_ID = "cpu"
 """Stands for whatever id a slot has."""
-TRANSITION = "transition"
-"""Named like an invariant: a table has no such transition. As `hpcore replay` calls it."""
 TOTAL = "decide_is_total"
 """Named like an invariant: `decide` raises instead of answering. Only a mutant does."""
 

@@ -53,6 +53,10 @@ class Invariant:
     """Asked of the state that a whole decision leads to, not between its events."""
 
 
+TRANSITION = "transition"
+"""Named like an invariant: an event that a machine's table has no transition for."""
+
+
 @frozen
 class Violation:
     """An invariant that does not hold, and for which slot."""

@@ -10,12 +10,9 @@ from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
 from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import Violation, check_event
+from hpcore.model.invariants import TRANSITION, Violation, check_event
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.states import State, initial
-
-TRANSITION = "transition"
-"""Named like an invariant: an event that a machine's table has no transition for."""
 
 
 @frozen

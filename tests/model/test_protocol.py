@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from hpcore.check.mutants import SECOND_LINES
 from hpcore.model.effects import Step
 from hpcore.model.guards import GUARD_NAMES
 from hpcore.model.invariants import BY_NAME, check_state
@@ -70,22 +71,6 @@ def broken_by(rules: Rules, walks: int = 80, steps: int = 1000) -> str | None:
             return str(error).split(" ", maxsplit=1)[0].rstrip(":")
     return None
 
-
-SECOND_LINES = {
-    # Each of these refuses what another guard would refuse as well: with one of them off
-    # the other still holds. They are there for the words of their refusal.
-    "hotplug_supported": "a capped machine has no vacant slot",
-    "eject_not_cold_booted": "a cold-booted vCPU is never asked for, so it was not requested",
-    "eject_of_enabled": "an ejecting slot is not asked for any more",
-    "not_paused": "pausing twice harms nothing",
-    "paused": "resuming what runs harms nothing",
-    # A reset that is waited for while no time passes never ends: a matter of time as well.
-    "reset_not_paused": "the reset is seen once somebody resumes the machine by other means",
-    # An id is a name for people, and no part of the checked state.
-    "id_unused": "two slots of one name are still two slots",
-    # Without it a command ends by its deadline: a matter of time, not of state.
-    "guest_refusal_ends_unplug": "the deadline ends the command",
-}
 
 MUTANTS = [n for n in (*GUARD_NAMES, *map(str, Habit)) if n not in SECOND_LINES]
 
