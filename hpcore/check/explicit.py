@@ -19,8 +19,9 @@ from hpcore.check.tables import Tables
 NAME = "explicit"
 CHUNK = 1 << 15
 """States expanded at once: their successors still fit a processor's cache."""
-BYTES = BYTES_A_STATE + 8
-"""Memory a state, at most: its place in the set, and in the layers kept for the way back."""
+BYTES = BYTES_A_STATE + 16
+"""Memory a state, at most: its place in the set, and in the layers kept for the way back,
+which are put together from parts."""
 
 
 def check(tables: Tables, tell: Tell = silent) -> Result:

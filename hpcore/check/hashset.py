@@ -10,8 +10,9 @@ Keys = NDArray[np.uint64]
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _FOLD = np.uint64(31)
 _ONE = np.uint64(1)
-BYTES_A_STATE = 32
-"""The most that a state takes in the table: 8 bytes, a quarter full just after it grew."""
+BYTES_A_STATE = 48
+"""The most that a state takes: 8 bytes, in a table a quarter full just after it grew, and
+in the half as large one that it grew from."""
 
 
 class StateSet:
