@@ -164,7 +164,7 @@ CpuOn(i) ==
   LET s == slot[i] IN
   /\ GuestRuns /\ s.enabled /\ ~s.powered
   /\ \/ s.life = "enabled" /\ Quietly(i, [s EXCEPT !.life = "online", !.powered = TRUE])
-     \/ s.step = "disable" /\ Quietly(i, [s EXCEPT !.powered = TRUE])
+     \/ s.life = "ejecting" /\ Quietly(i, [s EXCEPT !.powered = TRUE])
   /\ Rest
 
 CpuOff(i) ==

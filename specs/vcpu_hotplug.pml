@@ -261,7 +261,7 @@ inline check_all() {
   :: d_step { s[i].remove -> s[i].remove = 0; check_all() } \
   :: d_step { guest_runs && s[i].sta && !s[i].powered && s[i].life == ENABLED -> \
        s[i].powered = 1; s[i].life = ONLINE; check_all() } \
-  :: d_step { guest_runs && s[i].sta && !s[i].powered && s[i].step == DISABLE -> \
+  :: d_step { guest_runs && s[i].sta && !s[i].powered && s[i].life == EJECTING -> \
        s[i].powered = 1; check_all() } \
   :: d_step { s[i].powered -> s[i].powered = 0; \
        if :: s[i].life == ONLINE -> s[i].life = ENABLED :: else -> skip fi; check_all() } \

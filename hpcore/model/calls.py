@@ -7,9 +7,9 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
-from hpcore.model.machines import Phase
+from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Habit
 from hpcore.model.states import Command
 from hpcore.model.turn import Turn, advance, end_commands, lose, restart_when_idle
@@ -102,11 +102,12 @@ def _cpu_on_called(turn: Turn, s: stimuli.CpuOnCalled) -> None:
 def _granted_by_accelerator(turn: Turn, s: stimuli.CpuOnCalled, guard: Guard) -> None:
     """The accelerator granted what the core would not.
 
-    Legitimate only in one window: DISABLE has been asked for and not yet answered, so the
-    accelerator did not know. The teardown that is under way takes the vCPU off again.
+    Legitimate only in one window: the slot is on its way out, and DISABLE has not been
+    answered, so that the accelerator did not know. The teardown takes the vCPU off again.
     """
     slot = turn.slot(s.slot)
-    window = slot.step is Step.DISABLE and slot.enabled and not slot.powered
+    leaving = slot.lifecycle is SlotState.EJECTING
+    window = leaving and slot.enabled and not slot.powered
     if window and turn.shared.guest_runs:
         turn.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated=True))
     else:

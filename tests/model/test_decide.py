@@ -187,6 +187,15 @@ def test_a_grant_that_raced_with_a_forced_removal_is_taken_off_again() -> None:
     assert world.steps == [RunStep(Step.POWER_OFF, 2)]
 
 
+def test_a_grant_between_the_eject_and_its_first_step_is_taken_off_again() -> None:
+    world = registered()
+    world.feed(st.DeviceDel("core2"))  # its notification is still under way
+    world.feed(st.EjectCalled(2))
+    world.feed(st.CpuOnCalled(2, verdict=True))
+    assert not world.state.shared.ended
+    assert settle(world).state.slots[2].lifecycle is SlotState.PARKED
+
+
 def test_an_eject_that_nobody_asked_for_is_refused_and_sta_put_back() -> None:
     decision = decide(registered().state, st.EjectCalled(2))
     (event,) = decision.events
