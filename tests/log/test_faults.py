@@ -132,9 +132,12 @@ def test_a_file_at_its_size_limit_is_cut_back(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_append_kills_the_writer_and_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     path = tmp_path / "run.log"
+    # A shell that starts something in the background may have it ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with LogWriter.create(path, HEADER) as log:
         log.append([Noted("acknowledged")], t=0)
         sync = os.fdatasync
