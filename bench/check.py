@@ -11,7 +11,6 @@ larger size, so it is measured once a size, and only when asked for.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -27,7 +26,13 @@ from attrs import field, frozen
 from rich.console import Console
 from rich.table import Table
 
-from tests.specs.tools import SPECS, tlc_command, write_tlc_config
+from tests.specs.tools import (
+    SPECS,
+    read_spin_states,
+    read_tlc_states,
+    tlc_command,
+    write_tlc_config,
+)
 
 SIZES = ((3, 1), (4, 1))
 """Slots and faults; the second has more than five million states."""
@@ -78,17 +83,6 @@ def _json_states(text: str) -> int:
     return int(orjson.loads(text.strip().splitlines()[-1])["states"])
 
 
-def _spin_states(text: str) -> int:
-    found = re.search(r"(\d+) states, stored", text)
-    assert found is not None, text
-    return int(found[1]) - 1  # SPIN counts the state before its first instruction, too
-
-
-def _tlc_states(text: str) -> int:
-    found = re.findall(r"([\d,]+) distinct states found", text)
-    return int(found[-1].replace(",", ""))
-
-
 def _spin(work: Path, slots: int, faults: int, name: str, *flags: str) -> Contender:
     place = work / f"{name}-{slots}-{faults}".replace(" ", "-")
     place.mkdir()
@@ -101,7 +95,7 @@ def _spin(work: Path, slots: int, faults: int, name: str, *flags: str) -> Conten
         ["gcc", "-O2", "-DSAFETY", "-w", *flags, "-o", "pan", "pan.c"], cwd=place, check=True
     )
     command = [str(place / "pan"), "-m2500000", f"-w{HASH_BITS}"]
-    return Contender(name, command, _spin_states, place)
+    return Contender(name, command, read_spin_states, place)
 
 
 def _hpcore(slots: int, faults: int, engine: str) -> Contender:
@@ -126,7 +120,7 @@ def contenders(work: Path, slots: int, faults: int, with_tlc: bool) -> list[Cont
         place.mkdir()
         write_tlc_config(place, slots, faults)
         out.append(
-            Contender("TLC, 2 workers", tlc_command(place), _tlc_states, place, once=True)
+            Contender("TLC, 2 workers", tlc_command(place), read_tlc_states, place, once=True)
         )
     return out
 

@@ -109,24 +109,18 @@ def main(count: int, as_json: bool) -> None:
         first, last = samples[0], samples[-1]
         print(orjson.dumps({
             "ok": ok, "rounds": len(samples), "events": verified.events,
-            "medians_ms": {k: statistics.median(v) * 1000 for k, v in _named(outcome.latencies)},
+            "medians_ms": {
+                k: statistics.median(v) * 1000 for k, v in outcome.latencies.named.items()
+            },
             "qemu": [asdict(first[0]), asdict(last[0])],
             "hpcore": [asdict(first[1]), asdict(last[1])],
         }).decode())  # fmt: skip
     sys.exit(0 if ok else 1)
 
 
-def _named(latencies: Latencies) -> list[tuple[str, list[float]]]:
-    return [
-        ("plug to notified", latencies.plug_to_notified),
-        ("plug to registered", latencies.plug_to_registered),
-        ("unplug to ejected", latencies.unplug_to_ejected),
-    ]
-
-
 def _report(people: Console, latencies: Latencies, samples: list[tuple[Use, Use]]) -> None:
     table = Table("ms", "min", "median", "max", "research branch", box=None, pad_edge=False)
-    for name, values in _named(latencies):
+    for name, values in latencies.named.items():
         if values:
             ms = [v * 1000 for v in values]
             peer = f"{PEER_MS[name]:.0f}" if name in PEER_MS else ""

@@ -166,22 +166,14 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
         failed=None if failed is None else {"step": failed.line.text, "error": failed.error},
         error=None if failed is None else failed.error,
         latencies_ms={
-            k: [round(s * 1000, 2) for s in v] for k, v in _named(outcome.latencies).items()
+            k: [round(s * 1000, 2) for s in v] for k, v in outcome.latencies.named.items()
         },
     )
-
-
-def _named(latencies: Latencies) -> dict[str, list[float]]:
-    return {
-        "plug to notified": latencies.plug_to_notified,
-        "plug to registered": latencies.plug_to_registered,
-        "unplug to ejected": latencies.unplug_to_ejected,
-    }
 
 
 def _medians(latencies: Latencies) -> dict[str, str]:
     return {
         name: f"median {statistics.median(v) * 1000:.1f} ms of {len(v)}"
-        for name, v in _named(latencies).items()
+        for name, v in latencies.named.items()
         if v
     }

@@ -82,6 +82,19 @@ class Table:
         """Every state, in the order of its enumeration."""
         return tuple(_STATES[self.name])
 
+    @property
+    def for_library(self) -> dict[str, Any]:
+        """The keyword arguments that make a `transitions` machine of this table."""
+        return {
+            "states": [str(s) for s in self.states],
+            "transitions": [
+                {"trigger": r.trigger, "source": str(r.source), "dest": str(r.dest)}
+                for r in self.rows
+            ],
+            "initial": str(self.initial),
+            "auto_transitions": False,
+        }
+
 
 _STATES: dict[str, Iterable[str]] = {
     "slot": tuple(SlotState),
@@ -137,16 +150,7 @@ TABLES = (SLOT, GICC, MACHINE)
 def library_machine(name: str) -> Machine:
     """The `transitions` machine of a table, without a model: its rules alone."""
     table = next(t for t in TABLES if t.name == name)
-    rows = [
-        {"trigger": r.trigger, "source": str(r.source), "dest": str(r.dest)} for r in table.rows
-    ]
-    return Machine(
-        model=None,
-        states=[str(s) for s in table.states],
-        transitions=rows,
-        initial=str(table.initial),
-        auto_transitions=False,
-    )
+    return Machine(model=None, **table.for_library)
 
 
 @cache

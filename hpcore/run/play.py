@@ -57,6 +57,15 @@ class Latencies:
     plug_to_registered: list[float] = field(factory=list)
     unplug_to_ejected: list[float] = field(factory=list)
 
+    @property
+    def named(self) -> dict[str, list[float]]:
+        """Each with the words that people see."""
+        return {
+            "plug to notified": self.plug_to_notified,
+            "plug to registered": self.plug_to_registered,
+            "unplug to ejected": self.unplug_to_ejected,
+        }
+
 
 Progress = Callable[[sc.Line, StepResult | None], None]
 """Told a step before it is taken (with None), and after it."""

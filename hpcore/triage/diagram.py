@@ -16,16 +16,7 @@ class _Model:
 def mermaid(table: Table) -> str:
     """A Mermaid `stateDiagram` of `table`, without a trailing newline."""
     machine = GraphMachine(
-        model=_Model(),
-        states=[str(s) for s in table.states],
-        transitions=[
-            {"trigger": r.trigger, "source": str(r.source), "dest": str(r.dest)}
-            for r in table.rows
-        ],
-        initial=str(table.initial),
-        auto_transitions=False,
-        graph_engine="mermaid",
-        title=table.name,
+        model=_Model(), graph_engine="mermaid", title=table.name, **table.for_library
     )
     graph: Any = machine.get_combined_graph()
     return str(graph.source).strip()

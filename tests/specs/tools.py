@@ -20,9 +20,19 @@ def spin_states(work: Path, slots: int, faults: int) -> int:
     _run(work, "gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c")
     text = _run(work, "./pan", "-m2000000")
     assert "errors: 0" in text, text
+    return read_spin_states(text)
+
+
+def read_spin_states(text: str) -> int:
+    """The states in SPIN's output, without the one before its first instruction."""
     found = re.search(r"(\d+) states, stored", text)
     assert found is not None, text
     return int(found[1]) - 1
+
+
+def read_tlc_states(text: str) -> int:
+    """The distinct states in TLC's output."""
+    return int(re.findall(r"([\d,]+) distinct states found", text)[-1].replace(",", ""))
 
 
 def tlc_states(work: Path, slots: int, faults: int) -> int:
@@ -30,7 +40,7 @@ def tlc_states(work: Path, slots: int, faults: int) -> int:
     write_tlc_config(work, slots, faults)
     text = _run(work, *tlc_command(work))
     assert "No error has been found" in text, text
-    return int(re.findall(r"([\d,]+) distinct states found", text)[-1].replace(",", ""))
+    return read_tlc_states(text)
 
 
 def write_tlc_config(work: Path, slots: int, faults: int) -> None:
