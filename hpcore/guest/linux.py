@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.errors import GuestError
+from hpcore.guest.hand import Masks
 from hpcore.guest.shell import Result, Shell
 
 CPU_DIRECTORY = "/sys/devices/system/cpu"
 
 
-@frozen
-class Masks:
-    """The guest's sets of CPUs, from /sys/devices/system/cpu.
+class LinuxGuest:
+    """The Linux behind a shell, as `hpcore.guest.hand.Guest`."""
 
-    `enabled` is None on kernels before 6.11, which have no such file.
-    """
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
 
-    possible: frozenset[int]
-    present: frozenset[int]
-    enabled: frozenset[int] | None
-    online: frozenset[int]
-    offline: frozenset[int]
+    async def wait_ready(self, within: float) -> None:
+        await self._shell.wait_ready(within)
+
+    async def masks(self) -> Masks:
+        return await masks(self._shell)
+
+    async def online(self, cpu: int) -> None:
+        await online(self._shell, cpu)
+
+    async def offline(self, cpu: int) -> None:
+        await offline(self._shell, cpu)
+
+    async def run(self, line: str) -> str | None:
+        result = await self._shell.run(line)
+        printed = result.without_kernel_messages.strip()
+        if result.status != 0:
+            raise GuestError(f"`{line}` ended with status {result.status}: {printed}")
+        return printed
+
+    async def reboot(self, within: float) -> None:
+        await reboot(self._shell, within)
+
+    async def power_off(self) -> None:
+        await self._shell.send("poweroff -f")
 
 
 async def masks(shell: Shell) -> Masks:

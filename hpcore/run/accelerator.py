@@ -13,6 +13,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from hpcore.guest.hand import Guest
 from hpcore.model.effects import Effect
 from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Stimulus
@@ -36,12 +37,14 @@ class Capabilities:
     `unavailable` is None where it can run, or else the reason and the remedy. `no_hotplug`
     likewise gives the reason why possible vCPUs are capped to those present. `modelled`
     maps what the accelerator cannot do for real to the reason, and the protocol goes on
-    without it. `versions` goes into the log's header.
+    without it. With `plays_guest` it runs no guest code: it takes a `GuestScript`, and its
+    sessions have a `played` guest. `versions` goes into the log's header.
     """
 
     unavailable: str | None = None
     no_hotplug: str | None = None
     max_vcpus: int = 512
+    plays_guest: bool = False
     modelled: Mapping[str, str] = field(factory=dict)
     versions: Mapping[str, str] = field(factory=dict)
 
@@ -52,6 +55,18 @@ class GuestImages:
 
     kernel: Path
     initrd: Path
+    append: str = ""
+
+
+@frozen
+class GuestScript:
+    """A guest that is played: how it behaves, and its kernel's command line.
+
+    `kind` is a name of `hpcore.guest.played`; `append` is read for what a kernel would
+    heed there, such as `maxcpus=`.
+    """
+
+    kind: str = "linux"
     append: str = ""
 
 
@@ -71,6 +86,10 @@ class Session(Protocol):
     @property
     def console(self) -> Console | None:
         """The guest's console, once CREATE_VCPUS is done; None where no guest code runs."""
+
+    @property
+    def played(self) -> Guest | None:
+        """The guest that the session plays, once CREATE_VCPUS is done; None where one runs."""
 
     @property
     def process_id(self) -> int | None:
@@ -97,7 +116,7 @@ class Accelerator(Protocol):
         """What can run here, and why not. Starts nothing and takes under a second."""
 
     async def open(
-        self, machine: MachineConfig, guest: GuestImages | None, report: Report
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> Session:
         """A session for `machine`, nothing started yet: CREATE_VCPUS does that.
 

@@ -11,6 +11,7 @@ import pytest
 
 from hpcore.guest import linux
 from hpcore.guest.errors import GuestError
+from hpcore.guest.hand import Masks
 from hpcore.guest.shell import Shell
 from tests.guest.consoles import local_shell
 
@@ -39,7 +40,7 @@ def run(body: Callable[[Shell], Awaitable[T]]) -> T:
 
 def test_all_masks_are_read(cpus: Path) -> None:
     masks = run(linux.masks)
-    assert masks == linux.Masks(
+    assert masks == Masks(
         possible=frozenset(range(6)),
         present=frozenset(range(6)),
         enabled=frozenset({0, 1}),

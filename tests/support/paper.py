@@ -14,6 +14,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from hpcore.guest.hand import Guest
 from hpcore.model import stimuli as st
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.machine import MachineConfig
@@ -24,6 +25,7 @@ from hpcore.run.accelerator import (
     Console,
     EffectError,
     GuestImages,
+    GuestScript,
     Report,
 )
 
@@ -44,6 +46,7 @@ class PaperSession:
     """Executes effects on paper, and plays a guest."""
 
     console: Console | None = None
+    played: Guest | None = None
     process_id: int | None = None
 
     def __init__(self, behaviour: Behaviour, report: Report) -> None:
@@ -112,7 +115,7 @@ class PaperAccelerator:
         return Capabilities(versions={"paper": "A4"})
 
     async def open(
-        self, machine: MachineConfig, guest: GuestImages | None, report: Report
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> PaperSession:
         self.sessions.append(PaperSession(self.behaviour, report))
         return self.sessions[-1]

@@ -14,8 +14,9 @@ from hpcore_tcg.machine import Machine
 from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
+from hpcore.guest.hand import Masks
 from hpcore.guest.images import Guest
-from hpcore.guest.linux import Masks, masks
+from hpcore.guest.linux import masks
 from hpcore.guest.shell import Result, Shell
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.machine import MachineConfig

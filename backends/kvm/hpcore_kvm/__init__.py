@@ -7,6 +7,7 @@ from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
     GuestImages,
+    GuestScript,
     Report,
     Session,
 )
@@ -24,7 +25,7 @@ class KvmAccelerator:
         return Capabilities(unavailable=NOT_YET)
 
     async def open(
-        self, machine: MachineConfig, guest: GuestImages | None, report: Report
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> Session:
         """Raises AcceleratorError."""
         raise AcceleratorError(NOT_YET)

@@ -8,7 +8,13 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
-from hpcore.run.accelerator import AcceleratorError, Capabilities, GuestImages, Report
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    Capabilities,
+    GuestImages,
+    GuestScript,
+    Report,
+)
 from hpcore_tcg import build, launch
 from hpcore_tcg.session import TcgSession
 
@@ -41,12 +47,14 @@ class TcgAccelerator:
         )
 
     async def open(
-        self, machine: MachineConfig, guest: GuestImages | None, report: Report
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> TcgSession:
         """A session for `machine`. Without a guest everything works but START.
 
         Builds the monitor where the cache has none yet, which takes a second.
         """
+        if isinstance(guest, GuestScript):
+            raise AcceleratorError("tcg boots its guest: give it a kernel and an initrd")
         if machine.gic_version != 3:
             raise AcceleratorError(
                 f"tcg needs a GICv3, whose redistributors can be taken one by one, and the "

@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from hpcore.guest.hand import Guest
 from hpcore.model.effects import (
     AnswerCpuOn,
     Effect,
@@ -75,6 +76,11 @@ class TcgSession:
     def console(self) -> Console | None:
         """The guest's console, once CREATE_VCPUS is done."""
         return None if self._machine is None else self._machine.console
+
+    @property
+    def played(self) -> Guest | None:
+        """None: a real guest runs."""
+        return None
 
     @property
     def process_id(self) -> int | None:
