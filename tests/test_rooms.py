@@ -14,12 +14,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "log": {"model"},
     "platform": {"model"},
-    "guest": set(),
-    "qemu": set(),
+    "fetch": set(),
+    "guest": {"fetch", "platform"},
+    "qemu": {"fetch"},
     "run": {"model", "log", "guest"},
     "check": {"model", "log", "guest"},
     "triage": {"model", "log"},
-    "cli": {"model", "log", "platform", "guest", "run", "check", "triage"},
+    "cli": {"model", "log", "platform", "guest", "run", "check", "triage", "fetch", "qemu"},
 }
 """The rooms, and the rooms that each may look into. What is not here may not be."""
 

@@ -21,6 +21,7 @@ from hpcore.cli.replay import replay
 from hpcore.cli.run import run
 from hpcore.cli.scenarios import scenarios
 from hpcore.cli.tables import tables
+from hpcore.fetch.errors import FetchError
 from hpcore.guest.errors import GuestError
 from hpcore.log import LogError
 from hpcore.model.topology import TopologyError
@@ -34,7 +35,8 @@ NOBODY_LISTENS = 128 + signal.SIGPIPE
 """The exit code of a program whose output goes to `head`, say, which has seen enough."""
 
 EXPECTED = (
-    AcceleratorError, FirmwareError, GuestError, LogError, RunError, ScenarioError, TopologyError,
+    AcceleratorError, FetchError, FirmwareError, GuestError, LogError, RunError, ScenarioError,
+    TopologyError,
 )  # fmt: skip
 
 

@@ -8,35 +8,24 @@ majors as well, so the versioned package is looked up and the metapackage never 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-from attrs import asdict, frozen
+from attrs import frozen
 
-from hpcore.guest.apt import PrivateApt
-from hpcore.guest.cache import (
-    cache_directory,
-    file_errors,
-    locked,
-    scratch,
-    write_atomically,
-)
+from hpcore.fetch.apt import PrivateApt
+from hpcore.fetch.cache import cache_directory, file_errors, write_atomically
+from hpcore.fetch.keep import Progress, keep, kept, silent, write_manifest
+from hpcore.fetch.sources import find_mirror
 from hpcore.guest.errors import GuestError
 from hpcore.guest.initramfs import build_initramfs
 from hpcore.guest.kernel import load_kernel
-from hpcore.guest.sources import find_mirror
 
 SUITES = ("bookworm", "bookworm-backports")
 KERNEL_SERIES = "6.12"
 KERNEL_PATTERN = rf"linux-image-{re.escape(KERNEL_SERIES)}\.[0-9].*-cloud-arm64(-unsigned)?"
 BUSYBOX_PACKAGE = "busybox-static"
-
-Progress = Callable[[str], None]
-"""Told in a few words what is being done."""
-
 
 @frozen
 class Guest:
@@ -51,7 +40,7 @@ class Guest:
         """The initramfs of this busybox and hpcore's init, written beside it if need be.
 
         Its name carries a hash of the content, so that a newer hpcore never boots the
-        init of an older one. Raises GuestError where it cannot be written.
+        init of an older one. Raises FetchError where it cannot be written.
         """
         with file_errors("write an initramfs", self.busybox.parent):
             data = build_initramfs(self.busybox.read_bytes())
@@ -65,43 +54,28 @@ class Guest:
 def fetched_guest(cache: Path | None = None) -> Guest | None:
     """The guest that an earlier `fetch_guest` left in the cache, or None."""
     directory = _directory(cache)
-    try:
-        manifest = json.loads((directory / "manifest.json").read_text())
-        sizes = manifest["sizes"]
-        guest = Guest(
-            kernel=directory / "Image",
-            busybox=directory / "busybox",
-            kernel_package=manifest["kernel_package"],
-            kernel_version=manifest["kernel_version"],
-        )
-        whole = all((directory / name).stat().st_size == sizes[name] for name in sizes)
-    except (OSError, ValueError, KeyError, TypeError):
+    manifest = kept(directory)
+    if manifest is None:
         return None
-    return guest if whole else None
+    return Guest(
+        kernel=directory / "Image",
+        busybox=directory / "busybox",
+        kernel_package=manifest["kernel_package"],
+        kernel_version=manifest["kernel_version"],
+    )
 
 
-def fetch_guest(cache: Path | None = None, progress: Progress = lambda _text: None) -> Guest:
+def fetch_guest(cache: Path | None = None, progress: Progress = silent) -> Guest:
     """The guest from the cache, or else from the Debian mirror that this machine uses.
 
     Safe to call from several processes: one fetches, the others wait and find it done.
-    A fetch that is interrupted leaves nothing that counts as done. Raises GuestError
-    where there is no apt, mirror, network or disk space.
+    Raises FetchError where there is no apt, mirror, network or disk space, GuestError where
+    what was fetched is no guest.
     """
-    directory = _directory(cache)
-    if guest := fetched_guest(cache):
-        return guest
-    with file_errors("keep a guest", directory.parent), locked(directory.parent / ".lock"):
-        if guest := fetched_guest(cache):  # another process was faster
-            return guest
-        with scratch(directory.parent) as work:
-            complete = _fetch_into(work, progress)
-            if directory.exists():  # damaged, or it would have been found above
-                shutil.rmtree(directory)
-            complete.rename(directory)
+    keep(_directory(cache), "a guest", lambda work: _fetch_into(work, progress))
     guest = fetched_guest(cache)
-    if guest is None:
-        raise GuestError(f"the guest fetched into {directory} is incomplete; remove it and retry")
-    progress(f"kernel {guest.kernel_version} is in {directory}")
+    assert guest is not None, "kept"
+    progress(f"kernel {guest.kernel_version} is in {guest.kernel.parent}")
     return guest
 
 
@@ -124,20 +98,12 @@ def _fetch_into(work: Path, progress: Progress) -> Path:
     image = load_kernel(kernel)
     (complete / "Image").write_bytes(image.data)
     shutil.copyfile(busybox, complete / "busybox")
-    manifest = _Manifest(
+    write_manifest(
+        complete,
         kernel_package=package,
         kernel_version=image.version or kernel.name.removeprefix("vmlinuz-"),
-        sizes={name: (complete / name).stat().st_size for name in ("Image", "busybox")},
     )
-    (complete / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n")
     return complete
-
-
-@frozen
-class _Manifest:
-    kernel_package: str
-    kernel_version: str
-    sizes: dict[str, int]
 
 
 def newest_kernel(packages: list[str]) -> str:

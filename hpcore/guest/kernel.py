@@ -16,7 +16,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.guest.cache import cache_directory, file_errors, write_atomically
+from hpcore.fetch.cache import cache_directory, file_errors, write_atomically
 from hpcore.guest.errors import GuestError
 
 ARM64_MAGIC_OFFSET, ARM64_MAGIC = 0x38, b"ARM\x64"

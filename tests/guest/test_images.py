@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.guest import apt, cache, images
-from hpcore.guest.apt import PrivateApt
-from hpcore.guest.cache import cache_directory
+from hpcore.fetch import apt, cache, keep
+from hpcore.fetch.apt import PrivateApt
+from hpcore.fetch.cache import cache_directory
+from hpcore.fetch.errors import FetchError
+from hpcore.fetch.keep import Progress
+from hpcore.fetch.sources import MIRROR_VARIABLE, Mirror
+from hpcore.guest import images
 from hpcore.guest.errors import GuestError
 from hpcore.guest.images import fetch_guest, fetched_guest, newest_kernel
 from hpcore.guest.kernel import load_kernel
-from hpcore.guest.sources import MIRROR_VARIABLE, Mirror
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ class FakeFetch:
         self.calls = 0
         self.error = error
 
-    def __call__(self, work: Path, progress: images.Progress) -> Path:
+    def __call__(self, work: Path, progress: Progress) -> Path:
         self.calls += 1
         complete = work / "complete"
         complete.mkdir()
@@ -105,14 +108,14 @@ def test_of_several_at_once_one_fetches(tmp_path: Path, monkeypatch: pytest.Monk
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left.*HPCORE_CACHE"),
-        (GuestError("apt-get failed"), "apt-get failed"),
+        (FetchError("apt-get failed"), "apt-get failed"),
     ],
 )
 def test_a_fetch_that_fails_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     monkeypatch.setattr(images, "_fetch_into", FakeFetch(error))
-    with pytest.raises(GuestError, match=said):
+    with pytest.raises(FetchError, match=said):
         fetch_guest(tmp_path)
     assert leftovers(tmp_path) == []
     monkeypatch.setattr(images, "_fetch_into", FakeFetch())
@@ -130,7 +133,7 @@ def test_a_damaged_guest_is_fetched_again(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(GuestError, match=r"file/guest.*HPCORE_CACHE"):
+    with pytest.raises(FetchError, match=r"file/guest.*HPCORE_CACHE"):
         fetch_guest(tmp_path / "file")
 
 
@@ -138,7 +141,7 @@ def test_without_apt_the_error_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(GuestError, match=r"apt-get, .*dpkg-deb not found in PATH"):
+    with pytest.raises(FetchError, match=r"apt-get, .*dpkg-deb not found in PATH"):
         PrivateApt.create(tmp_path / "apt", Mirror("http://mirror.invalid", None), ["bookworm"])
 
 
@@ -147,7 +150,7 @@ def test_a_mirror_that_does_not_answer_is_named_and_nothing_is_left(
 ) -> None:
     mirror = f"file:{tmp_path}/no-such-mirror"
     monkeypatch.setenv(MIRROR_VARIABLE, mirror)
-    with pytest.raises(GuestError, match=f"apt-get .*failed with the mirror {mirror}: ") as caught:
+    with pytest.raises(FetchError, match=f"apt-get .*failed with the mirror {mirror}: ") as caught:
         fetch_guest(tmp_path / "cache")
     assert "try again" in str(caught.value)
     assert leftovers(tmp_path / "cache") == []
@@ -176,5 +179,5 @@ def test_the_real_guest_is_a_6_12_kernel_and_an_arm64_busybox() -> None:
 
 
 def test_the_modules_name_no_network_host() -> None:
-    for module in (apt, cache, images):
+    for module in (apt, cache, keep, images):
         assert "://" not in Path(str(module.__file__)).read_text()

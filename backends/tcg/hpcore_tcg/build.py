@@ -21,7 +21,7 @@ from types import ModuleType
 import structlog
 from attrs import frozen
 
-from hpcore.guest.cache import cache_directory, scratch
+from hpcore.fetch.cache import cache_directory, scratch
 from hpcore.model import topology
 from hpcore.platform import hotplug_page, virt
 from hpcore.run.accelerator import AcceleratorError

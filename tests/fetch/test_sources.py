@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.guest.errors import GuestError
-from hpcore.guest.sources import KEYRING_VARIABLE, MIRROR_VARIABLE, Mirror, find_mirror
+from hpcore.fetch.errors import FetchError
+from hpcore.fetch.sources import KEYRING_VARIABLE, MIRROR_VARIABLE, Mirror, find_mirror
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -72,12 +72,12 @@ def test_the_archive_goes_before_others_that_use_its_suite_names(apt: Path) -> N
 def test_what_is_no_debian_archive_is_passed_over(apt: Path, text: str) -> None:
     path = apt / "sources.list.d" / "debian.sources"
     path.write_text(text)
-    with pytest.raises(GuestError, match=rf"{path}.*{MIRROR_VARIABLE}"):
+    with pytest.raises(FetchError, match=rf"{path}.*{MIRROR_VARIABLE}"):
         find_mirror(apt, {})
 
 
 def test_no_sources_at_all_says_where_they_were_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(GuestError, match=f"no file below {tmp_path}"):
+    with pytest.raises(FetchError, match=f"no file below {tmp_path}"):
         find_mirror(tmp_path, {})
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.guest.errors import GuestError
+from hpcore.fetch.errors import FetchError
 
 MIRROR_VARIABLE = "HPCORE_DEBIAN_MIRROR"
 KEYRING_VARIABLE = "HPCORE_DEBIAN_KEYRING"
@@ -57,7 +57,7 @@ def find_mirror(
 ) -> Mirror:
     """The Debian mirror to use: the environment's if it names one, else this machine's.
 
-    Raises GuestError where neither names one; the text lists the files that were read.
+    Raises FetchError where neither names one; the text lists the files that were read.
     """
     keyring = environment.get(KEYRING_VARIABLE) or None
     if given := environment.get(MIRROR_VARIABLE):
@@ -66,10 +66,9 @@ def find_mirror(
     found = [source for path in files for source in _read(path) if source.is_debian()]
     if not found:
         read = ", ".join(map(str, files)) or f"no file below {directory}"
-        raise GuestError(
+        raise FetchError(
             f"no Debian mirror in this machine's apt sources ({read}); set {MIRROR_VARIABLE} "
-            f"to a Debian archive's URI (and {KEYRING_VARIABLE} to its keyring), or give a "
-            "kernel and a busybox of your own"
+            f"to a Debian archive's URI (and {KEYRING_VARIABLE} to its keyring)"
         )
     best = min(found, key=_Source.rank)
     return Mirror(best.uri, keyring or best.signed_by or _default_keyring())

@@ -1,4 +1,4 @@
-"""apt with a directory of its own: arm64 packages, on any machine, as any user.
+"""apt with a directory of its own: packages of any architecture, as any user.
 
 Lists, status, cache and sources are private; the machine's apt is only read (its
 `Acquire::` settings, so that a proxy keeps working). apt itself checks what it downloads
@@ -16,32 +16,37 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.guest.errors import GuestError
-from hpcore.guest.sources import Mirror
+from hpcore.fetch.errors import FetchError
+from hpcore.fetch.sources import Mirror
 
 TOOLS = ("apt-get", "apt-cache", "apt-config", "dpkg-deb")
+LEFT_OUT = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+"""The relations of packages that are no dependencies."""
+
 TIMEOUT = 900.0
 """Seconds for one run of apt; the largest download is some 40 MB."""
 
 
 @frozen
 class PrivateApt:
-    """A private apt root below `root`, for architecture `arm64`. Make one with `create`."""
+    """A private apt root below `root`. Make one with `create`."""
 
     root: Path
     mirror: Mirror
 
     @classmethod
-    def create(cls, root: Path, mirror: Mirror, suites: Iterable[str]) -> PrivateApt:
-        """Lay the root out; downloads nothing.
+    def create(
+        cls, root: Path, mirror: Mirror, suites: Iterable[str], architecture: str = "arm64"
+    ) -> PrivateApt:
+        """Lay the root out, for packages of the Debian `architecture`; downloads nothing.
 
-        Raises GuestError where apt or dpkg-deb is not installed.
+        Raises FetchError where apt or dpkg-deb is not installed.
         """
         missing = [tool for tool in TOOLS if shutil.which(tool) is None]
         if missing:
-            raise GuestError(
-                f"cannot fetch a guest: {', '.join(missing)} not found in PATH; run on Debian "
-                "or Ubuntu (or in a container of one), or give a kernel and a busybox of your own"
+            raise FetchError(
+                f"cannot fetch Debian packages: {', '.join(missing)} not found in PATH; run on "
+                "Debian or Ubuntu, or in a container of one"
             )
         for name in ("lists/partial", "cache/archives/partial", "preferences.d"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -49,11 +54,12 @@ class PrivateApt:
         signed = f"[signed-by={mirror.keyring}] " if mirror.keyring else ""
         lines = [f"deb {signed}{mirror.uri} {suite} main\n" for suite in suites]
         (root / "sources.list").write_text("".join(lines))
-        (root / "apt.conf").write_text(_configuration(root) + _machine_acquire_settings())
+        configuration = _configuration(root, architecture) + _machine_acquire_settings()
+        (root / "apt.conf").write_text(configuration)
         return cls(root, mirror)
 
     def update(self) -> None:
-        """Fetch the signed package index. Raises GuestError naming the mirror on failure."""
+        """Fetch the signed package index. Raises FetchError naming the mirror on failure."""
         # without Error-Mode a mirror out of reach is only a warning
         self._run("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update")
 
@@ -62,6 +68,19 @@ class PrivateApt:
         output = self._run("apt-cache", "search", "--names-only", f"^{pattern}$")
         return [line.split(" ", 1)[0] for line in output.splitlines() if line]
 
+    def version(self, package: str) -> str:
+        """The version that `download` would fetch."""
+        output = self._run("apt-cache", "show", "--no-all-versions", package)
+        return re.findall(r"^Version: (\S+)$", output, re.MULTILINE)[0]
+
+    def needed_by(self, packages: Iterable[str]) -> list[str]:
+        """Every package that `packages` depend on, at any remove, themselves left out."""
+        left_out = [f"--no-{kind}" for kind in LEFT_OUT]
+        given = list(packages)
+        output = self._run("apt-cache", "depends", "--recurse", *left_out, *given)
+        found = {line for line in output.splitlines() if re.match(r"[a-z0-9]", line)}
+        return sorted(found - set(given))
+
     def download(self, package: str) -> Path:
         """Fetch one package, its dependencies left out, and return the `.deb`."""
         target = self.root / "debs" / package
@@ -69,7 +88,7 @@ class PrivateApt:
         self._run("apt-get", "-q", "download", package, cwd=target)
         debs = list(target.glob("*.deb"))
         if len(debs) != 1:
-            raise GuestError(f"apt-get download {package} left {len(debs)} .deb files in {target}")
+            raise FetchError(f"apt-get download {package} left {len(debs)} .deb files in {target}")
         return debs[0]
 
     def unpack(self, deb: Path) -> Path:
@@ -86,12 +105,12 @@ class PrivateApt:
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
-            raise GuestError(
+            raise FetchError(
                 f"{' '.join(command)} took over {TIMEOUT:.0f} s with the mirror "
                 f"{self.mirror.uri}; check the network, then try again"
             ) from error
         if done.returncode:
-            raise GuestError(self._explain(command, done.stderr + done.stdout))
+            raise FetchError(self._explain(command, done.stderr + done.stdout))
         return done.stdout
 
     def _explain(self, command: tuple[str, ...], output: str) -> str:
@@ -108,7 +127,7 @@ class PrivateApt:
         return f"{what} Check the network and the machine's apt sources, then try again"
 
 
-def _configuration(root: Path) -> str:
+def _configuration(root: Path, architecture: str) -> str:
     # Dir::Etc::parts and main away: hooks of the machine's configuration would run on
     # the machine's own cache. Sandbox user root: `_apt` may not enter a private directory.
     return f"""\
@@ -122,8 +141,8 @@ Dir::State::lists "{root}/lists";
 Dir::State::status "{root}/status";
 Dir::Cache "{root}/cache";
 Dir::Log "{root}";
-APT::Architecture "arm64";
-APT::Architectures {{ "arm64"; }};
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::Retries "2";

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from hpcore.guest.errors import GuestError
+from hpcore.fetch.errors import FetchError
 
 CACHE_VARIABLE = "HPCORE_CACHE"
 
@@ -60,11 +60,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def file_errors(what: str, where: Path) -> Iterator[None]:
-    """Turn an OSError (disk full, no permission) into a GuestError that names the place."""
+    """Turn an OSError (disk full, no permission) into a FetchError that names the place."""
     try:
         yield
     except OSError as error:
-        raise GuestError(
+        raise FetchError(
             f"cannot {what} in {where}: {error.strerror or error}; free some space or make it "
             f"writable, or set {CACHE_VARIABLE} to a directory that is"
         ) from error
