@@ -71,7 +71,10 @@ class PrivateApt:
     def version(self, package: str) -> str:
         """The version that `download` would fetch."""
         output = self._run("apt-cache", "show", "--no-all-versions", package)
-        return re.findall(r"^Version: (\S+)$", output, re.MULTILINE)[0]
+        match = re.search(r"^Version: (\S+)$", output, re.MULTILINE)
+        if match is None:
+            raise FetchError(f"the mirror {self.mirror.uri} has no package {package}")
+        return match[1]
 
     def needed_by(self, packages: Iterable[str]) -> list[str]:
         """Every package that `packages` depend on, at any remove, themselves left out."""

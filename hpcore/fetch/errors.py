@@ -1,0 +1,7 @@
+"""What can go wrong before something fetched is in the cache."""
+
+from __future__ import annotations
+
+
+class FetchError(Exception):
+    """Something could not be fetched or kept. The text says what, where, and what to do."""
