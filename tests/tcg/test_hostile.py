@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from hpcore_tcg import build
-from hpcore_tcg.launch import Boot
 from hpcore_tcg.session import TcgSession
 
+from hpcore.guest.boot import Boot
 from hpcore.model.effects import MachineStep, Reassert, Step
 from hpcore.model.stimuli import (
     CpuOnCalled,

@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 
 from hpcore_tcg import build
-from hpcore_tcg.launch import Boot
 from hpcore_tcg.protocol import Op, StateBit
 from hpcore_tcg.session import TcgSession
 
+from hpcore.guest.boot import Boot
 from hpcore.model.effects import MachineStep, RunStep, Step
 from hpcore.model.stimuli import ResetSeen
 from hpcore.platform import firmware

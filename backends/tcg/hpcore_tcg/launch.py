@@ -7,31 +7,18 @@ from pathlib import Path
 
 from attrs import frozen
 
+from hpcore.fetch.errors import FetchError
+from hpcore.guest import boot
+from hpcore.guest.boot import Boot
 from hpcore.guest.errors import GuestError
-from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import firmware, virt
-from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import AcceleratorError, GuestImages
 from hpcore_tcg.build import Monitor
 
 LINK_LOG = "HPCORE_TCG_LINK_LOG"
 """Environment: a file to which QEMU copies what the monitor sends, for tests."""
-
-BOOT_ARGUMENTS = "acpi=force efi=noruntime console=ttyAMA0 panic=-1"
-"""What the kernel needs here: QEMU's device tree has a /memory node, which would make it
-prefer the tree to ACPI; there are no EFI runtime services; and a panic shall reset."""
-
-
-@frozen
-class Boot:
-    """What goes into the guest's memory: the firmware's blob, the tree, and the images."""
-
-    blob: bytes
-    tree: bytes
-    kernel: Path
-    initrd: Path
 
 
 @frozen
@@ -58,30 +45,14 @@ def prepare(machine: MachineConfig, guest: GuestImages) -> Boot:
     none, an initrd that is not there, or a command line that is too long.
     """
     try:
-        kernel = bootable(load_kernel(guest.kernel))
-        size = guest.initrd.stat().st_size
-        tables = firmware.build(machine)
-        tree = tables.device_tree(
-            bootargs=f"{BOOT_ARGUMENTS} {guest.append}".strip(),
-            initrd_size=size,
-            kaslr_seed=os.urandom(KASLR_SEED_SIZE),
-            rng_seed=os.urandom(RNG_SEED_SIZE),
-        )
-    except (GuestError, firmware.FirmwareError, DeviceTreeError) as error:
+        return boot.prepare(firmware.build(machine), guest.kernel, guest.initrd, guest.append)
+    except (FetchError, GuestError, firmware.FirmwareError) as error:
         raise AcceleratorError(str(error)) from error
-    except OSError as error:
-        raise AcceleratorError(
-            f"the initrd {guest.initrd} cannot be read: {error.strerror}"
-        ) from error
-    room = virt.INITRD_BASE - virt.KERNEL_BASE
-    if kernel.stat().st_size > room:
-        raise AcceleratorError(f"the kernel {kernel} is larger than the {room} bytes it has here")
-    return Boot(tables.blob, tree, kernel, guest.initrd)
 
 
 def command_line(
     machine: MachineConfig,
-    boot: Boot | None,
+    images: Boot | None,
     qemu: Qemu,
     monitor: Monitor,
     directory: Path,
@@ -90,7 +61,7 @@ def command_line(
     """QEMU's arguments, its program first; writes the files they name into `directory`.
 
     All possible vCPUs exist from the start: QEMU can add none later, and what a plug
-    changes is what the monitor permits. Without `boot` the machine has nothing to run
+    changes is what the monitor permits. Without `images` the machine has nothing to run
     but the monitor.
     """
     link_log = os.environ.get(LINK_LOG)
@@ -104,12 +75,12 @@ def command_line(
         "-qmp", f"unix:{_escape(sockets.qmp)},server=on,wait=off",
         "-bios", str(monitor.path),
     ]  # fmt: skip
-    if boot is not None:
+    if images is not None:
         blob, tree = directory / "firmware.bin", directory / "tree.dtb"
-        blob.write_bytes(boot.blob)
-        tree.write_bytes(boot.tree)
+        blob.write_bytes(images.blob)
+        tree.write_bytes(images.tree)
         argv += ["-dtb", str(tree)]
-        argv += _load(boot.kernel, virt.KERNEL_BASE) + _load(boot.initrd, virt.INITRD_BASE)
+        argv += _load(images.kernel, virt.KERNEL_BASE) + _load(images.initrd, virt.INITRD_BASE)
         argv += _load(blob, virt.BLOB_BASE)
     return argv
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from hpcore.guest.boot import Boot
 from hpcore.model.machine import MachineConfig
+from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.process import QemuProcess, runtime_directory
@@ -21,7 +23,6 @@ from hpcore.qemu.qmp import Qmp, QmpRefused
 from hpcore.run.accelerator import AcceleratorError, EffectError
 from hpcore_tcg import launch
 from hpcore_tcg.build import Monitor
-from hpcore_tcg.console import SocketConsole
 from hpcore_tcg.link import Link, OnEvent
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class Machine:
     async def start(
         cls,
         config: MachineConfig,
-        boot: launch.Boot | None,
+        boot: Boot | None,
         qemu: Qemu,
         monitor: Monitor,
         on_event: OnEvent,

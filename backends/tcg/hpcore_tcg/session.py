@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from hpcore.guest.boot import Boot
 from hpcore.guest.hand import Guest
 from hpcore.model.effects import (
     AnswerCpuOn,
@@ -27,7 +28,6 @@ from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
-from hpcore_tcg.launch import Boot
 from hpcore_tcg.link import LinkGone, Refused, ResetMeanwhile, Turn
 from hpcore_tcg.machine import Machine
 from hpcore_tcg.mirror import Mirror

@@ -1,0 +1,60 @@
+"""What goes into a guest's memory before it starts, checked and built on the host.
+
+The images lie where `hpcore.platform.virt` has them: the device tree at DTB_BASE, the
+blob at BLOB_BASE, the kernel at KERNEL_BASE, the initrd at INITRD_BASE. vCPU 0 starts at
+the kernel's first byte with the tree's address in x0
+(Documentation/arch/arm64/booting.rst).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from attrs import frozen
+
+from hpcore.guest.errors import GuestError
+from hpcore.guest.kernel import bootable, load_kernel
+from hpcore.platform import virt
+from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
+from hpcore.platform.firmware import Firmware, FirmwareError
+
+BOOT_ARGUMENTS = "acpi=force efi=noruntime console=ttyAMA0 panic=-1"
+"""What the kernel needs here: ACPI even where the loader adds a /memory node to the tree;
+there are no EFI runtime services; and a panic shall reset."""
+
+
+@frozen
+class Boot:
+    """The firmware's blob, the device tree, and the files of the kernel and the initrd."""
+
+    blob: bytes
+    tree: bytes
+    kernel: Path
+    initrd: Path
+
+
+def prepare(tables: Firmware, kernel: Path, initrd: Path, append: str) -> Boot:
+    """Check the images and make the device tree that starts them with `tables`.
+
+    Raises GuestError for a kernel that is none or too large for its place, an initrd that
+    is not there or does not fit the memory, and a command line that is too long.
+    """
+    image = bootable(load_kernel(kernel))
+    try:
+        size = initrd.stat().st_size
+    except OSError as error:
+        raise GuestError(f"the initrd {initrd} cannot be read: {error.strerror}") from error
+    try:
+        tree = tables.device_tree(
+            bootargs=f"{BOOT_ARGUMENTS} {append}".strip(),
+            initrd_size=size,
+            kaslr_seed=os.urandom(KASLR_SEED_SIZE),
+            rng_seed=os.urandom(RNG_SEED_SIZE),
+        )
+    except (FirmwareError, DeviceTreeError) as error:
+        raise GuestError(str(error)) from error
+    room = virt.INITRD_BASE - virt.KERNEL_BASE
+    if image.stat().st_size > room:
+        raise GuestError(f"the kernel {image} is larger than the {room} bytes it has here")
+    return Boot(tables.blob, tree, image, initrd)
