@@ -1,0 +1,46 @@
+"""Guests that are played: no code of theirs runs, and the machine can't tell.
+
+A played guest drives its machine through a `Wiring`, in the same registers and with the
+same PSCI calls that a kernel would use, in the order in which it would.
+
+    guest = make_guest("linux", config, "maxcpus=2", wiring)
+    guest.start()                 # vCPU 0 enters the kernel
+    await guest.wait_ready(10)
+    guest.ged_interrupt()         # the GED's line was raised
+    await guest.idle()            # all that the guest does about it is done
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hpcore.guest.played.guest import PlayedGuest
+from hpcore.guest.played.hostile import HostileKernel
+from hpcore.guest.played.legacy import LegacyKernel
+from hpcore.guest.played.linux import LinuxKernel
+from hpcore.guest.played.wiring import Wiring
+from hpcore.model.machine import MachineConfig
+
+__all__ = ["KINDS", "PlayedGuest", "Wiring", "make_guest"]
+
+KINDS = ("linux", "legacy", "hostile")
+"""Linux since 6.11; a kernel that knows no online-capable vCPUs; one that means harm."""
+
+
+def make_guest(
+    kind: str, config: MachineConfig, append: str, wiring: Wiring, random: Random | None = None
+) -> PlayedGuest:
+    """A guest of the kind `kind` for the machine `config`, not started yet.
+
+    `append` is the kernel's command line. `random` is what a hostile guest draws from; by
+    itself it does the same in every run. Raises ValueError for a kind that is none.
+    """
+    match kind:
+        case "linux":
+            return PlayedGuest(lambda: LinuxKernel(config, append, wiring), wiring)
+        case "legacy":
+            return PlayedGuest(lambda: LegacyKernel(config, append, wiring), wiring)
+        case "hostile":
+            source = random or Random(0)
+            return PlayedGuest(lambda: HostileKernel(config, append, wiring, source), wiring)
+    raise ValueError(f"'{kind}' is no guest that is played; there are {', '.join(KINDS)}")

@@ -1,0 +1,132 @@
+"""A guest that means harm: Linux, with any call of any vCPU in between, at any time."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from random import Random
+
+from attrs import frozen
+
+from hpcore.guest.played.linux import LinuxKernel
+from hpcore.guest.played.wiring import (
+    BLOCK,
+    COMMAND,
+    DATA,
+    FLAGS,
+    GED,
+    SELECTOR,
+    Firmware,
+    Wiring,
+)  # fmt: skip
+from hpcore.model.machine import MachineConfig
+
+MOST_MOVES = 2_000
+"""A boot's; after that it is Linux, so that a run ends and its log has a size."""
+
+NOISE = 0.25
+"""How often one more move is made before each thing that Linux does."""
+
+OST_STATUSES = (0x0, 0x1, 0x80, 0x82, 0x84, 0x7FFF)
+
+
+class Call(StrEnum):
+    """A kind of move."""
+
+    READ = "read"
+    WRITE = "write"
+    OST = "ost"
+    EJECT = "eject"
+    CPU_ON = "cpu_on"
+    CPU_OFF = "cpu_off"
+
+
+@frozen
+class Move:
+    """One call. `arguments` are those of the wiring's or the firmware's method."""
+
+    call: Call
+    arguments: tuple[int, ...]
+
+
+def moves(config: MachineConfig) -> tuple[Move, ...]:
+    """Every move worth making on a machine: vCPUs there are and are not, registers, values."""
+    possible = config.possible
+    cpus = (*range(possible), possible, 0xFFFF_FFFF)
+    out = [Move(Call.READ, (address, size)) for address, size in _READS]
+    out += [Move(Call.WRITE, (SELECTOR, 4, cpu)) for cpu in cpus]
+    out += [Move(Call.WRITE, (FLAGS, 1, value)) for value in (1, 2, 4, 6, 8, 14, 16, 32, 0xFF)]
+    out += [Move(Call.WRITE, (COMMAND, 1, value)) for value in (0, 1, 2, 3, 4, 0xFF)]
+    out += [Move(Call.WRITE, (DATA, 4, value)) for value in (0, 1, 3, 0x82, 0xFFFF_FFFF)]
+    for cpu in cpus:
+        out += [Move(Call.OST, (cpu, 1, 0)), Move(Call.EJECT, (cpu,))]
+        out += [Move(Call.OST, (cpu, 3, status)) for status in OST_STATUSES]
+    for cpu in range(possible):
+        out += [Move(Call.CPU_ON, (0, cpu)), Move(Call.CPU_OFF, (cpu,))]
+    out.append(Move(Call.CPU_ON, (0, possible)))
+    return tuple(out)
+
+
+_READS = ((GED, 4), (SELECTOR, 4), (FLAGS, 1), (COMMAND, 1), (DATA, 4), (BLOCK, 8), (FLAGS, 4))
+
+
+async def make(move: Move, wiring: Wiring, possible: int) -> None:
+    """Make one move, by whatever means; AML's mutex is not heeded."""
+    firmware = Firmware(wiring, possible)
+    match move.call, move.arguments:
+        case Call.READ, (address, size):
+            await wiring.read(address, size)
+        case Call.WRITE, (address, size, value):
+            await wiring.write(address, size, value)
+        case Call.OST, (cpu, source, status):
+            await firmware.ost(cpu, source, status)
+        case Call.EJECT, (cpu,):
+            await firmware.eject(cpu)
+        case Call.CPU_ON, (caller, cpu):
+            await wiring.cpu_on(caller, cpu)
+        case Call.CPU_OFF, (cpu,):
+            await wiring.cpu_off(cpu)
+
+
+class _Noisy:
+    """A wiring on which moves are made before some of what passes."""
+
+    def __init__(self, wiring: Wiring, kernel: HostileKernel) -> None:
+        self._wiring, self._kernel = wiring, kernel
+
+    async def read(self, address: int, size: int) -> int:
+        await self._kernel.noise()
+        return await self._wiring.read(address, size)
+
+    async def write(self, address: int, size: int, value: int) -> None:
+        await self._kernel.noise()
+        await self._wiring.write(address, size, value)
+
+    async def cpu_on(self, caller: int, cpu: int) -> int:
+        await self._kernel.noise()
+        return await self._wiring.cpu_on(caller, cpu)
+
+    async def cpu_off(self, cpu: int) -> None:
+        await self._kernel.noise()
+        await self._wiring.cpu_off(cpu)
+
+    async def system_reset(self) -> None:
+        await self._wiring.system_reset()
+
+    async def system_off(self) -> None:
+        await self._wiring.system_off()
+
+
+class HostileKernel(LinuxKernel):
+    """Linux on a noisy wiring. The moves are `random`'s choice."""
+
+    def __init__(self, config: MachineConfig, append: str, wiring: Wiring, random: Random) -> None:
+        super().__init__(config, append, _Noisy(wiring, self))
+        self._quiet, self._random = wiring, random
+        self._moves = moves(config)
+        self._left = MOST_MOVES
+
+    async def noise(self) -> None:
+        """Make one more move, or none."""
+        if self._left and self._random.random() < NOISE:
+            self._left -= 1
+            await make(self._random.choice(self._moves), self._quiet, self.config.possible)

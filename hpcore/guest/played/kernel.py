@@ -1,0 +1,99 @@
+"""One boot of a played kernel: what it knows, and its threads. The kinds fill in what it does."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from hpcore.guest.hand import Masks
+from hpcore.guest.played.wiring import Firmware, Notify, Wiring
+from hpcore.model.machine import MachineConfig
+
+
+class PlayedKernel(ABC):
+    """From one entry of the kernel to the next reset. Its memory goes with it.
+
+    It has the threads that Linux has: one takes the GED's interrupts and has AML scan the
+    event bits (a threaded interrupt handler), another works off what AML notified of, one
+    after the other (kacpi_hotplug_wq). What the user asks for excludes the latter
+    (device_hotplug_lock).
+    """
+
+    def __init__(self, config: MachineConfig, append: str, wiring: Wiring) -> None:
+        self.config, self.append, self.wiring = config, append, wiring
+        self.firmware = Firmware(wiring, config.possible)
+        self.online: set[int] = set()
+        self.registered: set[int] = set()
+        self.hotplug = asyncio.Lock()
+        self._booted = False
+        self._interrupted = asyncio.Event()
+        self._scanning = self._working = False
+        self._notified: asyncio.Queue[tuple[int, Notify]] = asyncio.Queue()
+        self.tell: Callable[[], None] = lambda: None
+        """Called whenever `booted` or `idle` may have become true."""
+
+    # ------------------------------------------------------------ a kind's own
+
+    @property
+    @abstractmethod
+    def masks(self) -> Masks:
+        """As sysfs would give them."""
+
+    @abstractmethod
+    async def boot(self) -> None:
+        """From the kernel's entry to its shell."""
+
+    @abstractmethod
+    async def notified(self, cpu: int, notification: Notify) -> None:
+        """AML has notified the kernel of something about vCPU `cpu`."""
+
+    async def events(self) -> None:
+        """The GED's interrupt: `_EVT`, and what it tells the kernel."""
+        if await self.firmware.ged_event():
+            for cpu, notification in await self.firmware.scan():
+                self._notified.put_nowait((cpu, notification))
+
+    # --------------------------------------------------------------- its life
+
+    @property
+    def booted(self) -> bool:
+        """Whether its shell is there."""
+        return self._booted
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has booted, and done what was to be done."""
+        busy = self._scanning or self._working or not self._notified.empty()
+        return self._booted and not busy and not self._interrupted.is_set()
+
+    def interrupt(self) -> None:
+        """The GED's line; an edge that comes during a scan has another one follow."""
+        self._interrupted.set()
+
+    async def live(self) -> None:
+        """Boot, then serve interrupts, until cancelled."""
+        await self.boot()
+        self._booted = True
+        self.tell()
+        async with asyncio.TaskGroup() as threads:
+            threads.create_task(self._take_interrupts())
+            threads.create_task(self._work())
+
+    async def _take_interrupts(self) -> None:
+        while True:
+            await self._interrupted.wait()
+            self._scanning = True
+            self._interrupted.clear()
+            await self.events()
+            self._scanning = False
+            self.tell()
+
+    async def _work(self) -> None:
+        while True:
+            cpu, notification = await self._notified.get()
+            self._working = True
+            async with self.hotplug:
+                await self.notified(cpu, notification)
+            self._working = False
+            self.tell()

@@ -1,0 +1,125 @@
+"""Linux since 6.11, which hotplugs arm64 vCPUs, as it acts towards its machine.
+
+Sources: kernel/cpu.c, arch/arm64/kernel/{smp,acpi}.c, drivers/acpi/{scan,acpi_processor}.c
+of 6.12; what it was seen to do on the tcg accelerator is held against it by tests.
+"""
+
+from __future__ import annotations
+
+from hpcore.guest.errors import GuestError
+from hpcore.guest.hand import Masks
+from hpcore.guest.linux import CPU_DIRECTORY
+from hpcore.guest.played.command_line import cpu_limits
+from hpcore.guest.played.kernel import PlayedKernel
+from hpcore.guest.played.wiring import Notify, Wiring
+from hpcore.model.machine import MachineConfig
+
+OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84
+PSCI_SUCCESS, PSCI_DENIED = 0, -3
+
+
+class LinuxKernel(PlayedKernel):
+    """One boot of Linux. Every possible vCPU is present; those in `_STA` are enabled."""
+
+    def __init__(self, config: MachineConfig, append: str, wiring: Wiring) -> None:
+        super().__init__(config, append, wiring)
+        limits = cpu_limits(append)
+        self.possible = self.usable()[: limits.possible]
+        self.at_boot = limits.at_boot
+        # without secondary CPUs none is prepared (smp_prepare_cpus)
+        self.present = self.possible[:1] if limits.at_boot == 0 else self.possible
+
+    def usable(self) -> list[int]:
+        """The vCPUs that the kernel takes from the MADT: enabled and online-capable ones."""
+        return list(range(self.config.possible))
+
+    @property
+    def masks(self) -> Masks:
+        online = frozenset(self.online)
+        return Masks(
+            possible=frozenset(self.possible),
+            present=frozenset(self.present),
+            enabled=frozenset(self.registered),
+            online=online,
+            offline=frozenset(self.possible) - online,
+        )
+
+    async def boot(self) -> None:
+        """Bring up what answers, then enumerate the processors of the ACPI namespace.
+
+        Every present vCPU is tried until `maxcpus` have been, vCPU 0 counted; those that
+        are not enabled answer DENIED (bringup_nonboot_cpus).
+        """
+        self.online = {0}
+        for cpu in self.present[: self.at_boot]:
+            if cpu not in self.online and await self.cpu_on(cpu) == PSCI_SUCCESS:
+                self.online.add(cpu)
+        for cpu in range(self.config.possible):
+            if await self.firmware.enabled(cpu) and cpu in self.present:
+                self.registered.add(cpu)
+
+    async def notified(self, cpu: int, notification: Notify) -> None:
+        """acpi_device_hotplug: act, then say how it went."""
+        if notification is Notify.DEVICE_CHECK:
+            status = await self.device_check(cpu)
+        else:
+            await self.firmware.ost(cpu, Notify.EJECT_REQUEST, OST_IN_PROGRESS)
+            status = await self.hot_remove(cpu)
+        await self.firmware.ost(cpu, notification, status)
+
+    async def device_check(self, cpu: int) -> int:
+        """Register the vCPU if it is enabled; the status for `_OST`."""
+        if not await self.firmware.enabled(cpu):
+            self.registered.discard(cpu)
+        elif cpu in self.present:
+            self.registered.add(cpu)
+        else:
+            return OST_FAILURE  # "Changing CPU present bit is not supported"
+        return OST_SUCCESS
+
+    async def hot_remove(self, cpu: int) -> int:
+        """Offline, `_EJ0`, unregister (acpi_scan_hot_remove); the status for `_OST`."""
+        if cpu in self.online:
+            if self.online == {cpu}:
+                return OST_BUSY
+            await self.cpu_off(cpu)
+        if self.config.cold_booted(cpu):
+            return OST_FAILURE  # it has no _EJ0
+        await self.firmware.eject(cpu)
+        await self.firmware.enabled(cpu)  # "Eject incomplete"?
+        await self.firmware.enabled(cpu)  # still present? (arch_unregister_cpu)
+        self.registered.discard(cpu)
+        return OST_SUCCESS
+
+    async def cpu_on(self, cpu: int) -> int:
+        """PSCI CPU_ON from whichever vCPU this runs on: here the lowest that is online."""
+        return await self.wiring.cpu_on(min(self.online), cpu)
+
+    async def cpu_off(self, cpu: int) -> None:
+        """Off the lists first, for nothing is asked of a vCPU that is going."""
+        self.online.discard(cpu)
+        await self.wiring.cpu_off(cpu)
+
+    # ------------------------------------------------------------------- sysfs
+
+    async def write_online(self, cpu: int, wanted: bool) -> None:
+        """`echo 1 > cpuN/online`, or 0. Raises GuestError with the shell's words."""
+        path = f"{CPU_DIRECTORY}/cpu{cpu}/online"
+        what = f"the guest can't write {int(wanted)} to {path}:"
+        async with self.hotplug:
+            if cpu not in self.registered:
+                raise GuestError(
+                    f"{what} sh: can't create {path}: nonexistent directory (status 1)"
+                )
+            if wanted and cpu not in self.online:
+                status = await self.cpu_on(cpu)
+                if status != PSCI_SUCCESS:
+                    denied = status == PSCI_DENIED
+                    why = "Operation not permitted" if denied else "Invalid argument"
+                    raise GuestError(f"{what} sh: write error: {why} (status 1)")
+                self.online.add(cpu)
+            elif not wanted and cpu in self.online:
+                if self.online == {cpu}:
+                    busy = "Device or resource busy"
+                    raise GuestError(f"{what} sh: write error: {busy} (status 1)")
+                await self.cpu_off(cpu)
