@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "log": {"model"},
     "platform": {"model"},
     "fetch": set(),
-    "guest": {"fetch", "platform"},
+    "guest": {"model", "fetch", "platform"},
     "qemu": {"fetch"},
     "run": {"model", "log", "guest"},
     "check": {"model", "log", "guest"},

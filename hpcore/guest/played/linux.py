@@ -105,7 +105,7 @@ class LinuxKernel(PlayedKernel):
     async def write_online(self, cpu: int, wanted: bool) -> None:
         """`echo 1 > cpuN/online`, or 0. Raises GuestError with the shell's words."""
         path = f"{CPU_DIRECTORY}/cpu{cpu}/online"
-        what = f"the guest can't write {int(wanted)} to {path}:"
+        what = f"the guest can't write {int(wanted)} to {path}: sh:"
         async with self.hotplug:
             if cpu not in self.registered:
                 raise GuestError(
@@ -116,10 +116,10 @@ class LinuxKernel(PlayedKernel):
                 if status != PSCI_SUCCESS:
                     denied = status == PSCI_DENIED
                     why = "Operation not permitted" if denied else "Invalid argument"
-                    raise GuestError(f"{what} sh: write error: {why} (status 1)")
+                    raise GuestError(f"{what} write error: {why} (status 1)")
                 self.online.add(cpu)
             elif not wanted and cpu in self.online:
                 if self.online == {cpu}:
                     busy = "Device or resource busy"
-                    raise GuestError(f"{what} sh: write error: {busy} (status 1)")
+                    raise GuestError(f"{what} write error: {busy} (status 1)")
                 await self.cpu_off(cpu)
