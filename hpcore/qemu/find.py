@@ -12,13 +12,31 @@ from attrs import frozen
 
 from hpcore.qemu.errors import QemuError
 
-PROGRAM = "qemu-system-aarch64"
-VARIABLE = "HPCORE_QEMU"
-OLDEST = (7, 2)
-PACKAGE = "qemu-system-arm"
 VERSION_SECONDS = 10.0
 
-_INSTALL = f"install {PROGRAM} (on Debian: apt install {PACKAGE}), or set {VARIABLE} to its path"
+
+@frozen
+class Program:
+    """A QEMU to look for: its name, Debian's package of it, the environment variable that
+    names another, and the oldest version that serves."""
+
+    name: str
+    package: str
+    variable: str
+    oldest: tuple[int, int] = (7, 2)
+
+    @property
+    def remedy(self) -> str:
+        """What to do where there is none."""
+        return (
+            f"install {self.name} (on Debian: apt install {self.package}), or set "
+            f"{self.variable} to its path"
+        )
+
+
+AARCH64 = Program("qemu-system-aarch64", "qemu-system-arm", "HPCORE_QEMU")
+LOONGARCH64 = Program("qemu-system-loongarch64", "qemu-system-misc", "HPCORE_QEMU_LOONGARCH64")
+X86_64 = Program("qemu-system-x86_64", "qemu-system-x86", "HPCORE_QEMU_X86_64")
 
 
 @frozen
@@ -29,37 +47,41 @@ class Qemu:
     version: str
 
 
-def find_qemu() -> Qemu:
-    """The program that $HPCORE_QEMU names, or else the one on PATH.
+def find_qemu(program: Program = AARCH64) -> Qemu:
+    """The program that its variable names, or else the one on PATH.
 
-    Raises QemuError where there is none, it does not run, or it is older than `OLDEST`.
+    Raises QemuError where there is none, it does not run, or it is too old.
     """
-    named = os.environ.get(VARIABLE)
-    found = shutil.which(named or PROGRAM)
+    named = os.environ.get(program.variable)
+    found = shutil.which(named or program.name)
     if found is None:
         if named:
             raise QemuError(
-                f"{VARIABLE} is {named}, which is no program that can be run; {_INSTALL}"
+                f"{program.variable} is {named}, which is no program that can be run; "
+                f"{program.remedy}"
             )
-        raise QemuError(f"{PROGRAM} is not on PATH; {_INSTALL}")
-    version = _version(found)
+        raise QemuError(f"{program.name} is not on PATH; {program.remedy}")
+    version = program_version(found, program.remedy)
     numbers = tuple(int(part) for part in version.split(".")[:2])
-    if numbers < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise QemuError(f"{found} is QEMU {version}; {oldest} or newer is needed: {_INSTALL}")
+    if numbers < program.oldest:
+        oldest = ".".join(map(str, program.oldest))
+        raise QemuError(
+            f"{found} is QEMU {version}; {oldest} or newer is needed: {program.remedy}"
+        )
     return Qemu(Path(found), version)
 
 
-def _version(program: str) -> str:
+def program_version(program: str, remedy: str) -> str:
+    """The version that `program` gives; QemuError, ending with `remedy`, if it gives none."""
     try:
         done = subprocess.run(
             [program, "--version"],
             capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise QemuError(f"{program} --version does not run: {error}; {_INSTALL}") from error
+        raise QemuError(f"{program} --version does not run: {error}; {remedy}") from error
     match = re.search(r"version (\d+\.\d+(?:\.\d+)?)", done.stdout)
     if done.returncode or match is None:
         said = (done.stderr or done.stdout).strip() or "nothing"
-        raise QemuError(f"{program} --version says no version but: {said}; {_INSTALL}")
+        raise QemuError(f"{program} --version says no version but: {said}; {remedy}")
     return match[1]

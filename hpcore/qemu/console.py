@@ -1,4 +1,4 @@
-"""The guest's serial console, over the socket of QEMU's first PL011."""
+"""A serial port of a guest, over a socket of QEMU's."""
 
 from __future__ import annotations
 
