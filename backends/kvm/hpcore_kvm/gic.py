@@ -28,21 +28,21 @@ SPIS = 256
 INTIDS = 32 + SPIS
 HIGH_FRAMES = virt.GICR_HIGH_SIZE // virt.GICR_FRAME
 ALL = 0xFFFF_FFFF
+EDGE = 0xAAAA_AAAA  # sixteen times two bits
 
 GICR_TYPER = 0x0008
 SGI_FRAME = 0x1_0000
 
 # Registers of a redistributor, in the order in which a restore writes them. Those that set
-# by writing 1 are cleared by their twin first. A 64-bit register is two words.
+# by writing 1 are cleared by their twin first. There is no ITS, so there are no LPIs, and
+# what configures those (GICR_PROPBASER, GICR_PENDBASER) has no effect.
 GICR_IGROUPR0 = SGI_FRAME + 0x080
 GICR_ISENABLER0, GICR_ICENABLER0 = SGI_FRAME + 0x100, SGI_FRAME + 0x180
 GICR_ISPENDR0 = SGI_FRAME + 0x200
 GICR_ISACTIVER0, GICR_ICACTIVER0 = SGI_FRAME + 0x300, SGI_FRAME + 0x380
 GICR_IPRIORITYR0 = SGI_FRAME + 0x400
 GICR_ICFGR0, GICR_ICFGR1 = SGI_FRAME + 0xC00, SGI_FRAME + 0xC04
-GICR_PROPBASER, GICR_PENDBASER = 0x0070, 0x0078
 GICR_WORDS = (
-    GICR_PROPBASER, GICR_PROPBASER + 4, GICR_PENDBASER, GICR_PENDBASER + 4,
     GICR_IGROUPR0, GICR_ISENABLER0, GICR_ICFGR0, GICR_ICFGR1,
     *range(GICR_IPRIORITYR0, GICR_IPRIORITYR0 + 32, 4),
     GICR_ISACTIVER0, GICR_ISPENDR0,
@@ -288,10 +288,10 @@ class Vgic:
         )  # fmt: skip
 
     def reset_distributor(self) -> None:
-        """Every SPI disabled, inactive, not pending, level, priority 0, group 1, to vCPU 0.
+        """Every SPI disabled, inactive, not pending, edge, priority 0, group 1, to vCPU 0.
 
         Those are the values that KVM's distributor has when it is made; it has no reset of
-        its own. The line of a level-sensitive SPI is its device's, which resets it.
+        its own. The line of a level-sensitive SPI is its device's, which lowers it.
         """
         self.write_distributor(GICD_CTLR, 0)
         for n in range(4, 4 * INTIDS // 32, 4):  # one bit an SPI
@@ -300,7 +300,7 @@ class Vgic:
             self.write_distributor(GICD_ISPENDR + n, 0)
             self.write_distributor(GICD_IGROUPR + n, ALL)
         for n in range(8, INTIDS // 4, 4):  # two bits
-            self.write_distributor(GICD_ICFGR + n, 0)
+            self.write_distributor(GICD_ICFGR + n, EDGE)
         for n in range(32, INTIDS, 4):  # eight bits
             self.write_distributor(GICD_IPRIORITYR + n, 0)
         for n in range(8 * 32, 8 * INTIDS, 4):  # two words
