@@ -77,6 +77,10 @@ fi
 venv
 say "fetching the guest's kernel and busybox"
 .venv/bin/hpcore guest fetch
+if [ "${1:-}" = --tests ]; then
+    say "fetching the QEMU that hotplugs vCPUs by itself"
+    .venv/bin/hpcore qemu fetch
+fi
 say "building the EL3 monitor"
 .venv/bin/python -c "from hpcore_tcg.build import ensure_monitor; print(ensure_monitor().path)"
 say "ready: .venv/bin/hpcore --help"

@@ -17,6 +17,7 @@ from hpcore.cli.check import check
 from hpcore.cli.guest import guest
 from hpcore.cli.model import model
 from hpcore.cli.output import BAD_INPUT, Problem
+from hpcore.cli.qemu import qemu
 from hpcore.cli.replay import replay
 from hpcore.cli.run import run
 from hpcore.cli.scenarios import scenarios
@@ -56,7 +57,7 @@ def cli() -> None:
     """
 
 
-for command in (accel, check, guest, model, replay, run, scenarios, tables):
+for command in (accel, check, guest, model, qemu, replay, run, scenarios, tables):
     cli.add_command(command)
 
 
