@@ -1,0 +1,76 @@
+"""Guest programs of a few instructions, as words: where the tests run there is no assembler.
+
+Each line is an instruction and its encoding; tests/kvm_host assembles the one and compares
+it with the other. Where x9 is used it holds an address that is no memory, so that a load or
+store there ends KVM_RUN; the test sets it, and x0 to x3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Program = Sequence[tuple[str, int]]
+
+SPIN: Program = (("b .", 0x1400_0000),)
+
+STORE: Program = (  # an MMIO exit, again and again; x0 counts them
+    ("str x0, [x9]", 0xF900_0120),
+    ("add x0, x0, #1", 0x9100_0400),
+    ("b .-8", 0x17FF_FFFE),
+)
+
+COPY: Program = (  # loads of every size, each stored where the test sees it
+    ("ldrb w0, [x9]", 0x3940_0120),
+    ("str x0, [x9]", 0xF900_0120),
+    ("ldrh w0, [x9]", 0x7940_0120),
+    ("str x0, [x9]", 0xF900_0120),
+    ("ldr w0, [x9]", 0xB940_0120),
+    ("str x0, [x9]", 0xF900_0120),
+    ("ldr x0, [x9]", 0xF940_0120),
+    ("strb w0, [x9]", 0x3900_0120),
+    ("strh w0, [x9]", 0x7900_0120),
+    ("str w0, [x9]", 0xB900_0120),
+    ("b .", 0x1400_0000),
+)
+
+HVC: Program = (  # an SMCCC call with x0 to x3, then what it returned
+    ("hvc #0", 0xD400_0002),
+    ("str x0, [x9]", 0xF900_0120),
+    ("b .-8", 0x17FF_FFFE),
+)
+
+SMC: Program = (
+    ("smc #0", 0xD400_0003),
+    ("str x0, [x9]", 0xF900_0120),
+    ("b .-8", 0x17FF_FFFE),
+)
+
+LOAD: Program = (  # what is at the address in x0
+    ("ldr x1, [x0]", 0xF940_0001),
+    ("str x1, [x9]", 0xF900_0121),
+    ("b .", 0x1400_0000),
+)
+
+IDLE: Program = (
+    ("wfi", 0xD503_207F),
+    ("b .-4", 0x17FF_FFFF),
+)
+
+ACKNOWLEDGE: Program = (  # wait for an interrupt, take it, say which it was, end it
+    ("wfi", 0xD503_207F),
+    ("mrs x0, S3_0_C12_C12_0", 0xD538_CC00),  # ICC_IAR1_EL1
+    ("dsb sy", 0xD503_3F9F),
+    ("str x0, [x9]", 0xF900_0120),
+    ("msr S3_0_C12_C12_1, x0", 0xD518_CC20),  # ICC_EOIR1_EL1
+    ("b .-20", 0x17FF_FFFB),
+)
+
+ALL: dict[str, Program] = {
+    "spin": SPIN, "store": STORE, "copy": COPY, "hvc": HVC, "smc": SMC, "load": LOAD,
+    "idle": IDLE, "acknowledge": ACKNOWLEDGE,
+}  # fmt: skip
+
+
+def image(program: Program) -> bytes:
+    """The program as it lies in memory."""
+    return b"".join(word.to_bytes(4, "little") for _, word in program)
