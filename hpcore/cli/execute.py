@@ -7,13 +7,13 @@ from pathlib import Path
 
 from hpcore.cli.output import Output
 from hpcore.log import Record
-from hpcore.run.accelerator import GuestImages
+from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found
 from hpcore.run.execute import Executed, execute_log
 from hpcore.triage.words import say
 
 
-def execute(out: Output, path: Path, found: Found, guest: GuestImages) -> None:
+def execute(out: Output, path: Path, found: Found, guest: GuestImages | GuestScript) -> None:
     """Have the accelerator do what the log says; exit with 1 if it refuses something."""
 
     def tell(record: Record) -> None:

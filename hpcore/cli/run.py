@@ -16,8 +16,8 @@ from hpcore.guest.images import fetched_guest
 from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.log import LogExists, Sync, is_log
 from hpcore.run import scenario_file
-from hpcore.run.accelerator import GuestImages
-from hpcore.run.discovery import find
+from hpcore.run.accelerator import GuestImages, GuestScript
+from hpcore.run.discovery import Found, find
 from hpcore.run.play import Latencies, StepResult
 from hpcore.run.runner import Job, Outcome, run_job
 from hpcore.run.scenario import Line
@@ -73,7 +73,8 @@ def run(
     """
     out = Output(json=as_json)
     if is_log(scenario):
-        execute(out, Path(scenario), find(accel), _images(out, kernel, initrd, append))
+        found = find(accel)
+        execute(out, Path(scenario), found, _guest(out, found, kernel, initrd, console, append))
         return
     what = scenario_file.load(scenario)
     found = find(accel)
@@ -82,14 +83,34 @@ def run(
     if log is None:
         log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     job = Job(
-        scenario=what, found=found, guest=_images(out, kernel, initrd, append), log=log,
-        overwrite=force, sync=Sync(sync), console=console,
+        scenario=what, found=found, guest=_guest(out, found, kernel, initrd, console, append),
+        log=log, overwrite=force, sync=Sync(sync), console=console,
     )  # fmt: skip
     try:
         outcome = asyncio.run(_with_signals(job, out))
     except LogExists:
         raise Problem(f"{log} exists; give another --log, or --force to overwrite it") from None
     _report(out, job, outcome)
+
+
+def _guest(
+    out: Output,
+    found: Found,
+    kernel: Path | None,
+    initrd: Path | None,
+    console: Path | None,
+    append: str,
+) -> GuestImages | GuestScript:
+    if not found.capabilities.plays_guest:
+        return _images(out, kernel, initrd, append)
+    given = {"--kernel": kernel, "--initrd": initrd, "--console": console}
+    useless = [name for name, value in given.items() if value is not None]
+    if useless:
+        raise Problem(
+            f"'{found.name}' runs no guest code, it plays the guest: leave out "
+            f"{', '.join(useless)}. --append is heeded, and so is the scenario's guest: kind"
+        )
+    return GuestScript(append=append)
 
 
 def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) -> GuestImages:

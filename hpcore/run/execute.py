@@ -4,8 +4,9 @@ For counterexamples: the checker finds an order that a broken protocol would all
 accelerator is asked for exactly that, effect by effect. A second lock on the same door, the
 EL3 monitor's for one, shows itself here by refusing.
 
-What a guest does in the log is not forced on the guest that runs. An effect that failed in
-the log is left out, since it can't be made to fail here.
+What a guest does in the log is not forced on the guest that runs, or is played; its own
+CPU_ON is DENIED where an accelerator leaves that to the core. An effect that failed in the
+log is left out, since it can't be made to fail here.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from attrs import frozen
 
 from hpcore.log import LogError, Record, read
 from hpcore.model import events as ev
+from hpcore.model.calls import PSCI_DENIED
 from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineStep, RunStep
-from hpcore.model.stimuli import ResetSeen, Stimulus
-from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, Session
+from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
+from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript, Session
 from hpcore.run.discovery import Found
 
 EFFECT_SECONDS = 120.0
@@ -43,7 +45,7 @@ class Executed:
 async def execute_log(
     path: str | PathLike[str],
     found: Found,
-    guest: GuestImages | None,
+    guest: GuestImages | GuestScript | None,
     tell: Callable[[Record], None] = lambda _record: None,
 ) -> Executed:
     """Have `found` do the effects of the log at `path`, one after the other.
@@ -61,14 +63,26 @@ async def execute_log(
     resets = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    denials: set[asyncio.Task[int | None]] = set()
+
+    def deny(call: CpuOnCalled) -> None:
+        effect = AnswerCpuOn(call.slot, call.caller, granted=False, status=PSCI_DENIED)
+        denials.add(asyncio.ensure_future(session.execute(effect)))
+
     def report(stimulus: Stimulus) -> None:
-        if isinstance(stimulus, ResetSeen):
-            loop.call_soon_threadsafe(resets.set)
+        match stimulus:
+            case ResetSeen():
+                loop.call_soon_threadsafe(resets.set)
+            case CpuOnCalled(verdict=None):
+                loop.call_soon_threadsafe(deny, stimulus)
 
     session = await accelerator.open(header.machine, guest, report)
     try:
         return await _execute(session, records, resets, tell)
     finally:
+        for denial in denials:
+            denial.cancel()
+        await asyncio.gather(*denials, return_exceptions=True)
         await session.close()
 
 

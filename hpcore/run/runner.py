@@ -11,12 +11,13 @@ import attrs
 from attrs import field, frozen, mutable
 
 from hpcore.guest.kernel import load_kernel
+from hpcore.guest.played import KINDS
 from hpcore.guest.shell import Shell
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.machine import cap
 from hpcore.model.machines import Phase
 from hpcore.model.states import State, initial
-from hpcore.run.accelerator import AcceleratorError, GuestImages
+from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.discovery import Found
 from hpcore.run.play import Latencies, Player, Progress, StepResult
@@ -25,11 +26,14 @@ from hpcore.run.scenario import Scenario
 
 @frozen
 class Job:
-    """What to run, on what, and where to keep what happened."""
+    """What to run, on what, and where to keep what happened.
+
+    `guest` is a script where the accelerator plays its guest; the scenario says which kind.
+    """
 
     scenario: Scenario
     found: Found
-    guest: GuestImages
+    guest: GuestImages | GuestScript
     log: Path
     overwrite: bool = False
     sync: Sync = Sync.DURABLE
@@ -64,10 +68,9 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
             f"the machine has {config.possible} possible vCPUs; '{job.found.name}' can run "
             f"{capabilities.max_vcpus} here. Lower maxcpus"
         )
-    append = " ".join(x for x in (job.scenario.append, job.guest.append) if x)
-    guest = attrs.evolve(job.guest, append=append)
+    guest = _guest(job)
     versions = {**capabilities.versions}
-    kernel = load_kernel(guest.kernel).version
+    kernel = _kernel_version(guest)
     if kernel is not None:
         versions["kernel"] = kernel
     header = Header(machine=config, accelerator=job.found.name, versions=versions)
@@ -102,6 +105,25 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
             capped=config.no_hotplug,
             error=controller.why_ended() if wrong else None,
         )
+
+
+def _guest(job: Job) -> GuestImages | GuestScript:
+    append = " ".join(x for x in (job.scenario.append, job.guest.append) if x)
+    if isinstance(job.guest, GuestScript):
+        return GuestScript(job.scenario.kind, append)
+    if job.scenario.kind != KINDS[0]:
+        raise AcceleratorError(
+            f"the scenario {job.scenario.name} asks for a guest of the kind "
+            f"'{job.scenario.kind}', which is played, and '{job.found.name}' boots a real one: "
+            "leave guest: kind out, or take an accelerator that plays its guest (`hpcore accel`)"
+        )
+    return attrs.evolve(job.guest, append=append)
+
+
+def _kernel_version(guest: GuestImages | GuestScript) -> str | None:
+    if isinstance(guest, GuestScript):
+        return f"{guest.kind} (played)"
+    return load_kernel(guest.kernel).version
 
 
 def _writer(file: IO[bytes]) -> Callable[[bytes], None]:

@@ -129,10 +129,14 @@ class Line:
 
 @frozen
 class Scenario:
-    """A machine, its guest's extra kernel arguments, and the steps."""
+    """A machine, its guest's extra kernel arguments, and the steps.
+
+    `kind` is the guest's: a name of `hpcore.guest.played`, where the guest is played.
+    """
 
     name: str
     about: str
     machine: MachineConfig
     append: str
     steps: tuple[Line, ...]
+    kind: str = "linux"

@@ -20,6 +20,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpcore.guest.cpulist import parse_cpu_list
+from hpcore.guest.played import KINDS
 from hpcore.model.machine import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
@@ -100,11 +101,13 @@ class _Reader:
             raise self.fail(0, "there is no 'steps:'; see `hpcore run --help` for an example")
         machine = self.machine(top.get("machine", CommentedMap()), _line(top, "machine"))
         at = _line(top, "guest")
-        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", ("append",))
+        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", ("append", "kind"))
         append = self.text(guest.get("append", ""), at, "append")
+        kind = self.text(guest.get("kind", KINDS[0]), at, "kind")
+        self.known(kind, KINDS, _line(guest, "kind"), "kind of guest")
         about = self.text(top.get("about", ""), _line(top, "about"), "about")
         steps = self.steps(top["steps"], _line(top, "steps"))
-        return sc.Scenario(Path(self.name).stem, about, machine, append, steps)
+        return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind)
 
     def machine(self, data: Any, line: int | None) -> MachineConfig:
         given = self.mapping(data, line, "machine", _MACHINE)

@@ -16,6 +16,8 @@ from hpcore.model.machine import MachineConfig
 
 OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84
 PSCI_SUCCESS, PSCI_DENIED = 0, -3
+NO_SUCH_FILE, BUSY = "No such file or directory", "Device or resource busy"
+NOT_PERMITTED, INVALID = "Operation not permitted", "Invalid argument"
 
 
 class LinuxKernel(PlayedKernel):
@@ -105,21 +107,27 @@ class LinuxKernel(PlayedKernel):
     async def write_online(self, cpu: int, wanted: bool) -> None:
         """`echo 1 > cpuN/online`, or 0. Raises GuestError with the shell's words."""
         path = f"{CPU_DIRECTORY}/cpu{cpu}/online"
-        what = f"the guest can't write {int(wanted)} to {path}: sh:"
         async with self.hotplug:
-            if cpu not in self.registered:
-                raise GuestError(
-                    f"{what} sh: can't create {path}: nonexistent directory (status 1)"
-                )
-            if wanted and cpu not in self.online:
-                status = await self.cpu_on(cpu)
-                if status != PSCI_SUCCESS:
-                    denied = status == PSCI_DENIED
-                    why = "Operation not permitted" if denied else "Invalid argument"
-                    raise GuestError(f"{what} write error: {why} (status 1)")
-                self.online.add(cpu)
-            elif not wanted and cpu in self.online:
-                if self.online == {cpu}:
-                    busy = "Device or resource busy"
-                    raise GuestError(f"{what} write error: {busy} (status 1)")
-                await self.cpu_off(cpu)
+            error = await self._write_online(cpu, wanted)
+        if error == NO_SUCH_FILE:
+            error = f"eval: can't create {path}: nonexistent directory"
+        elif error is not None:
+            error = f"write error: {error}"
+        if error is not None:
+            raise GuestError(
+                f"the guest can't write {int(wanted)} to {path}: sh: {error} (status 1)"
+            )
+
+    async def _write_online(self, cpu: int, wanted: bool) -> str | None:
+        if cpu not in self.registered:
+            return NO_SUCH_FILE
+        if wanted and cpu not in self.online:
+            status = await self.cpu_on(cpu)
+            if status != PSCI_SUCCESS:
+                return NOT_PERMITTED if status == PSCI_DENIED else INVALID
+            self.online.add(cpu)
+        elif not wanted and cpu in self.online:
+            if self.online == {cpu}:
+                return BUSY
+            await self.cpu_off(cpu)
+        return None
