@@ -1,11 +1,37 @@
-"""For all tests: where CI runs, nothing is skipped; what a test would skip for fails it."""
+"""For all tests: where CI runs, nothing is skipped; the KVM tests run where KVM is."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+KVM_TESTS = Path(__file__).parent / "kvm"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks that are used across rooms."""
+    config.addinivalue_line("markers", "nvhe: a KVM test that is run in nVHE mode as well")
+
+
+def has_kvm() -> bool:
+    """Whether this is an arm64 machine whose /dev/kvm may be used."""
+    return platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave tests/kvm to tests/nested where there is no arm64 KVM."""
+    return True if collection_path == KVM_TESTS and not has_kvm() else None
+
+
+def pytest_report_header() -> str | None:
+    """Say where the KVM tests are, so that nobody misses them."""
+    if has_kvm():
+        return None
+    return "tests/kvm: no arm64 KVM here; tests/nested runs them (see docs/kvm.md)"
 
 
 @pytest.hookimpl(hookwrapper=True)

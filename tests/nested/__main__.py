@@ -1,0 +1,79 @@
+"""Run a command in L1: `python -m tests.nested -- pytest tests/kvm -k order -x`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hpcore.cli.main import set_up_diagnostics
+from hpcore.fetch.errors import FetchError
+from hpcore.guest.errors import GuestError
+from hpcore.guest.images import fetch_guest
+from hpcore.qemu.errors import QemuError
+from tests.nested.errors import NestedError
+from tests.nested.image import nested_image
+from tests.nested.machine import Machine, run
+
+OUT = Path("build/nested")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.option("--cpu", default="max", show_default=True, help="max (VHE), cortex-a57 (nVHE), ...")
+@click.option("--gic", type=click.IntRange(2, 3), default=3, show_default=True)
+@click.option("--no-el2", is_flag=True, help="No virtualization in L1, so no /dev/kvm.")
+@click.option("--kernel", type=click.Path(path_type=Path, exists=True), help="L1's; default: 6.12.")
+@click.option("--smp", default=2, show_default=True, help="CPUs of L1.")
+@click.option("--seconds", default=600.0, show_default=True, help="What the command has.")
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True,
+              help="Where the files of L1's /out are written.")  # fmt: skip
+@click.option("--build", is_flag=True, help="Only have the image, built if it is not there.")
+@click.argument("command", nargs=-1)
+def main(
+    cpu: str, gic: int, no_el2: bool, kernel: Path | None, smp: int, seconds: float, out: Path,
+    build: bool, command: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Run COMMAND in an arm64 Linux with a real /dev/kvm, in a copy of this repository.
+
+    \b
+    python -m tests.nested -- pytest tests/kvm -k order -x
+    python -m tests.nested -- hpcore run plug-unplug --accel kvm --log /out/run.jsonl
+    python -m tests.nested --cpu cortex-a57 -- sh -c 'dmesg | grep -i kvm'
+
+    Exits as COMMAND does, or with 2 where the machine itself fails.
+    """
+    set_up_diagnostics()
+    try:
+        if build or not command:
+            fetch_guest(progress=_progress)
+            image = nested_image(progress=_progress)
+            click.echo(f"{image} ({image.stat().st_size >> 20} MiB)")
+            if not build:
+                click.echo("no command given; see --help")
+            return
+        machine = Machine(cpu, gic, not no_el2, smp, kernel)
+        out.mkdir(parents=True, exist_ok=True)
+        ended = run(command, out, machine=machine, seconds=seconds, hear=_hear, progress=_progress)
+    except (FetchError, GuestError, NestedError, QemuError) as error:
+        click.echo(f"tests.nested: {error}", err=True)
+        sys.exit(2)
+    files = sorted(str(path) for path in out.rglob("*") if path.is_file())
+    _progress(
+        f"exit status {ended.status}; Linux {ended.kernel} booted in {ended.boot_seconds:.1f} s, "
+        f"{ended.seconds:.1f} s in all" + (f"; in {out}: {', '.join(files)}" if files else "")
+    )
+    sys.exit(ended.status)
+
+
+def _hear(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _progress(text: str) -> None:
+    click.echo(f"-- {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""What can go wrong with the bench itself, as opposed to what is tested on it."""
+
+from __future__ import annotations
+
+
+class NestedError(Exception):
+    """L1 was not built, did not boot, or did not answer. The text says what, and what to do."""

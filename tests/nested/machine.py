@@ -1,0 +1,172 @@
+"""L1: one QEMU with an emulated EL2, booted for one command."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+from attrs import frozen
+
+from hpcore.guest.images import fetch_guest
+from hpcore.qemu.find import find_qemu
+from hpcore.qemu.process import QemuProcess, runtime_directory
+from tests.nested.console import Console, Hear, Stage
+from tests.nested.errors import NestedError
+from tests.nested.image import nested_image
+from tests.nested.payload import KILL_AFTER, Command, payload
+
+BOOT_SECONDS = 180.0
+"""For L1 to come to its command: 3 to 6 s on a quiet machine."""
+
+SEND_SECONDS = 60.0
+MEMORY = 2048
+"""MiB of L1."""
+
+ARGUMENTS = "console=ttyAMA0 panic=-1 quiet"
+
+
+@frozen
+class Machine:
+    """How L1 is made. `cpu` as QEMU's -cpu: `max` has VHE, `cortex-a57` has not."""
+
+    cpu: str = "max"
+    gic: int = 3
+    virtualization: bool = True
+    vcpus: int = 2
+    kernel: Path | None = None
+
+    def argv(self, qemu: Path, kernel: Path, initrd: Path, console: Path) -> list[str]:
+        """QEMU's command line, `console` being the socket of the serial line."""
+        # the architected PAuth algorithm costs QEMU half of its time
+        cpu = "max,pauth-impdef=on" if self.cpu == "max" else self.cpu
+        virtualization = "on" if self.virtualization else "off"
+        return [
+            str(qemu), "-accel", "tcg,thread=multi,tb-size=512",
+            "-machine", f"virt,virtualization={virtualization},gic-version={self.gic}",
+            "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(MEMORY),
+            "-kernel", str(kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
+            "-chardev", f"socket,id=console,path={console},server=on,wait=on",
+            "-serial", "chardev:console",
+            "-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot",
+        ]  # fmt: skip
+
+
+@frozen
+class Ended:
+    """A command that has ended in L1: its exit status, its output, and the time in seconds."""
+
+    status: int
+    output: str
+    kernel: str
+    boot_seconds: float
+    seconds: float
+
+
+def ignore(_text: str) -> None:
+    """The `Hear` that listens to nobody."""
+
+
+def run(
+    script: str | tuple[str, ...],
+    out: Path,
+    *,
+    machine: Machine | None = None,
+    seconds: float = 600.0,
+    hear: Hear = ignore,
+    progress: Hear = ignore,
+) -> Ended:
+    """Boot L1, run `script` (a shell script, or one program's words) in the repository there.
+
+    The files that it leaves in /out are written below `out`. At its deadline, `seconds` from
+    its start, it gets a SIGINT, and has some time to say what it knows. Raises NestedError
+    where L1 doesn't boot, dies or hangs; FetchError and QemuError as their makers do.
+    """
+    return asyncio.run(_run(script, out, machine or Machine(), seconds, hear, progress))
+
+
+async def _run(
+    script: str | tuple[str, ...],
+    out: Path,
+    machine: Machine,
+    seconds: float,
+    hear: Hear,
+    progress: Hear,
+) -> Ended:
+    qemu = find_qemu()
+    guest = fetch_guest(progress=progress)
+    image = nested_image(progress=progress)
+    nonce = secrets.token_hex(8)
+    command = (
+        Command(script, seconds, nonce)
+        if isinstance(script, str)
+        else Command.of(script, seconds, nonce)
+    )
+    progress("packing the code under test")
+    directory = runtime_directory()
+    try:
+        initrd, socket = directory / "initrd", directory / "console"
+        shutil.copyfile(image, initrd)
+        with initrd.open("ab") as file:
+            file.write(payload(command, guest))
+        progress("booting L1")
+        kernel = machine.kernel or guest.kernel
+        argv = machine.argv(qemu.path, kernel, initrd, socket)
+        started = time.monotonic()
+        process = await QemuProcess.start(argv, directory, [socket])
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    console = Console(nonce, hear)
+    try:
+        reader, writer = await process.connect(socket)
+        try:
+            boot_seconds = await _listen(reader, console, process, seconds)
+        finally:
+            writer.close()
+    finally:
+        await process.close()
+    console.unpack(out)
+    assert console.status is not None, "done"
+    return Ended(
+        console.status, console.output.decode(errors="replace"), console.kernel,
+        boot_seconds, time.monotonic() - started,
+    )  # fmt: skip
+
+
+async def _listen(
+    reader: asyncio.StreamReader, console: Console, process: QemuProcess, seconds: float
+) -> float:
+    """Hear L1 out, within the time that each stage has; the seconds that it took to boot."""
+    limits = {
+        Stage.BOOTING: BOOT_SECONDS,
+        Stage.RUNNING: seconds + 2 * KILL_AFTER,
+        Stage.SENDING: SEND_SECONDS,
+    }
+    took: dict[Stage, float] = {}
+    for stage, limit in limits.items():
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(limit):
+                while console.stage is stage:
+                    data = await reader.read(1 << 16)
+                    if not data:
+                        raise NestedError(_gone(console, process))
+                    console.feed(data)
+                    process.remove_directory()  # what lies there has been loaded
+        except TimeoutError as error:
+            raise NestedError(
+                f"L1 is still {stage.value} after {limit:.0f} s; its last words: "
+                f"{console.last_words}"
+            ) from error
+        took[stage] = time.monotonic() - started
+    return took[Stage.BOOTING]
+
+
+def _gone(console: Console, process: QemuProcess) -> str:
+    return (
+        f"L1 ended while {console.stage.value}; QEMU: {process.last_words}. "
+        f"L1's last words: {console.last_words}"
+    )
