@@ -14,6 +14,7 @@ import structlog
 
 from hpcore.cli.accel import accel
 from hpcore.cli.check import check
+from hpcore.cli.diff import diff
 from hpcore.cli.guest import guest
 from hpcore.cli.model import model
 from hpcore.cli.output import BAD_INPUT, Problem
@@ -51,13 +52,14 @@ def cli() -> None:
     hpcore guest fetch                       get a kernel and a busybox to boot
     hpcore run cover-letter --accel tcg      boot Linux, plug a vCPU, keep a log
     hpcore replay cover-letter.jsonl         what happened, step by step, verified
+    hpcore diff tcg.jsonl kvm.jsonl          whether the same happened on both
     hpcore check                             prove that no order of events breaks the protocol
 
     Exit codes: 0 fine, 1 the checked thing is wrong, 2 bad input or environment.
     """
 
 
-for command in (accel, check, guest, model, qemu, replay, run, scenarios, tables):
+for command in (accel, check, diff, guest, model, qemu, replay, run, scenarios, tables):
     cli.add_command(command)
 
 

@@ -42,7 +42,9 @@ class Header:
 
     `versions` maps qemu, kernel, hpcore and so on to theirs; the writer adds hpcore's.
     `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
-    stands in the file; the writer sets it, and `sync`.
+    stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
+    accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
+    has none.
     """
 
     machine: MachineConfig
@@ -50,6 +52,8 @@ class Header:
     versions: Mapping[str, str] = field(factory=dict, hash=False)
     created: str = field(factory=_now)
     sync: Sync = Sync.DURABLE
+    modelled: Mapping[str, str] = field(factory=dict, hash=False)
+    differs: Mapping[str, str] = field(factory=dict, hash=False)
     format: FormatVersion | None = None
 
 

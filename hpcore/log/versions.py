@@ -114,5 +114,5 @@ class Formats:
         return upgrade
 
 
-FORMATS = Formats(current=FormatVersion(1, 0))
-"""What this hpcore writes and reads. No older major version was ever released."""
+FORMATS = Formats(current=FormatVersion(1, 1))
+"""What this hpcore writes and reads. 1.1 added `modelled` and `differs` to the header."""

@@ -38,7 +38,12 @@ class Capabilities:
     likewise gives the reason why possible vCPUs are capped to those present. `modelled`
     maps what the accelerator cannot do for real to the reason, and the protocol goes on
     without it. With `plays_guest` it runs no guest code: it takes a `GuestScript`, and its
-    sessions have a `played` guest. `versions` goes into the log's header.
+    sessions have a `played` guest.
+
+    `differs` maps what its logs may say otherwise than those of other accelerators to the
+    reason: an event of hpcore.model.events by its name in a log, or one of its fields, as
+    in `cpu_on_granted` and `step_done.affinity`. `hpcore diff` does not compare these.
+    It, `modelled` and `versions` go into the log's header.
     """
 
     unavailable: str | None = None
@@ -46,6 +51,7 @@ class Capabilities:
     max_vcpus: int = 512
     plays_guest: bool = False
     modelled: Mapping[str, str] = field(factory=dict)
+    differs: Mapping[str, str] = field(factory=dict)
     versions: Mapping[str, str] = field(factory=dict)
 
 

@@ -73,7 +73,13 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
     kernel = _kernel_version(guest)
     if kernel is not None:
         versions["kernel"] = kernel
-    header = Header(machine=config, accelerator=job.found.name, versions=versions)
+    header = Header(
+        machine=config,
+        accelerator=job.found.name,
+        versions=versions,
+        modelled=capabilities.modelled,
+        differs=capabilities.differs,
+    )
     with contextlib.ExitStack() as stack:
         keep: Callable[[bytes], None] = _nothing
         if job.console is not None:

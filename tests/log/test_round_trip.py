@@ -57,11 +57,11 @@ def test_a_line_is_what_the_documentation_says(tmp_path: Path) -> None:
         assert (log.next_seq, log.last_t) == (4, 1.0)
     heads = [line.rpartition(b',"sum":"')[0].decode() for line in path.open("rb")]
     assert heads[0] == (
-        '{"format":"hpcore-log","version":"1.0","machine":{"topology":{"cpus":1,"maxcpus":4,'
+        '{"format":"hpcore-log","version":"1.1","machine":{"topology":{"cpus":1,"maxcpus":4,'
         '"sockets":1,"clusters":1,"cores":4,"threads":1},"cpu_model":"cortex-a57",'
         '"gic_version":3,"memory":1024,"no_hotplug":null},"accelerator":"qtest",'
         f'"versions":{{"qemu":"7.2.0","hpcore":"{own_version()}"}},'
-        '"created":"2026-01-02T03:04:05+00:00","sync":"durable"'
+        '"created":"2026-01-02T03:04:05+00:00","sync":"durable","modelled":{},"differs":{}'
     )
     assert heads[1:] == [
         '{"seq":1,"t":0.25,"event":"step_begun","slot":1,"step":"realize"',
@@ -72,12 +72,15 @@ def test_a_line_is_what_the_documentation_says(tmp_path: Path) -> None:
 
 def test_the_header_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
-    capped = Header(MACHINE.capped("KVM has no filter"), "kvm", {"kernel": "6.12"})
+    capped = Header(
+        MACHINE.capped("KVM has no filter"), "kvm", {"kernel": "6.12"},
+        modelled={"stop": "it has no threads"}, differs={"step_done.affinity": "it is no Arm"},
+    )  # fmt: skip
     LogWriter.create(path, capped, sync=Sync.OS).close()
     header, records = read(path)
     assert list(records) == []
     versions = {"kernel": "6.12", "hpcore": own_version()}
-    assert str(header.format) == "1.0"
+    assert str(header.format) == "1.1"
     assert header == evolve(capped, sync=Sync.OS, versions=versions, format=header.format)
 
 

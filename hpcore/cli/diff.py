@@ -1,0 +1,118 @@
+"""`hpcore diff`: two logs side by side, around where they first differ."""
+
+from __future__ import annotations
+
+import click
+
+from hpcore.cli.output import Output, Problem, json_option
+from hpcore.log import Header, Record
+from hpcore.triage.diff import Diff, Difference
+from hpcore.triage.diff import diff as diff_logs
+from hpcore.triage.words import say
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--context", default=3, show_default=True, type=click.IntRange(0, 1000), metavar="N",
+    help="Events to show before and after a difference.",
+)  # fmt: skip
+@json_option
+def diff(a: str, b: str, context: int, as_json: bool) -> None:
+    """Compare the logs A and B of one scenario, event by event.
+
+    \b
+    hpcore diff tcg.jsonl kvm.jsonl
+    hpcore diff tcg.jsonl qtest.jsonl --json | jq .differences
+
+    Compared are what was done to each vCPU, what the guest did about each, and the
+    machine's own steps: three kinds of sequence, each in its order. Times, addresses and
+    the interleaving of the sequences are not, nor what an accelerator says of itself that
+    it does otherwise; see docs/diff.md.
+
+    Exits with 1 if the logs differ, with 2 if one cannot be read.
+    """
+    out = Output(json=as_json)
+    if a == b == "-":
+        raise Problem("only one of the logs can come from standard input")
+    found = diff_logs(_path(a), _path(b), context)
+    for name, header in zip((a, b), found.headers, strict=True):
+        versions = ", ".join(f"{k} {v}" for k, v in header.versions.items())
+        out.say(f"{name}: {header.accelerator}, {header.created}; {versions}")
+    if found.differences:
+        _show(out, (a, b), found.headers, found.differences[0])
+    _explain(out, found)
+    out.end(
+        found.same,
+        events=list(found.events),
+        compared=found.compared,
+        machines=list(found.machines),
+        differences=[_plain(difference) for difference in found.differences],
+        apart=dict(found.apart),
+        cut=[str(track) for track in found.cut],
+        error=_verdict(found) if not found.same else None,
+    )
+
+
+def _path(name: str) -> str:
+    return "/dev/stdin" if name == "-" else name
+
+
+def _show(
+    out: Output, names: tuple[str, str], headers: tuple[Header, Header], difference: Difference
+) -> None:
+    out.say("")
+    same = headers[0].accelerator == headers[1].accelerator
+    titles = names if same else tuple(header.accelerator for header in headers)
+    table = out.table(None, "", "seq", titles[0], "seq", titles[1])
+    for n in range(max(len(difference.a), len(difference.b))):
+        one = difference.a[n] if n < len(difference.a) else None
+        other = difference.b[n] if n < len(difference.b) else None
+        style = "bold red" if n == difference.at else None
+        mark = ">" if n == difference.at else ""
+        table.add_row(mark, *_cells(one), *_cells(other), style=style)
+    out.show(table)
+
+
+def _cells(record: Record | None) -> tuple[str, str]:
+    return ("", "(nothing more)") if record is None else (str(record.seq), say(record.event))
+
+
+def _where(difference: Difference) -> str:
+    one, other = (f"event {r.seq}" if r else "the end" for r in difference.first)
+    return f"{difference.track} differs at {one} and {other}"
+
+
+def _explain(out: Output, found: Diff) -> None:
+    if found.apart or found.cut or found.differences:
+        out.say("")
+    for name, why in found.apart.items():
+        out.say(f"Not compared: {name}, for {why}.")
+    for track in found.cut:
+        out.say(f"One log ends before the last of {track}.")
+    out.say(_verdict(found), style="green" if found.same else "bold red")
+
+
+def _verdict(found: Diff) -> str:
+    if found.same:
+        return f"The same happened: {found.compared} events compared, none differs."
+    what = []
+    if found.machines:
+        what.append(f"the machines are not the same: {', '.join(found.machines)}")
+    if found.differences:
+        what.append(f"first, {_where(found.differences[0])}")
+        what += [f"then {_where(difference)}" for difference in found.differences[1:]]
+    return "The logs differ: " + "; ".join(what) + "."
+
+
+def _plain(difference: Difference) -> dict[str, object]:
+    one, other = difference.first
+    return {
+        "slot": difference.track.slot,
+        "sequence": str(difference.track),
+        **{
+            name: None if r is None else {"seq": r.seq, "t": r.t, "says": say(r.event)}
+            for name, r in (("a", one), ("b", other))
+        },
+    }

@@ -1,0 +1,246 @@
+"""Two logs side by side: whether the same happened, and where it first did not.
+
+A machine has several actors that run at the same time, so two runs of one scenario never
+have one order of events. What is compared are the sequences that do have one:
+
+- the machine's: its steps, its resets and its end, the scenario's steps;
+- for each slot, what was done to it: commands, their ends, and the steps of each;
+- for each slot, what the guest did about it: event bits taken, `_OST`, `_EJ0`, PSCI.
+
+Each is compared event by event and field by field, but for what `NOT_COMPARED` lists and
+for what the accelerators say of themselves (Header.differs). The order between two of the
+sequences is not compared; that it is a legal one in each log is for `replay` to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+
+import attrs
+from attrs import field, frozen
+
+from hpcore.log import Header, Record, read
+from hpcore.model import events as ev
+
+Source = str | PathLike[str]
+
+NOT_COMPARED: Mapping[str, str] = {
+    "scan_begun": "one look at the event bits finds one event or several, as time has it",
+    "scan_finished": "as for scan_begun",
+    "ged_raised": "as for scan_begun",
+    "cpu_on_granted.caller": "the guest's scheduler decides which vCPU calls",
+    "cpu_on_denied.caller": "as for cpu_on_granted.caller",
+    "cpu_on_granted.entry": "an address of the guest's choice",
+    "cpu_on_granted.context": "an address of the guest's choice",
+    "cpu_on_granted.delegated": "whether the core is asked is the accelerator's affair",
+    "cpu_on_denied.delegated": "as for cpu_on_granted.delegated",
+    "step_failed.error": "the accelerator's own words",
+    "machine_step_failed.error": "the accelerator's own words",
+    "machine_lost.error": "the accelerator's own words",
+    "plug_failed.error": "the accelerator's own words",
+}
+"""Events, and fields of events, that differ between two runs of the same; and why."""
+
+_GUESTS = (
+    ev.InsertCleared, ev.RemoveCleared, ev.OstReceived, ev.Registered, ev.EjectAccepted,
+    ev.EjectRefused, ev.CpuOnGranted, ev.CpuOnDenied, ev.CpuWentOff,
+)  # fmt: skip
+_STEP_FAILED = re.compile(r"(step \d+ failed): .*", re.DOTALL)
+
+
+@frozen
+class Track:
+    """Which sequence: the machine's (no slot), a slot's, or the guest's for a slot."""
+
+    slot: int | None = None
+    guest: bool = False
+
+    def __str__(self) -> str:
+        if self.slot is None:
+            return "the machine"
+        return f"what the guest did about vCPU {self.slot}" if self.guest else f"vCPU {self.slot}"
+
+
+@frozen
+class Difference:
+    """Where one sequence first differs. A record is None where that log has no more.
+
+    `a` and `b` are the records around it, those before it first, `at` of them in both.
+    """
+
+    track: Track
+    a: tuple[Record, ...]
+    b: tuple[Record, ...]
+    at: int
+
+    @property
+    def first(self) -> tuple[Record | None, Record | None]:
+        """What either log has in the place of the other's."""
+        return _get(self.a, self.at), _get(self.b, self.at)
+
+
+@frozen
+class Diff:
+    """What a comparison found. The same happened if there is no difference.
+
+    `differences` has one a sequence, the earliest first. `apart` is what the accelerators
+    name, with their reason, of what is in either log. `cut` are sequences that one log does
+    not have the end of, because its machine was ended from outside before the guest had
+    said its last word.
+    """
+
+    headers: tuple[Header, Header]
+    events: tuple[int, int]
+    compared: int
+    differences: tuple[Difference, ...] = ()
+    machines: tuple[str, ...] = ()
+    apart: Mapping[str, str] = field(factory=dict)
+    cut: tuple[Track, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether the logs agree."""
+        return not self.differences and not self.machines
+
+
+def diff(a: Source, b: Source, around: int = 3) -> Diff:
+    """Compare the logs at `a` and `b`. `around`: how many records a difference comes with.
+
+    Raises LogError for a log that cannot be read to its end. A torn last line is left out.
+    """
+    header_a, records_a = _read(a)
+    header_b, records_b = _read(b)
+    return compare((header_a, records_a), (header_b, records_b), around)
+
+
+def compare(
+    a: tuple[Header, list[Record]], b: tuple[Header, list[Record]], around: int = 3
+) -> Diff:
+    """As `diff`, of logs that were read."""
+    (header_a, records_a), (header_b, records_b) = a, b
+    differs = {**header_b.differs, **header_a.differs}
+    tracks_a = _tracks(records_a, differs)
+    tracks_b = _tracks(records_b, differs)
+    ended = _ended_from_outside(records_a), _ended_from_outside(records_b)
+    found: list[Difference] = []
+    cut: list[Track] = []
+    compared = 0
+    for track in sorted(tracks_a.keys() | tracks_b.keys(), key=_order):
+        in_a, in_b = tracks_a.get(track, []), tracks_b.get(track, [])
+        at = _first_difference(in_a, in_b, differs)
+        compared += max(len(in_a), len(in_b)) if at is None else at
+        if at is None:
+            continue
+        if track.guest and _last_words(in_a[at:], in_b[at:], ended):
+            cut.append(track)
+            continue
+        begin = max(0, at - around)
+        window = slice(begin, at + around + 1)
+        found.append(Difference(track, tuple(in_a[window]), tuple(in_b[window]), at - begin))
+    found.sort(key=_when)
+    return Diff(
+        headers=(header_a, header_b),
+        events=(len(records_a), len(records_b)),
+        compared=compared,
+        differences=tuple(found),
+        machines=tuple(_machine_differences(header_a, header_b)),
+        apart=_apart(differs, (*records_a, *records_b)),
+        cut=tuple(cut),
+    )
+
+
+def unknown_names(differs: Iterable[str]) -> list[str]:
+    """Those of `differs` that name no event, and no field of an event."""
+    known = set(ev.EVENTS)
+    for name, cls in ev.EVENTS.items():
+        known |= {f"{name}.{each.name}" for each in attrs.fields(cls)}
+    return [name for name in differs if name not in known]
+
+
+def _read(source: Source) -> tuple[Header, list[Record]]:
+    header, records = read(source)
+    with records:
+        return header, list(records)
+
+
+def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track, list[Record]]:
+    tracks: dict[Track, list[Record]] = {}
+    for record in records:
+        name = ev.event_name(record.event)
+        if name in NOT_COMPARED or name in differs:
+            continue
+        slot = ev.slot_of(record.event)
+        track = Track(slot, slot is not None and isinstance(record.event, _GUESTS))
+        tracks.setdefault(track, []).append(record)
+    return tracks
+
+
+def _first_difference(
+    a: list[Record], b: list[Record], differs: Mapping[str, str]
+) -> int | None:
+    for at, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one.event != other.event and _plain(one.event, differs) != _plain(other.event, differs):
+            return at
+    return None if len(a) == len(b) else min(len(a), len(b))
+
+
+def _plain(event: ev.Event, differs: Mapping[str, str]) -> tuple[object, ...]:
+    """What is compared of an event."""
+    name = ev.event_name(event)
+    out: list[object] = [name]
+    for each in attrs.fields(type(event)):
+        full = f"{name}.{each.name}"
+        if full in NOT_COMPARED or full in differs:
+            continue
+        value = getattr(event, each.name)
+        if isinstance(event, ev.Noted):
+            value = _STEP_FAILED.sub(r"\1", value)  # why it failed, an accelerator may have said
+        out.append((each.name, value))
+    return tuple(out)
+
+
+def _ended_from_outside(records: list[Record]) -> bool:
+    return any(isinstance(r.event, ev.MachinePoweredOff) and r.event.by == "user" for r in records)
+
+
+def _last_words(a: list[Record], b: list[Record], ended: tuple[bool, bool]) -> bool:
+    """Whether all that one log lacks is `_OST` that its guest was not given the time for."""
+    more, short_ended = (a, ended[1]) if not b else (b, ended[0])
+    one_has_no_more = not a or not b
+    return one_has_no_more and short_ended and all(
+        isinstance(record.event, ev.OstReceived) for record in more
+    )
+
+
+def _machine_differences(a: Header, b: Header) -> Iterator[str]:
+    for each in attrs.fields(type(a.machine)):
+        one, other = getattr(a.machine, each.name), getattr(b.machine, each.name)
+        if each.name == "no_hotplug":
+            # the accelerator's own words, and with them another topology
+            one, other = one is not None, other is not None
+        if attrs.has(type(one)) and type(one) is type(other):
+            for part in attrs.fields(type(one)):
+                pair = getattr(one, part.name), getattr(other, part.name)
+                if pair[0] != pair[1]:
+                    yield f"{part.name} is {pair[0]} and {pair[1]}"
+        elif one != other:
+            yield f"{each.name} is {one} and {other}"
+
+
+def _apart(differs: Mapping[str, str], records: Iterable[Record]) -> dict[str, str]:
+    seen = {ev.event_name(record.event) for record in records}
+    return {name: why for name, why in differs.items() if name.partition(".")[0] in seen}
+
+
+def _order(track: Track) -> tuple[int, bool]:
+    return (-1 if track.slot is None else track.slot, track.guest)
+
+
+def _when(difference: Difference) -> float:
+    return min(record.t for record in difference.first if record is not None)
+
+
+def _get(records: tuple[Record, ...], at: int) -> Record | None:
+    return records[at] if at < len(records) else None
