@@ -1,0 +1,189 @@
+"""The CPU hotplug registers and the GED of one machine: what the guest meets, what the core sets.
+
+Between two sides: the guest's loads and stores come in by address, from any vCPU's
+thread; the core's steps come in by name. What the guest does goes out as the core's
+stimuli. The device holds no rule of the protocol but one, which can't wait for the core:
+`_EJ0` leaves the vCPU not enabled at once, as the guest looks at `_STA` next; the core
+takes that back with `reassert` where it refuses the eject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import RLock
+
+from hpcore.model.effects import Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.stimuli import (
+    EjectCalled,
+    GuestCall,
+    InsertAcked,
+    OstReported,
+    RemoveAcked,
+    ScanEnded,
+    ScanStarted,
+)
+from hpcore.model.topology import mp_affinity
+from hpcore.platform import virt
+from hpcore.platform.ged import EventRegister, GedEvent
+from hpcore.platform.hotplug_registers import HotplugRegisters
+
+DEVIATIONS = {
+    "stale_remove": "QEMU leaves insert and remove set when a vCPU is ejected, so the next one "
+    "in the slot is born with an eject request; DISABLE clears both",
+    "lost_remove": "QEMU's AML looks at remove only where insert is not set and loses the "
+    "removal; RegisterTransport looks at both",
+    "eject_unrequested": "QEMU ejects whatever the guest asks to; the core refuses what was not "
+    "requested, and `reassert` shows the vCPU enabled again",
+    "eject_at_once": "QEMU destroys the vCPU within the store; here the store only disables it, "
+    "and the core takes the vCPU down step by step",
+    "reset_drops_pending": "QEMU's block keeps event bits, selector, command and OST values over "
+    "a reset; here a reset clears them, and the guest finds what is plugged in the MADT and _STA",
+    "cold_booted_stay": "QEMU protects only the first vCPU from an eject; here every vCPU that "
+    "was there at boot stays",
+}
+"""Where a guest sees something else than from QEMU's block, and why."""
+
+
+class HotplugDevice:
+    """The device of `config`'s machine.
+
+    `report` gets the guest's calls, `raise_ged` pulses the GED's interrupt (an edge on
+    virt.ACPI_GED_GSI). Both are called under the device's lock, so that the order of calls
+    is the order of what happened; they must not block, nor call back from another thread.
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        report: Callable[[GuestCall], None],
+        raise_ged: Callable[[], None],
+    ) -> None:
+        self._config, self._report, self._pulse = config, report, raise_ged
+        self._lock = RLock()
+        self._scanning = False
+        self._arch_ids = tuple(mp_affinity(slot) for slot in range(config.possible))
+        self._ged = EventRegister()
+        self._block = self._new_block()
+
+    @property
+    def regions(self) -> tuple[tuple[int, int], ...]:
+        """(address, size) of what a machine must direct here."""
+        return (
+            (virt.CPU_HOTPLUG_BASE, virt.CPU_HOTPLUG_SIZE),
+            (virt.GED_BASE, virt.GED_SIZE),
+        )
+
+    def read(self, address: int, size: int) -> int:
+        """A guest's load of `size` bytes at `address`, little endian."""
+        with self._lock:
+            if self._in_block(address):
+                return self._block.read(address - virt.CPU_HOTPLUG_BASE, size)
+            taken = self._ged.read(address - virt.GED_BASE, size)
+            if taken & GedEvent.CPU_HOTPLUG:
+                self._scanning = True
+                self._report(ScanStarted())
+            return int(taken)
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """A guest's store of the low `size` bytes of `value`."""
+        with self._lock:
+            if self._in_block(address):
+                self._block.write(address - virt.CPU_HOTPLUG_BASE, size, value)
+
+    def enabled(self, slot: int) -> bool:
+        """Whether `_STA` of `slot` says so."""
+        with self._lock:
+            return self._block.slots[slot].enabled
+
+    def pending(self, slot: int) -> tuple[bool, bool]:
+        """The insert and the remove bit of `slot`."""
+        with self._lock:
+            registers = self._block.slots[slot]
+            return registers.insert, registers.remove
+
+    @property
+    def ged_events(self) -> GedEvent:
+        """What the guest has not yet taken from the GED."""
+        with self._lock:
+            return self._ged.events
+
+    # ---------------------------------------------------------- the core's side
+
+    def apply(self, step: Step, slot: int) -> None:
+        """Let the guest see `step` of `slot`; steps that no register shows change nothing."""
+        with self._lock:
+            registers = self._block.slots[slot]
+            match step:
+                case Step.ENABLE:
+                    registers.enabled = True
+                case Step.NOTIFY_INSERT:
+                    registers.insert = True
+                    self.raise_ged()
+                case Step.NOTIFY_REMOVE:
+                    registers.remove = True
+                    self.raise_ged()
+                case Step.DISABLE:
+                    registers.enabled = registers.insert = registers.remove = False
+                    registers.firmware = False
+
+    def reassert(self, slot: int) -> None:
+        """`_STA` of `slot` back to enabled: its eject was refused."""
+        with self._lock:
+            self._block.slots[slot].enabled = True
+
+    def raise_ged(self) -> None:
+        """Tell the guest of an event: set the GED's bit and pulse its interrupt."""
+        with self._lock:
+            self._ged.events |= GedEvent.CPU_HOTPLUG
+            self._pulse()
+
+    def reset(self) -> None:
+        """The machine's reset: no slot enabled, no event, nothing selected.
+
+        Which slots are plugged is the core's to say anew, by ENABLE.
+        """
+        with self._lock:
+            self._scanning = False
+            self._ged = EventRegister()
+            self._block = self._new_block()
+
+    # ------------------------------------------- the block's side (its `Host`)
+
+    def insert_cleared(self, slot: int) -> None:
+        """The guest will act on the device check."""
+        self._report(InsertAcked(slot))
+
+    def remove_cleared(self, slot: int) -> None:
+        """The guest will act on the eject request."""
+        self._report(RemoveAcked(slot))
+
+    def eject_asked(self, slot: int) -> None:
+        """`_EJ0`: not enabled from here on, and the core decides about the rest."""
+        registers = self._block.slots[slot]
+        if registers.hotpluggable:
+            registers.enabled = registers.firmware = False
+        self._report(EjectCalled(slot))
+
+    def ost_reported(self, slot: int, source: int, status: int) -> None:
+        """`_OST`."""
+        self._report(OstReported(slot, source, status))
+
+    def events_exhausted(self) -> None:
+        """The scan that began with the GED's register ends here."""
+        if self._scanning:
+            self._scanning = False
+            self._report(ScanEnded())
+
+    # ----------------------------------------------------------------- details
+
+    def _new_block(self) -> HotplugRegisters:
+        block = HotplugRegisters(self._arch_ids, self)
+        for slot, registers in enumerate(block.slots):
+            registers.hotpluggable = not self._config.cold_booted(slot)
+        return block
+
+    def _in_block(self, address: int) -> bool:
+        return 0 <= address - virt.CPU_HOTPLUG_BASE < virt.CPU_HOTPLUG_SIZE
+
+
