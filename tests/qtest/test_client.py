@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from hpcore_qtest import lines
 from hpcore_qtest.client import QtestRefused
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears
 
 from hpcore.platform import virt
-from hpcore.qemu import find_qemu
 from tests.qemu.support import needs_qemu, until
+from tests.qtest.rig import bare
 
-ARGUMENTS = (
-    "-machine", "virt,gic-version=3", "-cpu", "cortex-a57", "-smp", "2", "-m", "256",
-)  # fmt: skip
 GICD_ISPENDR1, GICD_ICFGR2 = virt.GICD_BASE + 0x204, virt.GICD_BASE + 0xC08
 UART_DR, UART_IMSC, UART_CR = virt.UART0_BASE, virt.UART0_BASE + 0x38, virt.UART0_BASE + 0x30
-
-
-@asynccontextmanager
-async def machine(ears: Ears | None = None, serials: int = 0) -> AsyncIterator[Machine]:
-    started = await Machine.start(find_qemu(), ARGUMENTS, ears, serials=serials)
-    try:
-        yield started
-    finally:
-        await started.close()
 
 
 @needs_qemu
 def test_memory_is_written_and_read_in_every_size_and_in_bulk() -> None:
     async def run() -> None:
-        async with machine() as m:
+        async with bare() as m:
             base = virt.RAM_BASE + 0x1000
             for size in (1, 2, 4, 8):
                 value = int.from_bytes(bytes(range(0xF1, 0xF1 + size)), "little")
@@ -50,7 +36,7 @@ def test_memory_is_written_and_read_in_every_size_and_in_bulk() -> None:
 @needs_qemu
 def test_answers_come_in_the_order_of_the_questions() -> None:
     async def run() -> None:
-        async with machine() as m:
+        async with bare() as m:
             base = virt.RAM_BASE + 0x1000
             await m.qtest.write_all(((base + 4 * n, n) for n in range(5000)), 4)
             asked = [m.qtest.send([lines.read(base + 4 * n, 4)]) for n in range(5000)]
@@ -65,7 +51,7 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
 def test_an_interrupt_is_injected_told_and_pends_in_the_real_gic() -> None:
     async def run() -> None:
         told: list[tuple[int, bool]] = []
-        async with machine(Ears(irq=lambda n, raised: told.append((n, raised)))) as m:
+        async with bare(Ears(irq=lambda n, raised: told.append((n, raised)))) as m:
             gic = await m.device("arm-gicv3")
             await m.qtest.intercept_in(gic)
             await m.qtest.write(GICD_ICFGR2, 4, 2 << 18)  # SPI 9: edge
@@ -85,7 +71,7 @@ def test_a_byte_from_the_host_raises_the_uarts_spi() -> None:
     async def run() -> None:
         told: list[tuple[int, bool]] = []
         ears = Ears(irq=lambda n, raised: told.append((n, raised)))
-        async with machine(ears, serials=1) as m:
+        async with bare(ears, serials=1) as m:
             await m.qtest.intercept_in(await m.device("arm-gicv3"))
             await m.qtest.write(UART_CR, 4, 0x301)  # enabled, both ways
             await m.qtest.write(UART_IMSC, 4, 0x10)  # the receive interrupt
@@ -101,7 +87,7 @@ def test_a_byte_from_the_host_raises_the_uarts_spi() -> None:
 @needs_qemu
 def test_a_refusal_quotes_the_line_and_the_answer_and_the_connection_goes_on() -> None:
     async def run() -> None:
-        async with machine() as m:
+        async with bare() as m:
             with pytest.raises(QtestRefused, match=r"'irq_intercept_in /nobody': FAIL Unknown"):
                 await m.qtest.intercept_in("/nobody")
             assert await m.qtest.read(virt.GICD_BASE + 4, 4)

@@ -1,31 +1,5 @@
-"""The qtest accelerator: a shell, until it is written."""
+"""The qtest accelerator: stock QEMU that runs no guest code, and a guest that is played."""
 
-from __future__ import annotations
-
-from hpcore.model.machine import MachineConfig
-from hpcore.run.accelerator import (
-    AcceleratorError,
-    Capabilities,
-    GuestImages,
-    GuestScript,
-    Report,
-    Session,
-)
+from hpcore_qtest.accelerator import QtestAccelerator
 
 __all__ = ["QtestAccelerator"]
-
-NOT_YET = "the qtest accelerator is not written yet; use --accel tcg"
-
-
-class QtestAccelerator:
-    """Says that it cannot run yet."""
-
-    def probe(self) -> Capabilities:
-        """Never available."""
-        return Capabilities(unavailable=NOT_YET)
-
-    async def open(
-        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
-    ) -> Session:
-        """Raises AcceleratorError."""
-        raise AcceleratorError(NOT_YET)

@@ -98,6 +98,12 @@ class Machine:
         machine._watcher = asyncio.create_task(machine._watch_process())
         return machine
 
+    def listen(self, ears: Ears) -> None:
+        """Tell `ears` from now on; at once, if the machine is lost already."""
+        self._ears = ears
+        if self.lost is not None:
+            ears.lost(self.lost)
+
     async def device(self, kind: str) -> str:
         """The QOM path of the first device of QEMU's type `kind` that the board made.
 
@@ -176,9 +182,7 @@ class Machine:
         for path in sockets.serials:
             self.serials.append(SocketConsole(*await process.connect(path)))
         self.qmp = await Qmp.connect(process, sockets.qmp, self._event)
-        self.qtest = await Qtest.connect(
-            process, sockets.qtest, self._ears.irq, self.lose, seconds
-        )
+        self.qtest = await Qtest.connect(process, sockets.qtest, self._irq, self.lose, seconds)
 
     async def _properties(self, path: str) -> dict[str, str]:
         found = await self.qmp.execute("qom-list", {"path": path})
@@ -201,6 +205,9 @@ class Machine:
             raise QemuError(
                 f"QEMU did not tell of {what} within {seconds:g} s; {self.process.last_words}"
             ) from None
+
+    def _irq(self, number: int, raised: bool) -> None:
+        self._ears.irq(number, raised)
 
     def _event(self, name: str, data: Mapping[str, object]) -> None:
         if name == "RESET":

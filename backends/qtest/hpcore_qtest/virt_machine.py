@@ -1,0 +1,89 @@
+"""QEMU's arm `virt` with a GICv3 and all possible vCPUs, none of which ever runs."""
+
+from __future__ import annotations
+
+from hpcore.model.machine import MachineConfig
+from hpcore.platform import virt
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import Qemu
+from hpcore_qtest.ged_line import CTLR, GedLine
+from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.redistributor import STATE, Redistributors
+
+GED_SPI = virt.ACPI_GED_GSI - 32
+SPIS_SHOWN = 32 * 8
+"""The SPIs that are compared over a migration: all that `virt` has."""
+
+
+class VirtMachine:
+    """One QEMU process, and the parts of its GIC that a session acts on."""
+
+    def __init__(self, config: MachineConfig, qemu: Qemu, machine: Machine) -> None:
+        self._config, self._qemu = config, qemu
+        self.machine = machine
+        self.gicr = Redistributors(machine.qtest, config.possible)
+        self.ged: GedLine
+
+    @classmethod
+    async def start(
+        cls, config: MachineConfig, qemu: Qemu, ears: Ears, *, incoming: bool = False
+    ) -> VirtMachine:
+        """Start QEMU; interrupts of the GIC's inputs are told from here on.
+
+        Raises QemuError and leaves nothing behind.
+        """
+        machine = await Machine.start(qemu, arguments(config), ears, incoming=incoming)
+        try:
+            started = cls(config, qemu, machine)
+            gic = await machine.device("arm-gicv3")
+            pins = await machine.inputs(gic)
+            started.ged = GedLine(machine.qtest, pins[GED_SPI])
+            await machine.qtest.intercept_in(gic)
+        except BaseException:
+            await machine.close()
+            raise
+        return started
+
+    async def moved(self) -> VirtMachine:
+        """Migrate to a new QEMU, and return it, once its GIC is seen to have arrived.
+
+        This one is left as it is, and nobody listens to the new one yet. Raises QemuError,
+        with the new one ended, if anything of it failed.
+        """
+        before = await self.gic_state()
+        other = await VirtMachine.start(self._config, self._qemu, Ears(), incoming=True)
+        try:
+            await self.machine.move_to(other.machine)
+            after = await other.gic_state()
+            lost = [register for register in before if after[register] != before[register]]
+            if lost:
+                first = lost[0]
+                raise QemuError(
+                    f"{len(lost)} GIC registers did not arrive: the one at {first:#x} was "
+                    f"{before[first]:#x}, and is {after[first]:#x}"
+                )
+        except BaseException:
+            await other.machine.close()
+            raise
+        return other
+
+    async def gic_state(self) -> dict[int, int]:
+        """The distributor's and all redistributors' registers of 4 bytes, by address."""
+        banks = (0x80, 0x100, 0x200, 0x300)
+        addresses = [CTLR]
+        for bank in banks:
+            addresses += [virt.GICD_BASE + bank + n // 8 for n in range(32, SPIS_SHOWN + 32, 32)]
+        addresses += [virt.GICD_BASE + 0x400 + n for n in range(32, SPIS_SHOWN + 32, 4)]
+        addresses += [virt.GICD_BASE + 0xC00 + n // 4 for n in range(32, SPIS_SHOWN + 32, 16)]
+        addresses += [virt.GICD_BASE + 0x6000 + 8 * n for n in range(32, SPIS_SHOWN + 32)]
+        addresses += [frame + register for frame in self.gicr.frames for register in STATE]
+        return dict(zip(addresses, await self.machine.qtest.read_all(addresses, 4), strict=True))
+
+
+def arguments(config: MachineConfig) -> list[str]:
+    """QEMU's arguments for the machine. Its state is the same in every run."""
+    return [
+        "-machine", "virt,gic-version=3,dtb-randomness=off", "-cpu", config.cpu_model,
+        "-smp", str(config.possible), "-m", f"{config.memory}M",
+        "-rtc", "base=2000-01-01,clock=vm",
+    ]  # fmt: skip

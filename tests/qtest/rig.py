@@ -1,0 +1,28 @@
+"""Machines for tests: a bare one for the client, whole sessions, and the guest between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hpcore_qtest.machine import Ears, Machine
+
+from hpcore.qemu import find_qemu
+
+ARGUMENTS = (
+    "-machine", "virt,gic-version=3", "-cpu", "cortex-a57", "-smp", "2", "-m", "256",
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def bare(
+    ears: Ears | None = None, serials: int = 0, seconds: float = 20.0
+) -> AsyncIterator[Machine]:
+    """A QEMU of 2 vCPUs, which is gone afterwards. A qtest command may take `seconds`."""
+    machine = await Machine.start(
+        find_qemu(), ARGUMENTS, ears, serials=serials, seconds=seconds
+    )
+    try:
+        yield machine
+    finally:
+        await machine.close()
