@@ -187,7 +187,7 @@ class _Reader:
     def cpu(self, value: Any, line: int | None) -> sc.Cpu:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise self.fail(line, f"{value!r} is no vCPU; give its index or its id")
-        return value
+        return int(value) if isinstance(value, int) else str(value)  # not the reader's own type
 
     def shell(self, value: Any, line: int | None) -> sc.Step:
         if isinstance(value, str):
