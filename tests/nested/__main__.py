@@ -58,10 +58,10 @@ def main(
     except (FetchError, GuestError, NestedError, QemuError) as error:
         click.echo(f"tests.nested: {error}", err=True)
         sys.exit(2)
-    files = sorted(str(path) for path in out.rglob("*") if path.is_file())
+    files = [str(path) for path in ended.files]
     _progress(
         f"exit status {ended.status}; Linux {ended.kernel} booted in {ended.boot_seconds:.1f} s, "
-        f"{ended.seconds:.1f} s in all" + (f"; in {out}: {', '.join(files)}" if files else "")
+        f"{ended.seconds:.1f} s in all" + (f"; wrote {', '.join(files)}" if files else "")
     )
     sys.exit(ended.status)
 

@@ -30,11 +30,14 @@ class Stage(Enum):
 
 
 class Console:
-    """Reads the line, byte by byte as it comes; `nonce` tells L1's own marks from output."""
+    """Reads the line as it comes; `nonce` tells L1's own marks from output.
 
-    def __init__(self, nonce: str, hear: Hear) -> None:
+    `hear` is told of the output, `report` of each report that `tests.nested.reporting` sends.
+    """
+
+    def __init__(self, nonce: str, hear: Hear, report: Hear) -> None:
         self._mark = b"\x1f" + nonce.encode() + b" "
-        self._hear = hear
+        self._hear, self._report = hear, report
         self._rest = b""
         self._digest = ""
         self.stage = Stage.BOOTING
@@ -60,17 +63,21 @@ class Console:
                 self._rest = mark + after
                 return
             self._take(before)
-            self._turn(line.decode().split())
+            self._turn(line.decode())
             self._rest = rest
 
-    def unpack(self, directory: Path) -> None:
-        """Write the files that were sent below `directory`. Raises NestedError if damaged."""
+    def unpack(self, directory: Path) -> list[Path]:
+        """Write the files that were sent below `directory`, and list them.
+
+        Raises NestedError where they are damaged.
+        """
         try:
             packed = base64.b64decode(bytes(self.sent), validate=False)
             if hashlib.sha256(packed).hexdigest() != self._digest:
                 raise NestedError("the files from L1 are damaged: their checksum differs")
             with tarfile.open(fileobj=io.BytesIO(packed)) as files:
                 files.extractall(directory, filter="data")
+                return [directory / file.name for file in files if file.isfile()]
         except (binascii.Error, tarfile.TarError) as error:
             raise NestedError(f"the files from L1 are damaged: {error}") from error
 
@@ -80,10 +87,12 @@ class Console:
         said = self.booting if self.stage is Stage.BOOTING else self.output
         return said.decode(errors="replace")[-3000:].strip() or "it said nothing"
 
-    def _turn(self, words: list[str]) -> None:
-        match words:
+    def _turn(self, line: str) -> None:
+        match line.split(" ", 1 if line.startswith("report ") else -1):
             case ["begin", kernel]:
                 self.stage, self.kernel = Stage.RUNNING, kernel
+            case ["report", report]:
+                self._report(report)
             case ["status", status, digest]:
                 self.stage, self.status, self._digest = Stage.SENDING, int(status), digest
             case ["end"]:

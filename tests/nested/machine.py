@@ -39,7 +39,8 @@ class Machine:
     kernel: Path | None = None
 
     def argv(self, qemu: Path, kernel: Path, initrd: Path, console: Path) -> list[str]:
-        """QEMU's command line, `console` being the socket of the serial line."""
+        """QEMU's command line; `kernel` is for where L1 has none of its own, `console` the
+        socket of the serial line."""
         # the architected PAuth algorithm costs QEMU half of its time
         cpu = "max,pauth-impdef=on" if self.cpu == "max" else self.cpu
         virtualization = "on" if self.virtualization else "off"
@@ -47,7 +48,7 @@ class Machine:
             str(qemu), "-accel", "tcg,thread=multi,tb-size=512",
             "-machine", f"virt,virtualization={virtualization},gic-version={self.gic}",
             "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(MEMORY),
-            "-kernel", str(kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
+            "-kernel", str(self.kernel or kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
             "-chardev", f"socket,id=console,path={console},server=on,wait=on",
             "-serial", "chardev:console",
             "-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot",
@@ -56,10 +57,12 @@ class Machine:
 
 @frozen
 class Ended:
-    """A command that has ended in L1: its exit status, its output, and the time in seconds."""
+    """A command that has ended in L1: its exit status, its output, the files it left in /out,
+    L1's kernel, and the time in seconds."""
 
     status: int
     output: str
+    files: list[Path]
     kernel: str
     boot_seconds: float
     seconds: float
@@ -76,34 +79,24 @@ def run(
     machine: Machine | None = None,
     seconds: float = 600.0,
     hear: Hear = ignore,
+    report: Hear = ignore,
     progress: Hear = ignore,
 ) -> Ended:
     """Boot L1, run `script` (a shell script, or one program's words) in the repository there.
 
     The files that it leaves in /out are written below `out`. At its deadline, `seconds` from
-    its start, it gets a SIGINT, and has some time to say what it knows. Raises NestedError
-    where L1 doesn't boot, dies or hangs; FetchError and QemuError as their makers do.
+    its start, it gets a SIGINT, and has some time to say what it knows. `hear` is told what it
+    prints, `report` what `tests.nested.reporting` sends. Raises NestedError where L1 doesn't
+    boot, dies or hangs; FetchError and QemuError as their makers do.
     """
-    return asyncio.run(_run(script, out, machine or Machine(), seconds, hear, progress))
-
-
-async def _run(
-    script: str | tuple[str, ...],
-    out: Path,
-    machine: Machine,
-    seconds: float,
-    hear: Hear,
-    progress: Hear,
-) -> Ended:
     qemu = find_qemu()
     guest = fetch_guest(progress=progress)
     image = nested_image(progress=progress)
     nonce = secrets.token_hex(8)
-    command = (
-        Command(script, seconds, nonce)
-        if isinstance(script, str)
-        else Command.of(script, seconds, nonce)
-    )
+    if isinstance(script, str):
+        command = Command(script, seconds, nonce)
+    else:
+        command = Command.of(script, seconds, nonce)
     progress("packing the code under test")
     directory = runtime_directory()
     try:
@@ -112,28 +105,32 @@ async def _run(
         with initrd.open("ab") as file:
             file.write(payload(command, guest))
         progress("booting L1")
-        kernel = machine.kernel or guest.kernel
-        argv = machine.argv(qemu.path, kernel, initrd, socket)
+        argv = (machine or Machine()).argv(qemu.path, guest.kernel, initrd, socket)
+        console = Console(nonce, hear, report)
         started = time.monotonic()
-        process = await QemuProcess.start(argv, directory, [socket])
-    except BaseException:
+        boot_seconds = asyncio.run(_run(argv, directory, socket, console, seconds))
+    finally:
         shutil.rmtree(directory, ignore_errors=True)
-        raise
-    console = Console(nonce, hear)
+    took = time.monotonic() - started
+    files = console.unpack(out)
+    assert console.status is not None, "done"
+    output = console.output.decode(errors="replace")
+    return Ended(console.status, output, files, console.kernel, boot_seconds, took)
+
+
+async def _run(
+    argv: list[str], directory: Path, socket: Path, console: Console, seconds: float
+) -> float:
+    """L1 from its start to its end; the seconds it took to boot."""
+    process = await QemuProcess.start(argv, directory, [socket])
     try:
         reader, writer = await process.connect(socket)
         try:
-            boot_seconds = await _listen(reader, console, process, seconds)
+            return await _listen(reader, console, process, seconds)
         finally:
             writer.close()
     finally:
         await process.close()
-    console.unpack(out)
-    assert console.status is not None, "done"
-    return Ended(
-        console.status, console.output.decode(errors="replace"), console.kernel,
-        boot_seconds, time.monotonic() - started,
-    )  # fmt: skip
 
 
 async def _listen(

@@ -17,6 +17,7 @@ from hpcore.guest.images import Guest
 from hpcore.guest.initramfs import Entry, cpio
 from tests.nested.archive import DIRECTORY, FILE, PROGRAM, parents, tree, with_bytecode
 from tests.nested.image import SITE
+from tests.nested.reporting import MARK_VARIABLE
 from tests.nested.wheels import OURS
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ INIT = """\
 #!/bin/sh
 /bin/busybox --install -s /bin
 export PATH=/usr/local/bin:/usr/bin:/bin HOME=/root TERM=dumb LANG=C.UTF-8 COLUMNS=100
-export PYTHONPATH=/{here}:/{here}/backends/kvm
+export PYTHONPATH=/{here}:/{here}/backends/kvm {mark_variable}={nonce}
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -87,7 +88,7 @@ class Command:
 def payload(command: Command, guest: Guest) -> bytes:
     """The archive."""
     init = INIT.format(
-        here=HERE, out=OUT, now=int(time.time()), nonce=command.nonce,
+        here=HERE, out=OUT, now=int(time.time()), nonce=command.nonce, mark_variable=MARK_VARIABLE,
         seconds=max(1, int(command.seconds)), kill_after=KILL_AFTER,
     )  # fmt: skip
     entries = [
