@@ -39,7 +39,8 @@ def walk(seed: int) -> list[ev.Event]:
     world, random = World().boot(), Random(seed)
     for _ in range(60):
         world.random_move(random)
-    state, out = initial(world.config), []
+    state = initial(world.config)
+    out: list[ev.Event] = []
     for stimulus in world.log:
         decision = decide(state, stimulus)  # type: ignore[arg-type]
         state = decision.state
@@ -101,8 +102,9 @@ def test_a_log_agrees_with_itself_at_another_pace_and_otherwise_interleaved(
 
 
 def test_what_the_guest_and_the_accelerator_choose_is_not_compared() -> None:
-    a = [ev.CpuOnGranted(1, 0, 0x1000, 0x2000, delegated=True), ev.ScanBegun(), ev.ScanFinished()]
-    b = [ev.ScanBegun(), ev.CpuOnGranted(1, 3, 0x5000), ev.GedRaised(), ev.ScanBegun()]
+    on = ev.CpuOnGranted(1, 0, 0x1000, 0x2000, delegated=True)
+    a: Events = [on, ev.ScanBegun(), ev.ScanFinished()]
+    b: Events = [ev.ScanBegun(), ev.CpuOnGranted(1, 3, 0x5000), ev.GedRaised(), ev.ScanBegun()]
     assert compared(a, b).same
     assert compared([ev.StepFailed(1, Step.BIND, "no")], [ev.StepFailed(1, Step.BIND, "nein")]).same
     failed = "step 3 failed: "
@@ -196,8 +198,8 @@ def test_what_either_accelerator_says_it_does_otherwise_is_left_out_and_named() 
     loong = evolve(
         HEADER, differs={"cpu_went_off": "no PSCI", "step_done.affinity": "no MPIDR", "noted": "-"}
     )
-    a = [ev.StepDone(1, Step.BIND, 1), ev.CpuWentOff(1), ev.StepDone(1, Step.WIRE)]
-    b = [ev.StepDone(1, Step.BIND, 7), ev.StepDone(1, Step.WIRE)]
+    a: Events = [ev.StepDone(1, Step.BIND, 1), ev.CpuWentOff(1), ev.StepDone(1, Step.WIRE)]
+    b: Events = [ev.StepDone(1, Step.BIND, 7), ev.StepDone(1, Step.WIRE)]
     for one, other in ((HEADER, loong), (loong, HEADER)):
         found = compared(a, b, one, other)
         assert found.same
@@ -206,13 +208,13 @@ def test_what_either_accelerator_says_it_does_otherwise_is_left_out_and_named() 
 
 
 def test_a_guests_last_words_may_be_lost_to_the_machines_end_and_nothing_else_may() -> None:
-    end = [ev.MachinePoweredOff("user")]
-    words = [ev.EjectAccepted(2), ev.OstReceived(2, 3, 0)]
+    end: list[ev.Event] = [ev.MachinePoweredOff("user")]
+    words: list[ev.Event] = [ev.EjectAccepted(2), ev.OstReceived(2, 3, 0)]
     found = compared([*words, *end], [words[0], *end])
     assert found.same
     assert found.cut == (Track(2, guest=True),)
     assert not compared([*words, *end], end).same
-    guests_end = [ev.MachinePoweredOff("guest")]
+    guests_end: list[ev.Event] = [ev.MachinePoweredOff("guest")]
     assert not compared([*words, *guests_end], [words[0], *guests_end]).same
 
 

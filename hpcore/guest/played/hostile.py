@@ -7,18 +7,12 @@ from random import Random
 
 from attrs import frozen
 
+from hpcore.guest.played.firmware import BLOCK, Firmware
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import (
-    BLOCK,
-    COMMAND,
-    DATA,
-    FLAGS,
-    GED,
-    SELECTOR,
-    Firmware,
-    Wiring,
-)  # fmt: skip
+from hpcore.guest.played.wiring import Wiring
 from hpcore.model.machine import MachineConfig
+from hpcore.platform import virt
+from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR
 
 MOST_MOVES = 2_000
 """A boot's; after that it is Linux, so that a run ends and its log has a size."""
@@ -53,10 +47,12 @@ def moves(config: MachineConfig) -> tuple[Move, ...]:
     possible = config.possible
     cpus = (*range(possible), possible, 0xFFFF_FFFF)
     out = [Move(Call.READ, (address, size)) for address, size in _READS]
-    out += [Move(Call.WRITE, (SELECTOR, 4, cpu)) for cpu in cpus]
-    out += [Move(Call.WRITE, (FLAGS, 1, value)) for value in (1, 2, 4, 6, 8, 14, 16, 32, 0xFF)]
-    out += [Move(Call.WRITE, (COMMAND, 1, value)) for value in (0, 1, 2, 3, 4, 0xFF)]
-    out += [Move(Call.WRITE, (DATA, 4, value)) for value in (0, 1, 3, 0x82, 0xFFFF_FFFF)]
+    out += [Move(Call.WRITE, (BLOCK + SELECTOR, 4, cpu)) for cpu in cpus]
+    out += [
+        Move(Call.WRITE, (BLOCK + FLAGS, 1, value)) for value in (1, 2, 4, 6, 8, 14, 16, 32, 0xFF)
+    ]
+    out += [Move(Call.WRITE, (BLOCK + COMMAND, 1, value)) for value in (0, 1, 2, 3, 4, 0xFF)]
+    out += [Move(Call.WRITE, (BLOCK + DATA, 4, value)) for value in (0, 1, 3, 0x82, 0xFFFF_FFFF)]
     for cpu in cpus:
         out += [Move(Call.OST, (cpu, 1, 0)), Move(Call.EJECT, (cpu,))]
         out += [Move(Call.OST, (cpu, 3, status)) for status in OST_STATUSES]
@@ -66,7 +62,10 @@ def moves(config: MachineConfig) -> tuple[Move, ...]:
     return tuple(out)
 
 
-_READS = ((GED, 4), (SELECTOR, 4), (FLAGS, 1), (COMMAND, 1), (DATA, 4), (BLOCK, 8), (FLAGS, 4))
+_READS = (
+    (virt.GED_BASE, 4), (BLOCK + SELECTOR, 4), (BLOCK + FLAGS, 1), (BLOCK + FLAGS, 4),
+    (BLOCK + COMMAND, 1), (BLOCK + DATA, 4), (BLOCK, 8),
+)  # fmt: skip
 
 
 async def make(move: Move, wiring: Wiring, possible: int) -> None:

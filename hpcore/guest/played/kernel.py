@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from hpcore.guest.hand import Masks
-from hpcore.guest.played.wiring import Firmware, Notify, Wiring
+from hpcore.guest.played.firmware import Firmware, Notify
+from hpcore.guest.played.wiring import Wiring
 from hpcore.model.machine import MachineConfig
 
 
@@ -50,9 +51,8 @@ class PlayedKernel(ABC):
 
     async def events(self) -> None:
         """The GED's interrupt: `_EVT`, and what it tells the kernel."""
-        if await self.firmware.ged_event():
-            for cpu, notification in await self.firmware.scan():
-                self._notified.put_nowait((cpu, notification))
+        for told in await self.firmware.events():
+            self._notified.put_nowait(told)
 
     # --------------------------------------------------------------- its life
 

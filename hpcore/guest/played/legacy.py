@@ -9,8 +9,8 @@ from __future__ import annotations
 from attrs import evolve
 
 from hpcore.guest.hand import Masks
+from hpcore.guest.played.firmware import Notify
 from hpcore.guest.played.linux import OST_FAILURE, LinuxKernel
-from hpcore.guest.played.wiring import Notify
 
 OST_EJECT_NOT_SUPPORTED = 0x80
 

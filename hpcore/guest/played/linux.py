@@ -10,8 +10,9 @@ from hpcore.guest.errors import GuestError
 from hpcore.guest.hand import Masks
 from hpcore.guest.linux import CPU_DIRECTORY
 from hpcore.guest.played.command_line import cpu_limits
+from hpcore.guest.played.firmware import Notify
 from hpcore.guest.played.kernel import PlayedKernel
-from hpcore.guest.played.wiring import Notify, Wiring
+from hpcore.guest.played.wiring import Wiring
 from hpcore.model.machine import MachineConfig
 
 OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84
