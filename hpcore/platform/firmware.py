@@ -14,11 +14,13 @@ from attrs import frozen
 
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import hotplug_page, virt
+from hpcore.platform.acpi import words
 from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.fadt import Conduit, fadt, rsdp, xsdt
 from hpcore.platform.acpi.madt import madt
 from hpcore.platform.acpi.page_transport import PageTransport
+from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.topology import pptt, srat
 from hpcore.platform.acpi.transport import HotplugTransport
 from hpcore.platform.devicetree import device_tree
@@ -72,13 +74,28 @@ class Firmware:
         )
 
 
-def build(
-    config: MachineConfig,
-    *,
-    conduit: Conduit = Conduit.SMC,
-    transport: HotplugTransport | None = None,
-) -> Firmware:
-    """The firmware of `config`; `transport` is the hotplug page's if not given.
+@frozen
+class Board:
+    """What differs between the machines that the tables describe.
+
+    `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
+    calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts.
+    """
+
+    transport: HotplugTransport
+    conduit: Conduit
+    pci: bool
+
+
+QEMU_VIRT = Board(PageTransport(), Conduit.SMC, pci=True)
+"""QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach."""
+
+HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
+"""A machine of our own at the same addresses, with hotplug registers and a GED."""
+
+
+def build(config: MachineConfig, board: Board = QEMU_VIRT) -> Firmware:
+    """The firmware of `config` on `board`.
 
     Raises FirmwareError for a GIC without redistributors, and where the tables outgrow
     the blob.
@@ -89,17 +106,17 @@ def build(
             f"{config.gic_version}; set gic-version to 3"
         )
     blob = _Blob()
-    dsdt_table = dsdt(config, transport or PageTransport())
+    dsdt_table = dsdt(config, board.transport, pci=board.pci)
     static = {
-        "FACP": fadt(blob.place(dsdt_table), conduit),
-        "APIC": madt(config),
+        "FACP": fadt(blob.place(dsdt_table), board.conduit),
+        "APIC": madt(config, its=board.pci),
         "GTDT": gtdt(),
         "SPCR": spcr(),
-        "MCFG": mcfg(),
-        "IORT": iort(),
         "PPTT": pptt(config.topology),
         "SRAT": srat(config),
     }
+    if board.pci:
+        static |= {"MCFG": mcfg(), "IORT": iort()}
     addresses = [blob.place(table) for table in static.values()]
     root = blob.place(rsdp(blob.place(xsdt(addresses))))
     handoff = place_handoff(blob.place, root, memory_regions(config.memory))
@@ -112,14 +129,10 @@ def build(
 
 
 def write_tables(
-    config: MachineConfig,
-    directory: Path,
-    *,
-    conduit: Conduit = Conduit.SMC,
-    transport: HotplugTransport | None = None,
+    config: MachineConfig, directory: Path, board: Board = QEMU_VIRT
 ) -> list[Path]:
     """Write every table as `<signature>.aml`, in lower case, for iasl and acpidump's users."""
-    firmware = build(config, conduit=conduit, transport=transport)
+    firmware = build(config, board)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for signature, table in firmware.tables.items():
@@ -131,7 +144,7 @@ def write_tables(
 
 def _first_sta(config: MachineConfig) -> bytes:
     return bytes(
-        hotplug_page.STA_ENABLED if config.cold_booted(slot) else hotplug_page.STA_PRESENT
+        words.STA_ENABLED if config.cold_booted(slot) else words.STA_PRESENT
         for slot in range(config.possible)
     )
 

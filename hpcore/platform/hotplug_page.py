@@ -31,12 +31,6 @@ STA = 0x1000  # one byte a vCPU: 0x0F or 0x0D
 INSERT = 0x1200  # one byte a vCPU: 1 while a device check is waiting
 REMOVE = 0x1400  # one byte a vCPU: 1 while an eject request is waiting
 
-STA_ENABLED = 0x0F
-STA_PRESENT = 0x0D  # present, functioning, shown; not enabled
-
-NOTIFY_DEVICE_CHECK = 1
-NOTIFY_EJECT_REQUEST = 3
-
 
 class Record(IntEnum):
     """What AML reports, in the low 16 bits of a record's first word."""

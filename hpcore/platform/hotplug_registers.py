@@ -110,14 +110,14 @@ class HotplugRegisters:
     def read(self, offset: int, size: int) -> int:
         """The `size` bytes at `offset`, little endian."""
         value = 0
-        for start, width in _pieces(offset, size):
+        for start, width in pieces(offset, size):
             piece = self._read(start) & (1 << 8 * width) - 1
             value |= piece << 8 * (start - offset)
         return value
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Store the low `size` bytes of `value` at `offset`."""
-        for start, width in _pieces(offset, size):
+        for start, width in pieces(offset, size):
             self._write(start, value >> 8 * (start - offset) & (1 << 8 * width) - 1)
 
     def _read(self, offset: int) -> int:
@@ -199,7 +199,7 @@ class HotplugRegisters:
             self._host.ost_reported(index, slot.source, value)
 
 
-def _pieces(offset: int, size: int) -> Iterator[tuple[int, int]]:
+def pieces(offset: int, size: int) -> Iterator[tuple[int, int]]:
     """(offset, width) of the naturally aligned pieces of an access."""
     end = offset + size
     while offset < end:

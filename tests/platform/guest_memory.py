@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
+
 from hpcore.guest.images import fetch_guest
 from hpcore.guest.shell import Shell
 from hpcore.model.machine import MachineConfig
@@ -121,7 +123,7 @@ async def booted(
     program = shutil.which("qemu-system-aarch64")
     assert program is not None, "QEMU is not installed: apt-get install qemu-system-arm"
     guest = fetch_guest()
-    made = firmware.build(config, conduit=Conduit.HVC)
+    made = firmware.build(config, attrs.evolve(firmware.QEMU_VIRT, conduit=Conduit.HVC))
     blob, dtb, socket = directory / "blob", directory / "dtb", directory / "qtest"
     blob.write_bytes(made.blob)
     # QEMU itself puts the command line and the initrd's place into the tree with -kernel

@@ -11,6 +11,7 @@ from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.notify import notify_dispatch
 from hpcore.platform.acpi.page_transport import PageTransport
+from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, HotplugTransport
 from hpcore.platform.aml.resources import Trigger
 from hpcore.platform.aml.statements import call, give, sleep
@@ -147,3 +148,24 @@ def test_a_transport_can_be_replaced_and_notify_by_index(possible: int, tmp_path
     assert "Level" in block(verdict.source, "Device (GED0)")
     last = possible - 1
     assert f"Notify (C{last:03X}, Arg1)" in block(verdict.source, f"Method (CT{last // 16:02X}")
+
+
+@pytest.mark.parametrize("possible", SIZES)
+def test_the_register_transport_is_read_without_complaint_and_written_the_same(
+    possible: int, tmp_path: Path
+) -> None:
+    table = dsdt(machine(possible), RegisterTransport(), pci=False)
+    verdict = judge(table, tmp_path)
+    assert (verdict.errors, verdict.warnings) == (0, 0), verdict.said
+    assert body(verdict.recompiled) == body(table)
+    assert "PNP0A08" not in verdict.source
+
+
+def test_the_register_scan_looks_at_both_flags_and_clears_before_it_notifies(
+    tmp_path: Path,
+) -> None:
+    source = judge(dsdt(machine(6), RegisterTransport(), pci=False), tmp_path).source
+    scan = block(source, "Method (CSCN")
+    assert "Else" not in scan
+    for clear, event in (("CFLG = 0x02", "One"), ("CFLG = 0x04", "0x03")):
+        assert scan.index(clear) < scan.index(f"CTFY (Local0, {event})")

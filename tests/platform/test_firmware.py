@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import attrs
 import fdt
 import pytest
 
@@ -16,7 +17,14 @@ from hpcore.platform.acpi.page_transport import PageTransport
 from hpcore.platform.aml.objects import buffer, name
 from hpcore.platform.devicetree import DeviceTreeError
 from hpcore.platform.efi import MemoryType, memory_regions
-from hpcore.platform.firmware import TABLES_SIZE, Firmware, FirmwareError, build, write_tables
+from hpcore.platform.firmware import (
+    QEMU_VIRT,
+    TABLES_SIZE,
+    Firmware,
+    FirmwareError,
+    build,
+    write_tables,
+)
 from tests.platform.machines import SIZES, machine
 
 SEEDS = {"kaslr_seed": b"k" * 8, "rng_seed": b"r" * 32}
@@ -111,7 +119,7 @@ def test_tables_that_do_not_fit_are_refused_with_the_sizes() -> None:
             return super().declarations(possible) + name("HUGE", buffer(bytes(TABLES_SIZE)))
 
     with pytest.raises(FirmwareError, match=rf"blob has {TABLES_SIZE} .* maxcpus"):
-        build(machine(6), transport=Huge())
+        build(machine(6), attrs.evolve(QEMU_VIRT, transport=Huge()))
 
 
 def test_a_machine_without_a_gicv3_is_refused() -> None:

@@ -11,10 +11,9 @@ import pytest
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.platform import virt
-from hpcore.platform.acpi.fadt import Conduit
 from hpcore.platform.acpi.madt import ENABLED, GICC_SIZE, ONLINE_CAPABLE
 from hpcore.platform.acpi.topology import pptt
-from hpcore.platform.firmware import build
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
 from tests.platform.iasl import body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -28,8 +27,8 @@ def subtables(madt: bytes) -> Iterator[tuple[int, bytes]]:
     assert position == len(madt)
 
 
-def tables(config: MachineConfig, conduit: Conduit = Conduit.SMC) -> Mapping[str, bytes]:
-    return build(config, conduit=conduit).tables
+def tables(config: MachineConfig, board: Board = QEMU_VIRT) -> Mapping[str, bytes]:
+    return build(config, board).tables
 
 
 @pytest.mark.parametrize("possible", SIZES)
@@ -103,9 +102,9 @@ def test_there_is_one_gicv3_distributor_and_one_its() -> None:
     assert struct.unpack_from("<Q", kinds[0x0F], 8) == (virt.ITS_BASE,)
 
 
-@pytest.mark.parametrize(("conduit", "flags"), [(Conduit.SMC, 1), (Conduit.HVC, 3)])
-def test_the_fadt_is_hardware_reduced_and_names_the_conduit(conduit: Conduit, flags: int) -> None:
-    facp = tables(machine(6), conduit)["FACP"]
+@pytest.mark.parametrize(("board", "flags"), [(QEMU_VIRT, 1), (HPCORE_VIRT, 3)])
+def test_the_fadt_is_hardware_reduced_and_names_the_conduit(board: Board, flags: int) -> None:
+    facp = tables(machine(6), board)["FACP"]
     assert len(facp) == 276
     assert (facp[8], facp[131]) == (6, 5)
     assert struct.unpack_from("<I", facp, 112) == (1 << 20,)

@@ -11,24 +11,24 @@ from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
 from hpcore.platform.acpi.pci import pci_host
 from hpcore.platform.acpi.transport import HotplugTransport, cpu_name
+from hpcore.platform.acpi.words import STA_ENABLED
 from hpcore.platform.aml.encoding import eisa_id, string
 from hpcore.platform.aml.objects import device, method, name, scope
 from hpcore.platform.aml.resources import Trigger, interrupt, memory32, template
-from hpcore.platform.hotplug_page import STA_ENABLED
 
 REVISION = 2
 """From 2 on, AML integers have 64 bits."""
 
 
-def dsdt(config: MachineConfig, transport: HotplugTransport) -> bytes:
-    """The whole table for `config`, with `transport` under its vCPUs."""
+def dsdt(config: MachineConfig, transport: HotplugTransport, *, pci: bool = True) -> bytes:
+    """The whole table for `config`, with `transport` under its vCPUs; PCI if there is any."""
     return table(
         b"DSDT",
         REVISION,
         scope(
             r"\_SB",
             _console(),
-            pci_host(),
+            pci_host() if pci else b"",
             _event_device(transport),
             _power_button(),
             _processors(config, transport),

@@ -22,7 +22,7 @@ GICC_SIZE = 82
 _GICC, _GICD, _GICR, _ITS = 0x0B, 0x0C, 0x0E, 0x0F
 
 
-def madt(config: MachineConfig) -> bytes:
+def madt(config: MachineConfig, *, its: bool = True) -> bytes:
     """The table for `config`'s possible vCPUs; fixed for the machine's life."""
     slots = range(config.possible)
     return table(
@@ -34,7 +34,7 @@ def madt(config: MachineConfig) -> bytes:
                 _distributor(),
                 *(_cpu_interface(index, config.cold_booted(index)) for index in slots),
                 *_redistributors(config.possible),
-                struct.pack("<BBHIQI", _ITS, 20, 0, 0, virt.ITS_BASE, 0),
+                struct.pack("<BBHIQI", _ITS, 20, 0, 0, virt.ITS_BASE, 0) if its else b"",
             )
         ),
     )

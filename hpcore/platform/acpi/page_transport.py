@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from hpcore.platform import hotplug_page as page
 from hpcore.platform import virt
+from hpcore.platform.acpi import words
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, cpu_name
 from hpcore.platform.aml.objects import (
     Access,
@@ -99,7 +100,7 @@ class PageTransport:
         """Not enabled first, then the report."""
         return b"".join(
             (
-                store(page.STA_PRESENT, ref(_cell("S", index))),
+                store(words.STA_PRESENT, ref(_cell("S", index))),
                 _report(page.Record.EJECT, index),
                 call("BELL"),
             )
@@ -185,8 +186,8 @@ def _scan_group(first: int, possible: int) -> bytes:
     terms: list[bytes] = []
     for index in range(first, min(first + CELLS_AT_ONCE, possible)):
         for kind, record, event in (
-            ("I", page.Record.INSERT_ACKED, page.NOTIFY_DEVICE_CHECK),
-            ("R", page.Record.REMOVE_ACKED, page.NOTIFY_EJECT_REQUEST),
+            ("I", page.Record.INSERT_ACKED, words.NOTIFY_DEVICE_CHECK),
+            ("R", page.Record.REMOVE_ACKED, words.NOTIFY_EJECT_REQUEST),
         ):
             cell = ref(_cell(kind, index))
             terms.append(

@@ -123,6 +123,11 @@ def repeat(condition: Value, *terms: bytes) -> bytes:
     return b"\xa2" + package(value(condition) + b"".join(terms))
 
 
+def leave() -> bytes:
+    """Break: end the innermost While."""
+    return b"\xa5"
+
+
 def give(result: Value) -> bytes:
     """Return."""
     return b"\xa4" + value(result)
