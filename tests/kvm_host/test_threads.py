@@ -290,10 +290,16 @@ def test_a_core_that_never_answers_ends_the_machine(
     assert "CPU_ON of vCPU 1 was not answered in 0.05 s" in rig.failures[0]
 
 
-def test_cpu_off_is_stopped_by_the_time_it_is_reported(rig: Rig) -> None:
+def test_cpu_off_is_stopped_by_the_time_it_is_reported(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vcpu = rig.vcpu(1)
     seen: list[tuple[Stimulus, MpState, bool]] = []
-    rig.report = lambda s: seen.append((s, vcpu.mp_state, rig.threads[1].powered))  # type: ignore[method-assign]
+
+    def report(stimulus: Stimulus) -> None:
+        seen.append((stimulus, vcpu.mp_state, rig.threads[1].powered))
+
+    monkeypatch.setattr(rig, "report", report)
     vcpu.leave(Hypercall(Function.CPU_OFF, False))
     until(lambda: rig.threads[1].where is Where.GATE)
     assert seen == [(CpuOffSeen(1), MpState.STOPPED, False)]

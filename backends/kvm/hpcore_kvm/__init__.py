@@ -1,31 +1,5 @@
-"""The kvm accelerator: a shell, until it is written."""
+"""The kvm accelerator: a small arm64 VMM on /dev/kvm."""
 
-from __future__ import annotations
-
-from hpcore.model.machine import MachineConfig
-from hpcore.run.accelerator import (
-    AcceleratorError,
-    Capabilities,
-    GuestImages,
-    GuestScript,
-    Report,
-    Session,
-)
+from hpcore_kvm.accelerator import KvmAccelerator
 
 __all__ = ["KvmAccelerator"]
-
-NOT_YET = "the KVM accelerator is not written yet; use --accel tcg"
-
-
-class KvmAccelerator:
-    """Says that it cannot run yet."""
-
-    def probe(self) -> Capabilities:
-        """Never available."""
-        return Capabilities(unavailable=NOT_YET)
-
-    async def open(
-        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
-    ) -> Session:
-        """Raises AcceleratorError."""
-        raise AcceleratorError(NOT_YET)

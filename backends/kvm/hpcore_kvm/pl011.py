@@ -49,7 +49,7 @@ class Interrupt(IntFlag):
     RT = 1 << 6  # something is in the receive FIFO, and nothing more came
 
 
-_MASKS = {
+_MASKS: dict[int, int] = {
     Register.ILPR: 0xFF,
     Register.IBRD: 0xFFFF,
     Register.FBRD: 0x3F,
@@ -60,7 +60,7 @@ _MASKS = {
 }
 """Registers that are kept as they are written, and the bits that each has."""
 
-_AT_RESET = {
+_AT_RESET: dict[int, int] = {
     Register.LCR_H: 0x70,  # 8 bits a character, FIFOs on
     Register.CR: 0x301,  # on, sending and receiving
     Register.IFLS: 0x12,  # both levels at one half
@@ -68,8 +68,17 @@ _AT_RESET = {
 
 _RX_LEVELS = tuple(FIFO_DEPTH * eighths // 8 for eighths in (1, 2, 4, 6, 7))
 
-_IDENTITY = (0x11, 0x10, 0x34, 0x00, 0x0D, 0xF0, 0x05, 0xB1)  # revision 3: a FIFO of 32
-_IDENTITY_BASE = 0xFE0
+_IDENTITY = {  # revision 3: a FIFO of 32
+    0xFE0 + 4 * n: byte
+    for n, byte in enumerate((0x11, 0x10, 0x34, 0x00, 0x0D, 0xF0, 0x05, 0xB1))
+}
+
+# As plain numbers, for what happens at every character: an enum's members cost ten times
+# as much to name, which the guest waits for.
+_DR, _FR, _IMSC, _IFLS = map(int, (Register.DR, Register.FR, Register.IMSC, Register.IFLS))
+_RX, _TX, _RT = map(int, (Interrupt.RX, Interrupt.TX, Interrupt.RT))
+_FLAGS_EMPTY, _FLAGS_SOME = int(Flag.TXFE | Flag.RXFE), int(Flag.TXFE)
+_FLAGS_FULL = int(Flag.TXFE | Flag.RXFF)
 
 
 class Pl011:
@@ -104,55 +113,45 @@ class Pl011:
     def read(self, offset: int, _size: int) -> int:
         """The guest reads the register at `offset`; one that does not exist is 0."""
         with self._lock:
-            match offset:
-                case Register.DR:
-                    return self._take()
-                case Register.FR:
-                    return self._flags()
-                case Register.RIS:
-                    return self._raised
-                case Register.MIS:
-                    return self._raised & self._kept[Register.IMSC]
-                case _ if offset in self._kept:
-                    return self._kept[Register(offset)]
-                case _ if offset >= _IDENTITY_BASE and offset % 4 == 0:
-                    return _IDENTITY[(offset - _IDENTITY_BASE) // 4]
-            return 0
+            if offset == _FR:
+                return self._flags()
+            if offset == _DR:
+                return self._take()
+            if offset == Register.RIS:
+                return self._raised
+            if offset == Register.MIS:
+                return self._raised & self._kept[_IMSC]
+            return self._kept.get(offset) or _IDENTITY.get(offset, 0)
 
     def write(self, offset: int, _size: int, value: int) -> None:
         """The guest writes `value` to the register at `offset`."""
         with self._lock:
-            match offset:
-                case Register.DR:
-                    self._output(bytes((value & 0xFF,)))
-                    self._raised |= Interrupt.TX  # it is sent at once
-                case Register.ICR:
-                    self._raised &= ~value
-                case _ if offset in self._kept:
-                    register = Register(offset)
-                    self._kept[register] = value & _MASKS[register]
+            if offset == _DR:
+                self._output(bytes((value & 0xFF,)))
+                self._raised |= _TX  # it is sent at once
+            elif offset == Register.ICR:
+                self._raised &= ~value
+            elif offset in self._kept:
+                self._kept[offset] = value & _MASKS[offset]
             self._update()
 
     def _clear(self) -> None:
         self._waiting.clear()
         self._fifo: deque[int] = deque()
         self._raised = 0
-        self._kept = {register: _AT_RESET.get(register, 0) for register in _MASKS}
+        self._kept = {int(register): _AT_RESET.get(register, 0) for register in _MASKS}
 
     def _flags(self) -> int:
-        flags = Flag.TXFE
         if not self._fifo:
-            flags |= Flag.RXFE
-        elif len(self._fifo) == FIFO_DEPTH:
-            flags |= Flag.RXFF
-        return flags
+            return _FLAGS_EMPTY
+        return _FLAGS_FULL if len(self._fifo) == FIFO_DEPTH else _FLAGS_SOME
 
     def _take(self) -> int:
         value = self._fifo.popleft() if self._fifo else 0
         if len(self._fifo) < self._rx_level():
-            self._raised &= ~Interrupt.RX
+            self._raised &= ~_RX
         if not self._fifo:
-            self._raised &= ~Interrupt.RT
+            self._raised &= ~_RT
         self._refill()
         self._update()
         return value
@@ -163,16 +162,16 @@ class Pl011:
             self._fifo.append(self._waiting.popleft())
         if len(self._fifo) > before:
             # no clock here: characters that are in have been in long enough
-            self._raised |= Interrupt.RT
+            self._raised |= _RT
             if len(self._fifo) >= self._rx_level():
-                self._raised |= Interrupt.RX
+                self._raised |= _RX
 
     def _rx_level(self) -> int:
-        choice = self._kept[Register.IFLS] >> 3 & 7
+        choice = self._kept[_IFLS] >> 3 & 7
         return _RX_LEVELS[min(choice, len(_RX_LEVELS) - 1)]
 
     def _update(self) -> None:
-        level = bool(self._raised & self._kept[Register.IMSC])
+        level = self._raised & self._kept[_IMSC] != 0
         if level != self._level:
             self._level = level
             self._set_line(level)

@@ -1,0 +1,362 @@
+"""A session: effects become calls of the machine; what the guest does, stimuli.
+
+On order. Everything that a guest can notice is done last, and without waiting, in the
+turn of the event loop in which `execute` returns: what the guest does next comes from a
+vCPU's thread through the loop's queue, behind that. What must wait (for threads to leave
+KVM_RUN, or to end) does so under one lock, and a reset is reported under that lock, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+
+from hpcore.guest.boot import Boot
+from hpcore.guest.hand import Guest
+from hpcore.model.effects import (
+    AnswerCpuOn,
+    Effect,
+    MachineStep,
+    RaiseGed,
+    Reassert,
+    RunMachineStep,
+    RunStep,
+    Step,
+)
+from hpcore.model.machine import MachineConfig
+from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen, Stimulus
+from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
+from hpcore_kvm.boot import LoadError
+from hpcore_kvm.console import UartConsole
+from hpcore_kvm.errors import KvmError, MismatchError, OrderError
+from hpcore_kvm.machine import KvmMachine
+from hpcore_kvm.order import Order, Slot
+from hpcore_kvm.smccc import PsciStatus
+from hpcore_kvm.threads import Hold
+from hpcore_kvm.uapi import SystemEventType
+
+log = structlog.get_logger(__name__)
+
+OUT_SECONDS = 20.0
+"""How long a vCPU's thread may take to leave KVM_RUN, or to end, once kicked. It takes a
+millisecond or two; a thread that does not is stuck in the kernel."""
+
+NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
+WAITS = frozenset({Step.BIND, Step.UNWIRE, Step.POWER_OFF, Step.STOP})
+"""Steps that wait for threads to leave KVM_RUN, or to end."""
+
+FAILURES = (KvmError, MismatchError, OrderError, LoadError, RuntimeError)
+"""What KVM, a file or the host's want of threads makes of a call."""
+
+
+class KvmSession:
+    """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
+
+    On a reset: machine steps under way, and steps that wait for threads, return first; then
+    `ResetSeen` is reported. Every step that is asked for from then on waits for RESTART,
+    but for notifications, which count as done.
+    """
+
+    def __init__(self, config: MachineConfig, images: Boot | None, report: Report) -> None:
+        self._config, self._images = config, images
+        self._tell = report
+        self._loop = asyncio.get_running_loop()
+        self._machine: KvmMachine | None = None
+        self._console: UartConsole | None = None
+        self._order = Order([Slot(config.cold_booted(i)) for i in range(config.possible)])
+        self._gic_ready = False
+        self._resetting = False
+        self._ready = asyncio.Event()  # no reset is under way, or the machine is gone
+        self._ready.set()
+        self._waiting = asyncio.Lock()  # of who waits for threads, or reports a reset
+        self._silent = False  # nothing is reported any more
+        self._gone: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def console(self) -> Console | None:
+        """The guest's console, once CREATE_VCPUS is done."""
+        return self._console
+
+    @property
+    def played(self) -> Guest | None:
+        """None: a real guest runs."""
+        return None
+
+    @property
+    def process_id(self) -> int | None:
+        """This process, once CREATE_VCPUS is done: the guest runs in its threads."""
+        return None if self._machine is None else os.getpid()
+
+    @property
+    def machine(self) -> KvmMachine | None:
+        """The machine, for measurements and tests, once CREATE_VCPUS is done."""
+        return self._machine
+
+    async def execute(self, effect: Effect) -> int | None:
+        """Carry `effect` out; see the protocol."""
+        match effect:
+            case RunStep(step=step, slot=slot):
+                return await self._step(step, slot)
+            case RunMachineStep():
+                await self._machine_step(effect)
+            case AnswerCpuOn():
+                self._answer_cpu_on(effect)
+            case Reassert(slot=slot):
+                if not self._resetting and slot < self._config.possible:
+                    self._running().hotplug.reassert(slot)
+            case RaiseGed():
+                if not self._resetting:
+                    self._running().hotplug.raise_ged()
+        return None
+
+    async def close(self) -> None:
+        """End all threads, and free all that was made."""
+        self._silent = True
+        self._end("the machine was ended")
+        async with self._waiting:
+            machine, self._machine = self._machine, None
+            if machine is None:
+                return
+            machine.threads.hold(Hold.OVER)
+            late = await asyncio.to_thread(machine.threads.join_all, OUT_SECONDS)
+            if late:
+                # what they run on must stay, as KVM may still write to it
+                log.error("vcpu_threads_stuck", vcpus=late, seconds=OUT_SECONDS)
+            else:
+                await asyncio.to_thread(machine.close)
+
+    # ------------------------------------------------------------------ steps of a slot
+
+    async def _step(self, step: Step, slot: int) -> int | None:
+        while True:
+            if step in NOTIFICATIONS and self._resetting:
+                return None  # asked for before the core has heard of the reset
+            await self._ready.wait()
+            self._check(step, slot)
+            if step not in WAITS:
+                return self._do(step, slot)
+            async with self._waiting:
+                if not self._resetting:
+                    self._check(step, slot)
+                    return await self._do_waiting(step, slot)
+
+    def _check(self, step: Step, slot: int) -> None:
+        machine = self._running()
+        if not self._gic_ready:
+            raise EffectError(f"{step.name} of vCPU {slot} is refused: INIT_GIC comes first")
+        self._order.check(step, slot, machine.on(slot))
+
+    def _do(self, step: Step, slot: int) -> int | None:
+        """`step`, at once."""
+        try:
+            value = self._running().do(step, slot)
+        except FAILURES as error:
+            raise EffectError(f"{step.name} of vCPU {slot}: {error}") from error
+        self._order.done(step, slot)
+        return value
+
+    async def _do_waiting(self, step: Step, slot: int) -> int | None:
+        threads = self._running().threads
+        match step:
+            case Step.POWER_OFF:
+                threads[slot].power_off()
+                await self._wait_out(slot)
+            case Step.STOP:
+                if not await asyncio.to_thread(threads.join, slot, OUT_SECONDS):
+                    self._stuck([slot])
+            case _:
+                threads.hold(Hold.WORK)
+                try:
+                    await self._wait_out()
+                    return self._do(step, slot)
+                finally:
+                    threads.let_go(Hold.WORK)
+        return self._do(step, slot)
+
+    async def _wait_out(self, slot: int | None = None) -> None:
+        """Wait until every thread, or that of `slot`, is out of KVM_RUN."""
+        threads = self._running().threads
+        if threads.wait_out(0, slot):  # most often none is in there
+            late = await asyncio.to_thread(threads.wait_out, OUT_SECONDS, slot)
+            if late:
+                self._stuck(late)
+        self._running()
+
+    def _stuck(self, slots: list[int]) -> NoReturn:
+        self._lose(
+            f"the threads of vCPUs {slots} did not leave KVM_RUN within {OUT_SECONDS:g} s; "
+            "the host's kernel log may say why"
+        )
+        raise AcceleratorError(self._gone)
+
+    # ------------------------------------------------------------- steps of the machine
+
+    async def _machine_step(self, effect: RunMachineStep) -> None:
+        try:
+            match effect.step:
+                case MachineStep.CREATE_VCPUS:
+                    await self._create()
+                case MachineStep.INIT_GIC:
+                    await self._init_gic()
+                case MachineStep.START:
+                    await self._start()
+                case MachineStep.RESET:
+                    self._running()
+                    self._reset_begins()
+                case MachineStep.RESTART:
+                    await self._restart(effect.enabled)
+                case MachineStep.PAUSE:
+                    self._running().threads.hold(Hold.PAUSED)
+                    async with self._waiting:
+                        await self._wait_out()
+                case MachineStep.RESUME:
+                    self._running().threads.let_go(Hold.PAUSED)
+                case MachineStep.POWER_DOWN:
+                    self._running()
+                    await self.close()
+                case MachineStep.MIGRATE:
+                    raise EffectError("migration is not supported yet on kvm")
+        except FAILURES as error:
+            raise EffectError(f"{effect.step.name}: {error}") from error
+
+    async def _create(self) -> None:
+        if self._machine is not None:
+            raise EffectError("the vCPUs exist already; they are created once")
+        if self._gone is not None:
+            raise AcceleratorError(self._gone)
+        console = UartConsole()
+        machine = KvmMachine(
+            self._config, self._images, self._report, self._system_event, self._failed,
+            console.print,
+        )  # fmt: skip
+        console.connect(machine.uart.receive)
+        await asyncio.to_thread(machine.create)
+        self._machine, self._console = machine, console
+
+    async def _init_gic(self) -> None:
+        machine = self._running()
+        if self._gic_ready:
+            raise EffectError("the VGIC is initialised already; it is initialised once")
+        await asyncio.to_thread(machine.init_gic)
+        self._gic_ready = True
+
+    async def _start(self) -> None:
+        machine = self._running()
+        if self._images is None:
+            raise EffectError("there is no guest to start: the session was opened without one")
+        if not self._order.slots[0].enabled:
+            raise EffectError("START is refused: vCPU 0 is not enabled")
+        if machine.on(0):
+            raise EffectError("START is refused: the guest runs already")
+        await asyncio.to_thread(machine.load)
+        self._running()
+        machine.enter_kernel()
+
+    async def _restart(self, enabled: tuple[int, ...]) -> None:
+        machine = self._running()
+        if not self._resetting:
+            raise EffectError("RESTART is refused: there was no reset")
+        for slot in enabled:
+            if not self._order.slots[slot].wired:
+                raise EffectError(f"vCPU {slot} is to be enabled and was never wired")
+        async with self._waiting:
+            await asyncio.to_thread(machine.reset, enabled)
+            if self._images is not None:
+                await asyncio.to_thread(machine.load)
+            self._running()
+            for index, slot_ in enumerate(self._order.slots):
+                slot_.enabled = index in enabled
+            if self._images is not None:
+                machine.enter_kernel()
+            self._resetting = False
+            self._ready.set()
+            machine.threads.let_go(Hold.RESET)
+
+    def _answer_cpu_on(self, answer: AnswerCpuOn) -> None:
+        """A reset in between has settled it; a caller that was stopped meanwhile is let be."""
+        machine = self._running()
+        if self._resetting:
+            return
+        status = answer.status
+        if answer.granted:
+            if answer.slot not in machine.threads:
+                raise AcceleratorError(
+                    f"CPU_ON of vCPU {answer.slot} was granted, which is not realized"
+                )
+            try:
+                machine.power_on(answer.slot, answer.entry, answer.context)
+            except FAILURES as error:
+                raise AcceleratorError(f"CPU_ON of vCPU {answer.slot}: {error}") from error
+            status = PsciStatus.SUCCESS
+        if answer.caller in machine.threads:
+            machine.threads[answer.caller].answer(status)
+
+    def _running(self) -> KvmMachine:
+        if self._gone is not None:
+            raise AcceleratorError(self._gone)
+        if self._machine is None:
+            raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
+        return self._machine
+
+    # ---------------------------------------------------------- from the vCPUs' threads
+
+    def _report(self, stimulus: Stimulus) -> None:
+        if not self._silent:
+            self._tell(stimulus)
+
+    def _system_event(self, kind: int) -> None:
+        machine = self._machine
+        if machine is None:
+            return
+        if kind == SystemEventType.RESET:
+            machine.threads.hold(Hold.RESET)
+            self._loop.call_soon_threadsafe(self._reset_begins)
+        else:
+            machine.threads.hold(Hold.OVER)
+            self._report(PowerOffSeen())
+
+    def _failed(self, why: str) -> None:
+        if self._machine is not None:
+            self._machine.threads.hold(Hold.OVER)
+        self._loop.call_soon_threadsafe(self._lose, why)
+
+    # -------------------------------------------------------------------- in the loop
+
+    def _reset_begins(self) -> None:
+        """No vCPU runs any more; ResetSeen follows once none is in KVM_RUN either."""
+        if self._resetting or self._machine is None:
+            return
+        self._resetting = True
+        self._ready.clear()
+        self._machine.threads.hold(Hold.RESET)
+        self._machine.threads.power_off_all()
+        task = asyncio.create_task(self._report_reset())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _report_reset(self) -> None:
+        async with self._waiting:
+            if self._gone is None:
+                with suppress(AcceleratorError):
+                    await self._wait_out()
+                    self._report(ResetSeen())
+
+    def _lose(self, why: str) -> None:
+        if self._gone is None:
+            log.error("the machine is lost", why=why)
+            if self._machine is not None:
+                self._machine.threads.hold(Hold.OVER)
+            self._report(Lost(why))
+            self._end(why)
+
+    def _end(self, why: str) -> None:
+        """Whatever waits, and whatever comes, is told that the machine is gone."""
+        self._gone = self._gone or why
+        self._ready.set()
+        if self._console is not None:
+            self._console.end()
