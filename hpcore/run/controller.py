@@ -164,6 +164,11 @@ class Controller:
         except TimeoutError:
             raise RunError(f"{waiting_for} did not come within {seconds:g} s") from None
 
+    @property
+    def quiet(self) -> bool:
+        """Whether all that was posted has been decided, and no effect is under way."""
+        return self._queue.empty() and not self._effects
+
     async def ended(self) -> None:
         """Wait until the machine has ended, or the loop has."""
         await asyncio.wait({self._tasks[0]})

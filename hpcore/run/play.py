@@ -13,6 +13,8 @@ from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.errors import GuestError
 from hpcore.guest.hand import Guest
 from hpcore.guest.linux import LinuxGuest
+from hpcore.guest.played import PlayedGuest
+from hpcore.guest.played.hostile import Call, Move
 from hpcore.guest.shell import Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
@@ -35,6 +37,7 @@ LAST_WORDS_SECONDS = 1.0
 """For a step to come to its own end once the machine has."""
 
 POLL = 0.05
+SETTLE_POLL = 0.001
 
 
 class StepFailed(Exception):
@@ -87,6 +90,7 @@ class Player:
         self.results: list[StepResult] = []
         self._ends: dict[str, ev.Event] = {}
         self._restarts = 0
+        self._waits = True  # the line's
         controller.watchers.append(self._watch)
 
     async def play(self, lines: tuple[sc.Line, ...]) -> bool:
@@ -111,6 +115,7 @@ class Player:
 
     async def _attempt(self, line: sc.Line) -> str | None:
         try:
+            self._waits = line.waits
             await self._or_machine_end(self._DOES[type(line.step)](self, line.step))
         except (StepFailed, RunError, GuestError) as error:
             if line.fails is None:
@@ -144,6 +149,8 @@ class Player:
             stimuli.DeviceAdd(step.id, tuple(step.props.items()), step.driver)
         )
         slot = next(e.slot for e in events if isinstance(e, ev.PlugAccepted))
+        if not self._waits:
+            return
         end = await self._end_of(step.id, "the plug's end")
         if isinstance(end, ev.PlugFailed):
             raise StepFailed(end.error)
@@ -165,8 +172,8 @@ class Player:
         began = time.monotonic()
         self._ends.pop(step.id, None)
         await self._c.submit(stimuli.DeviceDel(step.id, step.force))
-        if self._c.state.shared.paused:
-            return  # the guest answers when it runs again
+        if self._c.state.shared.paused or not self._waits:
+            return  # a paused guest answers when it runs again
         end = await self._end_of(step.id, "the unplug's end")
         if isinstance(end, ev.UnplugFailed):
             raise StepFailed(end.error)
@@ -175,6 +182,8 @@ class Player:
     async def _online(self, step: sc.Online) -> None:
         cpu = self._index(step.cpu)
         await self._guest().online(cpu)
+        if not self._waits:
+            return
         await self._c.until(
             lambda s: s.slots[cpu].powered, END_SECONDS, f"word that vCPU {cpu} is on"
         )
@@ -182,6 +191,8 @@ class Player:
     async def _offline(self, step: sc.Offline) -> None:
         cpu = self._index(step.cpu)
         await self._guest().offline(cpu)
+        if not self._waits:
+            return
         await self._c.until(
             lambda s: not s.slots[cpu].powered, END_SECONDS, f"word that vCPU {cpu} is off"
         )
@@ -236,6 +247,31 @@ class Player:
     async def _resume(self, _step: sc.Step) -> None:
         await self._c.submit(stimuli.Resume())
         await self._c.until(lambda s: not s.shared.paused, END_SECONDS, "the resumption")
+
+    async def _call(self, step: sc.Call) -> None:
+        guest = self._guest()
+        if not isinstance(guest, PlayedGuest):
+            raise StepFailed("only a guest that is played makes single calls")
+        if self._c.state.shared.paused:
+            raise StepFailed("the machine is paused, and its guest with it")
+        await guest.make(Move(Call(step.call), step.arguments))
+
+    async def _settle(self, _step: sc.Step) -> None:
+        deadline = time.monotonic() + END_SECONDS
+        while not self._at_rest():
+            if time.monotonic() >= deadline:
+                raise StepFailed(f"the machine did not come to rest within {END_SECONDS:g} s")
+            await asyncio.sleep(SETTLE_POLL)
+
+    def _at_rest(self) -> bool:
+        shared, slots = self._c.state.shared, self._c.state.slots
+        if not self._c.quiet or shared.step is not None or any(s.step for s in slots):
+            return False
+        if not shared.guest_runs or shared.paused:
+            return True
+        if isinstance(self._hand, PlayedGuest) and not self._hand.at_rest:
+            return False
+        return not shared.ged and not shared.scanning
 
     async def _power_off(self, _step: sc.Step) -> None:
         await self._guest().power_off()
@@ -309,4 +345,6 @@ class Player:
         sc.Resume: _resume,
         sc.PowerOff: _power_off,
         sc.Migrate: _migrate,
+        sc.Call: _call,
+        sc.Settle: _settle,
     }

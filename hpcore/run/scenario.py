@@ -101,6 +101,22 @@ class Migrate:
 
 
 @frozen
+class Call:
+    """Have a played guest make one call beside what its kernel does.
+
+    `call` and `arguments` are those of a `hpcore.guest.played.hostile.Move`.
+    """
+
+    call: str
+    arguments: tuple[int, ...]
+
+
+@frozen
+class Settle:
+    """Wait until the machine has nothing under way, nor a played guest anything to do."""
+
+
+@frozen
 class Repeat:
     """Take some steps several times."""
 
@@ -110,7 +126,7 @@ class Repeat:
 
 Step = (
     Boot | Plug | Unplug | Online | Offline | Shell | Expect | Reset | Reboot | Pause | Resume
-    | PowerOff | Migrate | Repeat
+    | PowerOff | Migrate | Call | Settle | Repeat
 )  # fmt: skip
 
 
@@ -118,13 +134,16 @@ Step = (
 class Line:
     """A step, where it stands, how it reads, and whether it must fail.
 
-    `fails` is a piece of the message that the step must fail with.
+    `fails` is a piece of the message that the step must fail with. Without `waits` a plug,
+    an unplug, an online or an offline is done once the command is accepted, or the guest
+    has been told.
     """
 
     step: Step
     number: int
     text: str
     fails: str | None = None
+    waits: bool = True
 
 
 @frozen

@@ -21,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.played import KINDS
+from hpcore.guest.played.hostile import ARGUMENTS
 from hpcore.model.machine import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
@@ -141,18 +142,22 @@ class _Reader:
         number = self.count
         if number > MOST_STEPS:
             raise self.fail(line, f"more than {MOST_STEPS} steps; use repeat")
+        fails, waits = None, True
         if isinstance(item, str):
-            verb, value, fails = item, None, None
+            verb, value = item, None
         else:
-            step = self.mapping(item, line, "a step", (*_VERBS, "fails"))
+            step = self.mapping(item, line, "a step", (*_VERBS, *_MODIFIERS))
             fails = self.text(step["fails"], line, "fails") if "fails" in step else None
-            verbs = [k for k in step if k != "fails"]
+            waits = self.truth(step.get("waits", True), line, "waits")
+            verbs = [k for k in step if k not in _MODIFIERS]
             if len(verbs) != 1:
                 raise self.fail(line, f"a step has one verb; this has {len(verbs)}: {verbs}")
             verb, value = verbs[0], step[verbs[0]]
         self.known(verb, _VERBS, line, "step")
         made = _VERBS[verb](self, value, line)
-        return sc.Line(made, number, _wording(verb, value), fails)
+        if not waits and not isinstance(made, _MAY_NOT_WAIT):
+            raise self.fail(line, f"waits: false has no meaning for {verb}")
+        return sc.Line(made, number, _wording(verb, value), fails, waits)
 
     def plug(self, value: Any, line: int | None) -> sc.Step:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -174,9 +179,7 @@ class _Reader:
         if isinstance(value, str | int):
             return sc.Unplug(self.device(value, line))
         given = self.mapping(value, line, "unplug", ("id", "force"))
-        force = given.get("force", False)
-        if not isinstance(force, bool):
-            raise self.fail(line, f"force is {force!r}; it must be true or false")
+        force = self.truth(given.get("force", False), line, "force")
         return sc.Unplug(self.device(given.get("id"), line), force)
 
     def device(self, value: Any, line: int | None) -> str:
@@ -208,6 +211,22 @@ class _Reader:
             slots[self.cpu(cpu, line)] = state
         return sc.Expect(masks, slots)
 
+    def call(self, value: Any, line: int | None) -> sc.Step:
+        given = self.mapping(value, line, "call", ARGUMENTS)
+        if len(given) != 1:
+            raise self.fail(line, f"call takes one of {', '.join(ARGUMENTS)}")
+        ((name, words),) = given.items()
+        numbers = words if isinstance(words, CommentedSeq) else [words]
+        arguments = tuple(self.integer(n, line, f"an argument of {name}") for n in numbers)
+        wanted = ARGUMENTS[name]
+        if len(arguments) != len(wanted):
+            raise self.fail(line, f"{name} takes {', '.join(wanted)}; not {len(arguments)} numbers")
+        if any(not 0 <= n < 1 << 64 for n in arguments):
+            raise self.fail(line, f"the arguments of {name} are numbers of 64 bits")
+        if wanted[1:2] == ("size",) and arguments[1] not in (1, 2, 4, 8):
+            raise self.fail(line, f"size is {arguments[1]}; it must be 1, 2, 4 or 8")
+        return sc.Call(str(name), arguments)
+
     def repeat(self, value: Any, line: int | None) -> sc.Step:
         given = self.mapping(value, line, "repeat", ("times", "steps"))
         times = self.integer(given.get("times"), line, "times")
@@ -238,6 +257,11 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.fail(line, f"{what} is {value!r}; it must be a whole number")
         return int(value)
+
+    def truth(self, value: Any, line: int | None, what: str) -> bool:
+        if not isinstance(value, bool):
+            raise self.fail(line, f"{what} is {value!r}; it must be true or false")
+        return value
 
     def text(self, value: Any, line: int | None, what: str) -> str:
         if not isinstance(value, str):
@@ -274,8 +298,12 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.Step]] = {
     "resume": _bare(sc.Resume()),
     "poweroff": _bare(sc.PowerOff()),
     "migrate": _bare(sc.Migrate()),
+    "call": _Reader.call,
+    "settle": _bare(sc.Settle()),
     "repeat": _Reader.repeat,
 }
+_MODIFIERS = ("fails", "waits")
+_MAY_NOT_WAIT = (sc.Plug, sc.Unplug, sc.Online, sc.Offline)
 
 
 def _wording(verb: str, value: Any) -> str:

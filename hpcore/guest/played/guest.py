@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.hand import Masks
+from hpcore.guest.played.hostile import Move, make
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.played.wiring import Wiring
 
@@ -71,9 +72,7 @@ class PlayedGuest:
 
     async def idle(self, within: float = 60.0) -> None:
         """Wait until it has booted, and has nothing to do. Raises GuestError."""
-        await self._until(
-            lambda: self.kernel is not None and self.kernel.idle, within, "come to rest"
-        )
+        await self._until(lambda: self.at_rest, within, "come to rest")
 
     async def masks(self) -> Masks:
         """See `Guest`."""
@@ -91,6 +90,15 @@ class PlayedGuest:
         """See `Guest`: None, for there is no shell."""
         self._kernel()
         return None
+
+    async def make(self, move: Move) -> None:
+        """Make one call beside what the kernel does, of which it knows nothing."""
+        await self._ask(make(move, self._wiring, self._kernel().config.possible))
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it has booted, and has nothing to do."""
+        return self.kernel is not None and self.kernel.idle
 
     async def reboot(self, within: float) -> None:
         """See `Guest`. As Linux does, with the secondary vCPUs stopped but not off."""

@@ -34,6 +34,17 @@ class Call(StrEnum):
     CPU_OFF = "cpu_off"
 
 
+ARGUMENTS = {
+    Call.READ: ("address", "size"),
+    Call.WRITE: ("address", "size", "value"),
+    Call.OST: ("cpu", "source", "status"),
+    Call.EJECT: ("cpu",),
+    Call.CPU_ON: ("caller", "cpu"),
+    Call.CPU_OFF: ("cpu",),
+}
+"""What each call takes, in order."""
+
+
 @frozen
 class Move:
     """One call. `arguments` are those of the wiring's or the firmware's method."""
