@@ -75,10 +75,6 @@ _CAUSES: dict[tuple[str, int], str] = {
     ),
     ("VGIC REDIST_REGION", errno.E2BIG): "the region ends beyond the guest-physical addresses",
     ("VGIC CTRL_INIT", errno.EBUSY): "a vCPU is in KVM_RUN; take all out of it first",
-    ("VGIC CTRL_INIT", errno.EIO): (
-        "an earlier KVM_RUN found the VGIC without its addresses, and the machine was lost "
-        "then; make it anew"
-    ),
     ("VGIC GICR register", errno.EBUSY): (
         "a vCPU is in KVM_RUN, or the VGIC is not initialised; take every vCPU out of "
         "KVM_RUN first"
@@ -127,7 +123,10 @@ _ANYWHERE = {
     errno.ENOMEM: "the host kernel is out of memory; free some, or lower maxcpus or memory",
     errno.EMFILE: "this process has too many files open; raise `ulimit -n` (a vCPU takes one)",
     errno.ENFILE: "the host has too many files open",
-    errno.EIO: "the machine is dead: it was bugged by an earlier failure; make it anew",
+    errno.EIO: (
+        "an earlier failure lost the whole machine, and KVM takes nothing for it any more; "
+        "make it anew"
+    ),
 }
 
 

@@ -84,6 +84,7 @@ class Vcpu:
         self.features: Features | None = None
         self._run_size, self._target = run_size, target
         self._run: Any = None
+        self._unsettled = False
         self._runner: int | None = None
         self._runner_lock = threading.Lock()
         self._ioctl_argument = abi.ffi.cast("unsigned long", 0)
@@ -97,6 +98,7 @@ class Vcpu:
         time one is unparked. SVE's vector lengths are made final the first time, as KVM
         will not run a vCPU, not even list its registers, before that.
         """
+        self.settle()
         bits = features.bits | (1 << Feature.POWER_OFF if power_off else 0)
         data = abi.new("kvm_vcpu_init", target=self._target, features=[bits])
         self._do(Ioctl.KVM_ARM_VCPU_INIT, data)
@@ -174,6 +176,10 @@ class Vcpu:
 
     def unmap(self) -> None:
         """Let go of the run page, while no thread is in `run`. May be called again."""
+        self.settle()
+        self._unmap()
+
+    def _unmap(self) -> None:
         with self._runner_lock:  # no kick may write to a page that is going
             run, self._run = self._run, None
         if run is not None:
@@ -189,6 +195,7 @@ class Vcpu:
         run = self._run
         if run is None:
             raise OrderError(f"{self.name} is not mapped; map it before it is run")
+        self._unsettled = False
         if abi.system(self.fd, Ioctl.KVM_RUN, self._ioctl_argument) < 0:
             number = abi.ffi.errno
             if number in (errno.EINTR, errno.EAGAIN):
@@ -201,6 +208,7 @@ class Vcpu:
         if reason == ExitReason.MMIO:
             mmio = self._mmio
             size = mmio.len
+            self._unsettled = True
             if mmio.is_write:
                 return Mmio(mmio.phys_addr, size, True, self._data[size][0])
             return Mmio(mmio.phys_addr, size, False, 0)
@@ -216,6 +224,18 @@ class Vcpu:
     def answer_read(self, value: int) -> None:
         """What the guest's read gets, when the vCPU is next run. After an `Mmio` read."""
         self._reply[0] = value & WORD
+
+    def settle(self) -> None:
+        """Have KVM take the outcome of the last exit, without running the guest.
+
+        After an `Mmio` KVM has yet to put what was read into the guest's register, and to
+        step over the instruction. It does so at the next KVM_RUN, whatever the registers
+        say by then, even where the vCPU was initialised anew meanwhile. `init` and `unmap`
+        settle; whoever sets registers after an `Mmio` settles first.
+        """
+        if self._unsettled and self._run is not None:
+            self._run.immediate_exit = 1
+            self.run()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -243,7 +263,7 @@ class Vcpu:
 
     def close(self) -> None:
         """Let go of everything. KVM keeps the vCPU until the VM is gone as well."""
-        self.unmap()
+        self._unmap()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
