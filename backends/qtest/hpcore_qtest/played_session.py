@@ -1,0 +1,326 @@
+"""What sessions with a played guest have in common: the guest's time, resets, losses.
+
+Everything that takes more than one exchange with QEMU is done by one task at a time, in the
+order in which it was asked for. What the guest sees of a notification happens in one piece,
+so that `execute` has returned before the guest can have acted on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+
+from hpcore.guest.played import PlayedGuest, Wiring, make_guest
+from hpcore.model.effects import (
+    AnswerCpuOn,
+    Effect,
+    MachineStep,
+    RaiseGed,
+    Reassert,
+    RunMachineStep,
+    RunStep,
+    Step,
+)
+from hpcore.model.machine import MachineConfig
+from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
+from hpcore.qemu.errors import QemuError
+from hpcore.run.accelerator import AcceleratorError, Console, EffectError, GuestScript, Report
+from hpcore_qtest.machine import Machine
+from hpcore_qtest.power import Power
+
+NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
+
+
+class PlayedSession(ABC):
+    """One machine. See `hpcore.run.accelerator.Session` for what its methods promise."""
+
+    console: Console | None = None
+    """None: no code runs that could print."""
+
+    def __init__(
+        self, config: MachineConfig, script: GuestScript | None, report: Report
+    ) -> None:
+        self._config, self._script, self._report = config, script, report
+        self.power = Power(config.possible, report)
+        self._guest: PlayedGuest | None = None
+        self._order = asyncio.Lock()
+        self._ready = asyncio.Event()  # steps are taken: the GIC is there, no reset is open
+        self._going = asyncio.Event()  # the guest's time passes
+        self._paused = self._started = False
+        self._lost: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------ a session's own
+
+    @property
+    @abstractmethod
+    def qemu(self) -> Machine | None:
+        """The QEMU that runs now, once CREATE_VCPUS is done."""
+
+    @abstractmethod
+    async def _create(self) -> Wiring:
+        """CREATE_VCPUS: start QEMU; how the guest reaches it. QemuError leaves nothing behind."""
+
+    @abstractmethod
+    async def _init_gic(self) -> None:
+        """INIT_GIC."""
+
+    @abstractmethod
+    async def _step(self, step: Step, slot: int) -> int | None:
+        """A slot's step; its turn has come, and no reset is open."""
+
+    def _at_once(self, _step: Step, _slot: int) -> bool:
+        """Whether the step was done right here, because it touches no QEMU."""
+        return False
+
+    @abstractmethod
+    def _reassert(self, slot: int) -> None:
+        """The guest's `_EJ0` was refused."""
+
+    @abstractmethod
+    def _raise_ged(self) -> None:
+        """Tell the guest of an event once more."""
+
+    @abstractmethod
+    async def _set_up(self) -> None:
+        """What firmware and kernel do before the guest's part begins, at each start."""
+
+    @abstractmethod
+    async def _restore(self, enabled: tuple[int, ...]) -> None:
+        """RESTART, up to the guest's start: have what is plugged in place."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """The machine was reset: so is what a session keeps of it."""
+
+    @abstractmethod
+    async def _move(self) -> None:
+        """MIGRATE to another QEMU, and listen to that. QemuError leaves all as it was."""
+
+    @abstractmethod
+    def _look_for_interrupt(self) -> None:
+        """The guest's time passes again: have it take what pended meanwhile."""
+
+    def _may_go(self) -> bool:
+        """Whether the guest's time passes."""
+        return self._started and not self._paused
+
+    @property
+    def played(self) -> PlayedGuest | None:
+        """The guest, once CREATE_VCPUS is done and if the session was given a script."""
+        return self._guest
+
+    @property
+    def process_id(self) -> int | None:
+        """QEMU's, once CREATE_VCPUS is done; a migration changes it."""
+        return None if self.qemu is None else self.qemu.process.pid
+
+    async def execute(self, effect: Effect) -> int | None:
+        """Carry `effect` out; see the protocol."""
+        try:
+            return await self._execute(effect)
+        except QemuError as error:
+            raise AcceleratorError(self._lost or str(error)) from error
+
+    async def close(self) -> None:
+        """End QEMU and all that belongs to it."""
+        self._end("the machine was ended")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.qemu is not None:
+            await self.qemu.close()
+
+    # ------------------------------------------------------------------- effects
+
+    async def _execute(self, effect: Effect) -> int | None:
+        match effect:
+            case RunStep(step=step, slot=slot):
+                return await self._slot_step(step, slot)
+            case RunMachineStep():
+                await self._machine_step(effect)
+            case Reassert(slot=slot):
+                if self._ready.is_set() and slot < self._config.possible:
+                    self._reassert(slot)
+            case RaiseGed():
+                if self._ready.is_set():  # or a reset has settled it
+                    self._raise_ged()
+            case AnswerCpuOn():
+                self.power.answer(effect)
+        return None
+
+    async def _slot_step(self, step: Step, slot: int) -> int | None:
+        if step in NOTIFICATIONS and not self._ready.is_set():
+            self._running()
+            return None  # asked for before the core has heard of the reset
+        while not self._ready.is_set():
+            await self._ready.wait()
+        self._running()
+        if self._at_once(step, slot):
+            return None
+        if step in NOTIFICATIONS:
+            async with self._alone():  # a reset since then has settled it
+                return await self._step(step, slot) if self._ready.is_set() else None
+        async with self._turn():
+            return await self._step(step, slot)
+
+    async def _machine_step(self, effect: RunMachineStep) -> None:
+        match effect.step:
+            case MachineStep.CREATE_VCPUS:
+                await self._created()
+            case MachineStep.INIT_GIC:
+                self._running()
+                await self._init_gic()
+                self._ready.set()
+            case MachineStep.START:
+                async with self._alone():
+                    await self._start()
+            case MachineStep.RESTART:
+                async with self._alone():
+                    await self._restore(effect.enabled)
+                    await self._start()
+                    self._ready.set()
+            case MachineStep.RESET:
+                await self.reset()
+            case MachineStep.PAUSE | MachineStep.RESUME:
+                async with self._alone():
+                    self._paused = effect.step is MachineStep.PAUSE
+                    self._let_go()
+            case MachineStep.POWER_DOWN:
+                self._end("the machine was ended")
+                if self.qemu is not None:
+                    await self.qemu.quit()
+            case MachineStep.MIGRATE:
+                async with self._alone():
+                    await self._migrate()
+
+    async def _created(self) -> None:
+        if self.qemu is not None:
+            raise EffectError("the vCPUs exist already; they are created once")
+        try:
+            wiring = await self._create()
+        except QemuError as error:
+            raise EffectError(str(error)) from error
+        if self._script is not None:
+            kind, append = self._script.kind, self._script.append
+            self._guest = make_guest(kind, self._config, append, wiring)
+
+    async def _start(self) -> None:
+        if self._guest is None:
+            raise EffectError("there is no guest to start: the session was opened without one")
+        await self._set_up()
+        self.power.on.add(0)
+        self._guest.start()
+        self._started = True
+        self._let_go()
+
+    async def _migrate(self) -> None:
+        here = self._running()
+        self._going.clear()
+        try:
+            await self._move()
+        except QemuError as error:
+            if here.lost is not None:
+                raise
+            self._let_go()
+            raise EffectError(str(error)) from error
+        await here.close()
+        self._let_go()
+
+    # ---------------------------------------------------------------- the guest's
+
+    async def reset(self) -> None:
+        """Reset the machine, as the user or the guest asks; what is plugged stays so.
+
+        It goes on to its end though whoever asked is cancelled, as the guest is by it.
+        """
+        await asyncio.shield(self._spawn(self._reset()))
+
+    def power_off(self) -> None:
+        """The guest has powered the machine off."""
+        self._going.clear()
+        self._started = False
+        if self._guest is not None:
+            self._guest.stop()
+        self.power.reset()
+        self._report(PowerOffSeen())
+
+    async def guest_may_act(self) -> None:
+        """Wait for as long as the guest's time stands still. Raises AcceleratorError."""
+        while not self._going.is_set():
+            await self._going.wait()
+        self._running()
+
+    async def _reset(self) -> None:
+        async with self._alone():
+            self._going.clear()
+            self._ready.clear()
+            self._started = False
+            if self._guest is not None:
+                self._guest.stop()
+            self.power.reset()
+            await self._running().reset()
+            self._forget()
+        self._report(ResetSeen())
+
+    def _let_go(self) -> None:
+        """Let the guest's time pass, or not; what pended meanwhile is taken."""
+        if self._lost is not None:
+            return
+        if self._may_go():
+            self._going.set()
+            self._look_for_interrupt()
+        else:
+            self._going.clear()
+
+    # ------------------------------------------------------------------- helpers
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A slot's step: alone, and not between a reset and its RESTART."""
+        while True:
+            await self._ready.wait()
+            async with self._alone():
+                if self._ready.is_set():
+                    yield
+                    return
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        async with self._order:
+            self._running()
+            yield
+
+    def _running(self) -> Machine:
+        if self._lost is not None:
+            raise AcceleratorError(self._lost)
+        if self.qemu is None:
+            raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
+        return self.qemu
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._lose(str(error))
+
+    def _lose(self, why: str) -> None:
+        if self._lost is None:
+            self._report(Lost(why))
+            self._end(why)
+
+    def _end(self, why: str) -> None:
+        """Whatever waits, and whatever comes, is told that the machine is gone."""
+        self._lost = self._lost or why
+        if self._guest is not None:
+            self._guest.stop()
+        self.power.end(self._lost)
+        self._ready.set()
+        self._going.set()
