@@ -1,0 +1,142 @@
+"""Writing a scenario as the YAML that `scenario_file` reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from hpcore.guest.cpulist import format_cpu_list
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.run import scenario as sc
+
+WIDTH = 4096
+"""Characters of a line at most: a step is one line, however long."""
+
+
+def dump(scenario: sc.Scenario) -> str:
+    """`scenario` as YAML. What it reads as differs at most in `name` and in wording."""
+    top: dict[str, object] = {}
+    if scenario.about:
+        top["about"] = _text(scenario.about)
+    top["machine"] = _flow(_machine(scenario.machine))
+    guest: dict[str, object] = {"append": _text(scenario.append)} if scenario.append else {}
+    if scenario.kind != "linux":
+        guest["kind"] = scenario.kind
+    if guest:
+        top["guest"] = _flow(guest)
+    top["steps"] = _steps(scenario.steps)
+    yaml = YAML()
+    yaml.width = WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    out = io.StringIO()
+    yaml.dump(CommentedMap(top), out)
+    return out.getvalue()
+
+
+def _machine(config: MachineConfig) -> dict[str, object]:
+    topology = config.topology
+    given: dict[str, object] = {"cpus": topology.cpus, "maxcpus": topology.maxcpus}
+    if Topology.resolve(cpus=topology.cpus, maxcpus=topology.maxcpus) != topology:
+        for level in ("sockets", "clusters", "cores", "threads"):
+            given[level] = getattr(topology, level)
+    plain = MachineConfig(topology)
+    for key, name in (("memory", "memory"), ("cpu", "cpu_model"), ("gic", "gic_version")):
+        if getattr(config, name) != getattr(plain, name):
+            given[key] = getattr(config, name)
+    return given
+
+
+def _steps(lines: tuple[sc.Line, ...]) -> CommentedSeq:
+    return CommentedSeq(_line(line) for line in lines)
+
+
+def _line(line: sc.Line) -> object:
+    verb, value = _VERBS[type(line.step)](line.step)
+    step = CommentedMap({verb: value})
+    if line.fails is not None:
+        step["fails"] = _text(line.fails)
+    if not line.waits:
+        step["waits"] = False
+    return verb if value is None and len(step) == 1 else step
+
+
+def _plug(step: sc.Plug) -> tuple[str, object]:
+    given: dict[str, object] = {"id": _text(step.id)} if step.id else {}
+    given |= {key: _text(v) if isinstance(v, str) else v for key, v in step.props.items()}
+    if step.driver is not None:
+        given["driver"] = _text(step.driver)
+    return "plug", _flow(given)
+
+
+def _unplug(step: sc.Unplug) -> tuple[str, object]:
+    if step.force:
+        return "unplug", _flow({"id": _text(step.id), "force": True})
+    return "unplug", _text(step.id)
+
+
+def _shell(step: sc.Shell) -> tuple[str, object]:
+    if step.prints is None:
+        return "shell", _text(step.line)
+    return "shell", _flow({"line": _text(step.line), "prints": _text(step.prints)})
+
+
+def _expect(step: sc.Expect) -> tuple[str, object]:
+    given: dict[str, object] = {
+        name: DoubleQuotedScalarString(format_cpu_list(mask)) for name, mask in step.masks.items()
+    }
+    if step.slots:
+        given["slots"] = _flow({_cpu(cpu): state for cpu, state in step.slots.items()})
+    return "expect", _flow(given)
+
+
+def _call(step: sc.Call) -> tuple[str, object]:
+    return "call", _flow({str(step.call): _flow(list(step.arguments))})
+
+
+def _repeat(step: sc.Repeat) -> tuple[str, object]:
+    return "repeat", CommentedMap({"times": step.times, "steps": _steps(step.steps)})
+
+
+def _cpu(cpu: sc.Cpu) -> object:
+    return _text(cpu) if isinstance(cpu, str) else cpu
+
+
+def _text(text: str) -> str:
+    """Quoted where YAML would read something else in it, as in `2-3` or `yes`."""
+    return text if text.isidentifier() else DoubleQuotedScalarString(text)
+
+
+def _flow(value: dict[Any, Any] | list[int]) -> CommentedMap | CommentedSeq:
+    made = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
+    made.fa.set_flow_style()
+    return made
+
+
+def _bare(verb: str) -> Callable[[Any], tuple[str, object]]:
+    return lambda _step: (verb, None)
+
+
+_VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
+    sc.Boot: _bare("boot"),
+    sc.Plug: _plug,
+    sc.Unplug: _unplug,
+    sc.Online: lambda step: ("online", _cpu(step.cpu)),
+    sc.Offline: lambda step: ("offline", _cpu(step.cpu)),
+    sc.Shell: _shell,
+    sc.Expect: _expect,
+    sc.Reset: _bare("reset"),
+    sc.Reboot: _bare("reboot"),
+    sc.Pause: _bare("pause"),
+    sc.Resume: _bare("resume"),
+    sc.PowerOff: _bare("poweroff"),
+    sc.Migrate: _bare("migrate"),
+    sc.Call: _call,
+    sc.Settle: _bare("settle"),
+    sc.Repeat: _repeat,
+}

@@ -1,0 +1,94 @@
+"""A scenario that is written reads as it was; what new steps are told when they are wrong."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from hpcore.guest.played.hostile import moves
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.run import scenario as sc
+from hpcore.run.scenario_file import ScenarioError, bundled, load, parse
+from hpcore.run.scenario_text import dump
+
+CONFIG = MachineConfig(Topology.resolve(cpus=1, maxcpus=4, threads=2), "cortex-a72", 2, 512)
+TEXT = some.text(some.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=20)
+CPUS = some.integers(0, 3) | TEXT
+STEPS = some.one_of(
+    some.builds(sc.Plug, TEXT, some.dictionaries(TEXT.filter(
+        lambda key: key not in {"id", "driver", ""}), some.integers() | TEXT, max_size=3),
+        some.none() | TEXT),
+    some.builds(sc.Unplug, TEXT, some.booleans()),
+    some.builds(sc.Online, CPUS), some.builds(sc.Offline, CPUS),
+    some.builds(sc.Shell, TEXT, some.none() | TEXT),
+    some.builds(sc.Expect, some.dictionaries(
+        some.sampled_from(sc.MASKS), some.frozensets(some.integers(0, 20))),
+        some.dictionaries(CPUS, some.sampled_from(["parked", "online"]))),
+    some.sampled_from([sc.Reset(), sc.Reboot(), sc.Pause(), sc.Resume(), sc.PowerOff(),
+                       sc.Migrate(), sc.Settle(), sc.Boot()]),
+    some.sampled_from(moves(CONFIG)).map(lambda m: sc.Call(str(m.call), m.arguments)),
+)  # fmt: skip
+
+
+def line(step: sc.Step, fails: str | None, waits: bool) -> sc.Line:
+    may_not_wait = isinstance(step, sc.Plug | sc.Unplug | sc.Online | sc.Offline)
+    return sc.Line(step, 0, "", fails, waits or not may_not_wait)
+
+
+LINES = some.lists(
+    some.builds(line, STEPS, some.none() | TEXT, some.booleans()), min_size=1, max_size=4
+).map(tuple)
+
+
+def unworded(lines: tuple[sc.Line, ...]) -> tuple[sc.Line, ...]:
+    """The lines without what only people read."""
+    return tuple(
+        evolve(one, number=0, text="", step=(
+            evolve(one.step, steps=unworded(one.step.steps))
+            if isinstance(one.step, sc.Repeat) else one.step
+        ))
+        for one in lines
+    )  # fmt: skip
+
+
+def same(one: sc.Scenario, other: sc.Scenario) -> bool:
+    return evolve(one, name="", steps=unworded(one.steps)) == evolve(
+        other, name="", steps=unworded(other.steps)
+    )
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_scenario_that_comes_along_is_written_as_it_was_read(name: str) -> None:
+    scenario = load(name)
+    assert same(parse(dump(scenario)), scenario)
+
+
+@settings(max_examples=150, deadline=None)
+@given(LINES, TEXT, TEXT, some.sampled_from(["linux", "hostile"]))
+def test_any_scenario_reads_as_it_was_written(
+    lines: tuple[sc.Line, ...], about: str, append: str, kind: str
+) -> None:
+    repeated = (*lines, sc.Line(sc.Repeat(3, lines), 0, ""))
+    scenario = sc.Scenario("", about, CONFIG, append, repeated, kind)
+    assert same(parse(dump(scenario)), scenario), dump(scenario)
+
+
+@pytest.mark.parametrize(("step", "says"), [
+    ("call: 3", "call must be a mapping"),
+    ("call: {}", "call takes one of read, write, ost, eject, cpu_on, cpu_off"),
+    ("call: {ejekt: 2}", "did you mean 'eject'?"),
+    ("call: {eject: two}", "an argument of eject is 'two'"),
+    ("call: {write: [1, 2]}", "write takes address, size, value; not 2 numbers"),
+    ("call: {write: [1, 3, 0]}", "size is 3; it must be 1, 2, 4 or 8"),
+    ("call: {eject: -1}", "numbers of 64 bits"),
+    ("settle: 3", "it takes no value"),
+    ("plug: 3\n   waits: maybe", "waits is 'maybe'; it must be true or false"),
+    ("call: {eject: 2}\n   waits: false", "waits: false has no meaning for call"),
+])  # fmt: skip
+def test_a_wrong_step_is_told_what_it_takes(step: str, says: str) -> None:
+    with pytest.raises(ScenarioError, match="s:3: ") as told:
+        parse(f"machine: {{maxcpus: 4}}\nsteps:\n - {step}", "s")
+    assert says in str(told.value)
