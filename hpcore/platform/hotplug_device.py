@@ -62,6 +62,7 @@ class HotplugDevice:
         self._config, self._report, self._pulse = config, report, raise_ged
         self._lock = RLock()
         self._scanning = False
+        self._ejected: set[int] = set()  # enabled, until the guest's _EJ0
         self._arch_ids = tuple(mp_affinity(slot) for slot in range(config.possible))
         self._ged = EventRegister()
         self._block = self._new_block()
@@ -114,6 +115,8 @@ class HotplugDevice:
         """Let the guest see `step` of `slot`; steps that no register shows change nothing."""
         with self._lock:
             registers = self._block.slots[slot]
+            if step in (Step.ENABLE, Step.DISABLE):
+                self._ejected.discard(slot)
             match step:
                 case Step.ENABLE:
                     registers.enabled = True
@@ -128,9 +131,14 @@ class HotplugDevice:
                     registers.firmware = False
 
     def reassert(self, slot: int) -> None:
-        """`_STA` of `slot` back to enabled: its eject was refused."""
+        """`_STA` of `slot` back to what it was before its `_EJ0`, which was refused.
+
+        That of a slot which was not enabled stays so: a guest may eject what is not there.
+        """
         with self._lock:
-            self._block.slots[slot].enabled = True
+            if slot in self._ejected:
+                self._ejected.discard(slot)
+                self._block.slots[slot].enabled = True
 
     def raise_ged(self) -> None:
         """Tell the guest of an event: set the GED's bit and pulse its interrupt."""
@@ -145,6 +153,7 @@ class HotplugDevice:
         """
         with self._lock:
             self._scanning = False
+            self._ejected.clear()
             self._ged = EventRegister()
             self._block = self._new_block()
 
@@ -162,6 +171,8 @@ class HotplugDevice:
         """`_EJ0`: not enabled from here on, and the core decides about the rest."""
         registers = self._block.slots[slot]
         if registers.hotpluggable:
+            if registers.enabled:
+                self._ejected.add(slot)
             registers.enabled = registers.firmware = False
         self._report(EjectCalled(slot))
 

@@ -133,10 +133,10 @@ class HostileKernel(LinuxKernel):
         super().__init__(config, append, _Noisy(wiring, self))
         self._quiet, self._random = wiring, random
         self._moves = moves(config)
-        self._left = MOST_MOVES
+        self.moves_made = 0
 
     async def noise(self) -> None:
         """Make one more move, or none."""
-        if self._left and self._random.random() < NOISE:
-            self._left -= 1
+        if self.moves_made < MOST_MOVES and self._random.random() < NOISE:
+            self.moves_made += 1
             await make(self._random.choice(self._moves), self._quiet, self.config.possible)

@@ -1,0 +1,196 @@
+"""Runs on an accelerator that plays its guest: every scenario, and guests that mean harm."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from hpcore.guest.played.hostile import MOST_MOVES, HostileKernel, make, moves
+from hpcore.log import read
+from hpcore.model import events as ev
+from hpcore.model import stimuli as st
+from hpcore.model.effects import AnswerCpuOn
+from hpcore.model.machine import MachineConfig
+from hpcore.model.machines import Phase
+from hpcore.model.states import initial
+from hpcore.model.topology import Topology
+from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.controller import CommandRefused, Controller
+from hpcore.run.discovery import Found
+from hpcore.run.execute import execute_log
+from hpcore.run.runner import Job, run_job
+from hpcore.run.scenario_file import ScenarioError, bundled, load, parse
+from hpcore.triage.replay import replay
+from tests.run.test_controller import ListLog
+from tests.support.command import records
+from tests.support.paper import PaperAccelerator
+from tests.support.played import PlayedAccelerator, found, play
+
+CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+
+
+@pytest.mark.parametrize("name", sorted(bundled()))
+def test_every_bundled_scenario_passes_on_a_played_guest(name: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    outcome = play(load(name), log)
+    assert outcome.ok, [(r.line.text, r.error) for r in outcome.results if r.error]
+    assert replay(log).ok
+    header, rest = read(log)
+    rest.close()
+    assert header.versions["kernel"] == "linux (played)"
+    assert header.modelled == found().capabilities.modelled
+
+
+def test_the_command_line_of_scenario_and_run_reaches_the_guest(tmp_path: Path) -> None:
+    text = "machine: {cpus: 3}\nguest: {append: quiet}\nsteps: [boot, {expect: {online: 0}}]\n"
+    assert play(parse(text), tmp_path / "log", append="maxcpus=1").ok
+
+
+# ------------------------------------------------------------------------- kinds
+
+
+def test_an_old_kernel_registers_nothing_and_the_vcpu_is_taken_back_by_force(
+    tmp_path: Path,
+) -> None:
+    async def main() -> tuple[Controller, ListLog]:
+        log, accelerator = ListLog(), PlayedAccelerator()
+        script = GuestScript("legacy")
+        controller = Controller(
+            initial(CONFIG), lambda: log, lambda r: accelerator.open(CONFIG, script, r)
+        )
+        async with controller as c:
+            await boot(c)
+            await c.submit(st.DeviceAdd("core2", (("core-id", 2),)))
+            await c.until(lambda _s: ev.OstReceived(2, 1, 1) in log.events, 10, "its word")
+            await c.submit(st.DeviceDel("core2"))
+            await c.until(lambda s: not s.slots[2].busy, 10, "its refusal")
+            await c.submit(st.DeviceDel("core2", force=True))
+            await c.until(lambda s: s.slots[2].lifecycle == "parked", 10, "it taken away")
+        return controller, log
+
+    controller, log = asyncio.run(main())
+    assert controller.failure is None
+    assert not any(isinstance(event, ev.Registered) for event in log.events)
+    failed = [event.error for event in log.events if isinstance(event, ev.UnplugFailed)]
+    assert failed == ["the guest's administrator disabled ejection (0x80)"]
+
+
+def test_a_kind_that_is_none_is_refused_with_its_line() -> None:
+    with pytest.raises(ScenarioError, match=r":2: 'linus' is no kind of guest; did you mean"):
+        parse("steps: [boot]\nguest: {kind: linus}\n")
+
+
+def test_a_kind_of_guest_is_refused_where_a_real_one_runs(tmp_path: Path) -> None:
+    paper = PaperAccelerator()
+    scenario = parse("guest: {kind: hostile}\nsteps: [boot]\n", "mine")
+    job = Job(
+        scenario, Found("paper", "tests", paper, paper.probe()),
+        GuestImages(Path("Image"), Path("initrd")), tmp_path / "log",
+    )  # fmt: skip
+    with pytest.raises(AcceleratorError, match="'hostile', which is played, and 'paper' boots"):
+        asyncio.run(run_job(job))
+    assert not job.log.exists()
+
+
+# ----------------------------------------------------------------------- hostile
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_hostile_guest_breaks_no_invariant(seed: int) -> None:
+    """The controller holds every invariant after every event; the registers agree with it."""
+
+    async def main() -> None:
+        random, accelerator = Random(seed), PlayedAccelerator()
+        script = GuestScript("hostile", f"seed={seed}")
+        controller = Controller(
+            initial(CONFIG), ListLog, lambda r: accelerator.open(CONFIG, script, r)
+        )
+        async with controller as c:
+            await boot(c)
+            for _ in range(25):
+                await command(c, random)
+                await settle(c, accelerator)
+            assert c.failure is None
+            kernel = accelerator.sessions[0].guest.kernel
+            assert isinstance(kernel, HostileKernel)
+            assert 0 < kernel.moves_made <= MOST_MOVES
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@settings(max_examples=200, deadline=None)
+@given(some.data())
+def test_no_order_of_calls_and_commands_breaks_an_invariant(data: some.DataObject) -> None:
+    """The same moves, as hypothesis chooses them, so that a failure shrinks to a few."""
+    a_move = some.one_of(some.sampled_from(moves(CONFIG)), some.integers(0, 999))
+    drawn = data.draw(some.lists(a_move, max_size=30))
+
+    async def main() -> None:
+        accelerator = PlayedAccelerator()
+        controller = Controller(
+            initial(CONFIG), ListLog, lambda r: accelerator.open(CONFIG, GuestScript(), r)
+        )
+        async with controller as c:
+            await boot(c)
+            for each in drawn:
+                if isinstance(each, int):
+                    await command(c, Random(each))
+                else:
+                    await make(each, accelerator.sessions[0], CONFIG.possible)
+                await settle(c, accelerator)
+            assert c.failure is None
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+async def boot(c: Controller) -> None:
+    await c.submit(st.Boot())
+    await c.until(lambda s: s.shared.phase is Phase.RUNNING, 10, "the start")
+    assert c.session.played is not None
+    await c.session.played.wait_ready(10)
+
+
+async def command(c: Controller, random: Random) -> None:
+    """One of the user's, refused or not."""
+    id_ = f"core{random.randrange(5)}"
+    some_command = random.choice(
+        (
+            st.DeviceAdd(id_, (("core-id", random.randrange(4)),)),
+            st.DeviceDel(id_),
+            st.DeviceDel(id_, force=True),
+        )
+    )
+    with suppress(CommandRefused):
+        await c.submit(some_command)
+
+
+async def settle(c: Controller, accelerator: PlayedAccelerator) -> None:
+    """Wait until nothing is under way; then `_STA` is as the core has it."""
+    session = accelerator.sessions[0]
+    for _ in range(2):  # what the guest does may begin an effect, and an effect wake the guest
+        await session.guest.idle(10)
+        await c.submit(st.Note("settled?"))
+        await c.until(lambda s: all(slot.step is None for slot in s.slots), 10, "rest")
+    for n, slot in enumerate(c.state.slots):
+        assert session.device.enabled(n) == slot.enabled, n
+
+
+# -------------------------------------------------------------------- executing
+
+
+def test_a_log_is_executed_with_a_played_guest_and_no_core(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert play(load("reset"), log).ok
+    effects = [e for r in records(log) for e in ev.effects_of(r.event)]
+    effects = [e for e in effects if not isinstance(e, AnswerCpuOn)]
+    accelerator = PlayedAccelerator()
+    done = asyncio.run(execute_log(log, found(accelerator), GuestScript()))
+    assert done.refused is None
+    assert done.done == len(effects) + 1  # the reset that the guest asked for
+    assert accelerator.sessions[0].powered == {0}  # every CPU_ON is DENIED, none is left waiting
