@@ -89,7 +89,7 @@ class Vgic:
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
         self._bound: set[int] = set()
-        self._at_reset: dict[int, InterfaceState] = {}
+        self._at_reset: InterfaceState | None = None
         self.fd = vm.create_device(uapi.DEV_TYPE_ARM_VGIC_V3, "the VGIC")
         self.set_interrupts(INTIDS)
         self.set_distributor(virt.GICD_BASE)
@@ -166,10 +166,12 @@ class Vgic:
         self._bound.add(index)
         try:
             affinity = self.read_redistributor(index, GICR_TYPER + 4)
-            if index in self._at_reset:
-                self.restore(index, self._at_reset[index])
-            else:
-                self._at_reset[index] = self.save(index)
+            if self._at_reset is None:
+                # The first to be bound is cold-booted, so no guest has run yet: what is in
+                # there is the reset state, and that of all others. Of a vCPU that is bound
+                # later it need not be: the guest reaches its redistributor from the start.
+                self._at_reset = self.save(index)
+            self.restore(index, self._at_reset)
         except Exception:
             self._bound.discard(index)
             raise
@@ -211,7 +213,8 @@ class Vgic:
         """Put the distributor and every bound CPU interface in reset state."""
         self.reset_distributor()
         for index in sorted(self._bound):
-            self.restore(index, self._at_reset[index])
+            assert self._at_reset is not None
+            self.restore(index, self._at_reset)
 
     def read_redistributor(self, index: int, offset: int) -> int:
         """The 32-bit word at `offset` in the frame of the bound vCPU `index`."""

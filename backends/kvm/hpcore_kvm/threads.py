@@ -176,7 +176,6 @@ class VcpuThread:
         self._call: object | None = None  # the CPU_ON that waits
         self._answer: int | None = None
         self._news = threading.Condition(threads.lock)
-        self._unfinished = False  # KVM has yet to take the outcome of an MMIO exit
         self._thread = threading.Thread(target=self._main, name=vcpu.name, daemon=True)
 
     @property
@@ -252,11 +251,7 @@ class VcpuThread:
 
     def _pass_gate(self) -> bool:
         """Wait until the vCPU may run; False if the thread is to end instead."""
-        if self._unfinished:
-            # A run that ends before the guest runs: KVM puts what a read returned into the
-            # register and steps on. Otherwise it would do so to a vCPU that was reset.
-            self.vcpu.kick()
-            self._deal_with(self.vcpu.run())
+        self.vcpu.settle()
         with self._threads.lock:
             self._go(Where.GATE)
             while self._asked_out and not self._ending:
@@ -272,14 +267,11 @@ class VcpuThread:
 
     def _deal_with(self, exit: Mmio | Hypercall | SystemEvent | Kicked | Unexpected) -> None:
         if isinstance(exit, Mmio):
-            self._unfinished = True
             if exit.is_write:
                 self._machine.bus.write(exit.address, exit.size, exit.value)
             else:
                 self.vcpu.answer_read(self._machine.bus.read(exit.address, exit.size))
-            return
-        self._unfinished = False
-        if isinstance(exit, Hypercall):
+        elif isinstance(exit, Hypercall):
             self._call_psci(exit.function)
         elif isinstance(exit, SystemEvent):
             if exit.kind not in (SystemEventType.RESET, SystemEventType.SHUTDOWN):
