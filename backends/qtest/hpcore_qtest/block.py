@@ -23,7 +23,7 @@ class Block:
     """The registers of `board`; of its slots the first `possible` are there for the guest."""
 
     def __init__(self, qtest: Qtest, board: Board, possible: int) -> None:
-        self._qtest, self._board, self._possible = qtest, board, possible
+        self.qtest, self._board, self._possible = qtest, board, possible
         self._lock = asyncio.Lock()
         self.selector = 0
         self.command = int(Command.NEXT_WITH_EVENT)
@@ -36,21 +36,21 @@ class Block:
     async def set_up(self) -> None:
         """Have the registers answer: on x86 the old ones, a bitmap, are there until a store."""
         if self._board.ports:
-            await self._qtest.send([self._store(SELECTOR, 4, 0)])
+            await self.qtest.send([self._store(SELECTOR, 4, 0)])
 
     # --------------------------------------------- the guest's, one piece at a time
 
     async def read(self, offset: int, size: int) -> int:
         """Load a naturally aligned piece of at most 4 bytes."""
         async with self._lock:
-            (answer,) = await self._qtest.send([self._load(offset, size)])
+            (answer,) = await self.qtest.send([self._load(offset, size)])
             return int(answer, 16)
 
     async def select(self, selector: int) -> None:
         """Store the selector; one beyond the guest's slots is one beyond QEMU's."""
         async with self._lock:
             self.selector = selector if selector < self._possible else NO_SLOT
-            await self._qtest.send([self._store(SELECTOR, 4, self.selector)])
+            await self.qtest.send([self._store(SELECTOR, 4, self.selector)])
 
     async def give_command(self, command: int) -> int:
         """Store the command, and return the flags of what is selected then."""
@@ -58,7 +58,7 @@ class Block:
             if self.selected is not None and command <= max(Command):
                 self.command = command
             sent = [self._store(COMMAND, 1, command), self._load(DATA, 4), self._load(FLAGS, 1)]
-            _, data, flags = await self._qtest.send(sent)
+            _, data, flags = await self.qtest.send(sent)
             if self.selected is not None and command == Command.NEXT_WITH_EVENT:
                 self.selector = int(data, 16)  # to the next vCPU with an event, if there is one
             return int(flags, 16)
@@ -66,13 +66,13 @@ class Block:
     async def write_data(self, value: int) -> None:
         """Store the data register."""
         async with self._lock:
-            await self._qtest.send([self._store(DATA, 4, value)])
+            await self.qtest.send([self._store(DATA, 4, value)])
 
     async def write_flags(self, value: int) -> int:
         """Store the flags of the selected slot, and return what they were."""
         async with self._lock:
             sent = [self._load(FLAGS, 1), self._store(FLAGS, 1, value)]
-            before, _ = await self._qtest.send(sent)
+            before, _ = await self.qtest.send(sent)
             return int(before, 16)
 
     # ------------------------------------------------------------- the session's
@@ -87,7 +87,7 @@ class Block:
             sent = [self._store(SELECTOR, 4, slot)]
             sent += [self._store(FLAGS, 1, store) for store in stores]
             sent += [self._load(FLAGS, 1), self._store(SELECTOR, 4, self.selector)]
-            return int((await self._qtest.send(sent))[-2], 16)
+            return int((await self.qtest.send(sent))[-2], 16)
 
     def _load(self, offset: int, size: int) -> Line:
         make = lines.port_read if self._board.ports else lines.read

@@ -6,7 +6,6 @@ hw/acpi/ich9.c, include/hw/acpi/ich9.h; hw/arm/virt.c; hw/acpi/cpu.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from attrs import frozen
@@ -117,9 +116,17 @@ class Board:
 
         With TCG, QEMU can create `maxcpus` vCPUs in its life and aborts at the next, for an
         unplug does not give its TCG context back. The slots beyond `config.possible` are
-        kept from the guest and never plugged.
+        kept from the guest and never plugged. Their number is limited by the ids that they
+        would have, in which each level of the topology has bits of its own.
         """
-        return self.most // _socket(config.topology) * _socket(config.topology)
+        topology = config.topology
+        ids = _ids(topology.clusters * topology.cores) * _ids(topology.threads)
+        return self.most // ids * _socket(topology)
+
+
+def _ids(count: int) -> int:
+    """How many ids a level of `count` takes: a power of two."""
+    return int(1 << (count - 1).bit_length())
 
 
 def _socket(topology: Topology) -> int:
@@ -161,13 +168,5 @@ ARM_VIRT = Board(
     # a GED is made only where there is firmware, be it nothing but zeroes
     options=("-blockdev", "driver=null-co,node-name=firmware,size=67108864,read-zeroes=on"),
 )
-"""Not plugged by any QEMU yet; `hotplug.seats` finds out about the one at hand."""
+"""Not plugged by any QEMU yet; `seats.ask` finds out about the one at hand."""
 
-
-@frozen
-class Seat:
-    """A place for a vCPU, as `query-hotpluggable-cpus` gives it; `path` is None while vacant."""
-
-    driver: str
-    props: Mapping[str, int]
-    path: str | None

@@ -35,7 +35,6 @@ from hpcore.platform.hotplug_registers import (
 from hpcore.run.accelerator import AcceleratorError, Report
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, Board
-from hpcore_qtest.client import Qtest
 from hpcore_qtest.power import Power
 
 EVENT = Flag.INSERT | Flag.REMOVE
@@ -66,7 +65,6 @@ class OwnWiring:
         self._scanning = self._raised_again = False
         self._osts: deque[asyncio.Future[None]] = deque()
         self._ejects: dict[int, list[asyncio.Future[None]]] = {}
-        self.qtest: Qtest
 
     # ------------------------------------------------------------------ the guest's
 
@@ -135,6 +133,11 @@ class OwnWiring:
             if not waiting.done():
                 waiting.set_result(None)
 
+    def moved(self, block: Block) -> None:
+        """The machine is in another QEMU: the guest's selection and command go with it."""
+        block.selector, block.command = self._block.selector, self._block.command
+        self._block = block
+
     def reset(self) -> None:
         """No guest is there any more that waits for anything."""
         self._scanning = self._raised_again = False
@@ -153,7 +156,7 @@ class OwnWiring:
     # -------------------------------------------------------------------- registers
 
     async def _take_events(self) -> int:
-        events = await self._board.events.take(self.qtest)
+        events = await self._board.events.take(self._block.qtest)
         if self._raised_again:
             self._raised_again = False
             events |= GED_CPU_EVENT

@@ -1,0 +1,93 @@
+"""The entry points for machines whose vCPUs QEMU plugs itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hpcore.guest.played import KINDS
+from hpcore.model.machine import MachineConfig
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.fetch import find_hotplugging
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    Capabilities,
+    GuestImages,
+    GuestScript,
+    Report,
+)
+from hpcore_qtest import launch
+from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.own_session import OwnHotplugSession
+
+MODELLED = {
+    "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
+    "bind": "there is no GICR_TYPER here; the affinity is that of the model",
+    "wire": "QEMU connects the vCPU's interrupts within device_add",
+    "unwire": "QEMU disconnects them within the eject",
+    "unbind": "there is no redistributor to let go of",
+    "power_off": "no vCPU runs, so that it is only noted which are on",
+    "park": "QEMU keeps nothing of an unplugged vCPU; the next plug creates one",
+    "pause": "the machine's time never runs; the played guest is held back instead",
+    "notify_insert": "device_add sets the event already; the guest is held back until here",
+    "raise_ged": "QEMU can't be made to raise the line again; the wiring answers as if it had",
+    "cpu_model": "the machine's own vCPU type stands for the arm one",
+    "cpu_on": "the played guest calls PSCI, and the core answers it; QEMU is not asked",
+    "shell": "no code of the guest runs; a line for its shell counts as run",
+}
+
+
+class OwnHotplugAccelerator:
+    """QEMU's own vCPU hotplug on one board; the guest is played."""
+
+    board: Board
+
+    def probe(self) -> Capabilities:
+        """Whether there is a QEMU for it. Starts no machine."""
+        versions: dict[str, str] = {}
+        unavailable = None
+        try:
+            qemu = find_hotplugging(self.board.program)
+            versions["qemu"] = qemu.version
+            versions["qemu accelerator"] = launch.accelerator(qemu.path)[-1]
+        except QemuError as error:
+            unavailable = str(error)
+        return Capabilities(
+            unavailable=unavailable,
+            max_vcpus=self.board.most,
+            plays_guest=True,
+            modelled=MODELLED,
+            versions=versions,
+        )
+
+    async def open(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> OwnHotplugSession:
+        """A session for `machine`. Without a guest everything works but START."""
+        if isinstance(guest, GuestImages):
+            raise AcceleratorError("qtest runs no guest code: give it a guest to play, no kernel")
+        if guest is not None and guest.kind not in KINDS:
+            raise AcceleratorError(
+                f"there is no guest '{guest.kind}' to play; there are {', '.join(KINDS)}"
+            )
+        if machine.possible > (most := self.board.room_for(machine)):
+            raise AcceleratorError(
+                f"{self.board.name} has at most {most} vCPUs with this topology, and the "
+                f"machine {machine.possible}; lower maxcpus"
+            )
+        try:
+            qemu = await asyncio.to_thread(find_hotplugging, self.board.program)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return OwnHotplugSession(machine, self.board, guest, qemu, report)
+
+
+class LoongarchAccelerator(OwnHotplugAccelerator):
+    """QEMU's loongarch64 `virt`: registers in memory, a GED."""
+
+    board = LOONGARCH64_VIRT
+
+
+class Q35Accelerator(OwnHotplugAccelerator):
+    """QEMU's x86 `q35`: registers at I/O ports, a general purpose event."""
+
+    board = Q35

@@ -1,0 +1,133 @@
+"""A QEMU that plugs vCPUs itself: started, asked, and moved to another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from hpcore.model.machine import MachineConfig
+from hpcore.platform import virt
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import Qemu
+from hpcore_qtest import seats
+from hpcore_qtest.boards import Board
+from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.seats import Seat
+
+DELETED_SECONDS = 20.0
+"""For QEMU to join the thread of a vCPU and tell of its end; it takes 20 ms."""
+
+
+class OwnMachine:
+    """One QEMU process. `creations` counts the vCPUs that it has made in its life."""
+
+    def __init__(
+        self, config: MachineConfig, board: Board, qemu: Qemu, machine: Machine, found: list[Seat]
+    ) -> None:
+        self._config, self.board, self._qemu, self.machine = config, board, qemu, machine
+        self._seats = found
+        self._deleted: dict[str, asyncio.Event] = {}
+        self.creations = sum(seat.path is not None for seat in found)
+        self.room = board.room_for(config)
+
+    @classmethod
+    async def start(
+        cls,
+        config: MachineConfig,
+        board: Board,
+        qemu: Qemu,
+        ears: Ears,
+        plugged: Mapping[int, Seat] | None = None,
+    ) -> OwnMachine:
+        """Start QEMU; interrupts of the hotplug line are told from here on.
+
+        With `plugged` it waits for the state of a machine that has vCPUs in those slots.
+        Raises NoHotplug where this QEMU plugs none, QemuError; nothing is left behind.
+        """
+        arguments = board.arguments(config, board.room_for(config))
+        for slot, seat in (plugged or {}).items():
+            props = "".join(f",{name}={value}" for name, value in seat.props.items())
+            arguments += ["-device", f"{seat.driver},id={device_id(slot)}{props}"]
+        machine = await Machine.start(qemu, arguments, ears, incoming=plugged is not None)
+        try:
+            found = await seats.ask(machine.qmp)
+            if len(found) < config.possible:
+                raise QemuError(
+                    f"{board.name} has {len(found)} possible vCPUs, not {config.possible}"
+                )
+            named = board.controller.startswith("/")
+            controller = board.controller if named else await machine.device(board.controller)
+            await machine.qtest.intercept_in(controller)
+        except BaseException:
+            await machine.close()
+            raise
+        return cls(config, board, qemu, machine, found)
+
+    async def occupied(self, slot: int) -> bool:
+        """Whether QEMU says that there is a vCPU in `slot`."""
+        return (await seats.ask(self.machine.qmp))[slot].path is not None
+
+    async def add(self, slot: int) -> None:
+        """`device_add`. Raises QmpRefused, or QemuError; see `full` for what it must not meet."""
+        seat = self._seats[slot]
+        self._deleted[device_id(slot)] = asyncio.Event()
+        await self.machine.qmp.execute(
+            "device_add", {"driver": seat.driver, "id": device_id(slot), **seat.props}
+        )
+        self.creations += 1
+
+    async def request_removal(self, slot: int) -> None:
+        """`device_del`: QEMU asks the guest. Raises QmpRefused, or QemuError."""
+        await self.machine.qmp.execute("device_del", {"id": device_id(slot)})
+
+    @property
+    def full(self) -> str | None:
+        """Why QEMU could not make one more vCPU, and what to do; None as long as it can."""
+        if self.creations < self.room:
+            return None
+        return (
+            f"QEMU has created {self.creations} vCPUs, and with TCG it aborts at the next: it "
+            f"does not get back what an unplugged one had. Migrate the machine, or start it anew"
+        )
+
+    def deleted(self, data: Mapping[str, object]) -> None:
+        """DEVICE_DELETED: on x86 the vCPU's local APIC is told of, and not always itself."""
+        for id_, event in self._deleted.items():
+            if f"/machine/peripheral/{id_}/" in f"{data.get('path')}/":
+                event.set()
+
+    async def gone(self, slot: int) -> None:
+        """Wait until QEMU has told that the vCPU which was added to `slot` is deleted."""
+        try:
+            await asyncio.wait_for(self._deleted[device_id(slot)].wait(), DELETED_SECONDS)
+        except TimeoutError:
+            raise QemuError(
+                f"QEMU did not tell of the end of vCPU {slot} within {DELETED_SECONDS:g} s; "
+                f"{self.machine.process.last_words}"
+            ) from None
+
+    async def affinity(self, slot: int) -> int | None:
+        """What GICR_TYPER of `slot` says; None where the machine has no GIC."""
+        if not self.board.gic:
+            return None
+        return await self.machine.qtest.read(virt.redistributor(slot) + 0x8, 8) >> 32
+
+    async def moved(self, plugged: Sequence[int]) -> OwnMachine:
+        """Migrate to a new QEMU, and return it; this one is left as it is.
+
+        `plugged` are the slots that were added to. Raises QemuError, with the new one ended.
+        """
+        those = {slot: self._seats[slot] for slot in plugged}
+        other = await OwnMachine.start(self._config, self.board, self._qemu, Ears(), those)
+        other._deleted = {device_id(slot): asyncio.Event() for slot in plugged}
+        try:
+            await self.machine.move_to(other.machine)
+        except BaseException:
+            await other.machine.close()
+            raise
+        return other
+
+
+def device_id(slot: int) -> str:
+    """QEMU's id of the vCPU in `slot`; the user's ids are the core's."""
+    return f"slot{slot}"
