@@ -1,0 +1,147 @@
+"""A scenario taken step by step on a real QEMU, its registers held against the model each time.
+
+What went wrong is told as a scenario that `hpcore run --accel qtest` repeats.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+
+from hpcore_qtest import QtestAccelerator
+from hpcore_qtest.redistributor import ISPENDR0
+from hpcore_qtest.session import QtestSession
+
+from hpcore.guest.played import PlayedGuest
+from hpcore.guest.played.hostile import Call
+from hpcore.guest.shell import Shell
+from hpcore.model import events as ev
+from hpcore.model.effects import Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.states import State, initial
+from hpcore.platform import virt
+from hpcore.run import scenario as sc
+from hpcore.run.accelerator import GuestScript
+from hpcore.run.controller import Controller
+from hpcore.run.deadlines import Patience
+from hpcore.run.play import Player
+from hpcore.run.scenario_text import dump
+from tests.qtest.agreement import differences
+
+AGREE_SECONDS = 5.0
+"""For registers to become what the model says: the guest may still be at its interrupt."""
+SGIS = 16
+
+
+class Memory:
+    """A log that is not kept."""
+
+    def append(self, events: Iterable[object], t: float) -> int:
+        return 0
+
+
+class Disagreement(AssertionError):
+    """The machine is not as the model believes. The scenario that led there is in the text."""
+
+
+class Rehearsal:
+    """One machine, and the lines taken so far. `close` ends it."""
+
+    session: QtestSession
+
+    def __init__(self, config: MachineConfig, kind: str = "linux") -> None:
+        self.config, self.kind = config, kind
+        self.lines: list[sc.Line] = []
+        self.taken: Counter[str] = Counter()
+        self._pending: dict[int, int] = {}
+        self._stack = AsyncExitStack()
+        self._controller = Controller(
+            initial(config), Memory, self._open, Patience(guest=1e6)
+        )
+        self._controller.watchers.append(self._watch)
+        self._player = Player(self._controller, Shell)
+
+    @property
+    def state(self) -> State:
+        """What the model believes."""
+        return self._controller.state
+
+    @property
+    def guest(self) -> PlayedGuest:
+        assert self.session.played is not None
+        return self.session.played
+
+    async def start(self) -> Rehearsal:
+        """Boot the machine."""
+        await self._stack.enter_async_context(self._controller)
+        await self.take(sc.Boot())
+        return self
+
+    async def close(self) -> None:
+        """End the machine."""
+        await self._stack.aclose()
+
+    async def take(self, step: sc.Step) -> None:
+        """Take a step and let the machine come to rest; then model and machine must agree.
+
+        A command may be refused; the scenario then says with which words. Raises
+        Disagreement.
+        """
+        waits = not isinstance(step, sc.Plug | sc.Unplug | sc.Online | sc.Offline)
+        line = sc.Line(step, len(self.lines) + 1, type(step).__name__.lower(), None, waits)
+        await self._player.play((line,))
+        error = self._player.results[-1].error
+        self.lines.append(sc.Line(step, line.number, line.text, error, waits))
+        self.taken[line.text] += 1
+        rest = sc.Line(sc.Settle(), len(self.lines) + 1, "settle")
+        settled = await self._player.play((rest,))
+        self.lines.append(rest)
+        if not settled:
+            raise self._told(str(self._player.results[-1].error))
+        await self._agree()
+
+    async def pend(self, cpu: int, sgi: int) -> None:
+        """Have the guest make an SGI or PPI pend in the redistributor of `cpu`."""
+        self._pending[cpu] = self._pending.get(cpu, 0) | 1 << sgi
+        address = virt.redistributor(cpu) + ISPENDR0
+        await self.take(sc.Call(Call.WRITE, (address, 4, 1 << sgi)))
+
+    def scenario(self) -> sc.Scenario:
+        """All that was done, as a scenario."""
+        about = "Steps after which QEMU's registers and the model disagreed."
+        return sc.Scenario("", about, self.config, "", tuple(self.lines), self.kind)
+
+    async def _agree(self) -> None:
+        deadline = time.monotonic() + AGREE_SECONDS
+        while True:
+            if self.state.shared.ended:
+                raise self._told(f"the machine ended: {self._controller.why_ended()}")
+            found = await differences(self.state, self.session, self._pending)
+            if not found:
+                return
+            if time.monotonic() > deadline:
+                raise self._told("; ".join(found))
+
+    def _told(self, what: str) -> Disagreement:
+        if (failure := self._controller.failure) is not None:
+            what = f"{what} ({failure})"
+        return Disagreement(
+            f"{what}\n\nTo repeat it, `hpcore run FILE --accel qtest` with this in FILE:\n\n"
+            f"{dump(self.scenario())}"
+        )
+
+    async def _open(self, report: object) -> QtestSession:
+        self.session = await QtestAccelerator().open(
+            self.config, GuestScript(self.kind), self._controller.post
+        )
+        return self.session
+
+    def _watch(self, event: ev.Event, _state: State) -> None:
+        """What makes pending SGIs and PPIs vanish."""
+        match event:
+            case ev.StepDone(step=Step.BIND | Step.UNWIRE | Step.UNBIND, slot=slot):
+                self._pending.pop(slot, None)
+            case ev.MachineWasReset():
+                self._pending.clear()
