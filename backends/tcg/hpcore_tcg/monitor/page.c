@@ -34,7 +34,7 @@ void page_reset(void)
     R32(PAGE + PAGE_HEAD) = 0;
     R32(PAGE + PAGE_TAIL) = 0;
     for (u32 i = 0; i < TOPOLOGY_MAX_POSSIBLE; i++) {
-        page_sta(i, slots[i].allowed ? PAGE_STA_ENABLED : PAGE_STA_PRESENT);
+        page_sta(i, slots[i].allowed ? ACPI_STA_ENABLED : ACPI_STA_PRESENT);
         page_set(PAGE_INSERT, i, 0);
         page_set(PAGE_REMOVE, i, 0);
     }

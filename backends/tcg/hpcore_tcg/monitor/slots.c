@@ -90,7 +90,7 @@ static void allow(u32 slot, u32 allowed)
 {
     slots[slot].allowed = (u8)allowed;
     slots[slot].ejected = 0;
-    page_sta(slot, allowed ? PAGE_STA_ENABLED : PAGE_STA_PRESENT);
+    page_sta(slot, allowed ? ACPI_STA_ENABLED : ACPI_STA_PRESENT);
 }
 
 static u32 enable(u32 slot)
@@ -280,6 +280,6 @@ void slots_eject(u32 slot)
         allow(slot, 0);
         s->ejected = 1;
     } else {
-        page_sta(slot, s->allowed ? PAGE_STA_ENABLED : PAGE_STA_PRESENT);
+        page_sta(slot, s->allowed ? ACPI_STA_ENABLED : ACPI_STA_PRESENT);
     }
 }
