@@ -30,10 +30,10 @@ class EventRegister:
     def read(self, offset: int, size: int) -> GedEvent:
         """What a load gives: every event since the last one, now taken.
 
-        Only a load of the whole register takes them, as on QEMU, whose region is 4 bytes
-        wide and takes no narrower access.
+        A load of the whole register takes them, also one that goes beyond it; a narrower
+        one does not, as on QEMU, whose region takes accesses of 4 bytes alone.
         """
-        if offset != EVENTS or size != EVENTS_SIZE:
+        if offset != EVENTS or size < EVENTS_SIZE:
             return GedEvent(0)
         taken, self.events = self.events, GedEvent(0)
         return taken

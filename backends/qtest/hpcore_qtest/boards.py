@@ -58,7 +58,7 @@ class Gpe:
     _LPC = 0x8000_F800  # bus 0, device 31, function 0
     _PMBASE, _ACPI_CNTL = 0x40, 0x44
     _IO_SPACE, _ACPI_ENABLE = 0x01, 0x80
-    _STATUS, _ENABLE = 0x20, 0x28
+    STATUS, ENABLE = 0x20, 0x28
 
     async def set_up(self, qtest: Qtest) -> None:
         """Give the bridge its base, and let the event raise the SCI."""
@@ -66,13 +66,13 @@ class Gpe:
         await qtest.port_write(self._PCI_DATA, 4, self.base | self._IO_SPACE)
         await qtest.port_write(self._PCI_ADDRESS, 4, self._LPC | self._ACPI_CNTL)
         await qtest.port_write(self._PCI_DATA, 1, self._ACPI_ENABLE)
-        await qtest.port_write(self.base + self._ENABLE, 1, self.bit)
+        await qtest.port_write(self.base + self.ENABLE, 1, self.bit)
 
     async def take(self, qtest: Qtest) -> int:
         """Its status bit is cleared by writing it, which AML does before it scans."""
-        if not await qtest.port_read(self.base + self._STATUS, 1) & self.bit:
+        if not await qtest.port_read(self.base + self.STATUS, 1) & self.bit:
             return 0
-        await qtest.port_write(self.base + self._STATUS, 1, self.bit)
+        await qtest.port_write(self.base + self.STATUS, 1, self.bit)
         return GED_CPU_EVENT
 
 

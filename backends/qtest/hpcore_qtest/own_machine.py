@@ -25,7 +25,7 @@ class OwnMachine:
         self, config: MachineConfig, board: Board, qemu: Qemu, machine: Machine, found: list[Seat]
     ) -> None:
         self._config, self.board, self._qemu, self.machine = config, board, qemu, machine
-        self._seats = found
+        self.seats = found
         self._deleted: dict[str, asyncio.Event] = {}
         self.creations = sum(seat.path is not None for seat in found)
         self.room = board.room_for(config)
@@ -69,7 +69,7 @@ class OwnMachine:
 
     async def add(self, slot: int) -> None:
         """`device_add`. Raises QmpRefused, or QemuError; see `full` for what it must not meet."""
-        seat = self._seats[slot]
+        seat = self.seats[slot]
         self._deleted[device_id(slot)] = asyncio.Event()
         await self.machine.qmp.execute(
             "device_add", {"driver": seat.driver, "id": device_id(slot), **seat.props}
@@ -117,7 +117,7 @@ class OwnMachine:
 
         `plugged` are the slots that were added to. Raises QemuError, with the new one ended.
         """
-        those = {slot: self._seats[slot] for slot in plugged}
+        those = {slot: self.seats[slot] for slot in plugged}
         other = await OwnMachine.start(self._config, self.board, self._qemu, Ears(), those)
         other._deleted = {device_id(slot): asyncio.Event() for slot in plugged}
         try:
