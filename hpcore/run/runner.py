@@ -21,7 +21,7 @@ from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.discovery import Found
 from hpcore.run.play import Latencies, Player, Progress, StepResult
-from hpcore.run.scenario import Scenario
+from hpcore.run.scenario import Line, Plug, Repeat, Scenario
 
 
 @frozen
@@ -68,6 +68,11 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
             f"the machine has {config.possible} possible vCPUs; '{job.found.name}' can run "
             f"{capabilities.max_vcpus} here. Lower maxcpus"
         )
+    if config.no_hotplug is not None and (plug := _plug(job.scenario.steps)) is not None:
+        raise AcceleratorError(
+            f"line {plug.number} of the scenario {job.scenario.name} plugs a vCPU, and "
+            f"'{job.found.name}' has no hotplug here: {config.no_hotplug}"
+        )
     guest = _guest(job)
     versions = {**capabilities.versions}
     kernel = _kernel_version(guest)
@@ -111,6 +116,16 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
             capped=config.no_hotplug,
             error=controller.why_ended() if wrong else None,
         )
+
+
+def _plug(steps: tuple[Line, ...]) -> Line | None:
+    """The first of `steps` that is to plug a vCPU and succeed."""
+    for line in steps:
+        if isinstance(line.step, Plug) and line.fails is None:
+            return line
+        if isinstance(line.step, Repeat) and (found := _plug(line.step.steps)) is not None:
+            return found
+    return None
 
 
 def _guest(job: Job) -> GuestImages | GuestScript:

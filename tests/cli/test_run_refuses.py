@@ -190,6 +190,18 @@ def test_a_refused_command_fails_the_run_in_qemus_words(
 
 
 @needs_guest
+def test_a_plug_where_there_is_no_hotplug_is_refused_before_the_machine_is_made(
+    tmp_path: Path,
+) -> None:
+    steps = ("boot", "repeat: {times: 2, steps: [{plug: 1}]}")
+    path = scenario(tmp_path / "s.yaml", *steps, machine="cpus: 1, maxcpus: 2, gic: 2")
+    error = refused("run", path, "--log", tmp_path / "log")
+    assert "line 3 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
+    assert "a GICv2 cannot hotplug CPU interfaces; use gic-version 3" in error
+    assert not (tmp_path / "log").exists()
+
+
+@needs_guest
 def test_a_machine_that_the_host_cannot_hold(tmp_path: Path) -> None:
     path = scenario(tmp_path / "s.yaml", "boot", machine="cpus: 1, memory: 99999999")
     error = refused("run", path, "--log", tmp_path / "log")
