@@ -1,6 +1,7 @@
 # make demo   set-up, then Linux boots on unpatched QEMU and a vCPU is plugged, logged, replayed
 # make test   set-up, then all tests, ruff and mypy
-.PHONY: demo test setup check bench docs clean
+# make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
+.PHONY: demo test nested setup check bench docs clean
 
 BIN := .venv/bin
 DEMO_LOG := build/cover-letter.jsonl
@@ -16,6 +17,10 @@ test:
 	@scripts/setup.sh --tests
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+
+nested:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m pytest tests/nested
 
 check:
 	$(BIN)/ruff check .

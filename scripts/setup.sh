@@ -83,4 +83,8 @@ if [ "${1:-}" = --tests ]; then
 fi
 say "building the EL3 monitor"
 .venv/bin/python -c "from hpcore_tcg.build import ensure_monitor; print(ensure_monitor().path)"
+if [ "${1:-}" = --tests ]; then
+    say "building the image in which the KVM tests run"
+    .venv/bin/python -m tests.nested --build
+fi
 say "ready: .venv/bin/hpcore --help"

@@ -14,6 +14,7 @@ from hpcore.guest.images import fetch_guest
 from hpcore.qemu.errors import QemuError
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
+from tests.nested.kernels import old_kernel
 from tests.nested.machine import Machine, run
 
 OUT = Path("build/nested")
@@ -28,7 +29,7 @@ OUT = Path("build/nested")
 @click.option("--seconds", default=600.0, show_default=True, help="What the command has.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True,
               help="Where the files of L1's /out are written.")  # fmt: skip
-@click.option("--build", is_flag=True, help="Only have the image, built if it is not there.")
+@click.option("--build", is_flag=True, help="Only build what L1 is made of, where it is missing.")
 @click.argument("command", nargs=-1)
 def main(
     cpu: str, gic: int, no_el2: bool, kernel: Path | None, smp: int, seconds: float, out: Path,
@@ -47,8 +48,8 @@ def main(
     try:
         if build or not command:
             fetch_guest(progress=_progress)
-            image = nested_image(progress=_progress)
-            click.echo(f"{image} ({image.stat().st_size >> 20} MiB)")
+            for file in (nested_image(progress=_progress), old_kernel(progress=_progress)):
+                click.echo(f"{file} ({file.stat().st_size >> 20} MiB)")
             if not build:
                 click.echo("no command given; see --help")
             return

@@ -1,0 +1,63 @@
+"""Machines on which KVM cannot do it, as they are: what hpcore says there, before anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nested.kernels import old_kernel
+from tests.nested.machine import Machine, run
+
+SECONDS = 180.0
+pytestmark = pytest.mark.timeout(600)
+
+
+class Asked:
+    """What one user of a machine got from `hpcore accel` and from `hpcore run --accel kvm`."""
+
+    def __init__(self, directory: Path) -> None:
+        found = json.loads((directory / "accel.json").read_text())["accelerators"]
+        self.kvm: dict[str, Any] = next(one for one in found if one["name"] == "kvm")
+        self.status = int((directory / "status").read_text())
+        self.error = " ".join((directory / "run.err").read_text().split())
+        self.has_log = (directory / "log.jsonl").exists()
+
+    def refused(self) -> str:
+        """The cause, of which `hpcore run` says the same and does nothing."""
+        cause = self.kvm["reason"] or self.kvm["no_hotplug"]
+        assert isinstance(cause, str)
+        assert cause in self.error
+        assert self.status == 2
+        assert not self.has_log
+        return cause
+
+
+def ask(machine: Machine, out: Path) -> tuple[Asked, Asked]:
+    """Boot that machine, and ask as root and as nobody."""
+    ended = run(("python3", "-m", "tests.nested.ask"), out, machine=machine, seconds=SECONDS)
+    assert ended.status == 0, ended.output
+    return Asked(out / "root"), Asked(out / "nobody")
+
+
+def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(tmp_path: Path) -> None:
+    root, nobody = ask(Machine(kernel=old_kernel()), tmp_path)
+    assert root.kvm["available"], "it runs, but has no hotplug"
+    assert root.kvm["versions"]["kernel"].startswith("6.1.")
+    assert "SMCCC filter" in root.refused()
+    assert not nobody.kvm["available"]
+    assert "this user may not use KVM" in nobody.refused()
+
+
+def test_a_machine_with_a_gicv2(tmp_path: Path) -> None:
+    root, _ = ask(Machine(gic=2), tmp_path)
+    assert not root.kvm["available"]
+    assert "VGICv3" in root.refused()
+
+
+def test_a_machine_without_el2(tmp_path: Path) -> None:
+    root, _ = ask(Machine(virtualization=False), tmp_path)
+    assert not root.kvm["available"]
+    assert "/dev/kvm" in root.refused()
