@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from hpcore.check.result import CheckError, Counterexample
 from hpcore.check.start import Start, take
-from hpcore.log import Header, LogWriter, Sync, read
+from hpcore.log import Header, LogWriter, Record, Sync, read
+from hpcore.log.fold import decisions as decisions_of
+from hpcore.log.fold import fold
 from hpcore.model.events import Event, Noted
-from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import check_event
-from hpcore.model.machines import IllegalTransition, Phase
-from hpcore.model.rules import RULES, Rules
+from hpcore.model.machines import Phase
+from hpcore.model.rules import Rules
 from hpcore.model.states import initial
 
 ACCELERATOR = "check"
@@ -56,34 +58,27 @@ def start_from(path: str, seq: int | None) -> Start:
     not started or has ended.
     """
     header, records = read(path)
-    state, batches, last, reached = initial(header.machine), list[list[Event]](), -1.0, 0
+    state, batches, reached = initial(header.machine), list[tuple[Event, ...]](), 0
     with records:
-        for record in records:
-            if seq is not None and record.seq > seq:
-                break
-            try:
-                after = evolve(state, record.event, RULES)
-            except (IllegalTransition, NoSuchSlot) as error:
-                raise CheckError(
-                    f"{path}: event {record.seq}: {error}; see `hpcore replay`"
-                ) from None
-            for violation in check_event(state, record.event, after):
-                raise CheckError(
-                    f"{path}: event {record.seq} breaks {violation.invariant}; see `hpcore replay`"
-                )
-            state = after
-            if record.t != last:
-                batches.append([])
-            batches[-1].append(record.event)
-            last = record.t
-            reached = record.seq
-        else:
-            if seq is not None and reached < seq:
-                raise CheckError(f"{path}: there is no event {seq}")
+        for decision in decisions_of(_until(seq, records)):
+            for folded in fold(state, decision):
+                if folded.violation is not None:
+                    raise CheckError(
+                        f"{path}: event {folded.record.seq} breaks "
+                        f"{folded.violation.invariant}; see `hpcore replay`"
+                    )
+                state, reached = folded.after, folded.record.seq
+            batches.append(tuple(record.event for record in decision.records))
+    if seq is not None and reached < seq:
+        raise CheckError(f"{path}: there is no event {seq}")
     phase = state.shared.phase
     if state.shared.ended or (phase is not Phase.RUNNING and not state.shared.guest_runs):
         raise CheckError(
             f"{path}: the machine is {phase} there; give @SEQ, an event while the guest runs"
         )
-    return Start(state, (), None, tuple(tuple(batch) for batch in batches))
+    return Start(state, (), None, tuple(batches))
+
+
+def _until(seq: int | None, records: Iterable[Record]) -> Iterator[Record]:
+    return takewhile(lambda record: seq is None or record.seq <= seq, records)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from os import PathLike
 from typing import IO
 
 from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
-from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import TRANSITION, Violation, check_event
-from hpcore.model.machines import IllegalTransition
+from hpcore.log.fold import Decision, decisions, fold
+from hpcore.model.invariants import Violation
 from hpcore.model.states import State, initial
 
 
@@ -74,10 +73,10 @@ def replay(
         result.at = result.state
     with records:
         try:
-            for turn, settled in _turns(records):
-                if not _take(result, turn, at, settled):
+            for decision in decisions(records):
+                if not _take(result, decision, at):
                     break
-                each(Turn(turn, result.state))
+                each(Turn(decision.records, result.state))
         except LogError as error:
             result.damage = error
         if records.torn is not None:
@@ -86,46 +85,14 @@ def replay(
     return result
 
 
-def _turns(records: Iterator[Record]) -> Iterator[tuple[tuple[Record, ...], bool]]:
-    """Records by decision, and whether another one follows.
-
-    The controller gives the events of one decision, and no other, one time. The last one
-    may have been cut short, by a crash or by `head`, also between two whole lines.
-    """
-    turn: list[Record] = []
-    try:
-        for record in records:
-            if turn and record.t != turn[0].t:
-                yield tuple(turn), True
-                turn = []
-            turn.append(record)
-    except LogError:
-        if turn:
-            yield tuple(turn), False
-        raise
-    if turn:
-        yield tuple(turn), False
-
-
-def _take(result: Replay, records: tuple[Record, ...], at: int | None, settled: bool) -> bool:
-    # Only the whole of a decision settles what it began.
-    for n, record in enumerate(records):
-        before = result.state
-        violation: Violation | None
-        try:
-            result.state = evolve(before, record.event)
-        except (IllegalTransition, NoSuchSlot) as error:
-            violation = Violation(TRANSITION, getattr(record.event, "slot", 0) or 0, str(error))
-        else:
-            rest = settled and n == len(records) - 1
-            found = check_event(before, record.event, result.state, rest=rest)
-            violation = next(found, None)
-        if violation is not None:
-            result.wrong = WrongEvent(record, violation, before)
-            result.state = before
+def _take(result: Replay, decision: Decision, at: int | None) -> bool:
+    for folded in fold(result.state, decision):
+        if folded.violation is not None:
+            result.wrong = WrongEvent(folded.record, folded.violation, folded.before)
             return False
+        result.state = folded.after
         result.events += 1
-        if record.seq == at:
+        if folded.record.seq == at:
             result.at = result.state
     return True
 
