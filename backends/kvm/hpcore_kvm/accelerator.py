@@ -18,6 +18,10 @@ from hpcore.run.accelerator import (
 )
 from hpcore_kvm import probe
 
+QUIET = "quiet"
+"""For the kernel: a character on the console costs two exits to us, and a boot that tells
+everything some thirty thousand. Whoever wants to read it appends `loglevel=8`."""
+
 
 class KvmAccelerator:
     """A small arm64 VMM on /dev/kvm: the vCPUs are KVM's, everything around them ours."""
@@ -62,6 +66,7 @@ def prepare(machine: MachineConfig, guest: GuestImages) -> boot.Boot:
     """
     try:
         tables = firmware.build(machine, firmware.HPCORE_VIRT)
-        return boot.prepare(tables, guest.kernel, guest.initrd, guest.append)
+        append = f"{QUIET} {guest.append}".strip()
+        return boot.prepare(tables, guest.kernel, guest.initrd, append)
     except (GuestError, firmware.FirmwareError) as error:
         raise AcceleratorError(str(error)) from error
