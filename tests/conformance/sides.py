@@ -25,7 +25,6 @@ from hpcore.platform.hotplug_registers import (
     FLAGS,
     SELECTOR,
     Command,
-    HotplugRegisters,
     Store,
 )
 from hpcore.qemu.fetch import find_hotplugging
@@ -41,11 +40,9 @@ from tests.conformance.operations import (
     TakeEvents,
     Write,
 )
+from tests.conformance.qemu_host import QemuHost, Told
 
 REFUSED = -1
-
-Told = tuple[object, ...]
-"""("ost", slot, source, status) or ("deleted", slot)."""
 
 
 @frozen
@@ -226,21 +223,15 @@ class QemuSide:
 
 @mutable
 class OurSide:
-    """Our block, plugged and ejected from as QEMU does it: at once, and whoever asks.
-
-    Which rule of the protocol holds is not the block's to say, so that nothing may differ.
-    """
+    """Our block, with a host that does what QEMU does."""
 
     board: Board
-    block: HotplugRegisters = field(init=False)
-    _ged: EventRegister = field(factory=EventRegister)
+    host: QemuHost = field(init=False)
     _line: list[bool] = field(factory=list)
     _told: list[Told] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.block = HotplugRegisters(range(SLOTS), self, arm=False)
-        self.block.slots[0].enabled = True
-        self.block.slots[0].hotpluggable = False
+        self.host = QemuHost(SLOTS, self._told.append, self._raise)
 
     def run(self, operations: Sequence[Operation]) -> Result:
         """Carry a case out, from the machine's start."""
@@ -251,74 +242,35 @@ class OurSide:
         value = 0
         match operation:
             case Read(offset=offset, size=size):
-                value = self.block.read(offset, size)
+                value = self.host.block.read(offset, size)
             case Write(offset=offset, size=size, value=stored):
-                self.block.write(offset, size, stored)
+                self.host.block.write(offset, size, stored)
             case TakeEvents(size=size):
                 value = self._take(size)
             case Add(slot=slot):
-                value = self._add(slot)
+                value = 0 if self.host.plug(slot) else REFUSED
             case Remove(slot=slot):
-                value = self._remove(slot)
+                value = 0 if self.host.unplug(slot) else REFUSED
             case Reset():
                 self._reset()
         return Outcome(value, tuple(self._line))
 
     def _take(self, size: int) -> int:
         if not self.board.ports:
-            return int(self._ged.read(0, size))
-        taken = self._ged.read(0, 4)
+            return int(self.host.ged.read(0, size))
+        taken = self.host.ged.read(0, 4)
         if taken:
             self._line.append(False)
         return int(taken)
 
-    def _add(self, slot: int) -> int:
-        registers = self.block.slots[slot]
-        if registers.enabled:
-            return REFUSED
-        registers.enabled = registers.insert = True
-        self._raise()
-        return 0
-
-    def _remove(self, slot: int) -> int:
-        registers = self.block.slots[slot]
-        if not registers.enabled or not registers.hotpluggable:
-            return REFUSED
-        registers.remove = True
-        self._raise()
-        return 0
-
-    def _raise(self) -> None:
+    def _raise(self, first: bool) -> None:
         """A GED's line is pulsed; an SCI stays up until its event is cleared."""
         if not self.board.ports:
             self._line += [True, False]
-        elif not self._ged.events:
+        elif first:
             self._line.append(True)
-        self._ged.events |= GedEvent.CPU_HOTPLUG
 
     def _reset(self) -> None:
         """The blocks keep all they have; the ICH9 forgets its event."""
         if self.board.ports:
-            self._ged = EventRegister()
-
-    # the block's Host
-
-    def insert_cleared(self, slot: int) -> None:
-        """Nobody listens."""
-
-    def remove_cleared(self, slot: int) -> None:
-        """Nobody listens."""
-
-    def events_exhausted(self) -> None:
-        """Nobody listens."""
-
-    def eject_asked(self, slot: int) -> None:
-        """QEMU carries it out within the store, unless it is the first vCPU's."""
-        registers = self.block.slots[slot]
-        if registers.enabled and registers.hotpluggable:
-            registers.enabled = registers.firmware = False
-            self._told.append(("deleted", slot))
-
-    def ost_reported(self, slot: int, source: int, status: int) -> None:
-        """ACPI_DEVICE_OST."""
-        self._told.append(("ost", slot, source, status))
+            self.host.ged = EventRegister()
