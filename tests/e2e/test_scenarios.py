@@ -9,6 +9,7 @@ import pytest
 
 from hpcore.model.events import CpuOnGranted, PlugCompleted, UnplugCompleted
 from hpcore.run.scenario_file import bundled
+from tests.nested.kernels import old_kernel
 from tests.support.command import hpcore, needs_guest, records, scenario
 
 pytestmark = needs_guest
@@ -49,6 +50,26 @@ def test_a_bundled_scenario_runs_and_its_log_replays(name: str, tmp_path: Path) 
     same = hpcore("diff", log, on_qtest)
     assert same.code == 0, same
     assert "none differs" in same.out
+
+
+def test_a_played_old_kernel_does_what_a_real_one_does(tmp_path: Path) -> None:
+    steps = (
+        "boot",
+        "expect: {possible: 0-1, present: 0-1, online: 0-1}",
+        "plug: {id: core2, core-id: 2}",
+        "expect: {possible: 0-1, present: 0-1, online: 0-1, slots: {core2: enabled}}",
+        "{online: core2, fails: cpu2/online}",
+        "unplug: core2",
+        "reboot",
+        "expect: {online: 0-1, slots: {2: parked}}",
+    )
+    path = scenario(tmp_path / "old.yaml", *steps, machine="cpus: 2, maxcpus: 4")
+    real, played = tmp_path / "real.jsonl", tmp_path / "played.jsonl"
+    ended = hpcore("run", path, "--accel", "tcg", "--kernel", old_kernel(), "--log", real)
+    assert ended.code == 0, ended
+    path.write_text("guest: {kind: legacy}\n" + path.read_text())
+    ran(path, played, "qtest")
+    assert hpcore("diff", real, played).code == 0
 
 
 def test_the_state_at_an_event_is_the_one_right_after_it(tmp_path: Path) -> None:

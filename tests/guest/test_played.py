@@ -219,16 +219,19 @@ async def test_what_is_not_enabled_is_not_there_to_be_brought_up() -> None:
 
 
 @run
-async def test_a_kernel_before_6_11_reads_the_bits_and_has_no_use_for_them() -> None:
+async def test_a_kernel_before_6_11_answers_and_never_has_what_is_plugged() -> None:
     bench = Bench("legacy")
     guest = await bench.booted()
     assert await bench.masks() == "0-1 0-1 - 0-1 -"
     assert (await guest.masks()).enabled is None
     await bench.plug(2)
+    with pytest.raises(GuestError, match=r"cpu2/online: nonexistent directory"):
+        await guest.online(2)
     bench.device.apply(Step.NOTIFY_REMOVE, 2)
     await guest.idle(SECONDS)
     assert [s for s in bench.said if not isinstance(s, st.ScanStarted | st.ScanEnded)] == [
-        st.InsertAcked(2), st.OstReported(2, 1, 1), st.RemoveAcked(2), st.OstReported(2, 3, 0x80),
+        st.InsertAcked(2), st.OstReported(2, 1, 0), st.RemoveAcked(2),
+        st.OstReported(2, 3, 0x84), st.EjectCalled(2), st.OstReported(2, 3, 0),
     ]  # fmt: skip
     assert await bench.masks() == "0-1 0-1 - 0-1 -"
 

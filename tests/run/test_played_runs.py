@@ -55,32 +55,6 @@ def test_the_command_line_of_scenario_and_run_reaches_the_guest(tmp_path: Path) 
 # ------------------------------------------------------------------------- kinds
 
 
-def test_an_old_kernel_registers_nothing_and_the_vcpu_is_taken_back_by_force(
-    tmp_path: Path,
-) -> None:
-    async def main() -> tuple[Controller, ListLog]:
-        log, accelerator = ListLog(), PlayedAccelerator()
-        script = GuestScript("legacy")
-        controller = Controller(
-            initial(CONFIG), lambda: log, lambda r: accelerator.open(CONFIG, script, r)
-        )
-        async with controller as c:
-            await boot(c)
-            await c.submit(st.DeviceAdd("core2", (("core-id", 2),)))
-            await c.until(lambda _s: ev.OstReceived(2, 1, 1) in log.events, 10, "its word")
-            await c.submit(st.DeviceDel("core2"))
-            await c.until(lambda s: not s.slots[2].busy, 10, "its refusal")
-            await c.submit(st.DeviceDel("core2", force=True))
-            await c.until(lambda s: s.slots[2].lifecycle == "parked", 10, "it taken away")
-        return controller, log
-
-    controller, log = asyncio.run(main())
-    assert controller.failure is None
-    assert not any(isinstance(event, ev.Registered) for event in log.events)
-    failed = [event.error for event in log.events if isinstance(event, ev.UnplugFailed)]
-    assert failed == ["the guest's administrator disabled ejection (0x80)"]
-
-
 def test_a_kind_that_is_none_is_refused_with_its_line() -> None:
     with pytest.raises(ScenarioError, match=r":2: 'linus' is no kind of guest; did you mean"):
         parse("steps: [boot]\nguest: {kind: linus}\n")
