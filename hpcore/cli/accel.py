@@ -5,19 +5,28 @@ from __future__ import annotations
 import click
 
 from hpcore.cli.output import Output, json_option
-from hpcore.run.discovery import Found, probe_all
+from hpcore.run.discovery import Found, look_up, probe_all
 
 
 @click.command()
+@click.argument("name", required=False)
 @json_option
-def accel(as_json: bool) -> None:
+def accel(name: str | None, as_json: bool) -> None:
     """Say which accelerators are installed, whether they run here, and if not, why.
+
+    With a NAME, say what that one does not do for real, and what it does otherwise.
 
     \b
     hpcore accel
+    hpcore accel qtest
     hpcore accel --json | jq '.accelerators[] | select(.available) | .name'
     """
     out = Output(json=as_json)
+    if name is not None:
+        one = look_up(name)
+        _describe(out, one)
+        out.close(True, accelerators=[_fields(one)])
+        return
     found = probe_all()
     table = out.table(None, "accelerator", "runs here", "hotplug", "vCPUs", "notes")
     for one in found:
@@ -40,8 +49,29 @@ def _notes(one: Found) -> str:
     notes = [f"{k} {v}" for k, v in c.versions.items()]
     if c.no_hotplug is not None:
         notes.append(f"no hotplug: {c.no_hotplug}")
-    notes += [f"{what} is modelled: {why}" for what, why in c.modelled.items()]
+    if c.plays_guest:
+        notes.append("the guest is played")
+    if c.modelled:
+        notes.append(f"modelled: {', '.join(c.modelled)} (hpcore accel {one.name})")
     return "; ".join(notes)
+
+
+def _describe(out: Output, one: Found) -> None:
+    c = one.capabilities
+    out.say(f"{one.name}, of {one.distribution}: {c.unavailable or 'runs here'}")
+    if c.unavailable is None:
+        out.say(f"At most {c.max_vcpus} vCPUs; {c.no_hotplug or 'they can be hotplugged'}.")
+    if c.plays_guest:
+        out.say("No code of a guest runs: it is played.")
+    if c.versions:
+        out.say(", ".join(f"{k} {v}" for k, v in c.versions.items()))
+    for title, entries in (("modelled", c.modelled), ("otherwise in its logs", c.differs)):
+        if entries:
+            out.say("")
+            table = out.table(None, title, "because")
+            for what, why in entries.items():
+                table.add_row(what, why)
+            out.show(table)
 
 
 def _fields(one: Found) -> dict[str, object]:
@@ -53,6 +83,8 @@ def _fields(one: Found) -> dict[str, object]:
         "reason": c.unavailable,
         "no_hotplug": c.no_hotplug,
         "max_vcpus": c.max_vcpus,
+        "plays_guest": c.plays_guest,
         "modelled": dict(c.modelled),
+        "differs": dict(c.differs),
         "versions": dict(c.versions),
     }

@@ -32,15 +32,20 @@ def probe_all() -> list[Found]:
     return [_probe(entry) for entry in installed().values()]
 
 
-def find(name: str) -> Found:
-    """The accelerator `name`, probed. Raises AcceleratorError if it cannot run here."""
+def look_up(name: str) -> Found:
+    """The accelerator `name`, probed. Raises AcceleratorError if none has that name."""
     known = installed()
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {close[0]}?" if close else "."
         have = ", ".join(known) or "none; install hpcore-tcg"
         raise AcceleratorError(f"there is no accelerator '{name}'{hint} Installed: {have}")
-    found = _probe(known[name])
+    return _probe(known[name])
+
+
+def find(name: str) -> Found:
+    """The accelerator `name`, probed. Raises AcceleratorError if it cannot run here."""
+    found = look_up(name)
     if found.capabilities.unavailable is not None:
         raise AcceleratorError(
             f"the accelerator '{name}' cannot run here: {found.capabilities.unavailable}"

@@ -13,6 +13,7 @@ import pytest
 
 from hpcore.cli.main import cli
 from hpcore.run.scenario_file import bundled
+from hpcore.triage.diff import unknown_names
 from tests.support.command import HPCORE, hpcore, needs_guest, refused
 from tests.triage.test_replay import PLUG, batches, write
 
@@ -51,6 +52,22 @@ def test_accel_tells_what_runs_here_and_why_not() -> None:
         assert one["available"] == (one["reason"] is None)
     assert found["tcg"]["distribution"] == "hpcore-tcg"
     assert all(name in hpcore("accel").out for name in found)
+
+
+def test_accel_tells_what_one_accelerator_does_not_do_for_real() -> None:
+    ended = hpcore("accel", "qtest")
+    assert ended.code == 0
+    assert "No code of a guest runs: it is played." in ended.out
+    assert "because" in ended.out
+    (one,) = hpcore("accel", "qtest", "--json").last["accelerators"]
+    assert one["plays_guest"] is True
+    assert "shell" in one["modelled"]
+    assert "did you mean qtest?" in refused("accel", "qtset")
+
+
+def test_every_accelerator_names_only_events_and_fields_that_there_are() -> None:
+    for one in hpcore("accel", "--json").last["accelerators"]:
+        assert unknown_names(one["differs"]) == [], one["name"]
 
 
 def test_accel_without_qemu_says_what_is_missing(tmp_path: Path) -> None:

@@ -122,11 +122,24 @@ def test_an_accelerator_with_a_slip_in_its_name(tmp_path: Path) -> None:
     assert "kvm" in refused("run", COVER, "--accel", "xen", "--log", tmp_path / "log")
 
 
-@pytest.mark.parametrize("name", ["kvm", "qtest"])
-def test_an_accelerator_that_is_still_to_come(tmp_path: Path, name: str) -> None:
-    error = refused("run", COVER, "--log", tmp_path / "log", "--accel", name)
-    assert f"the accelerator '{name}' cannot run here" in error
-    assert "not written yet; use --accel tcg" in error
+@pytest.mark.parametrize("option", ["--kernel", "--initrd", "--console"])
+@needs_guest
+def test_what_only_a_real_guest_has_use_for(tmp_path: Path, option: str) -> None:
+    log = tmp_path / "log"
+    error = refused("run", COVER, "--log", log, "--accel", "qtest", option, tmp_path / "file")
+    assert f"'qtest' runs no guest code, it plays the guest: leave out {option}" in error
+    assert not log.exists()
+
+
+@needs_guest
+def test_a_kind_of_guest_that_only_a_played_one_can_be(tmp_path: Path) -> None:
+    path = scenario(tmp_path / "s.yaml", "boot")
+    path.write_text("guest: {kind: hostile}\n" + path.read_text())
+    error = refused("run", path, "--log", tmp_path / "log")
+    assert "asks for a guest of the kind 'hostile', which is played, and 'tcg' boots" in error
+    assert not (tmp_path / "log").exists()
+    ended = hpcore("run", path, "--log", tmp_path / "log", "--accel", "qtest")
+    assert ended.code == 0, ended
 
 
 # --------------------------------------------------------------- the scenario
