@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 
 from hpcore_qtest import QtestAccelerator
+from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.redistributor import ISPENDR0
 from hpcore_qtest.session import QtestSession
 
@@ -49,7 +50,8 @@ class Disagreement(AssertionError):
 class Rehearsal:
     """One machine, and the lines taken so far. `close` ends it."""
 
-    session: QtestSession
+    accel = "qtest"
+    session: PlayedSession
 
     def __init__(self, config: MachineConfig, kind: str = "linux") -> None:
         self.config, self.kind = config, kind
@@ -118,21 +120,25 @@ class Rehearsal:
         while True:
             if self.state.shared.ended:
                 raise self._told(f"the machine ended: {self._controller.why_ended()}")
-            found = await differences(self.state, self.session, self._pending)
+            found = await self._differences()
             if not found:
                 return
             if time.monotonic() > deadline:
                 raise self._told("; ".join(found))
 
+    async def _differences(self) -> list[str]:
+        assert isinstance(self.session, QtestSession)
+        return await differences(self.state, self.session, self._pending)
+
     def _told(self, what: str) -> Disagreement:
         if (failure := self._controller.failure) is not None:
             what = f"{what} ({failure})"
         return Disagreement(
-            f"{what}\n\nTo repeat it, `hpcore run FILE --accel qtest` with this in FILE:\n\n"
+            f"{what}\n\nTo repeat it, `hpcore run FILE --accel {self.accel}` with this in FILE:\n\n"
             f"{dump(self.scenario())}"
         )
 
-    async def _open(self, report: object) -> QtestSession:
+    async def _open(self, report: object) -> PlayedSession:
         self.session = await QtestAccelerator().open(
             self.config, GuestScript(self.kind), self._controller.post
         )

@@ -6,8 +6,10 @@ import asyncio
 
 from hpcore.guest.played import KINDS
 from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
+from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -17,7 +19,10 @@ from hpcore.run.accelerator import (
 )
 from hpcore_qtest import launch
 from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.machine import Ears
+from hpcore_qtest.own_machine import OwnMachine
 from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.seats import NoHotplug
 
 MODELLED = {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
@@ -34,6 +39,26 @@ MODELLED = {
     "cpu_on": "the played guest calls PSCI, and the core answers it; QEMU is not asked",
     "shell": "no code of the guest runs; a line for its shell counts as run",
 }
+
+
+_ASKED: dict[tuple[Qemu, str], bool] = {}
+
+
+async def hotplugs_itself(qemu: Qemu, board: Board) -> bool:
+    """Whether `qemu` hotplugs vCPUs of `board`: it is started and asked, once a process.
+
+    Raises QemuError where it does not start.
+    """
+    if (qemu, board.name) not in _ASKED:
+        config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+        try:
+            machine = await OwnMachine.start(config, board, qemu, Ears())
+        except NoHotplug:
+            _ASKED[qemu, board.name] = False
+        else:
+            _ASKED[qemu, board.name] = True
+            await machine.machine.close()
+    return _ASKED[qemu, board.name]
 
 
 class OwnHotplugAccelerator:

@@ -1,9 +1,9 @@
-"""A QEMU that plugs vCPUs itself: started, asked, and moved to another."""
+"""A QEMU that plugs vCPUs itself: started, asked, and told to."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import virt
@@ -21,34 +21,21 @@ DELETED_SECONDS = 20.0
 class OwnMachine:
     """One QEMU process. `creations` counts the vCPUs that it has made in its life."""
 
-    def __init__(
-        self, config: MachineConfig, board: Board, qemu: Qemu, machine: Machine, found: list[Seat]
-    ) -> None:
-        self._config, self.board, self._qemu, self.machine = config, board, qemu, machine
-        self.seats = found
+    def __init__(self, board: Board, machine: Machine, found: list[Seat]) -> None:
+        self.board, self.machine, self.seats = board, machine, found
         self._deleted: dict[str, asyncio.Event] = {}
         self.creations = sum(seat.path is not None for seat in found)
-        self.room = board.room_for(config)
 
     @classmethod
     async def start(
-        cls,
-        config: MachineConfig,
-        board: Board,
-        qemu: Qemu,
-        ears: Ears,
-        plugged: Mapping[int, Seat] | None = None,
+        cls, config: MachineConfig, board: Board, qemu: Qemu, ears: Ears
     ) -> OwnMachine:
         """Start QEMU; interrupts of the hotplug line are told from here on.
 
-        With `plugged` it waits for the state of a machine that has vCPUs in those slots.
         Raises NoHotplug where this QEMU plugs none, QemuError; nothing is left behind.
         """
-        arguments = board.arguments(config, board.room_for(config))
-        for slot, seat in (plugged or {}).items():
-            props = "".join(f",{name}={value}" for name, value in seat.props.items())
-            arguments += ["-device", f"{seat.driver},id={device_id(slot)}{props}"]
-        machine = await Machine.start(qemu, arguments, ears, incoming=plugged is not None)
+        room = board.room_for(config)
+        machine = await Machine.start(qemu, board.arguments(config, room), ears)
         try:
             found = await seats.ask(machine.qmp)
             if len(found) < config.possible:
@@ -61,7 +48,7 @@ class OwnMachine:
         except BaseException:
             await machine.close()
             raise
-        return cls(config, board, qemu, machine, found)
+        return cls(board, machine, found)
 
     async def occupied(self, slot: int) -> bool:
         """Whether QEMU says that there is a vCPU in `slot`."""
@@ -83,11 +70,11 @@ class OwnMachine:
     @property
     def full(self) -> str | None:
         """Why QEMU could not make one more vCPU, and what to do; None as long as it can."""
-        if self.creations < self.room:
+        if self.creations < len(self.seats):
             return None
         return (
             f"QEMU has created {self.creations} vCPUs, and with TCG it aborts at the next: it "
-            f"does not get back what an unplugged one had. Migrate the machine, or start it anew"
+            "does not get back what an unplugged one had; start the machine anew"
         )
 
     def deleted(self, data: Mapping[str, object]) -> None:
@@ -111,21 +98,6 @@ class OwnMachine:
         if not self.board.gic:
             return None
         return await self.machine.qtest.read(virt.redistributor(slot) + 0x8, 8) >> 32
-
-    async def moved(self, plugged: Sequence[int]) -> OwnMachine:
-        """Migrate to a new QEMU, and return it; this one is left as it is.
-
-        `plugged` are the slots that were added to. Raises QemuError, with the new one ended.
-        """
-        those = {slot: self.seats[slot] for slot in plugged}
-        other = await OwnMachine.start(self._config, self.board, self._qemu, Ears(), those)
-        other._deleted = {device_id(slot): asyncio.Event() for slot in plugged}
-        try:
-            await self.machine.move_to(other.machine)
-        except BaseException:
-            await other.machine.close()
-            raise
-        return other
 
 
 def device_id(slot: int) -> str:

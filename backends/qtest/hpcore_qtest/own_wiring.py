@@ -133,11 +133,6 @@ class OwnWiring:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def moved(self, block: Block) -> None:
-        """The machine is in another QEMU: the guest's selection and command go with it."""
-        block.selector, block.command = self._block.selector, self._block.command
-        self._block = block
-
     def reset(self) -> None:
         """No guest is there any more that waits for anything."""
         self._scanning = self._raised_again = False

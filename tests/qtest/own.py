@@ -1,0 +1,57 @@
+"""Machines whose QEMU plugs the vCPUs itself, for tests: any order of steps, held against it."""
+
+from __future__ import annotations
+
+from hpcore_qtest.own_accelerator import (
+    LoongarchAccelerator,
+    OwnHotplugAccelerator,
+    Q35Accelerator,
+)
+from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.played_session import PlayedSession
+
+from hpcore.model.states import State
+from hpcore.platform.hotplug_registers import Flag
+from hpcore.run.accelerator import GuestScript
+from tests.qtest.rehearsal import Rehearsal
+
+ACCELERATORS: dict[str, type[OwnHotplugAccelerator]] = {
+    "qtest-loongarch64": LoongarchAccelerator,
+    "qtest-q35": Q35Accelerator,
+}
+
+
+class OwnRehearsal(Rehearsal):
+    """On the machine that `accel` names; its guest can make no SGI pend."""
+
+    session: OwnHotplugSession
+
+    async def _open(self, report: object) -> PlayedSession:
+        self.session = await ACCELERATORS[self.accel]().open(
+            self.config, GuestScript(self.kind), self._controller.post
+        )
+        return self.session
+
+    async def _differences(self) -> list[str]:
+        return await own_differences(self.state, self.session)
+
+    async def pend(self, cpu: int, sgi: int) -> None:
+        """There is no redistributor."""
+
+
+async def own_differences(state: State, session: OwnHotplugSession) -> list[str]:
+    """Where `state` and QEMU disagree about who is plugged and what is pending, in words."""
+    out: list[str] = []
+    assert session.machine is not None
+    for index, slot in enumerate(state.slots):
+        flags = Flag(await session.block.flags(index))
+        for what, found, wanted in (
+            ("_STA", Flag.ENABLED in flags, slot.enabled),
+            ("query-hotpluggable-cpus", await session.machine.occupied(index), slot.enabled),
+            ("the insert bit", Flag.INSERT in flags, slot.insert),
+            ("the remove bit", Flag.REMOVE in flags, slot.remove),
+            ("the power", index in session.power.on, slot.powered),
+        ):
+            if found != wanted:
+                out.append(f"{what} of vCPU {index} is {found}, not {wanted}")
+    return out

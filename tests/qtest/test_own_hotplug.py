@@ -1,0 +1,142 @@
+"""The core on hotplug that is not ours: QEMU's, on loongarch64 `virt` and x86 `q35`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hpcore_qtest import seats
+from hpcore_qtest.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.own_accelerator import LoongarchAccelerator, hotplugs_itself
+from hpcore_qtest.seats import NoHotplug
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.qemu.fetch import find_hotplugging
+from hpcore.qemu.find import find_qemu
+from hpcore.run import scenario_file
+from hpcore.run.accelerator import AcceleratorError, GuestScript
+from hpcore.run.discovery import find
+from hpcore.run.runner import Job, Outcome, run_job
+from hpcore.run.scenario_file import bundled
+from hpcore.triage.diff import diff
+from tests.qemu.support import needs_qemu
+from tests.qtest.own import ACCELERATORS, OwnRehearsal
+from tests.qtest.rehearsal import Rehearsal
+from tests.qtest.test_properties import AnyOrder
+
+pytestmark = needs_qemu
+FEWEST_STEPS = 150
+
+MOVED = """
+machine: {cpus: 1, maxcpus: 2}
+steps:
+  - boot
+  - plug: {id: core1, core-id: 1}
+  - migrate:
+    fails: is not migrated
+  - unplug: core1
+"""
+
+
+def ran(path: str | Path, accel: str, log: Path) -> Outcome:
+    job = Job(
+        scenario=scenario_file.load(str(path)), found=find(accel), guest=GuestScript(), log=log
+    )
+    outcome = asyncio.run(run_job(job))
+    assert outcome.ok, outcome.results[-1]
+    return outcome
+
+
+@pytest.mark.parametrize("name", sorted(set(bundled()) - {"cycles"}))
+def test_a_scenario_runs_as_on_our_own_registers(name: str, tmp_path: Path) -> None:
+    ours = tmp_path / "ours.jsonl"
+    ran(name, "qtest", ours)
+    for accel in ACCELERATORS:
+        log = tmp_path / f"{accel}.jsonl"
+        ran(name, accel, log)
+        assert diff(ours, log).same
+
+
+@pytest.mark.parametrize("accel", ACCELERATORS)
+def test_a_migration_is_refused_and_the_machine_goes_on(
+    accel: str, tmp_path: Path
+) -> None:
+    (tmp_path / "moved.yaml").write_text(MOVED)
+    ran(tmp_path / "moved.yaml", accel, tmp_path / "log.jsonl")
+
+
+class OnLoongarch(OwnRehearsal):
+    accel = "qtest-loongarch64"
+
+
+class OnQ35(OwnRehearsal):
+    accel = "qtest-q35"
+
+
+class AnyOrderOnLoongarch(AnyOrder):
+    taken: ClassVar[Counter[str]] = Counter()
+    machines: ClassVar[type[Rehearsal]] = OnLoongarch
+
+
+class AnyOrderOnQ35(AnyOrder):
+    taken: ClassVar[Counter[str]] = Counter()
+    machines: ClassVar[type[Rehearsal]] = OnQ35
+
+
+@pytest.mark.parametrize("machine", [AnyOrderOnLoongarch, AnyOrderOnQ35])
+def test_the_model_and_qemus_own_hotplug_agree_after_every_step(
+    machine: type[AnyOrder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcore.run.play.END_SECONDS", 20.0)
+    machine.taken.clear()
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=8, stateful_step_count=40, deadline=None)
+    )
+    assert machine.taken.total() >= FEWEST_STEPS
+
+
+def test_a_topology_whose_ids_do_not_fit_is_refused_with_what_fits() -> None:
+    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=250, cores=5, sockets=50))
+    with pytest.raises(AcceleratorError, match=r"at most 160 vCPUs with this topology"):
+        asyncio.run(LoongarchAccelerator().open(config, None, lambda _stimulus: None))
+
+
+# ------------------------------------------- whether a QEMU hotplugs vCPUs itself
+
+
+@pytest.mark.parametrize("board", [LOONGARCH64_VIRT, Q35])
+def test_a_qemu_that_hotplugs_says_so_when_asked(board: Board) -> None:
+    qemu = find_hotplugging(board.program)
+    assert asyncio.run(hotplugs_itself(qemu, board))
+
+
+def test_the_installed_arm_qemu_says_that_it_does_not() -> None:
+    assert not asyncio.run(hotplugs_itself(find_qemu(), ARM_VIRT))
+
+
+def entry(core: int, path: str | None = None, count: int = 1) -> dict[str, object]:
+    """One vCPU of an answer, as arm `virt` of the research series gives it."""
+    props = {"core-id": core, "thread-id": 0, "socket-id": 0, "cluster-id": 0}
+    found = {"type": "cortex-a57-arm-cpu", "vcpus-count": count, "props": props}
+    return found if path is None else {**found, "qom-path": path}
+
+
+def test_an_arm_qemu_of_the_future_has_a_seat_for_each_vcpu() -> None:
+    found = seats.read([entry(2), entry(1), entry(0, "/machine/unattached/device[0]")])
+    assert [seat.props["core-id"] for seat in found] == [0, 1, 2]
+    assert [seat.path is not None for seat in found] == [True, False, False]
+    assert {seat.driver for seat in found} == {"cortex-a57-arm-cpu"}
+
+
+@pytest.mark.parametrize(
+    "answer", [[], [entry(0, count=4)], [{"type": "x", "vcpus-count": 1, "props": {}}]]
+)
+def test_an_answer_that_no_slot_could_follow_counts_as_no(answer: list[object]) -> None:
+    with pytest.raises(NoHotplug):
+        seats.read(answer)
