@@ -76,11 +76,14 @@ class PrivateApt:
             raise FetchError(f"the mirror {self.mirror.uri} has no package {package}")
         return match[1]
 
-    def needed_by(self, packages: Iterable[str]) -> list[str]:
-        """Every package that `packages` depend on, at any remove, themselves left out."""
+    def needed_by(self, packages: Iterable[str], suite: str) -> list[str]:
+        """Every package that `packages` of `suite` need, at any remove, themselves left out."""
         left_out = [f"--no-{kind}" for kind in LEFT_OUT]
         given = list(packages)
-        output = self._run("apt-cache", "depends", "--recurse", *left_out, *given)
+        output = self._run(
+            "apt-cache", "-o", f"APT::Default-Release={suite}",
+            "depends", "--recurse", *left_out, *given,
+        )  # fmt: skip
         found = {line for line in output.splitlines() if re.match(r"[a-z0-9]", line)}
         return sorted(found - set(given))
 
