@@ -161,6 +161,7 @@ class KvmMachine:
     def load(self) -> None:
         """Put the images into memory. No vCPU runs. Raises LoadError."""
         assert self._memory is not None and self._images is not None
+        self._memory.clear()
         booting.load(self._memory, self._images)
 
     def enter_kernel(self) -> None:

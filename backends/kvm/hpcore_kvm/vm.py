@@ -50,7 +50,7 @@ class Memory:
     """A piece of guest RAM: `data` is its host side, zero at first, taken page by page."""
 
     def __init__(self, base: int, size: int, shared: bool) -> None:
-        self.base, self.size = base, size
+        self.base, self.size, self.shared = base, size, shared
         kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
         self._map = mmap.mmap(-1, size, flags=kind | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
         self.data = memoryview(self._map)
@@ -64,6 +64,16 @@ class Memory:
         """Put `data` at guest-physical `address`."""
         start = address - self.base
         self.data[start : start + len(data)] = data
+
+    def clear(self) -> None:
+        """Let go of every page: all is zero again, and the guest's caches hold none of it.
+
+        Whoever reloads a guest clears first, while no vCPU runs. KVM brings caches in line
+        with memory when it maps a page for the guest, not when user space writes to one
+        that is mapped: a guest that starts anew, its caches off, would find what was
+        there before, or execute it.
+        """
+        self._map.madvise(mmap.MADV_REMOVE if self.shared else mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Unmap it. Its views must be gone."""
