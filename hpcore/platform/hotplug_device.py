@@ -41,6 +41,8 @@ DEVIATIONS = {
     "a reset; here a reset clears them, and the guest finds what is plugged in the MADT and _STA",
     "cold_booted_stay": "QEMU protects only the first vCPU from an eject; here every vCPU that "
     "was there at boot stays",
+    "always_present": "Stock QEMU has no present flag; the research series adds one, which on "
+    "arm64 is set for every possible vCPU",
 }
 """Where a guest sees something else than from QEMU's block, and why."""
 
