@@ -65,9 +65,38 @@ ACKNOWLEDGE: Program = (  # wait for an interrupt, take it, say which it was, en
     ("b .-20", 0x17FF_FFFB),
 )
 
+CALLER: Program = (  # does what a mailbox says, at x9 + 0; a second vCPU begins at the third
+    ("movz x9, #0x0a00, lsl #16", 0xD2A1_4009),
+    ("b .+8", 0x1400_0002),
+    ("mov x9, x0", 0xAA00_03E9),
+    ("ldr x10, [x9]", 0xF940_012A),
+    ("cbz x10, .-4", 0xB4FF_FFEA),
+    ("ldr x0, [x9, #8]", 0xF940_0520),
+    ("ldr x1, [x9, #16]", 0xF940_0921),
+    ("ldr x2, [x9, #24]", 0xF940_0D22),
+    ("ldr x3, [x9, #32]", 0xF940_1123),
+    ("cmp x10, #1", 0xF100_055F),
+    ("b.eq .+20", 0x5400_00A0),
+    ("cmp x10, #2", 0xF100_095F),
+    ("b.eq .+20", 0x5400_00A0),
+    ("ldr w0, [x1]", 0xB940_0020),  # 3: load from the address in x1
+    ("b .+20", 0x1400_0005),
+    ("hvc #0", 0xD400_0002),  # 1: call
+    ("b .+12", 0x1400_0003),
+    ("str w2, [x1]", 0xB900_0022),  # 2: store w2 at the address in x1
+    ("mov x0, x2", 0xAA02_03E0),
+    ("str x0, [x9, #40]", 0xF900_1520),
+    ("b .-68", 0x17FF_FFEF),
+)
+
+UNDECODABLE: Program = (  # KVM is not told which register a load with writeback fills
+    ("movz x1, #0x0a00, lsl #16", 0xD2A1_4001),
+    ("ldr x0, [x1], #8", 0xF840_8420),
+)
+
 ALL: dict[str, Program] = {
     "spin": SPIN, "store": STORE, "copy": COPY, "hvc": HVC, "smc": SMC, "load": LOAD,
-    "idle": IDLE, "acknowledge": ACKNOWLEDGE,
+    "idle": IDLE, "acknowledge": ACKNOWLEDGE, "caller": CALLER, "undecodable": UNDECODABLE,
 }  # fmt: skip
 
 

@@ -35,9 +35,9 @@ class Bus:
     """The regions, which do not overlap and do not change."""
 
     def __init__(self, *regions: Region) -> None:
-        self._regions = sorted(regions, key=lambda region: region.base)
-        self._bases = [region.base for region in self._regions]
-        for low, high in itertools.pairwise(self._regions):
+        self.regions = tuple(sorted(regions, key=lambda region: region.base))
+        self._bases = [region.base for region in self.regions]
+        for low, high in itertools.pairwise(self.regions):
             if low.base + low.size > high.base:
                 raise ValueError(f"the regions at {low.base:#x} and {high.base:#x} overlap")
         self.strays = 0
@@ -62,7 +62,7 @@ class Bus:
         at = bisect_right(self._bases, address) - 1
         if at < 0:
             return None
-        region = self._regions[at]
+        region = self.regions[at]
         return region if address + size <= region.base + region.size else None
 
     def _stray(self, what: str, address: int, size: int) -> None:

@@ -1,0 +1,90 @@
+"""Linux under our VMM: the shipped scenarios, and 50 rounds of plug, online, unplug."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from hpcore.guest.images import fetch_guest
+from hpcore.log import read
+from hpcore.model.events import CpuOnDenied, Event, UnplugCompleted
+from hpcore.run.accelerator import GuestImages
+from hpcore.run.discovery import find
+from hpcore.run.play import StepResult
+from hpcore.run.runner import Job, run_job
+from hpcore.run.scenario import Line, Scenario
+from hpcore.run.scenario_file import load, parse
+from tests.kvm.machines import open_files
+
+SCENARIOS = (
+    "cover-letter", "plug-unplug", "refusals", "guest-refuses", "reset", "paused", "revoke",
+)  # fmt: skip
+
+CYCLES = """\
+machine: {cpus: 1, maxcpus: 3, memory: 512}
+steps:
+  - boot
+  - repeat:
+      times: 50
+      steps:
+        - plug: {id: core2, core-id: 2}
+        - online: core2
+        - unplug: core2
+  - expect: {enabled: "0", online: "0", slots: {1: parked, 2: parked}}
+  - shell: {line: "dmesg | grep -c 'CPU2: Booted secondary processor'", prints: "50"}
+"""
+
+
+class Watch:
+    """The threads of vCPUs after each step, and the files that were open."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.threads: list[set[str]] = []
+        self.files: list[int] = []
+
+    def __call__(self, line: Line, result: StepResult | None) -> None:
+        if result is not None:
+            self.steps.append(type(line.step).__name__)
+            self.threads.append(vcpu_threads())
+            self.files.append(open_files())
+
+
+def ran(scenario: Scenario, log: Path, watch: Watch | None = None) -> list[Event]:
+    """Run a scenario, which must succeed; its events."""
+    guest = fetch_guest()
+    images = GuestImages(guest.kernel, guest.initramfs())
+    outcome = asyncio.run(run_job(Job(scenario, find("kvm"), images, log), watch or Watch()))
+    failed = [(result.line.number, result.error) for result in outcome.results if result.error]
+    assert outcome.ok, (outcome.error, failed)
+    assert not vcpu_threads()
+    _, records = read(log)
+    with records:
+        return [record.event for record in records]
+
+
+def vcpu_threads() -> set[str]:
+    return {t.name for t in threading.enumerate() if t.name.startswith("vCPU")}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_runs_as_it_does_on_tcg(name: str, tmp_path: Path) -> None:
+    events = ran(load(name), tmp_path / "run.jsonl")
+    # As it boots, Linux calls CPU_ON of all that are present, parked ones too, up to maxcpus.
+    denied = any(isinstance(event, CpuOnDenied) for event in events)
+    assert denied is (name != "cover-letter")
+
+
+def test_50_rounds_of_plug_online_unplug_leave_nothing_behind(tmp_path: Path) -> None:
+    watch = Watch()
+    events = ran(parse(CYCLES), tmp_path / "run.jsonl", watch)
+    assert sum(isinstance(event, UnplugCompleted) for event in events) == 50
+    with_threads = dict(zip(("Plug", "Online", "Unplug"), (True, True, False), strict=True))
+    for step, threads in zip(watch.steps, watch.threads, strict=True):
+        if step in with_threads:
+            assert ("vCPU 2" in threads) is with_threads[step], step
+    unplugged = [n for step, n in zip(watch.steps, watch.files, strict=True) if step == "Unplug"]
+    assert len(set(unplugged)) == 1, "files stay open"
