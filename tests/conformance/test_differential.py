@@ -19,7 +19,7 @@ from tests.conformance.operations import BYTES, Add, Read, Remove, Reset, TakeEv
 from tests.conformance.qemu_host import QemuHost
 from tests.conformance.sides import accepts
 
-SECONDS = 16.0
+SECONDS = 12.0
 FEWEST_STEPS = 2_000
 """In `SECONDS`; it is some ten times as many on an idle machine."""
 

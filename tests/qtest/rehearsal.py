@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 
 from hpcore_qtest import QtestAccelerator
@@ -74,6 +74,10 @@ class Rehearsal:
     def guest(self) -> PlayedGuest:
         assert self.session.played is not None
         return self.session.played
+
+    def watch(self, watcher: Callable[[ev.Event], None]) -> None:
+        """Have every event told, from here on."""
+        self._controller.watchers.append(lambda event, _state: watcher(event))
 
     async def start(self) -> Rehearsal:
         """Boot the machine."""
