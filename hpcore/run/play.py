@@ -269,8 +269,8 @@ class Player:
             return False
         if not shared.guest_runs or shared.paused:
             return True
-        if isinstance(self._hand, PlayedGuest) and not self._hand.at_rest:
-            return False
+        if isinstance(self._hand, PlayedGuest):  # one that means harm may not end its scan
+            return self._hand.at_rest and not shared.ged
         return not shared.ged and not shared.scanning
 
     async def _power_off(self, _step: sc.Step) -> None:
