@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hpcore_qtest import seats
+from hpcore_qtest import QtestAccelerator, accelerator, own_hotplug, seats
 from hpcore_qtest.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, Board
-from hpcore_qtest.own_accelerator import LoongarchAccelerator, hotplugs_itself
+from hpcore_qtest.own_accelerator import LoongarchAccelerator
+from hpcore_qtest.own_hotplug import hotplugs_itself
+from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.seats import NoHotplug
+from hpcore_qtest.session import QtestSession
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.fetch import find_hotplugging
-from hpcore.qemu.find import find_qemu
+from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.run import scenario_file
 from hpcore.run.accelerator import AcceleratorError, GuestScript
 from hpcore.run.discovery import find
@@ -118,6 +122,25 @@ def test_a_qemu_that_hotplugs_says_so_when_asked(board: Board) -> None:
 
 def test_the_installed_arm_qemu_says_that_it_does_not() -> None:
     assert not asyncio.run(hotplugs_itself(find_qemu(), ARM_VIRT))
+
+
+@pytest.mark.parametrize(
+    ("version", "says", "session"),
+    [("10.0.2", True, QtestSession), ("11.1.0", False, QtestSession),
+     ("11.1.0", True, OwnHotplugSession)],
+)  # fmt: skip
+def test_qtest_takes_the_hotplug_that_a_new_enough_arm_qemu_says_it_has(
+    version: str, says: bool, session: type[PlayedSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asked(_qemu: Qemu, board: Board) -> bool:
+        assert board is ARM_VIRT
+        return says
+
+    monkeypatch.setattr(accelerator, "find_qemu", lambda: Qemu(Path("/qemu"), version))
+    monkeypatch.setattr(own_hotplug, "hotplugs_itself", asked)
+    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+    opened = asyncio.run(QtestAccelerator().open(config, GuestScript(), lambda _stimulus: None))
+    assert type(opened) is session
 
 
 def entry(core: int, path: str | None = None, count: int = 1) -> dict[str, object]:

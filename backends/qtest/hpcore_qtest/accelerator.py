@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from hpcore.guest.played import KINDS
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.qemu.errors import QemuError
@@ -16,7 +15,10 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_qtest import launch
+from hpcore_qtest.boards import ARM_VIRT
+from hpcore_qtest.own_hotplug import arm_hotplugs_itself
+from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.played_session import PlayedSession, capabilities, script_of
 from hpcore_qtest.session import QtestSession
 
 MODELLED = {
@@ -39,32 +41,16 @@ class QtestAccelerator:
 
     def probe(self) -> Capabilities:
         """Whether there is a QEMU, and how it is kept from running. Starts no machine."""
-        versions: dict[str, str] = {}
-        unavailable = None
-        try:
-            qemu = find_qemu()
-            versions["qemu"] = qemu.version
-            versions["qemu accelerator"] = launch.accelerator(qemu.path)[-1]
-        except QemuError as error:
-            unavailable = str(error)
-        return Capabilities(
-            unavailable=unavailable,
-            max_vcpus=MAX_POSSIBLE,
-            plays_guest=True,
-            modelled=MODELLED,
-            versions=versions,
-        )
+        return capabilities(find_qemu, MAX_POSSIBLE, MODELLED)
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
-    ) -> QtestSession:
-        """A session for `machine`. Without a guest everything works but START."""
-        if isinstance(guest, GuestImages):
-            raise AcceleratorError("qtest runs no guest code: give it a guest to play, no kernel")
-        if guest is not None and guest.kind not in KINDS:
-            raise AcceleratorError(
-                f"there is no guest '{guest.kind}' to play; there are {', '.join(KINDS)}"
-            )
+    ) -> PlayedSession:
+        """A session for `machine`. Without a guest everything works but START.
+
+        Where QEMU's arm `virt` hotplugs vCPUs itself, that is what the effects act on.
+        """
+        script = script_of(guest)
         if machine.gic_version != 3:
             raise AcceleratorError(
                 f"qtest needs a GICv3, whose redistributors can be taken one by one, and the "
@@ -72,6 +58,9 @@ class QtestAccelerator:
             )
         try:
             qemu = await asyncio.to_thread(find_qemu)
+            own = await arm_hotplugs_itself(qemu)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        return QtestSession(machine, guest, qemu, report)
+        if own:
+            return OwnHotplugSession(machine, ARM_VIRT, script, qemu, report)
+        return QtestSession(machine, script, qemu, report)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from hpcore.guest.played import KINDS
 from hpcore.model.machine import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
-from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -17,12 +14,9 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_qtest import launch
 from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
-from hpcore_qtest.machine import Ears
-from hpcore_qtest.own_machine import OwnMachine
 from hpcore_qtest.own_session import OwnHotplugSession
-from hpcore_qtest.seats import NoHotplug
+from hpcore_qtest.played_session import capabilities, script_of
 
 MODELLED = {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
@@ -41,26 +35,6 @@ MODELLED = {
 }
 
 
-_ASKED: dict[tuple[Qemu, str], bool] = {}
-
-
-async def hotplugs_itself(qemu: Qemu, board: Board) -> bool:
-    """Whether `qemu` hotplugs vCPUs of `board`: it is started and asked, once a process.
-
-    Raises QemuError where it does not start.
-    """
-    if (qemu, board.name) not in _ASKED:
-        config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
-        try:
-            machine = await OwnMachine.start(config, board, qemu, Ears())
-        except NoHotplug:
-            _ASKED[qemu, board.name] = False
-        else:
-            _ASKED[qemu, board.name] = True
-            await machine.machine.close()
-    return _ASKED[qemu, board.name]
-
-
 class OwnHotplugAccelerator:
     """QEMU's own vCPU hotplug on one board; the guest is played."""
 
@@ -68,32 +42,15 @@ class OwnHotplugAccelerator:
 
     def probe(self) -> Capabilities:
         """Whether there is a QEMU for it. Starts no machine."""
-        versions: dict[str, str] = {}
-        unavailable = None
-        try:
-            qemu = find_hotplugging(self.board.program)
-            versions["qemu"] = qemu.version
-            versions["qemu accelerator"] = launch.accelerator(qemu.path)[-1]
-        except QemuError as error:
-            unavailable = str(error)
-        return Capabilities(
-            unavailable=unavailable,
-            max_vcpus=self.board.most,
-            plays_guest=True,
-            modelled=MODELLED,
-            versions=versions,
+        return capabilities(
+            lambda: find_hotplugging(self.board.program), self.board.most, MODELLED
         )
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> OwnHotplugSession:
         """A session for `machine`. Without a guest everything works but START."""
-        if isinstance(guest, GuestImages):
-            raise AcceleratorError("qtest runs no guest code: give it a guest to play, no kernel")
-        if guest is not None and guest.kind not in KINDS:
-            raise AcceleratorError(
-                f"there is no guest '{guest.kind}' to play; there are {', '.join(KINDS)}"
-            )
+        script = script_of(guest)
         if machine.possible > (most := self.board.room_for(machine)):
             raise AcceleratorError(
                 f"{self.board.name} has at most {most} vCPUs with this topology, and the "
@@ -103,7 +60,7 @@ class OwnHotplugAccelerator:
             qemu = await asyncio.to_thread(find_hotplugging, self.board.program)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        return OwnHotplugSession(machine, self.board, guest, qemu, report)
+        return OwnHotplugSession(machine, self.board, script, qemu, report)
 
 
 class LoongarchAccelerator(OwnHotplugAccelerator):

@@ -1,0 +1,39 @@
+"""Whether a QEMU hotplugs the vCPUs of a board itself: it is started, and asked."""
+
+from __future__ import annotations
+
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.qemu.find import Qemu
+from hpcore_qtest.boards import ARM_VIRT, Board
+from hpcore_qtest.machine import Ears
+from hpcore_qtest.own_machine import OwnMachine
+from hpcore_qtest.seats import NoHotplug
+
+ARM_KNOWN_WITHOUT = (10, 0)
+"""The newest QEMU whose arm `virt` is known to hotplug no vCPU; up to it none is asked."""
+
+_ASKED: dict[tuple[Qemu, str], bool] = {}
+
+
+async def hotplugs_itself(qemu: Qemu, board: Board) -> bool:
+    """Whether `qemu` hotplugs vCPUs of `board`: it is started and asked, once a process.
+
+    Raises QemuError where it does not start.
+    """
+    if (qemu, board.name) not in _ASKED:
+        config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+        try:
+            machine = await OwnMachine.start(config, board, qemu, Ears())
+        except NoHotplug:
+            _ASKED[qemu, board.name] = False
+        else:
+            _ASKED[qemu, board.name] = True
+            await machine.machine.close()
+    return _ASKED[qemu, board.name]
+
+
+async def arm_hotplugs_itself(qemu: Qemu) -> bool:
+    """Whether arm `virt` of `qemu` hotplugs vCPUs itself. Raises QemuError."""
+    version = tuple(int(part) for part in qemu.version.split(".")[:2])
+    return version > ARM_KNOWN_WITHOUT and await hotplugs_itself(qemu, ARM_VIRT)
