@@ -1,7 +1,8 @@
 """What firmware would have left in memory, as one blob for the guest's RAM.
 
-From `virt.BLOB_BASE`: ACPI tables, EFI hand-off, and at the end the hotplug page. No
-firmware code runs. The same configuration gives the same bytes.
+From `virt.BLOB_BASE`: ACPI tables, EFI hand-off, and at the end the hotplug page, which is
+empty where the transport has no use for it. No firmware code runs. The same configuration
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from attrs import frozen
 
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import hotplug_page, virt
-from hpcore.platform.acpi import words
 from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.fadt import Conduit, fadt, rsdp, xsdt
@@ -121,16 +121,14 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT) -> Firmware:
     root = blob.place(rsdp(blob.place(xsdt(addresses))))
     handoff = place_handoff(blob.place, root, memory_regions(config.memory))
     return Firmware(
-        blob=blob.finish(_first_sta(config)),
+        blob=blob.finish(board.transport.memory(config)),
         tables=MappingProxyType({"DSDT": dsdt_table, **static}),
         handoff=handoff,
         memory=config.memory,
     )
 
 
-def write_tables(
-    config: MachineConfig, directory: Path, board: Board = QEMU_VIRT
-) -> list[Path]:
+def write_tables(config: MachineConfig, directory: Path, board: Board = QEMU_VIRT) -> list[Path]:
     """Write every table as `<signature>.aml`, in lower case, for iasl and acpidump's users."""
     firmware = build(config, board)
     directory.mkdir(parents=True, exist_ok=True)
@@ -140,13 +138,6 @@ def write_tables(
         path.write_bytes(table)
         paths.append(path)
     return paths
-
-
-def _first_sta(config: MachineConfig) -> bytes:
-    return bytes(
-        words.STA_ENABLED if config.cold_booted(slot) else words.STA_PRESENT
-        for slot in range(config.possible)
-    )
 
 
 class _Blob:
@@ -170,11 +161,11 @@ class _Blob:
         self._next = end
         return virt.BLOB_BASE + start
 
-    def finish(self, sta: bytes) -> bytes:
-        """The blob with the first `_STA` bytes in the hotplug page.
-
-        The monitor writes its own before the guest runs; these hold until then.
-        """
-        offset = hotplug_page.PAGE_BASE + hotplug_page.STA - virt.BLOB_BASE
-        self._data[offset : offset + len(sta)] = sta
+    def finish(self, memory: Mapping[int, bytes]) -> bytes:
+        """The blob, with what `memory` puts behind the tables."""
+        for address, data in memory.items():
+            start = address - virt.BLOB_BASE
+            end = start + len(data)
+            assert TABLES_SIZE <= start <= end <= virt.BLOB_SIZE
+            self._data[start:end] = data
         return bytes(self._data)

@@ -198,5 +198,3 @@ class HotplugDevice:
 
     def _in_block(self, address: int) -> bool:
         return 0 <= address - virt.CPU_HOTPLUG_BASE < virt.CPU_HOTPLUG_SIZE
-
-

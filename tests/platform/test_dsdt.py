@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from hpcore.model.machine import MachineConfig
 from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.notify import notify_dispatch
@@ -135,6 +137,9 @@ class IndexTransport:
 
     def event_handler(self) -> bytes:
         return call(f"{CPU_SCOPE}.CTFY", 3, 1)
+
+    def memory(self, config: MachineConfig) -> Mapping[int, bytes]:
+        return {}
 
 
 @pytest.mark.parametrize("possible", [1, 16, 17, 512])

@@ -18,8 +18,10 @@ from hpcore.platform.aml.objects import buffer, name
 from hpcore.platform.devicetree import DeviceTreeError
 from hpcore.platform.efi import MemoryType, memory_regions
 from hpcore.platform.firmware import (
+    HPCORE_VIRT,
     QEMU_VIRT,
     TABLES_SIZE,
+    Board,
     Firmware,
     FirmwareError,
     build,
@@ -109,8 +111,25 @@ def test_the_hotplug_page_starts_with_the_boot_state() -> None:
     assert not any(page[hotplug_page.INSERT :])
 
 
-def test_the_same_machine_gives_the_same_bytes() -> None:
-    assert build(machine(128)) == build(machine(128))
+@pytest.mark.parametrize("possible", SIZES)
+def test_a_board_with_registers_has_nothing_in_the_hotplug_page(possible: int) -> None:
+    blob = build(machine(possible), HPCORE_VIRT).blob
+    assert len(blob) == virt.BLOB_SIZE
+    assert not any(blob[TABLES_SIZE:])
+    assert any(blob[:TABLES_SIZE])
+
+
+def test_a_board_changes_the_tables_that_name_its_devices_and_no_other() -> None:
+    page, registers = (build(machine(6), board).tables for board in (QEMU_VIRT, HPCORE_VIRT))
+    assert page.keys() - registers.keys() == {"MCFG", "IORT"}
+    assert {name for name in registers if registers[name] != page[name]} == {
+        "DSDT", "FACP", "APIC",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("board", [QEMU_VIRT, HPCORE_VIRT])
+def test_the_same_machine_gives_the_same_bytes(board: Board) -> None:
+    assert build(machine(128), board) == build(machine(128), board)
 
 
 def test_tables_that_do_not_fit_are_refused_with_the_sizes() -> None:

@@ -9,6 +9,9 @@ a region for every access.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from hpcore.model.machine import MachineConfig
 from hpcore.platform import hotplug_page as page
 from hpcore.platform import virt
 from hpcore.platform.acpi import words
@@ -114,6 +117,14 @@ class PageTransport:
     def event_handler(self) -> bytes:
         """One scan of all cells."""
         return call(f"{CPU_SCOPE}.SCAN")
+
+    def memory(self, config: MachineConfig) -> Mapping[int, bytes]:
+        """The first `_STA` bytes; the monitor writes its own before the guest runs."""
+        sta = bytes(
+            words.STA_ENABLED if config.cold_booted(slot) else words.STA_PRESENT
+            for slot in range(config.possible)
+        )
+        return {page.PAGE_BASE + page.STA: sta}
 
 
 def _cell(kind: str, index: int) -> str:

@@ -7,6 +7,9 @@ selector is one for all methods, so each holds the lock over its few accesses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from hpcore.model.machine import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi import words
 from hpcore.platform.acpi.notify import DISPATCH, notify_dispatch
@@ -110,6 +113,10 @@ class RegisterTransport:
         events = ref(f"{CPU_SCOPE}.ESEL")
         return when(bit_and(events, GedEvent.CPU_HOTPLUG), call(f"{CPU_SCOPE}.CSCN"))
 
+    def memory(self, config: MachineConfig) -> Mapping[int, bytes]:
+        """None: registers are no memory."""
+        return {}
+
 
 def _flags() -> bytes:
     return ref(FLAGS_UNIT)
@@ -128,9 +135,7 @@ def _scan() -> bytes:
     index, flags = local(0), local(1)
 
     def told(flag: Flag, clear: Store, event: int) -> bytes:
-        return when(
-            bit_and(flags, flag), store(clear, _flags()), call(DISPATCH, index, event)
-        )
+        return when(bit_and(flags, flag), store(clear, _flags()), call(DISPATCH, index, event))
 
     return method(
         "CSCN",

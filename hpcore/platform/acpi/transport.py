@@ -6,10 +6,12 @@ A transport supplies AML only; it runs nothing. Its objects live in the scope of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from attrs import frozen
 
+from hpcore.model.machine import MachineConfig
 from hpcore.platform.aml.resources import Trigger
 
 CPU_SCOPE = r"\_SB.CPUS"
@@ -29,7 +31,7 @@ class GedInterrupt:
 
 
 class HotplugTransport(Protocol):
-    """The AML bodies that differ between transports."""
+    """The AML bodies that differ between transports, and the memory that they use."""
 
     @property
     def interrupt(self) -> GedInterrupt:
@@ -49,3 +51,6 @@ class HotplugTransport(Protocol):
 
     def event_handler(self) -> bytes:
         """Statements of the GED's `_EVT`, run in the GED's scope: full paths only."""
+
+    def memory(self, config: MachineConfig) -> Mapping[int, bytes]:
+        """What the AML must find in the guest's memory at first, by address, if anything."""
