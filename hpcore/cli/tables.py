@@ -9,8 +9,10 @@ import click
 from hpcore.cli.output import Output, json_option
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
-from hpcore.platform.firmware import write_tables
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, write_tables
 from hpcore.run import scenario_file
+
+BOARDS = {"qemu": QEMU_VIRT, "hpcore": HPCORE_VIRT}
 
 
 @click.command()
@@ -18,9 +20,13 @@ from hpcore.run import scenario_file
 @click.option("--scenario", help="Take the machine of this scenario.")
 @click.option("--cpus", type=int, default=4, show_default=True, help="vCPUs at boot.")
 @click.option("--maxcpus", type=int, default=6, show_default=True, help="Possible vCPUs.")
+@click.option(
+    "--board", type=click.Choice(list(BOARDS)), default="qemu", show_default=True,
+    help="QEMU's, as on tcg, or our own with hotplug registers, as on kvm.",
+)  # fmt: skip
 @json_option
 def tables(
-    directory: Path, scenario: str | None, cpus: int, maxcpus: int, as_json: bool
+    directory: Path, scenario: str | None, cpus: int, maxcpus: int, board: str, as_json: bool
 ) -> None:
     """Write the ACPI tables of a machine to DIRECTORY, one .aml file each.
 
@@ -33,7 +39,7 @@ def tables(
         config = scenario_file.load(scenario).machine
     else:
         config = MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
-    paths = write_tables(config, directory)
+    paths = write_tables(config, directory, BOARDS[board])
     for path in paths:
         out.say(f"{path}  {path.stat().st_size} bytes")
     out.close(True, tables=[str(p) for p in paths])

@@ -121,6 +121,16 @@ def test_tables_are_written(tmp_path: Path) -> None:
     assert ended.code == 0, ended
 
 
+def test_tables_are_those_of_the_board_asked_for(tmp_path: Path) -> None:
+    for board, region, pci in (("qemu", b"PAGE", True), ("hpcore", b"CPHP", False)):
+        ended = hpcore("tables", tmp_path / board, "--board", board, "--json")
+        assert ended.code == 0, ended
+        names = {Path(name).name for name in ended.last["tables"]}
+        assert ("mcfg.aml" in names) is pci
+        assert region in (tmp_path / board / "dsdt.aml").read_bytes()
+    assert "'kvm' is not one of 'qemu', 'hpcore'" in refused("tables", tmp_path, "--board", "kvm")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
