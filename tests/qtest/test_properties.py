@@ -52,7 +52,12 @@ class AnyOrder(RuleBasedStateMachine):
         self._run(self._rehearsal.start())
 
     @precondition(lambda self: self.runs)
-    @rule(what=some.sampled_from((*COMMANDS, *COMMANDS, "online", "online", "offline")), slot=SLOTS)
+    @rule(what=some.sampled_from(("online", "online", "offline")), slot=SLOTS)
+    def power(self, what: str, slot: int) -> None:
+        self._take(self._step(what, slot))
+
+    @precondition(lambda self: self.runs)
+    @rule(what=some.sampled_from(COMMANDS), slot=SLOTS)
     def vcpu(self, what: str, slot: int) -> None:
         self._take(self._step(what, slot))
 

@@ -1,0 +1,149 @@
+"""What the property-based tests would find: faults planted in the accelerator, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hpcore_qtest.ged_line import GedLine
+from hpcore_qtest.power import Power
+from hpcore_qtest.redistributor import (
+    EVERY,
+    ICENABLER0,
+    PROCESSOR_SLEEP,
+    WAKER,
+    Redistributors,
+)
+from hpcore_qtest.session import QtestSession
+from hpcore_qtest.virt_machine import VirtMachine
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from hpcore.model.effects import Step
+from hpcore.run import scenario as sc
+from hpcore.run.scenario_file import parse
+from tests.qemu.support import needs_qemu
+from tests.qtest.rehearsal import Disagreement, Rehearsal
+from tests.qtest.test_properties import AnyOrder
+from tests.support.command import hpcore
+
+pytestmark = needs_qemu
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _left_awake(patch: pytest.MonkeyPatch) -> None:
+    """UNWIRE and UNBIND let go of a redistributor that is still awake."""
+
+    async def nothing(_self: Redistributors, _index: int) -> None:
+        pass
+
+    patch.setattr(Redistributors, "sleep", nothing)
+    patch.setattr(Redistributors, "clear", nothing)
+
+
+def _put_to_sleep_alone(patch: pytest.MonkeyPatch) -> None:
+    """The redistributor sleeps, but keeps what was enabled and what pends."""
+
+    async def sleep(self: Redistributors, index: int) -> None:
+        await self._run(index, ((WAKER, PROCESSOR_SLEEP),), ())
+
+    patch.setattr(Redistributors, "sleep", sleep)
+    patch.setattr(Redistributors, "clear", sleep)
+
+
+def _lost_by_migration(patch: pytest.MonkeyPatch) -> None:
+    """A migration drops which SGIs and PPIs are enabled."""
+    moved = VirtMachine.moved
+
+    async def lossy(self: VirtMachine) -> VirtMachine:
+        there = await moved(self)
+        for index in range(len(there.gicr.frames)):
+            await there.gicr._run(index, ((ICENABLER0, EVERY),), ())
+        return there
+
+    patch.setattr(VirtMachine, "moved", lossy)
+
+
+def _not_restored(patch: pytest.MonkeyPatch) -> None:
+    """After a reset, what is plugged is enabled but not wired."""
+
+    async def restore(self: QtestSession, enabled: tuple[int, ...]) -> None:
+        for slot in enabled:
+            self.device.apply(Step.ENABLE, slot)
+
+    patch.setattr(QtestSession, "_restore", restore)
+
+
+def _interrupt_while_paused(patch: pytest.MonkeyPatch) -> None:
+    """The GED's interrupt is taken, and lost, though the machine is paused."""
+    pulse = GedLine.pulse
+
+    def taken(self: GedLine) -> asyncio.Future[list[str]]:
+        sent = pulse(self)
+        self._qtest.send([])  # nothing else is under way
+        asyncio.ensure_future(self.take())  # noqa: RUF006
+        return sent
+
+    patch.setattr(GedLine, "pulse", taken)
+
+
+def _off_is_not_told(patch: pytest.MonkeyPatch) -> None:
+    """The core does not hear of a vCPU that the guest has switched off."""
+    patch.setattr(Power, "cpu_off", lambda self, cpu: self.on.discard(cpu))
+
+
+FAULTS: tuple[Plant, ...] = (
+    _left_awake, _put_to_sleep_alone, _lost_by_migration, _not_restored,
+    _interrupt_while_paused, _off_is_not_told,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault(monkeypatch)
+    monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.2)
+    monkeypatch.setattr("hpcore.run.play.END_SECONDS", 2.0)
+    with pytest.raises(Disagreement):
+        run_state_machine_as_test(AnyOrder, settings=settings(
+            max_examples=200, stateful_step_count=30, deadline=None, database=None,
+            phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+        ))  # fmt: skip
+
+
+def test_a_failure_shrinks_to_a_scenario_that_hpcore_run_repeats(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.1)
+    with monkeypatch.context() as planted:
+        _not_restored(planted)
+        with pytest.raises(Disagreement) as found:
+            run_state_machine_as_test(AnyOrder, settings=settings(
+                max_examples=100, stateful_step_count=8, deadline=None, database=None,
+                phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False,
+            ))  # fmt: skip
+        says, _, text = str(found.value).partition(
+            "\n\nTo repeat it, `hpcore run FILE --accel qtest` with this in FILE:\n\n"
+        )
+        assert "GICR_WAKER of vCPU 0 is 6, not 0" in says
+        scenario = parse(text)
+        steps = [line.step for line in scenario.steps if line.text != "settle"]
+        assert len(steps) == 2 and isinstance(steps[1], sc.Reset | sc.Reboot), text
+        with pytest.raises(Disagreement, match="GICR_WAKER of vCPU 0 is 6, not 0"):
+            asyncio.run(again(scenario))
+    file = tmp_path / "found.yaml"
+    file.write_text(text)
+    ended = hpcore("run", file, "--accel", "qtest", "--log", tmp_path / "log.jsonl", "--json")
+    assert ended.code == 0, ended  # the fault is not in it
+
+
+async def again(scenario: sc.Scenario) -> None:
+    """Take a scenario's steps once more."""
+    rehearsal = await Rehearsal(scenario.machine, scenario.kind).start()
+    try:
+        for line in scenario.steps[1:]:
+            await rehearsal.take(line.step)
+    finally:
+        await rehearsal.close()

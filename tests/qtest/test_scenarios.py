@@ -1,0 +1,51 @@
+"""The scenarios that come with hpcore, played on a real QEMU without guest code."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hpcore.log import Sync
+from hpcore.run.accelerator import GuestScript
+from hpcore.run.discovery import find
+from hpcore.run.runner import Job, run_job
+from hpcore.run.scenario_file import bundled, load, parse
+from hpcore.triage.replay import replay
+from tests.qemu.support import needs_qemu
+
+pytestmark = needs_qemu
+
+MOVES = """
+machine: {cpus: 2, maxcpus: 4, memory: 256}
+steps:
+  - boot
+  - plug: {id: core2, core-id: 2}
+  - online: core2
+  - migrate
+  - expect: {enabled: 0-2, online: 0-2, slots: {core2: online}}
+  - unplug: core2
+  - plug: 3
+  - pause
+  - migrate
+  - unplug: cpu3
+  - resume
+  - expect: {enabled: 0-1, slots: {3: parked}}
+  - reset
+  - plug: 3
+  - reboot
+  - migrate
+  - unplug: cpu3
+  - poweroff
+"""
+
+
+@pytest.mark.parametrize("name", [*bundled(), "moves"])
+def test_a_scenario_passes_and_its_log_replays(name: str, tmp_path: Path) -> None:
+    scenario = parse(MOVES, name) if name == "moves" else load(name)
+    log = tmp_path / "log.jsonl"
+    job = Job(scenario, find("qtest"), GuestScript(), log, sync=Sync.BUFFERED)
+    outcome = asyncio.run(run_job(job))
+    assert outcome.ok, [r.error for r in outcome.results if r.error]
+    assert replay(log).ok
