@@ -44,3 +44,15 @@ def pytest_runtest_makereport(
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} would be skipped, and CI skips nothing: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def kept_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where logs of scenarios are kept for other tests, as ACCELERATOR-SCENARIO.jsonl.
+
+    $HPCORE_KEEP_LOGS, so that those of L1 come back; else a directory of this session.
+    """
+    named = os.environ.get("HPCORE_KEEP_LOGS")
+    directory = Path(named) if named else tmp_path_factory.mktemp("logs")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
