@@ -1,0 +1,125 @@
+"""The AML over the hotplug registers, run by ACPICA: what it does to them, and that it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from hpcore.guest.played.firmware import Firmware
+from hpcore.platform import virt
+from hpcore.platform.acpi import words
+from hpcore.platform.acpi.dsdt import dsdt
+from hpcore.platform.acpi.register_transport import RegisterTransport
+from hpcore.platform.hotplug_registers import (
+    COMMAND,
+    DATA,
+    FLAGS,
+    SELECTOR,
+    Command,
+    Flag,
+    Store,
+)
+from tests.platform.acpiexec import Access, evaluate
+from tests.platform.machines import machine
+
+POSSIBLE = 6
+TABLE = dsdt(machine(POSSIBLE), RegisterTransport(), pci=False)
+CPUS = r"\_SB.CPUS"
+BLOCK = virt.CPU_HOTPLUG_BASE
+
+
+class Memory:
+    """What acpiexec's regions are, for a played guest: every byte `fill` until stored to."""
+
+    def __init__(self, fill: int) -> None:
+        self.fill = fill
+        self.bytes: dict[int, int] = {}
+        self.accesses: list[Access] = []
+
+    async def read(self, address: int, size: int) -> int:
+        data = bytes(self.bytes.get(address + n, self.fill) for n in range(size))
+        value = int.from_bytes(data, "little")
+        self.accesses.append(Access(False, address, size, value))
+        return value
+
+    async def write(self, address: int, size: int, value: int) -> None:
+        for n, byte in enumerate(value.to_bytes(size, "little")):
+            self.bytes[address + n] = byte
+        self.accesses.append(Access(True, address, size, value))
+
+    async def cpu_on(self, caller: int, cpu: int) -> int:
+        raise NotImplementedError
+
+    async def cpu_off(self, cpu: int) -> None:
+        raise NotImplementedError
+
+    async def system_reset(self) -> None:
+        raise NotImplementedError
+
+    async def system_off(self) -> None:
+        raise NotImplementedError
+
+
+def played(fill: int, act: Callable[[Firmware], Awaitable[object]]) -> tuple[Access, ...]:
+    """The accesses of a played guest's firmware."""
+    memory = Memory(fill)
+
+    async def main() -> None:
+        await act(Firmware(memory, POSSIBLE))
+
+    asyncio.run(main())
+    return tuple(memory.accesses)
+
+
+@pytest.mark.parametrize(
+    ("fill", "status"), [(0, words.STA_PRESENT), (int(Flag.ENABLED), words.STA_ENABLED)]
+)
+def test_sta_follows_the_enabled_flag(fill: int, status: int, tmp_path: Path) -> None:
+    run = evaluate(TABLE, tmp_path, rf"{CPUS}.C002._STA", fill)
+    assert run.integer == status
+    assert run.accesses == (
+        Access(True, BLOCK + SELECTOR, 4, 2), Access(False, BLOCK + FLAGS, 1, fill),
+    )  # fmt: skip
+
+
+def test_a_scan_of_no_event_is_one_search_and_ends(tmp_path: Path) -> None:
+    run = evaluate(TABLE, tmp_path, rf"{CPUS}.CSCN")
+    assert run.accesses == (
+        Access(True, BLOCK + SELECTOR, 4, 0),
+        Access(True, BLOCK + COMMAND, 1, Command.NEXT_WITH_EVENT),
+        Access(False, BLOCK + DATA, 4, 0),
+        Access(False, BLOCK + FLAGS, 1, 0),
+    )
+
+
+def test_an_eject_is_one_store_to_its_slot(tmp_path: Path) -> None:
+    run = evaluate(TABLE, tmp_path, rf"{CPUS}.C005._EJ0 1")
+    assert run.accesses == (
+        Access(True, BLOCK + SELECTOR, 4, 5), Access(True, BLOCK + FLAGS, 1, Store.EJECT),
+    )  # fmt: skip
+
+
+def test_the_event_device_scans_only_if_a_vcpu_has_an_event(tmp_path: Path) -> None:
+    method = rf"\_SB.GED0._EVT {virt.ACPI_GED_GSI}"
+    taken = evaluate(TABLE, tmp_path, method, 0x09).accesses
+    assert taken[0] == Access(False, virt.GED_BASE, 4, 0x0909_0909)
+    assert len(taken) == 5
+    assert evaluate(TABLE, tmp_path, method, 0x10).accesses == (
+        Access(False, virt.GED_BASE, 4, 0x1010_1010),
+    )
+
+
+def test_a_played_guest_does_what_the_aml_does(tmp_path: Path) -> None:
+    def ran(method: str, fill: int = 0) -> tuple[Access, ...]:
+        return evaluate(TABLE, tmp_path, method, fill).accesses
+
+    assert ran(rf"{CPUS}.C003._STA") == played(0, lambda firmware: firmware.enabled(3))
+    assert ran(rf"{CPUS}.C003._EJ0 1") == played(0, lambda firmware: firmware.eject(3))
+    assert ran(rf"{CPUS}.C004._OST 259 132 (00)") == played(
+        0, lambda firmware: firmware.ost(4, 259, 132)
+    )
+    for fill in (0x00, 0x09, 0x10):
+        assert ran(rf"\_SB.GED0._EVT {virt.ACPI_GED_GSI}", fill) == played(fill, Firmware.events)
