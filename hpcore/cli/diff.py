@@ -37,9 +37,11 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
     if a == b == "-":
         raise Problem("only one of the logs can come from standard input")
     found = diff_logs(_path(a), _path(b), context)
-    for name, header in zip((a, b), found.headers, strict=True):
+    for name, header, torn in zip((a, b), found.headers, found.torn, strict=True):
         versions = ", ".join(f"{k} {v}" for k, v in header.versions.items())
         out.say(f"{name}: {header.accelerator}, {header.created}; {versions}")
+        if torn is not None:
+            out.say(f"It ends in a torn line ({torn}), which is left out.")
     if found.differences:
         _show(out, (a, b), found.headers, found.differences[0])
     _explain(out, found)
@@ -51,6 +53,7 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
         differences=[_plain(difference) for difference in found.differences],
         apart=dict(found.apart),
         cut=[str(track) for track in found.cut],
+        torn=list(found.torn),
         error=_verdict(found) if not found.same else None,
     )
 

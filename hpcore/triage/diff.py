@@ -17,12 +17,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
+from typing import get_args
 
 import attrs
 from attrs import field, frozen
 
 from hpcore.log import Header, Record, read
 from hpcore.model import events as ev
+from hpcore.model.stimuli import GuestCall
 
 Source = str | PathLike[str]
 
@@ -47,6 +49,7 @@ _GUESTS = (
     ev.InsertCleared, ev.RemoveCleared, ev.OstReceived, ev.Registered, ev.EjectAccepted,
     ev.EjectRefused, ev.CpuOnGranted, ev.CpuOnDenied, ev.CpuWentOff,
 )  # fmt: skip
+_CALLS = frozenset(call.__name__ for call in get_args(GuestCall))
 _STEP_FAILED = re.compile(r"(step \d+ failed): .*", re.DOTALL)
 
 
@@ -98,6 +101,8 @@ class Diff:
     machines: tuple[str, ...] = ()
     apart: Mapping[str, str] = field(factory=dict)
     cut: tuple[Track, ...] = ()
+    torn: tuple[str | None, str | None] = (None, None)
+    """What is left out at the end of either log: a line that a crash has torn."""
 
     @property
     def same(self) -> bool:
@@ -110,9 +115,8 @@ def diff(a: Source, b: Source, around: int = 3) -> Diff:
 
     Raises LogError for a log that cannot be read to its end. A torn last line is left out.
     """
-    header_a, records_a = _read(a)
-    header_b, records_b = _read(b)
-    return compare((header_a, records_a), (header_b, records_b), around)
+    (one, torn_a), (other, torn_b) = _read(a), _read(b)
+    return attrs.evolve(compare(one, other, around), torn=(torn_a, torn_b))
 
 
 def compare(
@@ -159,10 +163,11 @@ def unknown_names(differs: Iterable[str]) -> list[str]:
     return [name for name in differs if name not in known]
 
 
-def _read(source: Source) -> tuple[Header, list[Record]]:
+def _read(source: Source) -> tuple[tuple[Header, list[Record]], str | None]:
     header, records = read(source)
     with records:
-        return header, list(records)
+        events = list(records)
+    return (header, events), None if records.torn is None else str(records.torn)
 
 
 def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track, list[Record]]:
@@ -172,9 +177,14 @@ def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track
         if name in NOT_COMPARED or name in differs:
             continue
         slot = ev.slot_of(record.event)
-        track = Track(slot, slot is not None and isinstance(record.event, _GUESTS))
+        track = Track(slot, slot is not None and _is_guests(record.event))
         tracks.setdefault(track, []).append(record)
     return tracks
+
+
+def _is_guests(event: ev.Event) -> bool:
+    refused = isinstance(event, ev.Refused) and event.stimulus in _CALLS
+    return refused or isinstance(event, _GUESTS)
 
 
 def _first_difference(
