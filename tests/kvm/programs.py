@@ -51,6 +51,17 @@ LOAD: Program = (  # what is at the address in x0
     ("b .", 0x1400_0000),
 )
 
+POLL: Program = (  # reads of a device, again and again
+    ("ldr w0, [x9]", 0xB940_0120),
+    ("b .-4", 0x17FF_FFFF),
+)
+
+POLL_ONCE: Program = (  # one read of a device, and then nothing
+    ("ldr w0, [x9]", 0xB940_0120),
+    ("wfi", 0xD503_207F),
+    ("b .-4", 0x17FF_FFFF),
+)
+
 IDLE: Program = (
     ("wfi", 0xD503_207F),
     ("b .-4", 0x17FF_FFFF),
@@ -89,6 +100,14 @@ CALLER: Program = (  # does what a mailbox says, at x9 + 0; a second vCPU begins
     ("b .-68", 0x17FF_FFEF),
 )
 
+CALL_FOR_VCPU_1: Program = (  # CPU_ON (SMC64) of vCPU 1, entry and context 0
+    ("movz x0, #0x0003", 0xD280_0060),
+    ("movk x0, #0xc400, lsl #16", 0xF2B8_8000),
+    ("movz x1, #1", 0xD280_0021),
+    ("hvc #0", 0xD400_0002),
+    ("b .", 0x1400_0000),
+)
+
 UNDECODABLE: Program = (  # KVM is not told which register a load with writeback fills
     ("movz x1, #0x0a00, lsl #16", 0xD2A1_4001),
     ("ldr x0, [x1], #8", 0xF840_8420),
@@ -96,7 +115,9 @@ UNDECODABLE: Program = (  # KVM is not told which register a load with writeback
 
 ALL: dict[str, Program] = {
     "spin": SPIN, "store": STORE, "copy": COPY, "hvc": HVC, "smc": SMC, "load": LOAD,
+    "poll": POLL, "poll_once": POLL_ONCE,
     "idle": IDLE, "acknowledge": ACKNOWLEDGE, "caller": CALLER, "undecodable": UNDECODABLE,
+    "call_for_vcpu_1": CALL_FOR_VCPU_1,
 }  # fmt: skip
 
 

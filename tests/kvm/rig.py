@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hpcore_kvm import abi, pmu, smccc
 from hpcore_kvm.errors import KvmError
 from hpcore_kvm.features import Features
 from hpcore_kvm.gic import Vgic
+from hpcore_kvm.uapi import Ioctl
 from hpcore_kvm.vcpu import Exit, Kicked, Vcpu
 from hpcore_kvm.vm import Memory, Vm
 
@@ -140,6 +142,12 @@ class Runner:
         self.vcpu.kick()
         self._thread.join(SECONDS)
         assert not self._thread.is_alive(), f"{self.vcpu.name} did not leave KVM_RUN"
+
+    def waits_in_kvm_run(self) -> bool:
+        """Whether the thread sleeps inside KVM_RUN: its guest waits, or is powered off."""
+        path = Path(f"/proc/self/task/{self._thread.native_id}/syscall")
+        words = path.read_text().split()  # number and arguments, or "running"
+        return len(words) > 2 and int(words[2], 16) == Ioctl.KVM_RUN
 
     def took(self, exit: Exit, times: int) -> bool:
         """Whether the vCPU has ended a run with `exit` that often."""

@@ -12,8 +12,10 @@ from hpcore_kvm.vcpu import Mmio
 
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
-from tests.kvm.programs import ACKNOWLEDGE, LOAD, SPIN
+from tests.kvm.programs import ACKNOWLEDGE, IDLE, LOAD
 from tests.kvm.rig import HOLE, Rig, eventually, ready, refused, run, running
+
+pytestmark = pytest.mark.nvhe
 
 SPI = 41
 PRIORITY_MASK_OPEN = 0xF0
@@ -127,18 +129,19 @@ def test_the_distributors_reset_is_how_kvm_makes_one() -> None:
 def test_kvm_lets_nobody_at_the_registers_while_a_vcpu_runs() -> None:
     with ready(2) as r:
         r.gic.bind(0)
-        with running(r.load(0, SPIN)), refused("VGIC GICR register", "EBUSY"):
-            while True:  # the vCPU's thread may not be inside yet
+        with running(r.load(0, IDLE)) as runner:
+            eventually(runner.waits_in_kvm_run, "KVM_RUN")
+            with refused("VGIC GICR register", "EBUSY"):
                 r.gic.read_redistributor(0, g.GICR_ISENABLER0)
         r.gic.read_redistributor(0, g.GICR_ISENABLER0)
 
 
 def test_a_failed_bind_leaves_the_interface_unbound() -> None:
     with ready(2) as r:
-        with running(r.load(0, SPIN)), refused("VGIC GICR register", "EBUSY"):
-            while True:
+        with running(r.load(0, IDLE)) as runner:
+            eventually(runner.waits_in_kvm_run, "KVM_RUN")
+            with refused("VGIC GICR register", "EBUSY"):
                 r.gic.bind(1)
-                r.gic.unbind(1)
         assert r.gic.bound == frozenset()
         assert r.gic.bind(1) == 1
 

@@ -15,6 +15,8 @@ from hpcore.platform import virt
 from tests.kvm.programs import STORE
 from tests.kvm.rig import HOLE, ready, refused, rig, run
 
+pytestmark = pytest.mark.nvhe
+
 PLAIN = Features()
 
 

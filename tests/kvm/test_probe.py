@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+from hpcore_kvm.probe import probe
 
 from hpcore.model.topology import MAX_POSSIBLE
-from hpcore_kvm.probe import probe
 
 
 def test_a_host_with_all_it_takes_has_nothing_to_say_against() -> None:
@@ -16,6 +18,7 @@ def test_a_host_with_all_it_takes_has_nothing_to_say_against() -> None:
 
 
 def test_the_probe_leaves_nothing_open() -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
+    files = Path("/proc/self/fd")
+    before = len(list(files.iterdir()))
     probe()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert len(list(files.iterdir())) == before

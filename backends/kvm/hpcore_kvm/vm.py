@@ -126,7 +126,7 @@ class Vm:
     def __init__(self, device: Path = DEVICE, ipa_bits: int | None = None) -> None:
         self.name = "the VM"
         self.vcpus: list[Vcpu] = []
-        self._memory: list[Memory] = []
+        self.memory: list[Memory] = []
         self._irqfds: list[Irqfd] = []
         self._devices: list[int] = []
         self.fd = -1
@@ -161,7 +161,7 @@ class Vm:
         """
         memory = Memory(base, size, shared)
         region = abi.new(
-            "kvm_userspace_memory_region", slot=len(self._memory),
+            "kvm_userspace_memory_region", slot=len(self.memory),
             guest_phys_addr=base, memory_size=size, userspace_addr=memory.host_address,
         )  # fmt: skip
         subject = f"{size:#x} bytes at {base:#x}"
@@ -170,7 +170,7 @@ class Vm:
         except KvmError:
             memory.close()
             raise
-        self._memory.append(memory)
+        self.memory.append(memory)
         return memory
 
     def create_vcpu(self, index: int) -> Vcpu:
@@ -217,7 +217,7 @@ class Vm:
             os.close(fd)
         os.close(self.fd)
         self.fd = -1
-        for memory in self._memory:
+        for memory in self.memory:
             memory.close()
 
     def __enter__(self) -> Vm:
