@@ -59,7 +59,7 @@ def compared(a: Events, b: Events, one: Header = HEADER, other: Header = HEADER)
 def track(event: ev.Event) -> object:
     """The test's own idea of which events have an order."""
     slot = ev.slot_of(event)
-    calls = ("Acked", "Reported", "Called", "Seen")
+    calls = ("Started", "Ended", "Acked", "Reported", "Called", "Seen")
     refused = isinstance(event, ev.Refused) and event.stimulus.endswith(calls)
     return slot, slot is not None and (refused or type(event) in {type(e) for e in GUESTS})
 
