@@ -56,6 +56,7 @@ async def answering(
 
 @pytest.mark.parametrize("answer, says", [
     (b"HELLO there\n", "answered 'HELLO there' to 'readl 0x8000004'"),
+    (b"OKAY\n", "answered 'OKAY' to 'readl 0x8000004'"),
     (b"OK seven\n", "answered 'seven' to a register's value"),
     (b"OK\n", "answered '' to a register's value"),
     (b"IRQ sideways 3\n", "answered 'IRQ sideways 3' to 'readl 0x8000004'"),

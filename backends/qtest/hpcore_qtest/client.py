@@ -59,7 +59,7 @@ class Qtest:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Asked] = deque()
-        self._received = bytearray()
+        self._received = ""
         self._gone: str | None = None
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
@@ -175,28 +175,33 @@ class Qtest:
     # ------------------------------------------------------------------- answers
 
     def _receive(self, data: bytes) -> None:
-        self._received += data
-        *whole, rest = self._received.split(b"\n")
-        self._received = rest
+        self._received += data.decode("ascii", "backslashreplace")
+        *whole, self._received = self._received.split("\n")
         for line in whole:
             if self._gone is not None:
                 return
-            self._take(line.decode("ascii", "backslashreplace"))
-        if len(rest) > LONGEST_ANSWER:
-            self._nonsense(rest.decode("ascii", "backslashreplace"), self._asked())
+            if self._pending and (line.startswith("OK ") or line == "OK"):  # nearly always
+                self._answered(line)
+            else:
+                self._take(line)
+        if len(self._received) > LONGEST_ANSWER:
+            self._nonsense(self._received, self._asked())
 
     def _take(self, line: str) -> None:
         head, _, tail = line.partition(" ")
         if head == "IRQ":
             self._interrupt(line, tail)
-        elif head in ("OK", "FAIL", "ERR") and self._pending:
-            asked = self._pending[0]
-            asked.answers.append(line)
-            if len(asked.answers) == len(asked.lines):
-                self._pending.popleft()
-                self._settle(asked)
+        elif head in ("FAIL", "ERR") and self._pending:
+            self._answered(line)
         else:
             self._nonsense(line, self._asked())
+
+    def _answered(self, line: str) -> None:
+        asked = self._pending[0]
+        asked.answers.append(line)
+        if len(asked.answers) == len(asked.lines):
+            self._pending.popleft()
+            self._settle(asked)
 
     def _interrupt(self, line: str, tail: str) -> None:
         what, _, number = tail.partition(" ")
