@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+from hpcore_kvm import smccc
 from hpcore_kvm.gic import GICR_ISENABLER0
 from hpcore_kvm.smccc import Function, PsciStatus
 from hpcore_kvm.uapi import MpState
@@ -228,6 +230,27 @@ def test_machines_come_and_go_and_leave_nothing_behind(tmp_path: Path) -> None:
         asyncio.run(one())
         assert open_files() == files
         assert thread_ids() == threads
+
+
+def test_without_a_filter_the_kernel_powers_the_vcpus_that_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a kernel before 6.4, where no vCPU can be plugged."""
+    monkeypatch.setattr(smccc, "has_filter", lambda _vm: False)
+
+    async def run() -> None:
+        async with whole(tmp_path, 2, 2) as rig:
+            await rig.boot()
+            logged = len(rig.events)
+            assert await rig.order(0, HVC, AFFINITY_INFO, 1) == OFF
+            assert await cpu_on(rig, 1) == PsciStatus.SUCCESS
+            assert await rig.order(1, HVC, AFFINITY_INFO, 0) == ON
+            assert len(rig.events) == logged
+            await rig.core.submit(stimuli.Reset())
+            await rig.until(lambda s: s.shared.phase.value == "running" and s.shared.step is None)
+            assert await rig.order(0, HVC, AFFINITY_INFO, 1) == OFF
+
+    asyncio.run(run())
 
 
 def test_what_pends_at_a_vcpu_is_gone_with_it(tmp_path: Path) -> None:

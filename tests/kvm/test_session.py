@@ -19,11 +19,11 @@ from hpcore.model.effects import (
     Step,
 )
 from hpcore.model.machine import MachineConfig
-from hpcore.model.stimuli import Lost, ResetSeen
+from hpcore.model.stimuli import CpuOnCalled, Lost, ResetSeen
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript
-from tests.kvm.machines import BUILD, TEARDOWN, bare, config, eventually, flat
-from tests.kvm.programs import SPIN
+from tests.kvm.machines import BUILD, TEARDOWN, bare, config, eventually, flat, open_files
+from tests.kvm.programs import CALL_FOR_VCPU_1, SPIN
 
 
 def test_what_cannot_run_is_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -235,6 +235,48 @@ def test_power_down_ends_the_threads_and_is_no_loss(tmp_path: Path) -> None:
             assert await rig.session.console.read() == b""
             await rig.session.close()
             assert not any(isinstance(s, Lost) for s in rig.stimuli)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("passes", [1, 3, 10])
+def test_a_session_closed_in_the_middle_of_a_step_leaves_nothing_behind(
+    tmp_path: Path, passes: int
+) -> None:
+    async def run(step: MachineStep) -> None:
+        async with bare(1, 32, flat(tmp_path, SPIN)) as rig:
+            if step is not MachineStep.CREATE_VCPUS:
+                await rig.machine_step(MachineStep.CREATE_VCPUS)
+            if step is MachineStep.START:
+                await rig.machine_step(MachineStep.INIT_GIC)
+                await rig.steps(0, BUILD)
+            under_way = asyncio.create_task(rig.machine_step(step))
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            under_way.cancel()
+
+    files = open_files()
+    for step in (MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC, MachineStep.START):
+        asyncio.run(run(step))
+        assert open_files() == files, step
+
+
+def test_a_cpu_on_that_nobody_answers_holds_nothing_up(tmp_path: Path) -> None:
+    """No core is there to answer: pause, steps, a reset and the end go on all the same."""
+
+    async def run() -> None:
+        async with bare(1, 3, flat(tmp_path, CALL_FOR_VCPU_1)) as rig:
+            await rig.created()
+            await rig.steps(0, BUILD)
+            await rig.machine_step(MachineStep.START, (0,))
+            await eventually(lambda: CpuOnCalled(1, 0) in rig.stimuli)
+            await rig.machine_step(MachineStep.PAUSE)
+            await rig.steps(2, BUILD)
+            await rig.machine_step(MachineStep.RESUME)
+            await rig.machine_step(MachineStep.RESET)
+            await eventually(lambda: ResetSeen() in rig.stimuli)
+            await rig.machine_step(MachineStep.RESTART, (0, 2))
+            await eventually(lambda: rig.stimuli.count(CpuOnCalled(1, 0)) == 2)
 
     asyncio.run(run())
 

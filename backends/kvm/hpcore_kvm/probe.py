@@ -21,6 +21,7 @@ HIGH_BITS = (virt.GICR_HIGH_BASE + virt.GICR_HIGH_SIZE - 1).bit_length()
 
 MODELLED = {
     "cpu_model": "a vCPU is of the host's own model; the machine's cpu_model names it only",
+    "unwire": "KVM wires a vCPU's private interrupts for good; they are disabled instead",
     "release": "a KVM vCPU has no address space of its own; its run page is unmapped",
 }
 

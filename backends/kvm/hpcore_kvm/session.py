@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import structlog
 
@@ -53,6 +54,10 @@ FAILURES = (KvmError, MismatchError, OrderError, LoadError, RuntimeError)
 """What KVM, a file or the host's want of threads makes of a call."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class KvmSession:
     """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
 
@@ -76,6 +81,7 @@ class KvmSession:
         self._silent = False  # nothing is reported any more
         self._gone: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Future[Any]] = set()  # calls that block, in threads
 
     @property
     def console(self) -> Console | None:
@@ -118,17 +124,31 @@ class KvmSession:
         """End all threads, and free all that was made."""
         self._silent = True
         self._end("the machine was ended")
+        while self._work:  # it uses what is about to be freed
+            await asyncio.wait(set(self._work))
         async with self._waiting:
             machine, self._machine = self._machine, None
             if machine is None:
                 return
             machine.threads.hold(Hold.OVER)
-            late = await asyncio.to_thread(machine.threads.join_all, OUT_SECONDS)
+            late = await self._block(machine.threads.join_all, OUT_SECONDS)
             if late:
                 # what they run on must stay, as KVM may still write to it
                 log.error("vcpu_threads_stuck", vcpus=late, seconds=OUT_SECONDS)
             else:
-                await asyncio.to_thread(machine.close)
+                await self._block(machine.close)
+
+    async def _block(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call that blocks. Once begun it is not given up, whoever waits for it."""
+        work = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+        self._work.add(work)
+        work.add_done_callback(self._work_done)
+        return await asyncio.shield(work)
+
+    def _work_done(self, work: asyncio.Future[Any]) -> None:
+        self._work.discard(work)
+        if not work.cancelled():
+            work.exception()  # its caller may be gone
 
     # ------------------------------------------------------------------ steps of a slot
 
@@ -167,7 +187,7 @@ class KvmSession:
                 threads[slot].power_off()
                 await self._wait_out(slot)
             case Step.STOP:
-                if not await asyncio.to_thread(threads.join, slot, OUT_SECONDS):
+                if not await self._block(threads.join, slot, OUT_SECONDS):
                     self._stuck([slot])
             case _:
                 threads.hold(Hold.WORK)
@@ -182,7 +202,7 @@ class KvmSession:
         """Wait until every thread, or that of `slot`, is out of KVM_RUN."""
         threads = self._running().threads
         if threads.wait_out(0, slot):  # most often none is in there
-            late = await asyncio.to_thread(threads.wait_out, OUT_SECONDS, slot)
+            late = await self._block(threads.wait_out, OUT_SECONDS, slot)
             if late:
                 self._stuck(late)
         self._running()
@@ -235,14 +255,19 @@ class KvmSession:
             console.print,
         )  # fmt: skip
         console.connect(machine.uart.receive)
-        await asyncio.to_thread(machine.create)
-        self._machine, self._console = machine, console
+        self._machine = machine
+        try:
+            await self._block(machine.create)
+        except FAILURES:
+            self._machine = None
+            raise
+        self._console = console
 
     async def _init_gic(self) -> None:
         machine = self._running()
         if self._gic_ready:
             raise EffectError("the VGIC is initialised already; it is initialised once")
-        await asyncio.to_thread(machine.init_gic)
+        await self._block(machine.init_gic)
         self._gic_ready = True
 
     async def _start(self) -> None:
@@ -253,7 +278,7 @@ class KvmSession:
             raise EffectError("START is refused: vCPU 0 is not enabled")
         if machine.on(0):
             raise EffectError("START is refused: the guest runs already")
-        await asyncio.to_thread(machine.load)
+        await self._block(machine.load)
         self._running()
         machine.enter_kernel()
 
@@ -265,9 +290,9 @@ class KvmSession:
             if not self._order.slots[slot].wired:
                 raise EffectError(f"vCPU {slot} is to be enabled and was never wired")
         async with self._waiting:
-            await asyncio.to_thread(machine.reset, enabled)
+            await self._block(machine.reset, enabled)
             if self._images is not None:
-                await asyncio.to_thread(machine.load)
+                await self._block(machine.load)
             self._running()
             for index, slot_ in enumerate(self._order.slots):
                 slot_.enabled = index in enabled
