@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from hpcore.guest.cpulist import format_cpu_list
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.run import scenario as sc
+
+_WORD = re.compile(r"[a-z]+(-[a-z]+)*", re.ASCII)
 
 WIDTH = 4096
 """Characters of a line at most: a step is one line, however long."""
@@ -68,7 +71,10 @@ def _line(line: sc.Line) -> object:
 
 def _plug(step: sc.Plug) -> tuple[str, object]:
     given: dict[str, object] = {"id": _text(step.id)} if step.id else {}
-    given |= {key: _text(v) if isinstance(v, str) else v for key, v in step.props.items()}
+    for key, value in step.props.items():
+        # quoted but for plain words: a "?" before a key, say, is YAML's own
+        name = key if _WORD.fullmatch(key) else DoubleQuotedScalarString(key)
+        given[name] = _text(value) if isinstance(value, str) else value
     if step.driver is not None:
         given["driver"] = _text(step.driver)
     return "plug", _flow(given)
