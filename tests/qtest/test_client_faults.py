@@ -107,6 +107,7 @@ def test_a_qemu_that_stalls_is_named_with_the_question() -> None:
             with pytest.raises(QtestError, match=says):
                 await second
             assert len(lost) == 1
+        assert not alive(machine.process.pid)
 
     asyncio.run(run())
 

@@ -6,11 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from hpcore.log import Sync
+from hpcore.log import Sync, read
+from hpcore.model.events import Event, Noted
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.discovery import find
 from hpcore.run.runner import Job, run_job
+from hpcore.run.scenario import Scenario
 from hpcore.run.scenario_file import bundled, load, parse
 from hpcore.triage.replay import replay
 from tests.qemu.support import needs_qemu
@@ -44,8 +47,24 @@ steps:
 @pytest.mark.parametrize("name", [*bundled(), "moves"])
 def test_a_scenario_passes_and_its_log_replays(name: str, tmp_path: Path) -> None:
     scenario = parse(MOVES, name) if name == "moves" else load(name)
-    log = tmp_path / "log.jsonl"
+    run(scenario, tmp_path / "log.jsonl")
+    assert replay(tmp_path / "log.jsonl").ok
+
+
+@pytest.mark.parametrize("name", ["plug-unplug", "reset"])
+def test_a_scenario_gives_the_same_events_in_every_run(name: str, tmp_path: Path) -> None:
+    scenario = load(name)
+    hostile = evolve(scenario, kind="hostile", steps=scenario.steps[:1])
+    for one in (scenario, hostile):
+        first, second = (run(one, tmp_path / f"{one.kind}{n}") for n in range(2))
+        assert first == second
+
+
+def run(scenario: Scenario, log: Path) -> list[Event]:
+    """Run it, which must go well; its events."""
     job = Job(scenario, find("qtest"), GuestScript(), log, sync=Sync.BUFFERED)
     outcome = asyncio.run(run_job(job))
     assert outcome.ok, [r.error for r in outcome.results if r.error]
-    assert replay(log).ok
+    _header, records = read(log)
+    with records:
+        return [record.event for record in records if not isinstance(record.event, Noted)]
