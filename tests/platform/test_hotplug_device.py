@@ -219,6 +219,16 @@ def test_a_refused_eject_is_taken_back_once_and_only_if_it_took_something(bench:
     assert bench.said == [EjectCalled(2)] * 3
 
 
+def test_no_step_but_enable_and_disable_settles_an_eject(bench: Bench) -> None:
+    bench.device.apply(Step.ENABLE, 2)
+    bench.store(2, Store.EJECT)
+    for step in set(Step) - {Step.ENABLE, Step.DISABLE}:
+        bench.device.apply(step, 2)
+    assert not bench.device.enabled(2)
+    bench.device.reassert(2)
+    assert bench.device.enabled(2)
+
+
 def test_an_eject_takes_the_firmware_bit_but_no_event(bench: Bench) -> None:
     bench.device.apply(Step.ENABLE, 2)
     bench.device.apply(Step.NOTIFY_REMOVE, 2)
