@@ -34,8 +34,10 @@ def replayed(log: Path, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", sorted(set(bundled()) - {"cycles"}))
-def test_a_bundled_scenario_runs_and_its_log_replays(name: str, tmp_path: Path) -> None:
-    log = tmp_path / "run.jsonl"
+def test_a_bundled_scenario_runs_and_its_log_replays(
+    name: str, tmp_path: Path, kept_logs: Path
+) -> None:
+    log = kept_logs / f"tcg-{name}.jsonl"
     result = ran(name, log)
     again = replayed(log)
     assert again["events"] == result["events"] == len(log.read_bytes().splitlines()) - 1

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import has_kvm
 from tests.nested.machine import Ended, Machine, run
+from tests.nested.payload import OUT
 
 SECONDS = 420.0
 """For all tests in one L1; they take a fraction of that on a quiet machine."""
@@ -38,7 +39,8 @@ class Inner:
         """Run `pytest` with `arguments`; `label` is added to the names of its tests."""
         self._label = label
         command = (
-            "env", "CI=1", "pytest", "-p", "tests.nested.reporting", "-p", "no:cacheprovider",
+            "env", "CI=1", f"HPCORE_KEEP_LOGS={OUT}", "pytest",
+            "-p", "tests.nested.reporting", "-p", "no:cacheprovider",
             f"--timeout={INNER_SECONDS}", "--tb=short", *arguments,
         )  # fmt: skip
         return run(command, out, machine=machine, seconds=SECONDS, report=self._report)
@@ -70,8 +72,8 @@ def held(ended: Ended, inner: Inner) -> None:
         pytest.fail(f"pytest ended with {ended.status} in L1:\n{ended.output}", pytrace=False)
 
 
-def test_kvm_with_vhe(inner: Inner, tmp_path: Path) -> None:
-    held(inner.run("VHE", Machine(cpu="max"), tmp_path, "tests/kvm"), inner)
+def test_kvm_with_vhe(inner: Inner, kept_logs: Path) -> None:
+    held(inner.run("VHE", Machine(cpu="max"), kept_logs, "tests/kvm"), inner)
 
 
 def test_kvm_without_vhe(inner: Inner, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""The same scenario on tcg and on KVM: the same happened, event by event.
+
+The logs are those of tests/e2e and tests/kvm; what is missing, because only these tests were
+asked for, is run here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcore.run.scenario_file import bundled
+from tests.conftest import has_kvm
+from tests.nested.machine import run
+from tests.nested.payload import OUT
+from tests.support.command import hpcore, needs_guest
+
+NOT_COMPARED = {"cycles"}
+"""It only repeats what the others do; the tests run it on neither."""
+
+SECONDS = 300.0
+
+pytestmark = [needs_guest, pytest.mark.timeout(int(SECONDS) + 300)]
+
+
+def on_tcg(name: str, logs: Path) -> Path:
+    log = logs / f"tcg-{name}.jsonl"
+    if not log.exists():
+        ended = hpcore("run", name, "--accel", "tcg", "--log", log)
+        assert ended.code == 0, ended
+    return log
+
+
+def on_kvm(name: str, logs: Path) -> Path:
+    log = logs / f"kvm-{name}.jsonl"
+    command = ("run", name, "--accel", "kvm", "--log")
+    if not log.exists() and has_kvm():
+        ended = hpcore(*command, log, seconds=SECONDS)
+        assert ended.code == 0, ended
+    elif not log.exists():
+        nested = run(("hpcore", *command, f"{OUT}/{log.name}"), logs, seconds=SECONDS)
+        assert nested.status == 0, nested.output
+    return log
+
+
+@pytest.mark.parametrize("name", sorted(set(bundled()) - NOT_COMPARED))
+def test_the_logs_of_a_scenario_agree(name: str, kept_logs: Path) -> None:
+    logs = (on_tcg(name, kept_logs), on_kvm(name, kept_logs))
+    replayed = hpcore("replay", logs[1], "--json")  # in a legal order, too
+    assert replayed.code == 0, replayed
+    assert replayed.last["violation"] is None
+    same = hpcore("diff", *logs, "--json")
+    assert same.code == 0, same
+    assert same.last["compared"] > 50
+    assert same.last["differences"] == []
