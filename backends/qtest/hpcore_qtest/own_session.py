@@ -49,7 +49,7 @@ class OwnHotplugSession(PlayedSession):
         self.board, self._program = board, qemu
         self.machine: OwnMachine | None = None
         self.block: Block
-        self._wiring: OwnWiring
+        self.wiring: OwnWiring
         self._plugged: set[int] = set()  # by device_add
         self._unseen: set[int] = set()  # of these, those that the guest may not meet yet
         self._forgotten: set[int] = set()  # of these, those whose event a reset has taken
@@ -66,9 +66,9 @@ class OwnHotplugSession(PlayedSession):
             self._config, self.board, self._program, self._ears()
         )
         self.block = Block(self.machine.machine.qtest, self.board, self._config.possible)
-        self._wiring = OwnWiring(self, self.block, self.board, self._report)
+        self.wiring = OwnWiring(self, self.block, self.board, self._report)
         await self.block.set_up()
-        return self._wiring
+        return self.wiring
 
     async def _init_gic(self) -> None:
         """QEMU made what interrupt controller the machine has, for all possible vCPUs."""
@@ -89,7 +89,7 @@ class OwnHotplugSession(PlayedSession):
         self._forgotten |= self._unseen
 
     def _forget(self) -> None:
-        self._wiring.reset()
+        self.wiring.reset()
 
     async def _move(self) -> None:
         raise QemuError(NO_MIGRATION)
@@ -114,7 +114,7 @@ class OwnHotplugSession(PlayedSession):
                 try:
                     await self._eject(slot)
                 finally:
-                    self._wiring.eject_settled(slot)
+                    self.wiring.eject_settled(slot)
             case Step.POWER_OFF:
                 self.power.on.discard(slot)
             case Step.STOP:
@@ -177,11 +177,11 @@ class OwnHotplugSession(PlayedSession):
 
     def _reassert(self, slot: int) -> None:
         """QEMU has heard nothing of it, so that the vCPU is enabled as it was."""
-        self._wiring.eject_settled(slot)
+        self.wiring.eject_settled(slot)
 
     def _raise_ged(self) -> None:
         """QEMU raises it with an event alone, and the event is there already."""
-        self._wiring.raise_again()
+        self.wiring.raise_again()
         if self._guest is not None:
             self._guest.ged_interrupt()
 
@@ -198,7 +198,7 @@ class OwnHotplugSession(PlayedSession):
         elif name == "ACPI_DEVICE_OST":
             info = data.get("info")
             assert isinstance(info, dict), "QMP's schema says so"
-            self._wiring.ost_seen(info)
+            self.wiring.ost_seen(info)
 
     def _ears(self) -> Ears:
         return Ears(irq=self._interrupted, event=self._told, lost=self._lose)
@@ -211,4 +211,4 @@ class OwnHotplugSession(PlayedSession):
     def _end(self, why: str) -> None:
         super()._end(why)
         if self.machine is not None:
-            self._wiring.end(why)
+            self.wiring.end(why)

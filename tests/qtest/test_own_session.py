@@ -1,0 +1,231 @@
+"""How effects become QEMU's own hotplug: each done once, when the core means it to be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from hpcore_qtest.own_session import OwnHotplugSession
+
+from hpcore.guest.played import Wiring
+from hpcore.model.effects import MachineStep, RaiseGed, RunMachineStep, RunStep, Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.machines import Phase
+from hpcore.model.stimuli import (
+    InsertAcked,
+    OstReported,
+    ResetSeen,
+    ScanEnded,
+    ScanStarted,
+    Stimulus,
+)
+from hpcore.model.topology import Topology, mp_affinity
+from hpcore.platform import hotplug_registers
+from hpcore.platform.hotplug_registers import Flag
+from hpcore.platform.virt import CPU_HOTPLUG_BASE as BLOCK
+from hpcore.qemu.errors import QemuError
+from hpcore.run import scenario as sc
+from hpcore.run.accelerator import AcceleratorError, EffectError, GuestScript
+from tests.qemu.support import alive, needs_qemu, until
+from tests.qtest.own import ACCELERATORS, OwnRehearsal
+
+pytestmark = needs_qemu
+
+SELECTOR, FLAGS, COMMAND, DATA = (
+    BLOCK + offset
+    for offset in (
+        hotplug_registers.SELECTOR, hotplug_registers.FLAGS, hotplug_registers.COMMAND,
+        hotplug_registers.DATA,
+    )
+)  # fmt: skip
+
+CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+ON_BOTH = pytest.mark.parametrize("accel", ACCELERATORS)
+UNTIL_SEEN = (Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE)
+
+
+class Played:
+    """A session whose guest has booted, and what it reported."""
+
+    def __init__(self, session: OwnHotplugSession, told: list[Stimulus]) -> None:
+        self.session, self.told = session, told
+
+    async def do(self, *steps: Step, slot: int = 2) -> None:
+        for step in steps:
+            await self.session.execute(RunStep(step, slot))
+
+    async def whole(self, step: MachineStep, enabled: tuple[int, ...] = ()) -> None:
+        await self.session.execute(RunMachineStep(step, enabled))
+
+    @property
+    def wiring(self) -> Wiring:
+        return self.session.wiring
+
+    async def occupied(self, slot: int = 2) -> bool:
+        assert self.session.machine is not None
+        return await self.session.machine.occupied(slot)
+
+
+@asynccontextmanager
+async def played(accel: str) -> AsyncIterator[Played]:
+    told: list[Stimulus] = []
+    script = GuestScript("linux", "maxcpus=1")  # it calls no CPU_ON, which nobody answers
+    session = await ACCELERATORS[accel]().open(CONFIG, script, told.append)
+    it = Played(session, told)
+    try:
+        for step in (MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC):
+            await it.whole(step)
+        for slot in (0, 1):
+            await it.do(*UNTIL_SEEN, slot=slot)
+        await it.whole(MachineStep.START, (0, 1))
+        assert session.played is not None
+        await session.played.wait_ready(30)
+        yield it
+    finally:
+        await session.close()
+
+
+@ON_BOTH
+def test_the_guest_is_held_back_from_a_vcpu_until_it_is_notified(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            await it.do(Step.REALIZE)
+            assert await it.occupied(), "it is added at the first step"
+            load = asyncio.ensure_future(it.wiring.read(FLAGS, 1))
+            await it.do(Step.BIND, Step.WIRE, Step.ENABLE)
+            assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
+            assert not load.done()
+            assert not it.told
+            await it.do(Step.NOTIFY_INSERT)
+            await asyncio.wait_for(load, 20)
+            success = OstReported(2, 1, 0)
+            await until("the guest has registered it", lambda: success in it.told)
+            assert it.told[:4] == [ScanStarted(), InsertAcked(2), ScanEnded(), success]
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_bind_gives_the_models_affinity(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            await it.do(Step.REALIZE)
+            assert await it.session.execute(RunStep(Step.BIND, 2)) == mp_affinity(2)
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_a_vcpu_that_qemu_refuses_leaves_nothing_and_the_guest_goes_on(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            assert it.session.machine is not None
+            await it.session.machine.add(2)
+            with pytest.raises(EffectError, match="Duplicate device ID 'slot2'"):
+                await it.do(Step.REALIZE)
+            await asyncio.wait_for(it.wiring.read(FLAGS, 1), 20)
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_a_plug_that_is_undone_takes_the_vcpu_away_unseen(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            await it.do(*UNTIL_SEEN[:2], Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK)
+            assert not await it.occupied()
+            assert await it.session.block.flags(2) == 0
+            await asyncio.wait_for(it.wiring.read(FLAGS, 1), 20)
+            assert not {type(s) for s in it.told} & {InsertAcked, OstReported}
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_a_plug_goes_on_over_a_reset_in_the_middle(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            await it.do(Step.REALIZE, Step.BIND)
+            await it.whole(MachineStep.RESET)
+            assert it.told[-1:] == [ResetSeen()]
+            wire = asyncio.ensure_future(it.do(Step.WIRE, Step.ENABLE, Step.NOTIFY_INSERT))
+            await it.whole(MachineStep.RESTART, (0, 1))
+            await wire
+            success = OstReported(2, 1, 0)
+            await until("the guest has registered it", lambda: success in it.told)
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_a_line_raised_again_has_the_guest_scan_again(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            await it.session.execute(RaiseGed())
+            await until("a scan", lambda: it.told == [ScanStarted(), ScanEnded()])
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_the_guest_sees_its_own_slots_alone_and_its_selection_stays(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            wiring, block = it.wiring, it.session.block
+            for selector, flags in ((1, 1), (2, 0), (CONFIG.possible, 0), (200, 0), (0, 1)):
+                await wiring.write(SELECTOR, 4, selector)
+                await block.flags(1)
+                assert await wiring.read(FLAGS, 1) == flags, selector
+                assert await wiring.read(BLOCK, 8) == flags << 32
+            await wiring.write(SELECTOR, 4, 3)
+            await wiring.write(COMMAND, 1, 0)
+            assert await wiring.read(DATA, 4) == 3
+            await wiring.write(SELECTOR, 4, CONFIG.possible)
+            await wiring.write(DATA, 4, 5)
+            assert await wiring.read(DATA, 4) == 0
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_steps_that_qemu_contradicts_fail(accel: str) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            with pytest.raises(EffectError, match="do not say that vCPU 2 is enabled"):
+                await it.do(Step.ENABLE)
+            with pytest.raises(EffectError, match="no insert event for vCPU 2"):
+                await it.do(Step.NOTIFY_INSERT)
+            with pytest.raises(EffectError, match="Device 'slot2' not found"):
+                await it.do(Step.NOTIFY_REMOVE)
+            with pytest.raises(EffectError, match="still has a vCPU in slot 1"):
+                await it.do(Step.RELEASE, slot=1)
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_a_qemu_that_dies_ends_the_machine_and_whoever_waits(accel: str) -> None:
+    async def scene() -> None:
+        rehearsal = OwnRehearsal(CONFIG)
+        rehearsal.accel = accel
+        try:
+            await rehearsal.start()
+            await rehearsal.take(sc.Plug("core2", dict(CONFIG.topology.props(2))))
+            pid = rehearsal.session.process_id
+            assert pid is not None
+            load = asyncio.ensure_future(rehearsal.session.wiring.read(FLAGS, 1))
+            os.kill(pid, signal.SIGKILL)
+            await until("the end", lambda: rehearsal.state.shared.phase is Phase.FAILED)
+            assert not alive(pid)
+            with pytest.raises((AcceleratorError, QemuError)) as caught:
+                await asyncio.wait_for(load, 20)
+                await rehearsal.session.wiring.read(FLAGS, 1)
+            assert "SIGKILL" in str(caught.value)
+        finally:
+            await rehearsal.close()
+
+    asyncio.run(scene())
