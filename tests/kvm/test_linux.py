@@ -16,12 +16,13 @@ from hpcore.run.discovery import find
 from hpcore.run.play import StepResult
 from hpcore.run.runner import Job, run_job
 from hpcore.run.scenario import Line, Scenario
-from hpcore.run.scenario_file import load, parse
+from hpcore.run.scenario_file import bundled, load, parse
 from tests.kvm.machines import open_files
 
-SCENARIOS = (
-    "cover-letter", "plug-unplug", "refusals", "guest-refuses", "reset", "paused", "revoke",
-)  # fmt: skip
+SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part
+    pytest.param(name, marks=[pytest.mark.nvhe] if name == "plug-unplug" else [])
+    for name in sorted(set(bundled()) - {"cycles"})
+]
 
 CYCLES = """\
 machine: {cpus: 1, maxcpus: 3, memory: 512}
@@ -71,8 +72,9 @@ def vcpu_threads() -> set[str]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_scenario_runs_as_it_does_on_tcg(name: str, tmp_path: Path) -> None:
-    events = ran(load(name), tmp_path / "run.jsonl")
+def test_a_scenario_runs_as_it_does_on_tcg(name: str, kept_logs: Path) -> None:
+    # tests/nested holds the log against that of the same on tcg
+    events = ran(load(name), kept_logs / f"kvm-{name}.jsonl")
     # As it boots, Linux calls CPU_ON of all that are present, parked ones too, up to maxcpus.
     denied = any(isinstance(event, CpuOnDenied) for event in events)
     assert denied is (name != "cover-letter")
