@@ -28,6 +28,7 @@ from hpcore_kvm.uapi import MpState
 from hpcore_kvm.vcpu import Vcpu
 from hpcore_kvm.vm import Irqfd, Memory, Vm
 
+GATE_SECONDS = 5.0
 _ALL = 0xFFFF_FFFF
 
 
@@ -150,7 +151,13 @@ class KvmMachine:
         return None
 
     def power_on(self, index: int, entry: int, context: int) -> None:
-        """Have the realized vCPU run from `entry`, with `context` in x0, all else reset."""
+        """Have the realized vCPU run from `entry`, with `context` in x0, all else reset.
+
+        Raises KvmError, or RuntimeError where its thread is not at the gate.
+        """
+        # that it went off is reported a moment before its thread lets go of it
+        if self.threads.wait_out(GATE_SECONDS, index):
+            raise RuntimeError(f"the thread of vCPU {index} still runs it")
         if index not in self._fresh:
             self._init(index)
         self.vcpu(index).set_entry(entry, context)

@@ -228,7 +228,10 @@ class VcpuThread:
         self._asked_out = self._ending or not self.powered or bool(self._threads.holds)
         if self._asked_out and self.where is Where.INSIDE:
             self.vcpu.kick()
-        self._news.notify()
+        # one that must go on waiting at its gate is let be: to wake each of them whenever
+        # the VGIC is worked at costs more than the work
+        if self.where is not Where.GATE or not self._asked_out or self._ending:
+            self._news.notify()
 
     # ------------------------------------------------------------- on the thread
 
@@ -291,11 +294,15 @@ class VcpuThread:
             raise VcpuFailed(f"KVM forwarded the SMCCC call {function:#x}, which nobody asked for")
 
     def _cpu_off(self) -> None:
-        """Off for good: by the time the core hears of it no thread can make the vCPU run."""
-        self.vcpu.mp_state = MpState.STOPPED
+        """Off. The core hears of it before KVM shows it.
+
+        Another vCPU may wait for AFFINITY_INFO to say OFF, which follows MP_STATE, and eject
+        this one then: the core must not hear of the eject first.
+        """
         with self._threads.lock:
+            self._machine.report(CpuOffSeen(self.vcpu.index))
+            self.vcpu.mp_state = MpState.STOPPED
             self.set_power(False)
-        self._machine.report(CpuOffSeen(self.vcpu.index))
 
     def _cpu_on(self, function: int) -> int | None:
         """Ask the core, and wait. None where the vCPU was stopped instead of answered."""
