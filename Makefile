@@ -35,6 +35,7 @@ docs:
 bench:
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.hotplug
+	$(BIN)/python -m bench.qtest
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache
