@@ -17,6 +17,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import fetch_qemu, fetched_qemu, find_hotplugging, missing_libraries
 from hpcore.qemu.find import LOONGARCH64, X86_64, Program
 from tests.qemu.support import program
+from tests.support.command import hpcore
 
 
 @pytest.mark.parametrize("wanted", [LOONGARCH64, X86_64])
@@ -33,6 +34,14 @@ def test_the_fetched_programs_start_a_machine_with_their_own_firmware(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"QEMU {qemu.version}" in done.stdout
+
+
+def test_the_command_says_where_it_is() -> None:
+    ended = hpcore("qemu", "fetch", "--json")
+    assert ended.code == 0, ended
+    qemu = fetched_qemu()
+    assert qemu is not None
+    assert (ended.last["version"], ended.last["directory"]) == (qemu.version, str(qemu.directory))
 
 
 def test_the_wrapper_is_the_qemu_process_itself(tmp_path: Path) -> None:

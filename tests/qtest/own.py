@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hpcore_qtest.own_accelerator import (
     LoongarchAccelerator,
     OwnHotplugAccelerator,
@@ -12,8 +13,26 @@ from hpcore_qtest.played_session import PlayedSession
 
 from hpcore.model.states import State
 from hpcore.platform.hotplug_registers import Flag
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.fetch import find_hotplugging
+from hpcore.qemu.find import LOONGARCH64, X86_64
 from hpcore.run.accelerator import GuestScript
 from tests.qtest.rehearsal import Rehearsal
+
+
+def no_hotplugging_qemu() -> str | None:
+    """Why there is no QEMU here that hotplugs vCPUs, or None."""
+    try:
+        for program in (LOONGARCH64, X86_64):
+            find_hotplugging(program)
+    except QemuError as error:
+        return str(error)
+    return None
+
+
+needs_hotplugging = pytest.mark.skipif(
+    no_hotplugging_qemu() is not None, reason=str(no_hotplugging_qemu())
+)
 
 ACCELERATORS: dict[str, type[OwnHotplugAccelerator]] = {
     "qtest-loongarch64": LoongarchAccelerator,

@@ -26,9 +26,9 @@ from hpcore.qemu.fetch import find_hotplugging
 from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestScript
 from tests.qemu.support import needs_qemu, until
-from tests.qtest.own import ACCELERATORS, OwnRehearsal
+from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
 
-pytestmark = needs_qemu
+pytestmark = [needs_qemu, needs_hotplugging]
 
 CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
 BOARDS = {"qtest-loongarch64": LOONGARCH64_VIRT, "qtest-q35": Q35}

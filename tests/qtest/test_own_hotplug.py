@@ -30,11 +30,11 @@ from hpcore.run.runner import Job, Outcome, run_job
 from hpcore.run.scenario_file import bundled
 from hpcore.triage.diff import diff
 from tests.qemu.support import needs_qemu
-from tests.qtest.own import ACCELERATORS, OwnRehearsal
+from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
 from tests.qtest.rehearsal import Rehearsal
 from tests.qtest.test_properties import AnyOrder
 
-pytestmark = needs_qemu
+pytestmark = [needs_qemu, needs_hotplugging]
 FEWEST_STEPS = 150
 
 MOVED = """

@@ -31,9 +31,9 @@ from hpcore.qemu.errors import QemuError
 from hpcore.run import scenario as sc
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestScript
 from tests.qemu.support import alive, needs_qemu, until
-from tests.qtest.own import ACCELERATORS, OwnRehearsal
+from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
 
-pytestmark = needs_qemu
+pytestmark = [needs_qemu, needs_hotplugging]
 
 SELECTOR, FLAGS, COMMAND, DATA = (
     BLOCK + offset

@@ -62,12 +62,15 @@ class OwnHotplugSession(PlayedSession):
     # ------------------------------------------------------------------- machine
 
     async def _create(self) -> Wiring:
-        self.machine = await OwnMachine.start(
-            self._config, self.board, self._program, self._ears()
-        )
-        self.block = Block(self.machine.machine.qtest, self.board, self._config.possible)
+        machine = await OwnMachine.start(self._config, self.board, self._program, self._ears())
+        self.block = Block(machine.machine.qtest, self.board, self._config.possible)
+        try:
+            await self.block.set_up()
+        except BaseException:
+            await machine.machine.close()
+            raise
         self.wiring = OwnWiring(self, self.block, self.board, self._report)
-        await self.block.set_up()
+        self.machine = machine
         return self.wiring
 
     async def _init_gic(self) -> None:
