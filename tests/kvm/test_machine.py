@@ -49,6 +49,7 @@ async def cpu_off(rig: Whole, cpu: int) -> None:
     await rig.until(lambda s: not s.slots[cpu].powered)
 
 
+@pytest.mark.nvhe
 def test_a_raw_cpu_on_of_a_parked_vcpu_is_denied_and_logged(tmp_path: Path) -> None:
     async def run() -> None:
         async with whole(tmp_path, 1, 3) as rig:
@@ -77,6 +78,7 @@ def test_cpu_on_of_what_no_vcpu_has_is_answered_without_the_core(tmp_path: Path)
     asyncio.run(run())
 
 
+@pytest.mark.nvhe
 def test_a_plugged_vcpu_is_granted_runs_goes_off_and_comes_back(tmp_path: Path) -> None:
     async def run() -> None:
         async with whole(tmp_path, 1, 2) as rig:
@@ -131,6 +133,7 @@ def test_only_realized_vcpus_have_a_thread_and_a_run_page(tmp_path: Path) -> Non
     asyncio.run(run())
 
 
+@pytest.mark.nvhe
 def test_a_vcpu_is_born_anew_at_each_plug_whatever_the_guest_left(tmp_path: Path) -> None:
     async def run() -> None:
         async with whole(tmp_path, 1, 3) as rig:
@@ -151,6 +154,7 @@ def test_a_vcpu_is_born_anew_at_each_plug_whatever_the_guest_left(tmp_path: Path
     asyncio.run(run())
 
 
+@pytest.mark.nvhe
 def test_the_guests_resets_keep_what_is_plugged(tmp_path: Path) -> None:
     async def run() -> None:
         async with whole(tmp_path, 1, 4) as rig:
