@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from typing import cast
 
 import pytest
-from hpcore_kvm import threads as threads_module
+from hpcore_kvm import vcpu_thread
 from hpcore_kvm.bus import Bus, Region
 from hpcore_kvm.errors import KvmError
 from hpcore_kvm.smccc import Function, PsciStatus
-from hpcore_kvm.threads import Hold, Threads, Where
+from hpcore_kvm.threads import Hold, Threads
 from hpcore_kvm.uapi import MpState, SystemEventType
 from hpcore_kvm.vcpu import Exit, Hypercall, Kicked, Mmio, SystemEvent, Unexpected, Vcpu
+from hpcore_kvm.vcpu_thread import Where
 
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, Stimulus
 
@@ -286,7 +287,7 @@ def test_a_call_that_is_called_off_waits_no_longer(rig: Rig, how: str) -> None:
 def test_a_core_that_never_answers_ends_the_machine(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads_module, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(vcpu_thread, "ANSWER_SECONDS", 0.05)
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, 1)
     until(lambda: bool(rig.failures))

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import NoReturn
 
 import structlog
 
@@ -39,6 +38,7 @@ from hpcore_kvm.order import Order, Slot
 from hpcore_kvm.smccc import PsciStatus
 from hpcore_kvm.threads import Hold
 from hpcore_kvm.uapi import SystemEventType
+from hpcore_kvm.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +52,6 @@ WAITS = frozenset({Step.BIND, Step.UNWIRE, Step.POWER_OFF, Step.STOP})
 
 FAILURES = (KvmError, MismatchError, OrderError, LoadError, RuntimeError)
 """What KVM, a file or the host's want of threads makes of a call."""
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class KvmSession:
@@ -81,7 +77,7 @@ class KvmSession:
         self._silent = False  # nothing is reported any more
         self._gone: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._work: set[asyncio.Future[Any]] = set()  # calls that block, in threads
+        self._work = Work()
 
     @property
     def console(self) -> Console | None:
@@ -124,31 +120,18 @@ class KvmSession:
         """End all threads, and free all that was made."""
         self._silent = True
         self._end("the machine was ended")
-        while self._work:  # it uses what is about to be freed
-            await asyncio.wait(set(self._work))
+        await self._work.done()  # it uses what is about to be freed
         async with self._waiting:
             machine, self._machine = self._machine, None
             if machine is None:
                 return
             machine.threads.hold(Hold.OVER)
-            late = await self._block(machine.threads.join_all, OUT_SECONDS)
+            late = await self._work.do(machine.threads.join_all, OUT_SECONDS)
             if late:
                 # what they run on must stay, as KVM may still write to it
                 log.error("vcpu_threads_stuck", vcpus=late, seconds=OUT_SECONDS)
             else:
-                await self._block(machine.close)
-
-    async def _block(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a call that blocks. Once begun it is not given up, whoever waits for it."""
-        work = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
-        self._work.add(work)
-        work.add_done_callback(self._work_done)
-        return await asyncio.shield(work)
-
-    def _work_done(self, work: asyncio.Future[Any]) -> None:
-        self._work.discard(work)
-        if not work.cancelled():
-            work.exception()  # its caller may be gone
+                await self._work.do(machine.close)
 
     # ------------------------------------------------------------------ steps of a slot
 
@@ -187,7 +170,7 @@ class KvmSession:
                 threads[slot].power_off()
                 await self._wait_out(slot)
             case Step.STOP:
-                if not await self._block(threads.join, slot, OUT_SECONDS):
+                if not await self._work.do(threads.join, slot, OUT_SECONDS):
                     self._stuck([slot])
             case _:
                 threads.hold(Hold.WORK)
@@ -202,7 +185,7 @@ class KvmSession:
         """Wait until every thread, or that of `slot`, is out of KVM_RUN."""
         threads = self._running().threads
         if threads.wait_out(0, slot):  # most often none is in there
-            late = await self._block(threads.wait_out, OUT_SECONDS, slot)
+            late = await self._work.do(threads.wait_out, OUT_SECONDS, slot)
             if late:
                 self._stuck(late)
         self._running()
@@ -257,7 +240,7 @@ class KvmSession:
         console.connect(machine.uart.receive)
         self._machine = machine
         try:
-            await self._block(machine.create)
+            await self._work.do(machine.create)
         except FAILURES:
             self._machine = None
             raise
@@ -267,7 +250,7 @@ class KvmSession:
         machine = self._running()
         if self._gic_ready:
             raise EffectError("the VGIC is initialised already; it is initialised once")
-        await self._block(machine.init_gic)
+        await self._work.do(machine.init_gic)
         self._gic_ready = True
 
     async def _start(self) -> None:
@@ -278,7 +261,7 @@ class KvmSession:
             raise EffectError("START is refused: vCPU 0 is not enabled")
         if machine.on(0):
             raise EffectError("START is refused: the guest runs already")
-        await self._block(machine.load)
+        await self._work.do(machine.load)
         self._running()
         machine.enter_kernel()
 
@@ -290,9 +273,9 @@ class KvmSession:
             if not self._order.slots[slot].wired:
                 raise EffectError(f"vCPU {slot} is to be enabled and was never wired")
         async with self._waiting:
-            await self._block(machine.reset, enabled)
+            await self._work.do(machine.reset, enabled)
             if self._images is not None:
-                await self._block(machine.load)
+                await self._work.do(machine.load)
             self._running()
             for index, slot_ in enumerate(self._order.slots):
                 slot_.enabled = index in enabled
