@@ -16,9 +16,10 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore_qtest.boards import ARM_VIRT
+from hpcore_qtest.entry import capabilities, script_of
 from hpcore_qtest.own_hotplug import arm_hotplugs_itself
 from hpcore_qtest.own_session import OwnHotplugSession
-from hpcore_qtest.played_session import PlayedSession, capabilities, script_of
+from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.session import QtestSession
 
 MODELLED = {

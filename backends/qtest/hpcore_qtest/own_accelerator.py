@@ -15,8 +15,8 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.entry import capabilities, script_of
 from hpcore_qtest.own_session import OwnHotplugSession
-from hpcore_qtest.played_session import capabilities, script_of
 
 MODELLED = {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import Protocol
 
 from hpcore.model.stimuli import (
     EjectCalled,
@@ -35,33 +34,19 @@ from hpcore.platform.hotplug_registers import (
 from hpcore.run.accelerator import AcceleratorError, Report
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, Board
-from hpcore_qtest.power import Power
+from hpcore_qtest.psci import PsciWiring, Reached
 
 EVENT = Flag.INSERT | Flag.REMOVE
 OST_SECONDS = 20.0
 """For QEMU to tell of an `_OST`; it does so at once."""
 
 
-class Reached(Protocol):
-    """What a session is to the guest."""
-
-    power: Power
-
-    async def guest_may_act(self) -> None:
-        """Wait for as long as the guest's time stands still."""
-
-    async def reset(self) -> None:
-        """Reset the machine."""
-
-    def power_off(self) -> None:
-        """Power the machine off."""
-
-
-class OwnWiring:
+class OwnWiring(PsciWiring):
     """A `hpcore.guest.played.Wiring`: arm's addresses outside, those of `board` inside."""
 
     def __init__(self, session: Reached, block: Block, board: Board, report: Report) -> None:
-        self._session, self._block, self._board, self._report = session, block, board, report
+        super().__init__(session)
+        self._block, self._board, self._report = block, board, report
         self._scanning = self._raised_again = False
         self._osts: deque[asyncio.Future[None]] = deque()
         self._ejects: dict[int, list[asyncio.Future[None]]] = {}
@@ -70,7 +55,7 @@ class OwnWiring:
 
     async def read(self, address: int, size: int) -> int:
         """Read a register of the hotplug block or of the GED; all else reads as 0."""
-        await self._session.guest_may_act()
+        await self._reached.guest_may_act()
         if address == virt.GED_BASE and size == 4:
             return await self._take_events()
         offset = address - virt.CPU_HOTPLUG_BASE
@@ -82,33 +67,11 @@ class OwnWiring:
 
     async def write(self, address: int, size: int, value: int) -> None:
         """Write a register of the hotplug block; stores elsewhere are dropped."""
-        await self._session.guest_may_act()
+        await self._reached.guest_may_act()
         offset = address - virt.CPU_HOTPLUG_BASE
         if 0 <= offset < virt.CPU_HOTPLUG_SIZE:
             for start, width in pieces(offset, size):
                 await self._store(start, value >> 8 * (start - offset) & (1 << 8 * width) - 1)
-
-    async def cpu_on(self, caller: int, cpu: int) -> int:
-        """PSCI CPU_ON."""
-        await self._session.guest_may_act()
-        status = await self._session.power.cpu_on(caller, cpu)
-        await self._session.guest_may_act()
-        return status
-
-    async def cpu_off(self, cpu: int) -> None:
-        """PSCI CPU_OFF."""
-        await self._session.guest_may_act()
-        self._session.power.cpu_off(cpu)
-
-    async def system_reset(self) -> None:
-        """PSCI SYSTEM_RESET."""
-        await self._session.guest_may_act()
-        await self._session.reset()
-
-    async def system_off(self) -> None:
-        """PSCI SYSTEM_OFF."""
-        await self._session.guest_may_act()
-        self._session.power_off()
 
     # ---------------------------------------------------------------- the session's
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
-from hpcore.guest.played import KINDS, PlayedGuest, Wiring, make_guest
+from hpcore.guest.played import PlayedGuest, Wiring, make_guest
 from hpcore.model.effects import (
     AnswerCpuOn,
     Effect,
@@ -26,51 +26,11 @@ from hpcore.model.effects import (
 from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import (
-    AcceleratorError,
-    Capabilities,
-    Console,
-    EffectError,
-    GuestImages,
-    GuestScript,
-    Report,
-)
-from hpcore_qtest import launch
+from hpcore.run.accelerator import AcceleratorError, Console, EffectError, GuestScript, Report
 from hpcore_qtest.machine import Machine
 from hpcore_qtest.power import Power
 
 NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
-
-
-def script_of(guest: GuestImages | GuestScript | None) -> GuestScript | None:
-    """`guest`, which must be one that is played. Raises AcceleratorError."""
-    if isinstance(guest, GuestImages):
-        raise AcceleratorError("qtest runs no guest code: give it a guest to play, no kernel")
-    if guest is not None and guest.kind not in KINDS:
-        raise AcceleratorError(
-            f"there is no guest '{guest.kind}' to play; there are {', '.join(KINDS)}"
-        )
-    return guest
-
-
-def capabilities(find: Callable[[], Qemu], most: int, modelled: Mapping[str, str]) -> Capabilities:
-    """What an accelerator with such sessions can do here, on the QEMU that `find` finds."""
-    versions: dict[str, str] = {}
-    unavailable = None
-    try:
-        qemu = find()
-        versions["qemu"] = qemu.version
-        versions["qemu accelerator"] = launch.accelerator(qemu.path)[-1]
-    except QemuError as error:
-        unavailable = str(error)
-    return Capabilities(
-        unavailable=unavailable,
-        max_vcpus=most,
-        plays_guest=True,
-        modelled=modelled,
-        versions=versions,
-    )
 
 
 class PlayedSession(ABC):
