@@ -86,6 +86,16 @@ def test_a_vcpu_comes_back_to_an_interface_in_reset_state() -> None:
         assert r.gic.save(1) == fresh
 
 
+def test_kvm_makes_all_interfaces_alike() -> None:
+    """So that the reset state of the first to be bound is that of all."""
+    states = []
+    for index in (0, 1, 17):
+        with ready(18) as r:
+            r.gic.bind(index)  # the first, so nothing is put back
+            states.append(r.gic.save(index))
+    assert states[0] == states[1] == states[2]
+
+
 def test_what_is_saved_is_what_is_restored() -> None:
     with ready(2) as r:
         for index in (0, 1):
