@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from attrs import evolve, field, frozen
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, Board
-from hpcore_qtest.machine import Ears
-from hpcore_qtest.own_machine import OwnMachine
+from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.own_machine import OwnMachine, device_id
+from hpcore_qtest.seats import Seat
 
 from hpcore.guest.played.hostile import Call
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
@@ -23,6 +24,7 @@ from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_registers import DATA, Command, Flag, Store
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
+from hpcore.qemu.find import X86_64
 from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestScript
 from tests.qemu.support import needs_qemu, until
@@ -288,5 +290,38 @@ def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(accel: str) -> N
             assert await session.block.flags(2) == Flag.ENABLED
         finally:
             await session.close()
+
+    asyncio.run(scene())
+
+
+# ---------------------------------- a vCPU that came by migration, and was unplugged
+
+
+def test_q35_ends_no_migration_once_a_migrated_vcpu_was_unplugged() -> None:
+    """Why a machine whose QEMU hotplugs vCPUs is not migrated; see test_own_hotplug."""
+
+    async def destination(seat: Seat) -> Machine:
+        props = ",".join(f"{name}={value}" for name, value in seat.props.items())
+        arguments = Q35.arguments(CONFIG, CONFIG.possible)
+        arguments += ["-device", f"{seat.driver},id={device_id(2)},{props}"]
+        return await Machine.start(find_hotplugging(X86_64), arguments, incoming=True)
+
+    async def scene() -> None:
+        small = evolve(Q35, most=CONFIG.possible)
+        async with raw(small) as it, AsyncExitStack() as stack:
+            await it.machine.add(2)
+            first = await destination(it.machine.seats[2])
+            stack.push_async_callback(first.close)
+            await it.machine.machine.move_to(first)
+            there = Block(first.qtest, Q35, CONFIG.possible)
+            assert await there.flags(2) == Flag.ENABLED | Flag.INSERT
+            await there.visit(2, (Store.CLEAR_INSERT, Store.EJECT))
+            seat = it.machine.seats[2]
+            again = {"driver": seat.driver, "id": device_id(2), **seat.props}
+            await first.qmp.execute("device_add", again)
+            second = await destination(seat)
+            stack.push_async_callback(second.close)
+            with pytest.raises(QemuError, match="was not sent within"):
+                await first.move_to(second, seconds=3.0)
 
     asyncio.run(scene())
