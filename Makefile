@@ -36,6 +36,7 @@ bench:
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.hotplug
 	$(BIN)/python -m bench.qtest
+	$(BIN)/python -m bench.kvm
 
 clean:
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache
