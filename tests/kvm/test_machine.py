@@ -24,6 +24,7 @@ from hpcore.platform import virt
 from tests.kvm.machines import (
     ENTRY,
     HVC,
+    SECONDS,
     Whole,
     eventually,
     mailbox,
@@ -43,10 +44,13 @@ async def cpu_on(rig: Whole, slot: int, caller: int = 0) -> int:
     return await rig.order(caller, HVC, Function.CPU_ON_64, slot, ENTRY, mailbox(slot))
 
 
-async def cpu_off(rig: Whole, cpu: int) -> None:
-    """The guest's `cpu` calls CPU_OFF."""
+async def cpu_off(rig: Whole, cpu: int, seen_by: int) -> None:
+    """The guest's `cpu` calls CPU_OFF, and `seen_by` waits until AFFINITY_INFO says so."""
     rig.boxes.order(cpu, HVC, Function.CPU_OFF)
     await rig.until(lambda s: not s.slots[cpu].powered)
+    async with asyncio.timeout(SECONDS):
+        while await rig.order(seen_by, HVC, AFFINITY_INFO, cpu) != OFF:
+            pass
 
 
 @pytest.mark.nvhe
@@ -91,12 +95,11 @@ def test_a_plugged_vcpu_is_granted_runs_goes_off_and_comes_back(tmp_path: Path) 
                 assert await rig.order(1, HVC, AFFINITY_INFO, 0) == ON
                 assert await cpu_on(rig, 1) == PsciStatus.ALREADY_ON
                 assert await cpu_on(rig, 0, caller=1) == PsciStatus.ALREADY_ON
-                await cpu_off(rig, 1)
-                assert await rig.order(0, HVC, AFFINITY_INFO, 1) == OFF
+                await cpu_off(rig, 1, seen_by=0)
             assert sum(isinstance(e, CpuWentOff) for e in rig.events) == 3
             # vCPU 0 is one like any other
             assert await cpu_on(rig, 1) == PsciStatus.SUCCESS
-            await cpu_off(rig, 0)
+            await cpu_off(rig, 0, seen_by=1)
             assert await rig.order(1, HVC, Function.CPU_ON_64, 0, ENTRY, mailbox(0)) == 0
             assert await rig.order(0, HVC, AFFINITY_INFO, 1) == ON
 
