@@ -1,0 +1,188 @@
+"""How sessions end, well or badly, and what is refused before one begins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from hpcore_qtest import QtestAccelerator
+from hpcore_qtest.machine import Machine
+
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.machine import MachineConfig
+from hpcore.model.rules import BUILD
+from hpcore.model.stimuli import Lost, ScanStarted
+from hpcore.qemu import QemuError
+from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript
+from tests.qemu.support import alive, needs_qemu, program, until
+from tests.qtest.sessions import ALONE, CONFIG, WIRE, booted, rig
+from tests.support.command import refused
+
+PARENT = """
+import asyncio
+from hpcore_qtest import QtestAccelerator
+from hpcore.model.effects import MachineStep, RunMachineStep
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+
+async def main():
+    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+    session = await QtestAccelerator().open(config, None, print)
+    await session.execute(RunMachineStep(MachineStep.CREATE_VCPUS))
+    print(session.process_id, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+# ------------------------------------------------------------------------- endings
+
+
+@needs_qemu
+def test_a_qemu_that_dies_is_reported_once_with_its_end_and_everything_else_fails() -> None:
+    async def run() -> None:
+        async with rig(script=ALONE) as r:
+            await booted(r)
+            os.kill(r.pid, signal.SIGKILL)
+            await until("it is reported", lambda: any(isinstance(s, Lost) for s in r.told))
+            with pytest.raises(AcceleratorError, match="SIGKILL"):
+                await r.steps(1, *WIRE)
+            with pytest.raises(AcceleratorError, match="SIGKILL"):
+                await r.steps(1, Step.NOTIFY_INSERT)
+            assert sum(isinstance(s, Lost) for s in r.told) == 1
+
+    asyncio.run(run())
+
+
+@needs_qemu
+def test_a_destination_that_dies_leaves_the_machine_where_it_was(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+    move = Machine.move_to
+
+    async def killed(self: Machine, other: Machine, seconds: float = 5.0) -> None:
+        pids.append(other.process.pid)
+        os.kill(other.process.pid, signal.SIGKILL)
+        await move(self, other, seconds)
+
+    monkeypatch.setattr(Machine, "move_to", killed)
+
+    async def run() -> None:
+        async with rig(script=ALONE) as r:
+            await booted(r)
+            before = r.pid
+            with pytest.raises(EffectError):
+                await r.whole(MachineStep.MIGRATE)
+            assert r.pid == before and not alive(pids[0])
+            await r.steps(1, *BUILD)
+            await until("the guest scans", lambda: ScanStarted() in r.told)
+            assert not any(isinstance(s, Lost) for s in r.told)
+
+    asyncio.run(run())
+
+
+@needs_qemu
+def test_a_migration_that_loses_a_register_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    move = Machine.move_to
+
+    async def lossy(self: Machine, other: Machine, seconds: float = 5.0) -> None:
+        await move(self, other, seconds)
+        await other.qtest.write(0x080B_0400, 4, 0x10)  # IPRIORITYR of vCPU 0
+
+    monkeypatch.setattr(Machine, "move_to", lossy)
+
+    async def run() -> None:
+        async with rig(script=ALONE) as r:
+            await booted(r)
+            with pytest.raises(EffectError, match=r"1 GIC registers did not arrive: .*0x80b0400"):
+                await r.whole(MachineStep.MIGRATE)
+
+    asyncio.run(run())
+
+
+@needs_qemu
+def test_no_qemu_outlives_hpcore() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        try:
+            assert parent.stdout is not None
+            lines = iter(parent.stdout.readline, b"")  # diagnostics may stand before it
+            pid = next(int(line) for line in lines if line.strip().isdigit())
+            assert alive(pid)
+        finally:
+            parent.kill()
+    asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
+
+
+# ------------------------------------------------------------------------- refusals
+
+
+@needs_qemu
+def test_probe_says_what_is_modelled_and_how_qemu_is_kept_from_running() -> None:
+    found = QtestAccelerator().probe()
+    assert found.unavailable is None and found.plays_guest
+    assert found.versions["qemu accelerator"] in ("tcg", "qtest")
+    assert "cpu_on" in found.modelled
+
+
+@pytest.mark.parametrize(("guest", "config", "says"), [
+    (GuestImages(Path("kernel"), Path("initrd")), CONFIG, "give it a guest to play"),
+    (GuestScript("windows"), CONFIG, "no guest 'windows' to play; there are linux, legacy"),
+    (GuestScript(), evolve(CONFIG, gic_version=2), "needs a GICv3"),
+])  # fmt: skip
+def test_what_cannot_run_is_refused_before_anything_starts(
+    guest: GuestImages | GuestScript, config: MachineConfig, says: str
+) -> None:
+    with pytest.raises(AcceleratorError, match=says):
+        asyncio.run(QtestAccelerator().open(config, guest, print))
+
+
+@needs_qemu
+def test_what_qemu_says_of_a_machine_that_it_cannot_make_is_in_the_error() -> None:
+    async def run() -> None:
+        async with rig(evolve(CONFIG, cpu_model="z80"), created=False) as r:
+            with pytest.raises(EffectError, match="unable to find CPU model 'z80'"):
+                await r.whole(MachineStep.CREATE_VCPUS)
+
+    asyncio.run(run())
+
+
+def test_a_machine_without_qemu_or_with_an_old_one_is_told_so(tmp_path: Path) -> None:
+    old = program(tmp_path / "old", "echo QEMU emulator version 6.2.0")
+    run = ("run", "plug-unplug", "--accel", "qtest", "--log", tmp_path / "log")
+    assert "6.2.0; 7.2 or newer" in refused(*run, env={"HPCORE_QEMU": str(old)})
+    assert "is no program that can be run" in refused(*run, env={"HPCORE_QEMU": "/nothing"})
+    assert not (tmp_path / "log").exists()
+
+
+@needs_qemu
+def test_a_qemu_that_ends_in_the_middle_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """It is the real one, killed by whoever started it after a moment."""
+    dying = program(
+        tmp_path / "dying",
+        'case "$*" in *" -qtest "*) (sleep 0.6; kill -9 $$) & ;; esac\n'
+        'exec qemu-system-aarch64 "$@"',
+    )
+    said = refused(
+        "run", "cycles", "--accel", "qtest", "--log", tmp_path / "log",
+        env={"HPCORE_QEMU": str(dying)},
+    )  # fmt: skip
+    assert "SIGKILL" in said
+
+
+@needs_qemu
+def test_the_error_of_a_missing_device_names_it() -> None:
+    async def run() -> None:
+        async with rig() as r:
+            assert r.session.machine is not None
+            with pytest.raises(QemuError, match="no arm-gicv9"):
+                await r.session.machine.machine.device("arm-gicv9")
+
+    asyncio.run(run())
