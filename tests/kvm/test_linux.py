@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,8 @@ SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part
     pytest.param(name, marks=[pytest.mark.nvhe] if name == "plug-unplug" else [])
     for name in sorted(set(bundled()) - {"cycles"})
 ]
+
+SCENARIO_TEST = "test_a_scenario_runs_as_it_does_on_tcg"
 
 CYCLES = """\
 machine: {cpus: 1, maxcpus: 3, memory: 512}
@@ -54,6 +58,38 @@ class Watch:
             self.files.append(open_files())
 
 
+class TwoAtOnce:
+    """Runs the scenarios that were asked for, two at a time: a guest leaves a CPU to another."""
+
+    def __init__(self, names: list[str], directory: Path) -> None:
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="scenario")
+        self._runs = {
+            name: self._pool.submit(ran, load(name), directory / f"{name}.jsonl")
+            for name in names
+        }
+
+    def events(self, name: str) -> list[Event]:
+        """What happened in a scenario, which must have succeeded."""
+        return self._runs[name].result()
+
+    def end(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="module")
+def scenarios(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TwoAtOnce]:
+    names = [
+        str(item.callspec.params["name"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == SCENARIO_TEST
+    ]
+    runs = TwoAtOnce(names, tmp_path_factory.mktemp("scenarios"))
+    yield runs
+    runs.end()
+
+
 def ran(scenario: Scenario, log: Path, watch: Watch | None = None) -> list[Event]:
     """Run a scenario, which must succeed; its events."""
     guest = fetch_guest()
@@ -61,7 +97,6 @@ def ran(scenario: Scenario, log: Path, watch: Watch | None = None) -> list[Event
     outcome = asyncio.run(run_job(Job(scenario, find("kvm"), images, log), watch or Watch()))
     failed = [(result.line.number, result.error) for result in outcome.results if result.error]
     assert outcome.ok, (outcome.error, failed)
-    assert not vcpu_threads()
     _, records = read(log)
     with records:
         return [record.event for record in records]
@@ -72,9 +107,8 @@ def vcpu_threads() -> set[str]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_scenario_runs_as_it_does_on_tcg(name: str, kept_logs: Path) -> None:
-    # tests/nested holds the log against that of the same on tcg
-    events = ran(load(name), kept_logs / f"kvm-{name}.jsonl")
+def test_a_scenario_runs_as_it_does_on_tcg(name: str, scenarios: TwoAtOnce) -> None:
+    events = scenarios.events(name)
     # As it boots, Linux calls CPU_ON of all that are present, parked ones too, up to maxcpus.
     denied = any(isinstance(event, CpuOnDenied) for event in events)
     assert denied is (name != "cover-letter")
@@ -82,7 +116,9 @@ def test_a_scenario_runs_as_it_does_on_tcg(name: str, kept_logs: Path) -> None:
 
 def test_50_rounds_of_plug_online_unplug_leave_nothing_behind(tmp_path: Path) -> None:
     watch = Watch()
+    assert not vcpu_threads()
     events = ran(parse(CYCLES), tmp_path / "run.jsonl", watch)
+    assert not vcpu_threads()
     assert sum(isinstance(event, UnplugCompleted) for event in events) == 50
     with_threads = dict(zip(("Plug", "Online", "Unplug"), (True, True, False), strict=True))
     for step, threads in zip(watch.steps, watch.threads, strict=True):
