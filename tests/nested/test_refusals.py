@@ -35,15 +35,21 @@ class Asked:
         return cause
 
 
-def ask(machine: Machine, out: Path) -> tuple[Asked, Asked]:
-    """Boot that machine, and ask as root and as nobody."""
-    ended = run(("python3", "-m", "tests.nested.ask"), out, machine=machine, seconds=SECONDS)
+def asked(booted: Booted) -> tuple[Asked, Asked]:
+    """What root and nobody got there."""
+    ended = booted.ended()
     assert ended.status == 0, ended.output
-    return Asked(out / "root"), Asked(out / "nobody")
+    return Asked(booted.out / "root"), Asked(booted.out / "nobody")
 
 
-def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(tmp_path: Path) -> None:
-    root, nobody = ask(Machine(kernel=old_kernel()), tmp_path)
+def asks_on(machine: Machine) -> pytest.MarkDecorator:
+    """The boot of `machine` that asks for both."""
+    return pytest.mark.boots(Boot(("python3", "-m", "tests.nested.ask"), machine, SECONDS))
+
+
+@asks_on(Machine(old_kernel=True))
+def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(booted: Booted) -> None:
+    root, nobody = asked(booted)
     assert root.kvm["available"], "it runs, but has no hotplug"
     assert root.kvm["versions"]["kernel"].startswith("6.1.")
     assert "SMCCC filter" in root.refused()
@@ -51,13 +57,15 @@ def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(tmp_pat
     assert "this user may not use KVM" in nobody.refused()
 
 
-def test_a_machine_with_a_gicv2(tmp_path: Path) -> None:
-    root, _ = ask(Machine(gic=2), tmp_path)
+@asks_on(Machine(gic=2))
+def test_a_machine_with_a_gicv2(booted: Booted) -> None:
+    root, _ = asked(booted)
     assert not root.kvm["available"]
     assert "VGICv3" in root.refused()
 
 
-def test_a_machine_without_el2(tmp_path: Path) -> None:
-    root, _ = ask(Machine(virtualization=False), tmp_path)
+@asks_on(Machine(virtualization=False))
+def test_a_machine_without_el2(booted: Booted) -> None:
+    root, _ = asked(booted)
     assert not root.kvm["available"]
     assert "/dev/kvm" in root.refused()

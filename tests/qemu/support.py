@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,3 +40,16 @@ def program(path: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
+
+
+def outlived(parent: str) -> int:
+    """Run the program `parent`, which prints a process's id; kill it with -9, return the id."""
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as running:
+        try:
+            assert running.stdout is not None
+            lines = iter(running.stdout.readline, b"")  # diagnostics may stand before it
+            pid = next(int(line) for line in lines if line.strip().isdigit())
+            assert alive(pid)
+        finally:
+            running.kill()
+    return pid

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from hpcore.qemu import (
     find_qemu,
     runtime_directory,
 )
-from tests.qemu.support import alive, needs_qemu, program, until
+from tests.qemu.support import alive, needs_qemu, outlived, program, until
 
 PARENT = """
 import asyncio
@@ -148,14 +146,7 @@ def test_a_qemu_that_ignores_sigterm_is_killed(
 
 @needs_qemu
 def test_no_qemu_outlives_a_parent_killed_with_kill_9() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        try:
-            assert parent.stdout is not None
-            lines = iter(parent.stdout.readline, b"")  # diagnostics may stand before it
-            pid = next(int(line) for line in lines if line.strip().isdigit())
-            assert alive(pid)
-        finally:
-            parent.kill()
+    pid = outlived(PARENT)
     asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
 
 

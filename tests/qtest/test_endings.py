@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from hpcore.model.rules import BUILD
 from hpcore.model.stimuli import Lost, ScanStarted
 from hpcore.qemu import QemuError
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript
-from tests.qemu.support import alive, needs_qemu, program, until
+from tests.qemu.support import alive, needs_qemu, outlived, program, until
 from tests.qtest.sessions import ALONE, CONFIG, WIRE, booted, rig
 from tests.support.command import refused
 
@@ -110,14 +108,7 @@ def test_a_migration_that_loses_a_register_fails(monkeypatch: pytest.MonkeyPatch
 
 @needs_qemu
 def test_no_qemu_outlives_hpcore() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        try:
-            assert parent.stdout is not None
-            lines = iter(parent.stdout.readline, b"")  # diagnostics may stand before it
-            pid = next(int(line) for line in lines if line.strip().isdigit())
-            assert alive(pid)
-        finally:
-            parent.kill()
+    pid = outlived(PARENT)
     asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
 
 

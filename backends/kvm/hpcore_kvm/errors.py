@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import errno
 
+_VGIC_BUSY = (
+    "a vCPU is in KVM_RUN, or the VGIC is not initialised; take every vCPU out of KVM_RUN first"
+)
+
 _CAUSES: dict[tuple[str, int], str] = {
     ("open", errno.ENOENT): (
         "there is no /dev/kvm; load KVM or boot a host kernel at EL2, or use --accel tcg"
@@ -75,27 +79,15 @@ _CAUSES: dict[tuple[str, int], str] = {
     ),
     ("VGIC REDIST_REGION", errno.E2BIG): "the region ends beyond the guest-physical addresses",
     ("VGIC CTRL_INIT", errno.EBUSY): "a vCPU is in KVM_RUN; take all out of it first",
-    ("VGIC GICR register", errno.EBUSY): (
-        "a vCPU is in KVM_RUN, or the VGIC is not initialised; take every vCPU out of "
-        "KVM_RUN first"
-    ),
+    ("VGIC GICR register", errno.EBUSY): _VGIC_BUSY,
     ("VGIC GICR register", errno.EINVAL): "no vCPU has that mp-affinity; was it initialised?",
     ("VGIC GICR register", errno.ENXIO): "there is no such register in a redistributor",
-    ("VGIC ICC register", errno.EBUSY): (
-        "a vCPU is in KVM_RUN, or the VGIC is not initialised; take every vCPU out of "
-        "KVM_RUN first"
-    ),
+    ("VGIC ICC register", errno.EBUSY): _VGIC_BUSY,
     ("VGIC ICC register", errno.EINVAL): "KVM does not take that value, or knows no such vCPU",
     ("VGIC ICC register", errno.ENXIO): "this host has no such CPU interface register",
-    ("VGIC GICD register", errno.EBUSY): (
-        "a vCPU is in KVM_RUN, or the VGIC is not initialised; take every vCPU out of "
-        "KVM_RUN first"
-    ),
+    ("VGIC GICD register", errno.EBUSY): _VGIC_BUSY,
     ("VGIC GICD register", errno.ENXIO): "there is no such register in a distributor",
-    ("VGIC line levels", errno.EBUSY): (
-        "a vCPU is in KVM_RUN, or the VGIC is not initialised; take every vCPU out of "
-        "KVM_RUN first"
-    ),
+    ("VGIC line levels", errno.EBUSY): _VGIC_BUSY,
     ("SMCCC filter", errno.EBUSY): "a vCPU has run; set the filter before the first run",
     ("SMCCC filter", errno.EEXIST): "the filter has an action for one of these calls already",
     ("SMCCC filter", errno.EINVAL): (
