@@ -31,7 +31,7 @@ def kvm_tests(cpu: str, *arguments: str) -> pytest.MarkDecorator:
         "-p", "tests.nested.reporting", "-p", "no:cacheprovider",
         f"--timeout={INNER_SECONDS}", "--tb=short", *arguments,
     )  # fmt: skip
-    return pytest.mark.boots(Boot(command, Machine(cpu=cpu), SECONDS))
+    return pytest.mark.boots(Boot(command, lambda: Machine(cpu=cpu), SECONDS))
 
 
 class Inner:

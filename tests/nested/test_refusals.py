@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.nested.boots import Boot, Booted
 from tests.nested.kernels import old_kernel
-from tests.nested.machine import Machine, run
+from tests.nested.machine import Machine
 
 SECONDS = 180.0
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -42,12 +45,12 @@ def asked(booted: Booted) -> tuple[Asked, Asked]:
     return Asked(booted.out / "root"), Asked(booted.out / "nobody")
 
 
-def asks_on(machine: Machine) -> pytest.MarkDecorator:
-    """The boot of `machine` that asks for both."""
+def asks_on(machine: Callable[[], Machine]) -> pytest.MarkDecorator:
+    """The boot of such a machine that asks for both."""
     return pytest.mark.boots(Boot(("python3", "-m", "tests.nested.ask"), machine, SECONDS))
 
 
-@asks_on(Machine(old_kernel=True))
+@asks_on(lambda: Machine(kernel=old_kernel()))
 def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(booted: Booted) -> None:
     root, nobody = asked(booted)
     assert root.kvm["available"], "it runs, but has no hotplug"
@@ -57,14 +60,14 @@ def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(booted:
     assert "this user may not use KVM" in nobody.refused()
 
 
-@asks_on(Machine(gic=2))
+@asks_on(lambda: Machine(gic=2))
 def test_a_machine_with_a_gicv2(booted: Booted) -> None:
     root, _ = asked(booted)
     assert not root.kvm["available"]
     assert "VGICv3" in root.refused()
 
 
-@asks_on(Machine(virtualization=False))
+@asks_on(lambda: Machine(virtualization=False))
 def test_a_machine_without_el2(booted: Booted) -> None:
     root, _ = asked(booted)
     assert not root.kvm["available"]
