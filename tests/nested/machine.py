@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import time
@@ -98,17 +99,18 @@ def run(
     else:
         command = Command.of(script, seconds, nonce)
     progress("packing the code under test")
+    archive = image.read_bytes() + payload(command, guest)
+    progress("booting L1")
     directory = runtime_directory()
     try:
-        initrd, socket = directory / "initrd", directory / "console"
-        shutil.copyfile(image, initrd)
-        with initrd.open("ab") as file:
-            file.write(payload(command, guest))
-        progress("booting L1")
-        argv = (machine or Machine()).argv(qemu.path, guest.kernel, initrd, socket)
-        console = Console(nonce, hear, report)
-        started = time.monotonic()
-        boot_seconds = asyncio.run(_run(argv, directory, socket, console, seconds))
+        # in memory, so that nothing is left of it however the tests end
+        with os.fdopen(os.memfd_create("initrd"), "wb", buffering=0) as initrd:
+            initrd.write(archive)
+            path, socket = Path(f"/proc/{os.getpid()}/fd/{initrd.fileno()}"), directory / "console"
+            argv = (machine or Machine()).argv(qemu.path, guest.kernel, path, socket)
+            console = Console(nonce, hear, report)
+            started = time.monotonic()
+            boot_seconds = asyncio.run(_run(argv, directory, socket, console, seconds))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     took = time.monotonic() - started
@@ -125,6 +127,7 @@ async def _run(
     process = await QemuProcess.start(argv, directory, [socket])
     try:
         reader, writer = await process.connect(socket)
+        process.remove_directory()
         try:
             return await _listen(reader, console, process, seconds)
         finally:
@@ -152,7 +155,6 @@ async def _listen(
                     if not data:
                         raise NestedError(_gone(console, process))
                     console.feed(data)
-                    process.remove_directory()  # what lies there has been loaded
         except TimeoutError as error:
             raise NestedError(
                 f"L1 is still {stage.value} after {limit:.0f} s; its last words: "
