@@ -1,7 +1,4 @@
-"""L1s that boot beside each other, each for one test that waits for it.
-
-An L1 keeps about one core busy, so two at a time take half as long.
-"""
+"""L1s that boot beside each other and beside other tests, each for one test that waits for it."""
 
 from __future__ import annotations
 
@@ -9,12 +6,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from attrs import frozen
 
 from tests.nested.machine import Ended, Machine, run
-
-AT_A_TIME = 2
 
 
 @frozen
@@ -32,8 +28,9 @@ class Boot:
 class Booted:
     """A boot under way, or waiting for its turn. What it leaves in L1's /out is in `out`."""
 
-    def __init__(self, boot: Boot, out: Path, turns: threading.Semaphore) -> None:
-        self.out = out
+    def __init__(self, boot: Boot, turns: threading.Semaphore) -> None:
+        self._directory = TemporaryDirectory(prefix="hpcore-l1-")
+        self.out = Path(self._directory.name)
         self._boot, self._turns = boot, turns
         self._reports: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._ended: Ended | None = None
