@@ -13,7 +13,7 @@ from hpcore.model.topology import MAX_POSSIBLE
 def test_a_host_with_all_it_takes_has_nothing_to_say_against() -> None:
     found = probe()
     assert (found.unavailable, found.no_hotplug, found.max_vcpus) == (None, None, MAX_POSSIBLE)
-    assert found.versions["kernel"] == os.uname().release
+    assert found.versions["host kernel"] == os.uname().release
     assert found.versions["kvm"] in ("VHE", "nVHE")
 
 

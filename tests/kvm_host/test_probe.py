@@ -100,7 +100,7 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_kernel_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     found = probe_fake(monkeypatch, FakeKvm())
     assert (found.unavailable, found.no_hotplug, found.max_vcpus) == (None, None, 512)
-    assert found.versions["kernel"] == platform.release()
+    assert found.versions["host kernel"] == platform.release()
     assert "cpu_model" in found.modelled
 
 

@@ -54,7 +54,7 @@ def asks_on(machine: Callable[[], Machine]) -> pytest.MarkDecorator:
 def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(booted: Booted) -> None:
     root, nobody = asked(booted)
     assert root.kvm["available"], "it runs, but has no hotplug"
-    assert root.kvm["versions"]["kernel"].startswith("6.1.")
+    assert root.kvm["versions"]["host kernel"].startswith("6.1.")
     assert "SMCCC filter" in root.refused()
     assert not nobody.kvm["available"]
     assert "this user may not use KVM" in nobody.refused()

@@ -31,7 +31,7 @@ def probe(device: Path = DEVICE, machine: str | None = None) -> Capabilities:
 
     `machine` is what the host is, as uname(1) has it.
     """
-    versions = {"kernel": platform.release()}
+    versions = {"host kernel": platform.release()}  # the header's "kernel" is the guest's
     reason = not_arm64(machine or platform.machine())
     if reason is not None:
         return Capabilities(unavailable=reason, modelled=MODELLED, versions=versions)
