@@ -15,7 +15,7 @@ from hpcore.guest.hand import Guest
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call, Move
-from hpcore.guest.shell import Shell
+from hpcore.guest.shell import GuestGoneError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.machines import Phase
@@ -32,6 +32,9 @@ END_SECONDS = 120.0
 
 EXPECT_SECONDS = 15.0
 """For what is expected to come true: a guest tidies up after its last word."""
+
+REASON_SECONDS = 5.0
+"""For the accelerator to say why the machine is gone, once the guest's console is."""
 
 LAST_WORDS_SECONDS = 1.0
 """For a step to come to its own end once the machine has."""
@@ -323,6 +326,9 @@ class Player:
         try:
             await asyncio.wait({taken, end}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({taken}, timeout=LAST_WORDS_SECONDS)  # poweroff waits for the end
+            if taken.done() and isinstance(taken.exception(), GuestGoneError):
+                # the console ends before the accelerator knows why; its reason is the better
+                await asyncio.wait({end}, timeout=REASON_SECONDS)
         finally:  # also when this is cancelled itself
             for task in (taken, end):
                 task.cancel()
