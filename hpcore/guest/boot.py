@@ -13,11 +13,13 @@ from pathlib import Path
 
 from attrs import frozen
 
+from hpcore.fetch.errors import FetchError
 from hpcore.guest.errors import GuestError
 from hpcore.guest.kernel import bootable, load_kernel
+from hpcore.model.machine import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
-from hpcore.platform.firmware import Firmware, FirmwareError
+from hpcore.platform.firmware import Board, FirmwareError, build
 
 BOOT_ARGUMENTS = "acpi=force efi=noruntime console=ttyAMA0 panic=-1"
 """What the kernel needs here: ACPI even where the loader adds a /memory node to the tree;
@@ -34,13 +36,20 @@ class Boot:
     initrd: Path
 
 
-def prepare(tables: Firmware, kernel: Path, initrd: Path, append: str) -> Boot:
-    """Check the images and make the device tree that starts them with `tables`.
+def prepare(
+    config: MachineConfig, board: Board, kernel: Path, initrd: Path, append: str
+) -> Boot:
+    """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
-    Raises GuestError for a kernel that is none or too large for its place, an initrd that
-    is not there or does not fit the memory, and a command line that is too long.
+    Raises GuestError for a machine that the tables cannot describe, a kernel that is none,
+    too large for its place or not to be unpacked, an initrd that is not there or does not
+    fit the memory, and a command line that is too long.
     """
-    image = bootable(load_kernel(kernel))
+    try:
+        tables = build(config, board)
+        image = bootable(load_kernel(kernel))
+    except (FetchError, FirmwareError) as error:
+        raise GuestError(str(error)) from error
     try:
         size = initrd.stat().st_size
     except OSError as error:

@@ -27,6 +27,7 @@ from hpcore.platform.hotplug_registers import (
     Store,
 )
 from tests.conformance.qemu_host import QemuHost, Told
+from tests.support.wiring import NoPsci
 
 POSSIBLE = 4
 CHANGING = Flag.ENABLED | Flag.INSERT | Flag.REMOVE
@@ -143,7 +144,7 @@ def scan_of_qemu(side: Side) -> list[tuple[int, Notify]]:
     return told
 
 
-class Wired:
+class Wired(NoPsci):
     """A played guest's way to `Ours`; only the registers are of use here."""
 
     def __init__(self, ours: Ours) -> None:
@@ -154,18 +155,6 @@ class Wired:
 
     async def write(self, address: int, size: int, value: int) -> None:
         self._device.write(address, size, value)
-
-    async def cpu_on(self, caller: int, cpu: int) -> int:
-        raise NotImplementedError
-
-    async def cpu_off(self, cpu: int) -> None:
-        raise NotImplementedError
-
-    async def system_reset(self) -> None:
-        raise NotImplementedError
-
-    async def system_off(self) -> None:
-        raise NotImplementedError
 
 
 def test_lost_remove() -> None:

@@ -24,6 +24,7 @@ from hpcore.platform.hotplug_registers import (
 )
 from tests.platform.acpiexec import Access, evaluate
 from tests.platform.machines import machine
+from tests.support.wiring import NoPsci
 
 POSSIBLE = 6
 TABLE = dsdt(machine(POSSIBLE), RegisterTransport(), pci=False)
@@ -31,7 +32,7 @@ CPUS = r"\_SB.CPUS"
 BLOCK = virt.CPU_HOTPLUG_BASE
 
 
-class Memory:
+class Memory(NoPsci):
     """What acpiexec's regions are, for a played guest: every byte `fill` until stored to."""
 
     def __init__(self, fill: int) -> None:
@@ -49,18 +50,6 @@ class Memory:
         for n, byte in enumerate(value.to_bytes(size, "little")):
             self.bytes[address + n] = byte
         self.accesses.append(Access(True, address, size, value))
-
-    async def cpu_on(self, caller: int, cpu: int) -> int:
-        raise NotImplementedError
-
-    async def cpu_off(self, cpu: int) -> None:
-        raise NotImplementedError
-
-    async def system_reset(self) -> None:
-        raise NotImplementedError
-
-    async def system_off(self) -> None:
-        raise NotImplementedError
 
 
 def played(fill: int, act: Callable[[Firmware], Awaitable[object]]) -> tuple[Access, ...]:

@@ -65,8 +65,7 @@ def prepare(machine: MachineConfig, guest: GuestImages) -> boot.Boot:
     none, an initrd that is not there, or a command line that is too long.
     """
     try:
-        tables = firmware.build(machine, firmware.HPCORE_VIRT)
         append = f"{QUIET} {guest.append}".strip()
-        return boot.prepare(tables, guest.kernel, guest.initrd, append)
-    except (GuestError, firmware.FirmwareError) as error:
+        return boot.prepare(machine, firmware.HPCORE_VIRT, guest.kernel, guest.initrd, append)
+    except GuestError as error:
         raise AcceleratorError(str(error)) from error

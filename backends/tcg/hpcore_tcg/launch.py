@@ -7,7 +7,6 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.fetch.errors import FetchError
 from hpcore.guest import boot
 from hpcore.guest.boot import Boot
 from hpcore.guest.errors import GuestError
@@ -45,8 +44,10 @@ def prepare(machine: MachineConfig, guest: GuestImages) -> Boot:
     none, an initrd that is not there, or a command line that is too long.
     """
     try:
-        return boot.prepare(firmware.build(machine), guest.kernel, guest.initrd, guest.append)
-    except (FetchError, GuestError, firmware.FirmwareError) as error:
+        return boot.prepare(
+            machine, firmware.QEMU_VIRT, guest.kernel, guest.initrd, guest.append
+        )
+    except GuestError as error:
         raise AcceleratorError(str(error)) from error
 
 

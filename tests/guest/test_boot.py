@@ -1,0 +1,35 @@
+"""Preparing what goes into a guest's memory: whatever goes wrong is one kind of error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcore.fetch.errors import FetchError
+from hpcore.guest import boot
+from hpcore.guest.errors import GuestError
+from hpcore.model.machine import MachineConfig
+from hpcore.model.topology import Topology
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board
+
+MACHINE = MachineConfig(Topology.resolve(1, 2))
+
+
+@pytest.mark.parametrize("board", [QEMU_VIRT, HPCORE_VIRT])
+def test_a_kernel_that_cannot_be_unpacked_into_the_cache_is_the_guests_error(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_kernel: object) -> Path:
+        raise FetchError("the disk is full")
+
+    monkeypatch.setattr(boot, "load_kernel", lambda _path: None)
+    monkeypatch.setattr(boot, "bootable", full)
+    with pytest.raises(GuestError, match="the disk is full"):
+        boot.prepare(MACHINE, board, tmp_path / "kernel", tmp_path / "initrd", "")
+
+
+def test_a_machine_that_the_tables_cannot_describe_is_the_guests_error(tmp_path: Path) -> None:
+    gicv2 = MachineConfig(Topology.resolve(1, 1), gic_version=2)
+    with pytest.raises(GuestError, match="set gic-version to 3"):
+        boot.prepare(gicv2, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "")
