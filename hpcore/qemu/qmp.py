@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
-from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.process import QemuProcess
@@ -17,6 +17,10 @@ from hpcore.qemu.process import QemuProcess
 log = structlog.get_logger(__name__)
 
 COMMAND_SECONDS = 60.0
+GREETINGS = 3
+"""How often QEMU may say something else first. Its monitor runs in a thread of its own, so an
+event of the machine can come before the greeting of a client that was early; a new connection
+has its own greeting."""
 
 OnEvent = Callable[[str, Mapping[str, object]], None]
 """Called with an event's name and its data, in the order in which QEMU sent them."""
@@ -50,17 +54,22 @@ class Qmp:
 
         Raises QemuError where QEMU ends first or does not answer within `seconds`.
         """
-        sock = await process.connect_socket(path, seconds)
-        client = QMPClient("hpcore")
-        client.logger.setLevel(logging.CRITICAL)  # what matters is raised, not logged
-        try:
-            await asyncio.wait_for(client.connect(sock), seconds)
-        except (QMPError, TimeoutError, OSError) as error:
-            raise QemuError(
-                f"QEMU's QMP socket {path} does not answer: {error or 'no greeting in time'}; "
-                f"{process.last_words}"
-            ) from error
-        return cls(client, process, on_event)
+        for attempt in range(1, GREETINGS + 1):
+            sock = await process.connect_socket(path, seconds)
+            client = _Client("hpcore")
+            client.logger.setLevel(logging.CRITICAL)  # what matters is raised, not logged
+            try:
+                await asyncio.wait_for(client.connect(sock), seconds)
+                return cls(client, process, on_event)
+            except (QMPError, TimeoutError, OSError) as error:
+                if client.first and attempt < GREETINGS:
+                    log.warning("QEMU did not greet", error=str(error), said=client.first)
+                    continue
+                raise QemuError(
+                    f"QEMU's QMP socket {path} does not answer: "
+                    f"{str(error) or 'no greeting in time'}{client.said}; {process.last_words}"
+                ) from error
+        raise AssertionError("the last attempt returns or raises")
 
     async def execute(
         self,
@@ -102,3 +111,18 @@ class Qmp:
                 self._on_event(str(message["event"]), data if isinstance(data, dict) else {})
             except Exception:
                 log.exception("a QMP event's handler failed", qmp_event=message.get("event"))
+
+
+class _Client(QMPClient):
+    """Keeps what QEMU said first, for whoever wonders why it was no greeting."""
+
+    first: str = ""
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        self.first = self.first or " ".join(str(msg).split())
+        return super()._cb_inbound(msg)
+
+    @property
+    def said(self) -> str:
+        """The end of a sentence about it; empty where nothing was said."""
+        return f", having said {self.first}" if self.first else ""
