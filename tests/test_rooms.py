@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fetch": set(),
     "guest": {"model", "fetch", "platform"},
     "qemu": {"fetch"},
-    "run": {"model", "log", "guest"},
+    "run": {"model", "log", "guest", "platform"},
     "check": {"model", "log", "guest"},
     "triage": {"model", "log"},
     "cli": {"model", "log", "platform", "guest", "run", "check", "triage", "fetch", "qemu"},

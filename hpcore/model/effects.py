@@ -34,6 +34,10 @@ class Step(StrEnum):
     PARK = "park"  # keep the bare vCPU for the next plug
 
 
+NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
+"""The steps that tell the guest of something, whose answer comes by ACPI."""
+
+
 class MachineStep(StrEnum):
     """An effect on the whole machine."""
 

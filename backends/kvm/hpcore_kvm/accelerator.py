@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from hpcore.guest import boot
-from hpcore.guest.errors import GuestError
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import firmware
+from hpcore.run import opening
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -34,13 +33,8 @@ class KvmAccelerator:
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> Session:
         """A session for `machine`. Without a guest everything works but START."""
-        if isinstance(guest, GuestScript):
-            raise AcceleratorError("kvm boots its guest: give it a kernel and an initrd")
-        if machine.gic_version != 3:
-            raise AcceleratorError(
-                f"kvm needs a GICv3, whose redistributors can be taken one by one, and the "
-                f"machine has gic-version {machine.gic_version}; use 3"
-            )
+        images = opening.images_of("kvm", guest)
+        opening.need_gicv3("kvm", machine)
         can = await asyncio.to_thread(self.probe)
         if can.unavailable is not None:
             raise AcceleratorError(can.unavailable)
@@ -49,23 +43,8 @@ class KvmAccelerator:
                 f"this host's KVM has at most {can.max_vcpus} vCPUs in a machine, and "
                 f"{machine.possible} are possible in this one; lower maxcpus"
             )
-        images = None
-        if guest is not None:
-            images = await asyncio.to_thread(prepare, machine, guest)
+        boot = await opening.prepare(machine, firmware.HPCORE_VIRT, images, QUIET)
         # not before here: where KVM is not, its binding need not be loaded either
         from hpcore_kvm.session import KvmSession  # noqa: PLC0415
 
-        return KvmSession(machine, images, report)
-
-
-def prepare(machine: MachineConfig, guest: GuestImages) -> boot.Boot:
-    """Check the guest and build its firmware, all in memory.
-
-    Raises AcceleratorError for a machine the tables cannot describe, a kernel that is
-    none, an initrd that is not there, or a command line that is too long.
-    """
-    try:
-        append = f"{QUIET} {guest.append}".strip()
-        return boot.prepare(machine, firmware.HPCORE_VIRT, guest.kernel, guest.initrd, append)
-    except GuestError as error:
-        raise AcceleratorError(str(error)) from error
+        return KvmSession(machine, boot, report)

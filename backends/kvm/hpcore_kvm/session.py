@@ -18,6 +18,7 @@ import structlog
 from hpcore.guest.boot import Boot
 from hpcore.guest.hand import Guest
 from hpcore.model.effects import (
+    NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -46,7 +47,6 @@ OUT_SECONDS = 20.0
 """How long a vCPU's thread may take to leave KVM_RUN, or to end, once kicked. It takes a
 millisecond or two; a thread that does not is stuck in the kernel."""
 
-NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
 WAITS = frozenset({Step.BIND, Step.UNWIRE, Step.POWER_OFF, Step.STOP})
 """Steps that wait for threads to leave KVM_RUN, or to end."""
 

@@ -15,6 +15,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
+from hpcore.run.opening import need_gicv3
 from hpcore_qtest.boards import ARM_VIRT
 from hpcore_qtest.entry import capabilities, script_of
 from hpcore_qtest.own_hotplug import arm_hotplugs_itself
@@ -52,11 +53,7 @@ class QtestAccelerator:
         Where QEMU's arm `virt` hotplugs vCPUs itself, that is what the effects act on.
         """
         script = script_of(guest)
-        if machine.gic_version != 3:
-            raise AcceleratorError(
-                f"qtest needs a GICv3, whose redistributors can be taken one by one, and the "
-                f"machine has gic-version {machine.gic_version}; use 3"
-            )
+        need_gicv3("qtest", machine)
         try:
             qemu = await asyncio.to_thread(find_qemu)
             own = await arm_hotplugs_itself(qemu)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 from hpcore.guest.played import PlayedGuest, Wiring, make_guest
 from hpcore.model.effects import (
+    NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -29,8 +30,6 @@ from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import AcceleratorError, Console, EffectError, GuestScript, Report
 from hpcore_qtest.machine import Machine
 from hpcore_qtest.power import Power
-
-NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
 
 
 class PlayedSession(ABC):

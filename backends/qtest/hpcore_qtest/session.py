@@ -7,14 +7,14 @@ import asyncio
 from attrs import define
 
 from hpcore.guest.played import Wiring
-from hpcore.model.effects import Effect, Step
+from hpcore.model.effects import NOTIFICATIONS, Effect, Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import EffectError, GuestScript, Report
 from hpcore_qtest.machine import Ears, Machine
-from hpcore_qtest.played_session import NOTIFICATIONS, PlayedSession
+from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.redistributor import RedistributorError
 from hpcore_qtest.virt_machine import GED_SPI, VirtMachine
 from hpcore_qtest.wiring import MachineWiring

@@ -6,8 +6,10 @@ import asyncio
 
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
+from hpcore.platform import firmware
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
+from hpcore.run import opening
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -15,7 +17,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_tcg import build, launch
+from hpcore_tcg import build
 from hpcore_tcg.session import TcgSession
 
 MODELLED = {
@@ -53,19 +55,12 @@ class TcgAccelerator:
 
         Builds the monitor where the cache has none yet, which takes a second.
         """
-        if isinstance(guest, GuestScript):
-            raise AcceleratorError("tcg boots its guest: give it a kernel and an initrd")
-        if machine.gic_version != 3:
-            raise AcceleratorError(
-                f"tcg needs a GICv3, whose redistributors can be taken one by one, and the "
-                f"machine has gic-version {machine.gic_version}; use 3"
-            )
+        images = opening.images_of("tcg", guest)
+        opening.need_gicv3("tcg", machine)
         try:
             qemu = await asyncio.to_thread(find_qemu)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        boot = None
-        if guest is not None:
-            boot = await asyncio.to_thread(launch.prepare, machine, guest)
+        boot = await opening.prepare(machine, firmware.QEMU_VIRT, images)
         monitor = await asyncio.to_thread(build.ensure_monitor)
         return TcgSession(machine, boot, qemu, monitor, report)

@@ -7,13 +7,10 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.guest import boot
 from hpcore.guest.boot import Boot
-from hpcore.guest.errors import GuestError
 from hpcore.model.machine import MachineConfig
-from hpcore.platform import firmware, virt
+from hpcore.platform import virt
 from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import AcceleratorError, GuestImages
 from hpcore_tcg.build import Monitor
 
 LINK_LOG = "HPCORE_TCG_LINK_LOG"
@@ -35,20 +32,6 @@ class Sockets:
     def all(self) -> tuple[Path, ...]:
         """Every one, for the check that none is occupied."""
         return (self.qmp, self.console, self.link)
-
-
-def prepare(machine: MachineConfig, guest: GuestImages) -> Boot:
-    """Check the guest and build its firmware, all in memory.
-
-    Raises AcceleratorError for a machine the tables cannot describe, a kernel that is
-    none, an initrd that is not there, or a command line that is too long.
-    """
-    try:
-        return boot.prepare(
-            machine, firmware.QEMU_VIRT, guest.kernel, guest.initrd, guest.append
-        )
-    except GuestError as error:
-        raise AcceleratorError(str(error)) from error
 
 
 def command_line(

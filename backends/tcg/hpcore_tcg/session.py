@@ -12,6 +12,7 @@ import structlog
 from hpcore.guest.boot import Boot
 from hpcore.guest.hand import Guest
 from hpcore.model.effects import (
+    NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -36,7 +37,6 @@ from hpcore_tcg.protocol import Event, Frame, Op
 log = structlog.get_logger(__name__)
 
 HELLO_SECONDS = 60.0
-NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
 NOTIFICATION_OPS = frozenset(Op[step.name] for step in NOTIFICATIONS)
 QMP_COMMAND = {
     MachineStep.RESET: "system_reset",

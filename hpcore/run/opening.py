@@ -1,0 +1,47 @@
+"""What accelerators check alike before they open a session, so that all refuse alike."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hpcore.guest import boot
+from hpcore.guest.errors import GuestError
+from hpcore.model.machine import MachineConfig
+from hpcore.platform.firmware import Board
+from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+
+
+def need_gicv3(name: str, machine: MachineConfig) -> None:
+    """Raise AcceleratorError where `machine` has no GICv3, which accelerator `name` needs."""
+    if machine.gic_version != 3:
+        raise AcceleratorError(
+            f"{name} needs a GICv3, whose redistributors can be taken one by one, and the "
+            f"machine has gic-version {machine.gic_version}; use 3"
+        )
+
+
+def images_of(name: str, guest: GuestImages | GuestScript | None) -> GuestImages | None:
+    """`guest`, which must be one that accelerator `name` can boot. Raises AcceleratorError."""
+    if isinstance(guest, GuestScript):
+        raise AcceleratorError(f"{name} boots its guest: give it a kernel and an initrd")
+    return guest
+
+
+async def prepare(
+    machine: MachineConfig, board: Board, guest: GuestImages | None, append: str = ""
+) -> boot.Boot | None:
+    """Check `guest` and build `board`'s firmware for it, all in memory; None without one.
+
+    `append` stands on the kernel's command line before what the guest brings. Raises
+    AcceleratorError for a machine the tables cannot describe, a kernel that is none, an
+    initrd that is not there, or a command line that is too long.
+    """
+    if guest is None:
+        return None
+    line = f"{append} {guest.append}".strip()
+    try:
+        return await asyncio.to_thread(
+            boot.prepare, machine, board, guest.kernel, guest.initrd, line
+        )
+    except GuestError as error:
+        raise AcceleratorError(str(error)) from error
