@@ -30,7 +30,7 @@ class Guest(StrEnum):
     LINUX = "linux"
     """6.11 or later: takes what it is told, asks for nothing else."""
     LEGACY = "legacy"
-    """Does not know what online-capable means: reads event bits, and acts on none."""
+    """Does not know what online-capable means: answers like Linux, and starts none of them."""
     HOSTILE = "hostile"
     """Any call, at any time, for any vCPU, in any order."""
 
@@ -80,27 +80,35 @@ def _acks(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
         yield Offer(st.RemoveAcked(index))
 
 
-def _linux(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
-    yield from _acks(index, slot, shared)
-    asked = slot.requested and not slot.remove
+def _answers(index: int, slot: Slot) -> Iterator[Offer]:
+    """What ACPI answers: to a device check with success, to an eject request either way."""
     if slot.enabled and not (slot.insert or slot.registered or slot.cold):
         yield Offer(st.OstReported(index, OST_DEVICE_CHECK, OST_SUCCESS))
-    if asked:
+    if _asked(slot):
         yield Offer(st.OstReported(index, OST_EJECT_REQUEST, REFUSED))
         if not slot.powered:
             yield Offer(st.EjectCalled(index))
+
+
+def _asked(slot: Slot) -> bool:
+    """Whether the guest has taken an eject request."""
+    return slot.requested and not slot.remove
+
+
+def _linux(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+    yield from _acks(index, slot, shared)
+    yield from _answers(index, slot)
     if slot.powered:
         yield Offer(st.CpuOffSeen(index))
-    elif not (slot.insert or asked):
+    elif not (slot.insert or _asked(slot)):
         # At boot it tries every possible vCPU, and learns by DENIED which are not there.
         yield from _cpu_on(index, slot)
 
 
 def _legacy(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
     yield from _acks(index, slot, shared)
-    if not slot.cold:
-        return
+    yield from _answers(index, slot)
     if slot.powered:
         yield Offer(st.CpuOffSeen(index))
-    else:
+    elif slot.cold:
         yield from _cpu_on(index, slot)

@@ -40,8 +40,7 @@ SOMETIMES = (
     ),
     Sometimes(
         "the_guest_ejects", "The guest gives a vCPU back by _EJ0.",
-        lambda event: isinstance(event, ev.EjectAccepted),
-        lambda e: _has_hot(e) and e.guest is not Guest.LEGACY,
+        lambda event: isinstance(event, ev.EjectAccepted), _has_hot,
     ),
     Sometimes(
         "a_command_is_refused", "A command is answered with a refusal.",

@@ -6,9 +6,9 @@ Normalised away, so that fewer states stand for the same behaviour:
 * `Slot.affinity`, when it is the slot's own or not yet read, is None. `decide` wants the
   slot's own in both cases, and the invariant on it passes both. A wrong one is kept; it
   breaks the invariant at once.
-* `Slot.registered` is False, but for Linux, whose next call depends on it. No decision
-  reads it, except to set it once; and whatever it was, parking clears it, which is all
-  that an invariant asks. With Linux it is kept and checked.
+* `Slot.registered` is False with the hostile guest. No decision reads it, except to set it
+  once; and whatever it was, parking clears it, which is all that an invariant asks. With
+  the others, whose next call depends on it, it is kept and checked.
 * A machine that is off or failed answers everything with a refusal, for ever. What ends a
   machine is checked as it happens, and leads nowhere.
 
@@ -57,7 +57,7 @@ def config_of(environment: Environment) -> MachineConfig:
 def local(environment: Environment, index: int, slot: Slot) -> Slot:
     """A slot without its name and number: what a search tells apart."""
     affinity = None if slot.affinity == mp_affinity(index) else slot.affinity
-    registered = slot.registered and environment.guest is Guest.LINUX
+    registered = slot.registered and environment.guest is not Guest.HOSTILE
     return evolve(
         slot, id=None if slot.id is None else ANY_ID, affinity=affinity, registered=registered
     )
