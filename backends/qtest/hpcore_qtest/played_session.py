@@ -27,7 +27,17 @@ from hpcore.model.effects import (
 from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
-from hpcore.run.accelerator import AcceleratorError, Console, EffectError, GuestScript, Report
+from hpcore.run.accelerator import (
+    CREATED_ONCE,
+    ENDED,
+    NO_GUEST,
+    NO_MACHINE_YET,
+    AcceleratorError,
+    Console,
+    EffectError,
+    GuestScript,
+    Report,
+)
 from hpcore_qtest.machine import Machine
 from hpcore_qtest.power import Power
 
@@ -125,7 +135,7 @@ class PlayedSession(ABC):
 
     async def close(self) -> None:
         """End QEMU and all that belongs to it."""
-        self._end("the machine was ended")
+        self._end(ENDED)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -188,7 +198,7 @@ class PlayedSession(ABC):
                     self._paused = effect.step is MachineStep.PAUSE
                     self._let_go()
             case MachineStep.POWER_DOWN:
-                self._end("the machine was ended")
+                self._end(ENDED)
                 if self.qemu is not None:
                     await self.qemu.quit()
             case MachineStep.MIGRATE:
@@ -197,7 +207,7 @@ class PlayedSession(ABC):
 
     async def _created(self) -> None:
         if self.qemu is not None:
-            raise EffectError("the vCPUs exist already; they are created once")
+            raise EffectError(CREATED_ONCE)
         try:
             wiring = await self._create()
         except QemuError as error:
@@ -208,7 +218,7 @@ class PlayedSession(ABC):
 
     async def _start(self) -> None:
         if self._guest is None:
-            raise EffectError("there is no guest to start: the session was opened without one")
+            raise EffectError(NO_GUEST)
         await self._set_up()
         self.power.on.add(0)
         self._guest.start()
@@ -296,7 +306,7 @@ class PlayedSession(ABC):
         if self._lost is not None:
             raise AcceleratorError(self._lost)
         if self.qemu is None:
-            raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
+            raise EffectError(NO_MACHINE_YET)
         return self.qemu
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -12,7 +12,7 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import EffectError, GuestScript, Report
+from hpcore.run.accelerator import NEVER_WIRED, EffectError, GuestScript, Report
 from hpcore_qtest.machine import Ears, Machine
 from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.redistributor import RedistributorError
@@ -107,7 +107,7 @@ class QtestSession(PlayedSession):
     async def _restore(self, enabled: tuple[int, ...]) -> None:
         missing = [slot for slot in enabled if not self._interfaces[slot].wired]
         if missing:
-            raise EffectError(f"vCPU {missing[0]} is to be enabled and was never wired")
+            raise EffectError(NEVER_WIRED.format(missing[0]))
         for interface in self._interfaces:
             if interface.wired and interface.frame is not None:
                 await self._virt().gicr.wake(interface.frame)

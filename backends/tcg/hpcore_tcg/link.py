@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Generator
 import structlog
 from attrs import define, frozen
 
+from hpcore.run.accelerator import ENDED
 from hpcore_tcg import protocol
 from hpcore_tcg.protocol import MEANING, Decoder, Frame, Op, Status
 
@@ -144,7 +145,7 @@ class Link:
 
     async def close(self) -> None:
         """Stop reading and close the socket."""
-        self.end("the machine was ended")
+        self.end(ENDED)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._writer.close()

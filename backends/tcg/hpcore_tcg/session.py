@@ -26,7 +26,17 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
+from hpcore.run.accelerator import (
+    CREATED_ONCE,
+    ENDED,
+    NEVER_WIRED,
+    NO_GUEST,
+    NO_MACHINE_YET,
+    AcceleratorError,
+    Console,
+    EffectError,
+    Report,
+)
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import LinkGone, Refused, ResetMeanwhile, Turn
@@ -176,7 +186,7 @@ class TcgSession:
 
     async def _create(self) -> None:
         if self._machine is not None:
-            raise EffectError("the vCPUs exist already; they are created once")
+            raise EffectError(CREATED_ONCE)
         try:
             self._machine = await Machine.start(
                 self._config, self._boot, self._qemu, self._monitor,
@@ -215,7 +225,7 @@ class TcgSession:
     async def _start(self, turn: Turn) -> None:
         link = self._running().link
         if self._boot is None:
-            raise EffectError("there is no guest to start: the session was opened without one")
+            raise EffectError(NO_GUEST)
         try:
             await link.send(Op.RUN, turn=turn)
         except ResetMeanwhile:
@@ -228,7 +238,7 @@ class TcgSession:
         assert epoch is not None
         missing = [slot for slot in enabled if not self._mirror.wired(slot)]
         if missing:
-            raise EffectError(f"vCPU {missing[0]} is to be enabled and was never wired")
+            raise EffectError(NEVER_WIRED.format(missing[0]))
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
@@ -250,7 +260,7 @@ class TcgSession:
         if self._lost is not None:
             raise AcceleratorError(self._lost)
         if self._machine is None:
-            raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
+            raise EffectError(NO_MACHINE_YET)
         return self._machine
 
     async def _event(self, frame: Frame) -> None:
@@ -297,7 +307,7 @@ class TcgSession:
 
     def _end(self) -> None:
         """Whatever waits, and whatever comes, is told that the machine is gone."""
-        self._lost = self._lost or "the machine was ended"
+        self._lost = self._lost or ENDED
         self._hello.set()
         self._ready.set()
         if self._machine is not None:
