@@ -100,6 +100,15 @@ CALLER: Program = (  # does what a mailbox says, at x9 + 0; a second vCPU begins
     ("b .-68", 0x17FF_FFEF),
 )
 
+COUNTERS: Program = (  # what both counters say, again and again
+    ("movz x9, #0x0a00, lsl #16", 0xD2A1_4009),
+    ("mrs x0, cntvct_el0", 0xD53B_E040),
+    ("mrs x1, cntpct_el0", 0xD53B_E021),
+    ("str x0, [x9]", 0xF900_0120),
+    ("str x1, [x9]", 0xF900_0121),
+    ("b .-16", 0x17FF_FFFC),
+)
+
 CALL_FOR_VCPU_1: Program = (  # CPU_ON (SMC64) of vCPU 1, entry and context 0
     ("movz x0, #0x0003", 0xD280_0060),
     ("movk x0, #0xc400, lsl #16", 0xF2B8_8000),
@@ -117,7 +126,7 @@ ALL: dict[str, Program] = {
     "spin": SPIN, "store": STORE, "copy": COPY, "hvc": HVC, "smc": SMC, "load": LOAD,
     "poll": POLL, "poll_once": POLL_ONCE,
     "idle": IDLE, "acknowledge": ACKNOWLEDGE, "caller": CALLER, "undecodable": UNDECODABLE,
-    "call_for_vcpu_1": CALL_FOR_VCPU_1,
+    "counters": COUNTERS, "call_for_vcpu_1": CALL_FOR_VCPU_1,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from hpcore.model import stimuli
 from hpcore.model.events import (
     Event,
     MachineLost,
+    MachineStepFailed,
     PlugFailed,
     StepFailed,
     UnplugCompleted,
@@ -29,6 +30,7 @@ from hpcore.model.events import (
 )
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import Command
+from hpcore.platform import virt
 from hpcore.run.controller import RunError
 from tests.kvm.machines import (
     ENTRY,
@@ -41,6 +43,7 @@ from tests.kvm.machines import (
     whole,
 )
 from tests.kvm.programs import UNDECODABLE
+from tests.kvm.rig import HOLE
 
 
 class Failing:
@@ -219,6 +222,21 @@ def test_a_granted_vcpu_that_cannot_be_set_up_loses_the_machine(
     asyncio.run(run())
 
 
+def test_a_pause_that_fails_leaves_the_guest_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with whole(tmp_path, 1, 1) as rig:
+            await rig.boot()
+            Failing(monkeypatch, Ioctl.KVM_GET_ONE_REG)
+            await rig.core.submit(stimuli.Pause())
+            await eventually(lambda: any(isinstance(e, MachineStepFailed) for e in rig.events))
+            assert "KVM_GET_ONE_REG on vCPU 0 failed" in last(rig, MachineStepFailed).error
+            await rig.load(0, virt.KERNEL_BASE)
+
+    asyncio.run(run())
+
+
 def test_a_guest_that_kvm_cannot_follow_loses_the_machine(tmp_path: Path) -> None:
     """A real one: KVM gives up on an access to no device that it cannot decode."""
 
@@ -226,7 +244,9 @@ def test_a_guest_that_kvm_cannot_follow_loses_the_machine(tmp_path: Path) -> Non
         async with whole(tmp_path, 1, 2, UNDECODABLE) as rig:
             await rig.core.submit(stimuli.Boot())
             await rig.core.ended()
-            assert "vCPU 0 cannot go on" in last(rig, MachineLost).error
+            lost = last(rig, MachineLost).error
+            assert "vCPU 0 cannot go on: KVM_RUN ended with ARM_NISV" in lost
+            assert f"reached for {HOLE:#x}, where no memory is" in lost
 
     asyncio.run(run())
 

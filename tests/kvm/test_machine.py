@@ -9,7 +9,7 @@ import pytest
 from hpcore_kvm import smccc
 from hpcore_kvm.gic import GICR_ISENABLER0
 from hpcore_kvm.smccc import Function, PsciStatus
-from hpcore_kvm.uapi import MpState
+from hpcore_kvm.uapi import REG_PTIMER_CNT, MpState
 
 from hpcore.model import stimuli
 from hpcore.model.events import (
@@ -32,6 +32,7 @@ from tests.kvm.machines import (
     thread_ids,
     whole,
 )
+from tests.kvm.programs import COUNTERS
 
 AFFINITY_INFO, SYSTEM_OFF, SYSTEM_RESET = 0xC400_0004, 0x8400_0008, 0x8400_0009
 ON, OFF = 0, 1
@@ -209,6 +210,37 @@ def test_no_vcpu_runs_while_the_machine_is_paused(tmp_path: Path) -> None:
             assert rig.boxes.polls == polls
             await rig.core.submit(stimuli.Resume())
             assert await cpu_on(rig, 2, caller=1) == PsciStatus.SUCCESS
+
+    asyncio.run(run())
+
+
+def test_the_guests_counter_stands_still_while_the_machine_is_paused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with whole(tmp_path, 1, 1, COUNTERS) as rig:
+            said: list[int] = []  # the virtual counter, then the physical one, and so on
+            monkeypatch.setattr(rig.boxes, "write", lambda _at, _size, value: said.append(value))
+
+            async def apart(start: int) -> int:
+                """How far apart the two counters are, in what is said from `start` on."""
+                await eventually(lambda: len(said) > start + 20)
+                pairs = zip(said[start::2], said[start + 1 :: 2], strict=False)
+                return min(physical - virtual for virtual, physical in pairs)
+
+            def now() -> int:
+                return rig.machine.vcpu(0).get_register(REG_PTIMER_CNT)
+
+            await rig.boot()
+            before = await apart(0)
+            await rig.core.submit(stimuli.Pause())
+            await rig.until(lambda s: s.shared.paused)
+            start, paused_at = len(said) + len(said) % 2, now()
+            await asyncio.sleep(0.02)  # time that the guest must not see
+            length = now() - paused_at
+            await rig.core.submit(stimuli.Resume())
+            assert await apart(start) - before >= length > 0
+            assert said[0::2] == sorted(said[0::2])
 
     asyncio.run(run())
 

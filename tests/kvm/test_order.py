@@ -244,6 +244,11 @@ def test_memory_is_whole_pages() -> None:
         r.vm.add_memory(0x1_0000_0001, 1 << 16)
 
 
+def test_memory_beyond_the_guests_addresses() -> None:
+    with rig(1) as r, refused("KVM_SET_USER_MEMORY_REGION", "EFAULT"):
+        r.vm.add_memory(1 << 40, 1 << 16)
+
+
 def test_an_spi_that_the_vgic_has_not() -> None:
     with ready(1) as r, refused("KVM_IRQ_LINE", "EINVAL"):
         r.vm.set_irq(32 + 256, True)

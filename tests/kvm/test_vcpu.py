@@ -26,6 +26,9 @@ from tests.kvm.rig import (
 )
 
 PSCI_AFFINITY_INFO, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET = 0xC400_0004, 0x8400_0008, 0x8400_0009
+PSCI_VERSION, PSCI_MIGRATE_INFO_TYPE, PSCI_FEATURES = 0x8400_0000, 0x8400_0006, 0x8400_000A
+PSCI_CPU_SUSPEND, PSCI_SYSTEM_SUSPEND, PSCI_SYSTEM_RESET2 = 0xC400_0001, 0xC400_000E, 0xC400_0012
+SMCCC_VERSION = 0x8000_0000
 EL1H, DAIF = 0x5, 0x3C0
 MINUS_3 = (1 << 64) - 3
 
@@ -112,11 +115,38 @@ def test_the_kernel_tells_the_guest_who_is_on_by_our_power_states() -> None:
         assert run(caller) == Mmio(HOLE, 8, True, on)
 
 
+def test_the_kernel_answers_all_else_as_if_cpu_on_and_cpu_off_were_its_own() -> None:
+    yes, no, no_migration = 0, -1, 2
+    with ready(1) as r:
+        caller = r.load(0, HVC)
+        for call, argument, answer in (
+            (SMCCC_VERSION, 0, None),
+            (PSCI_VERSION, 0, None),
+            (PSCI_MIGRATE_INFO_TYPE, 0, no_migration),
+            (PSCI_FEATURES, SMCCC_VERSION, yes),
+            (PSCI_FEATURES, Function.CPU_ON_64, yes),
+            (PSCI_FEATURES, Function.CPU_ON_32, yes),
+            (PSCI_FEATURES, Function.CPU_OFF, yes),
+            (PSCI_FEATURES, PSCI_CPU_SUSPEND, yes),
+            (PSCI_FEATURES, PSCI_SYSTEM_RESET2, yes),
+            (PSCI_FEATURES, PSCI_SYSTEM_SUSPEND, no),
+        ):
+            caller.set_x(0, call)
+            caller.set_x(1, argument)
+            said = run(caller)
+            assert isinstance(said, Mmio)
+            if answer is None:
+                assert said.value >= 0x1_0001, f"{call:#x} is older than 1.1"
+            else:
+                assert said.value == answer & (1 << 64) - 1, f"{call:#x} of {argument:#x}"
+
+
 @pytest.mark.parametrize(
     ("call", "event"),
     [
         (PSCI_SYSTEM_OFF, SystemEventType.SHUTDOWN),
         (PSCI_SYSTEM_RESET, SystemEventType.RESET),
+        (PSCI_SYSTEM_RESET2, SystemEventType.RESET),  # warm: what `reboot=warm` calls
     ],
 )
 def test_the_end_of_the_machine_stops_every_vcpu(call: int, event: SystemEventType) -> None:

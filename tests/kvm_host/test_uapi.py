@@ -57,6 +57,8 @@ NAMED = {
     "KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pstate)":
         uapi.REG_PSTATE,
     "ARM64_SYS_REG(3, 0, 0, 0, 5)": uapi.REG_MPIDR,
+    "KVM_REG_ARM_TIMER_CNT": uapi.REG_TIMER_CNT,
+    "KVM_REG_ARM_PTIMER_CNT": uapi.REG_PTIMER_CNT,
 }  # fmt: skip
 
 # kvm_run's union is anonymous, and glibc's name for a member of ours is the kernel's
@@ -101,6 +103,7 @@ def test_an_ioctls_number_has_the_size_of_its_argument() -> None:
         Ioctl.KVM_ARM_PREFERRED_TARGET: "kvm_vcpu_init",
         Ioctl.KVM_ARM_VCPU_INIT: "kvm_vcpu_init",
         Ioctl.KVM_CREATE_DEVICE: "kvm_create_device",
+        Ioctl.KVM_ENABLE_CAP: "kvm_enable_cap",
         Ioctl.KVM_SET_DEVICE_ATTR: "kvm_device_attr",
         Ioctl.KVM_GET_DEVICE_ATTR: "kvm_device_attr",
         Ioctl.KVM_HAS_DEVICE_ATTR: "kvm_device_attr",

@@ -34,6 +34,7 @@ struct kvm_one_reg { uint64_t id, addr; };
 struct kvm_mp_state { uint32_t mp_state; };
 struct kvm_irq_level { uint32_t irq, level; };
 struct kvm_irqfd { uint32_t fd, gsi, flags, resamplefd; uint8_t pad[16]; };
+struct kvm_enable_cap { uint32_t cap, flags; uint64_t args[4]; uint8_t pad[64]; };
 struct kvm_create_device { uint32_t type, fd, flags; };
 struct kvm_device_attr { uint32_t flags, group; uint64_t attr, addr; };
 struct kvm_smccc_filter { uint32_t base, nr_functions; uint8_t action, pad[15]; };
@@ -65,6 +66,7 @@ SIZES = {
     "kvm_mp_state": 4,
     "kvm_irq_level": 8,
     "kvm_irqfd": 32,
+    "kvm_enable_cap": 104,
     "kvm_create_device": 12,
     "kvm_device_attr": 24,
     "kvm_smccc_filter": 24,

@@ -17,7 +17,7 @@ from hpcore.model.stimuli import GuestCall, Stimulus
 from hpcore.platform import virt
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore_kvm import boot as booting
-from hpcore_kvm import pl011, pmu, smccc
+from hpcore_kvm import pl011, pmu, smccc, uapi
 from hpcore_kvm.bus import Bus, Region
 from hpcore_kvm.errors import KvmError
 from hpcore_kvm.features import Features
@@ -70,6 +70,7 @@ class KvmMachine:
         self._memory: Memory | None = None
         self._ged: Irqfd | None = None
         self._fresh: set[int] = set()  # initialised and not run since
+        self._stopped_at: int | None = None  # the guest's counter, while paused
         self.filtered = True  # PSCI's CPU_ON and CPU_OFF come to us
         self.hotplug = HotplugDevice(config, self._guest_call, self._raise_ged)
         self.uart = Pl011(self._uart_line, output)
@@ -123,7 +124,8 @@ class KvmMachine:
 
     def on(self, index: int) -> bool:
         """Whether the vCPU may run: the guest, or START, has powered it on."""
-        return index in self.threads and self.threads[index].powered
+        thread = self.threads.get(index)
+        return thread is not None and thread.powered
 
     def do(self, step: Step, index: int) -> int | None:
         """Carry `step` out on vCPU `index`; in order, which the caller has checked.
@@ -164,6 +166,20 @@ class KvmMachine:
         self._run(index)
 
     # ----------------------------------------------------------------- the whole of it
+
+    def stop_time(self) -> None:
+        """Keep what the guest's counter says. Every thread is out. Raises KvmError."""
+        self._stopped_at = self.vcpu(0).get_register(uapi.REG_TIMER_CNT)
+
+    def start_time(self) -> None:
+        """Have the counter go on from there, for all vCPUs. Every thread is out still.
+
+        As QEMU does (target/arm/kvm.c, kvm_arm_put_virtual_time), and for what Linux reads,
+        the virtual counter, alone. Raises KvmError.
+        """
+        if self._stopped_at is not None:
+            self.vcpu(0).set_register(uapi.REG_TIMER_CNT, self._stopped_at)
+            self._stopped_at = None
 
     def load(self) -> None:
         """Put the images into memory. No vCPU runs. Raises LoadError."""

@@ -30,7 +30,17 @@ from hpcore.model.effects import (
 )
 from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen, Stimulus
-from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
+from hpcore.run.accelerator import (
+    CREATED_ONCE,
+    ENDED,
+    NEVER_WIRED,
+    NO_GUEST,
+    NO_MACHINE_YET,
+    AcceleratorError,
+    Console,
+    EffectError,
+    Report,
+)
 from hpcore_kvm.boot import LoadError
 from hpcore_kvm.console import UartConsole
 from hpcore_kvm.errors import KvmError, MismatchError, OrderError
@@ -119,7 +129,7 @@ class KvmSession:
     async def close(self) -> None:
         """End all threads, and free all that was made."""
         self._silent = True
-        self._end("the machine was ended")
+        self._end(ENDED)
         await self._work.done()  # it uses what is about to be freed
         async with self._waiting:
             machine, self._machine = self._machine, None
@@ -214,11 +224,12 @@ class KvmSession:
                 case MachineStep.RESTART:
                     await self._restart(effect.enabled)
                 case MachineStep.PAUSE:
-                    self._running().threads.hold(Hold.PAUSED)
-                    async with self._waiting:
-                        await self._wait_out()
+                    await self._pause()
                 case MachineStep.RESUME:
-                    self._running().threads.let_go(Hold.PAUSED)
+                    async with self._waiting:  # a vCPU is touched, which work at the VGIC forbids
+                        machine = self._running()
+                        machine.start_time()
+                        machine.threads.let_go(Hold.PAUSED)
                 case MachineStep.POWER_DOWN:
                     self._running()
                     await self.close()
@@ -229,7 +240,7 @@ class KvmSession:
 
     async def _create(self) -> None:
         if self._machine is not None:
-            raise EffectError("the vCPUs exist already; they are created once")
+            raise EffectError(CREATED_ONCE)
         if self._gone is not None:
             raise AcceleratorError(self._gone)
         console = UartConsole()
@@ -256,7 +267,7 @@ class KvmSession:
     async def _start(self) -> None:
         machine = self._running()
         if self._images is None:
-            raise EffectError("there is no guest to start: the session was opened without one")
+            raise EffectError(NO_GUEST)
         if not self._order.slots[0].enabled:
             raise EffectError("START is refused: vCPU 0 is not enabled")
         if machine.on(0):
@@ -271,7 +282,7 @@ class KvmSession:
             raise EffectError("RESTART is refused: there was no reset")
         for slot in enabled:
             if not self._order.slots[slot].wired:
-                raise EffectError(f"vCPU {slot} is to be enabled and was never wired")
+                raise EffectError(NEVER_WIRED.format(slot))
         async with self._waiting:
             await self._work.do(machine.reset, enabled)
             if self._images is not None:
@@ -284,6 +295,17 @@ class KvmSession:
             self._resetting = False
             self._ready.set()
             machine.threads.let_go(Hold.RESET)
+
+    async def _pause(self) -> None:
+        machine = self._running()
+        machine.threads.hold(Hold.PAUSED)
+        async with self._waiting:
+            await self._wait_out()
+            try:
+                machine.stop_time()
+            except KvmError:
+                machine.threads.let_go(Hold.PAUSED)
+                raise
 
     def _answer_cpu_on(self, answer: AnswerCpuOn) -> None:
         """A reset in between has settled it; a caller that was stopped meanwhile is let be."""
@@ -301,14 +323,15 @@ class KvmSession:
             except FAILURES as error:
                 raise AcceleratorError(f"CPU_ON of vCPU {answer.slot}: {error}") from error
             status = PsciStatus.SUCCESS
-        if answer.caller in machine.threads:
-            machine.threads[answer.caller].answer(status)
+        caller = machine.threads.get(answer.caller)  # its thread may be ending just now
+        if caller is not None:
+            caller.answer(status)
 
     def _running(self) -> KvmMachine:
         if self._gone is not None:
             raise AcceleratorError(self._gone)
         if self._machine is None:
-            raise EffectError("there is no machine yet: CREATE_VCPUS comes first")
+            raise EffectError(NO_MACHINE_YET)
         return self._machine
 
     # ---------------------------------------------------------- from the vCPUs' threads

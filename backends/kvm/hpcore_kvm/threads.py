@@ -33,6 +33,10 @@ class Threads:
     def __getitem__(self, index: int) -> VcpuThread:
         return self._all[index]
 
+    def get(self, index: int) -> VcpuThread | None:
+        """The thread of vCPU `index`, if it has one."""
+        return self._all.get(index)
+
     def __contains__(self, index: int) -> bool:
         return index in self._all
 

@@ -20,6 +20,7 @@ class Ioctl(IntEnum):
     KVM_CHECK_EXTENSION = 0xAE03
     KVM_GET_VCPU_MMAP_SIZE = 0xAE04
     # on a VM
+    KVM_ENABLE_CAP = 0x4068AEA3
     KVM_CREATE_VCPU = 0xAE41
     KVM_SET_USER_MEMORY_REGION = 0x4020AE46
     KVM_IRQ_LINE = 0x4008AE61
@@ -50,6 +51,7 @@ class Cap(IntEnum):
     ARM_SVE = 170
     ARM_PTRAUTH_ADDRESS = 171
     ARM_PTRAUTH_GENERIC = 172
+    ARM_NISV_TO_USER = 177
 
 
 class Feature(IntEnum):
@@ -118,6 +120,12 @@ def system_register(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
 
 
 REG_MPIDR = REG_ARM64_SYSREG | system_register(3, 0, 0, 0, 5)
+REG_TIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 3, 2)
+"""CNTVCT_EL0, of the whole VM; by a slip of old, KVM has it under CNTV_CVAL_EL0's encoding."""
+
+REG_PTIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 0, 1)
+"""CNTPCT_EL0."""
+
 MPIDR_AFFINITY = 0xFF_00FF_FFFF
 """The affinity fields of MPIDR_EL1; the rest are flags."""
 

@@ -239,7 +239,12 @@ class Vcpu:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around all calls of `run` of one thread: from here to the end, `kick` reaches it."""
+        """Around all calls of `run` of one thread: from here to the end, `kick` reaches it.
+
+        Even where whoever started this process had blocked the kick's signal: a mask is
+        inherited, and KVM_RUN does not end for a signal that is blocked.
+        """
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {KICK_SIGNAL})
         with self._runner_lock:
             if self._runner is not None:
                 raise OrderError(f"{self.name} has a thread already")
@@ -281,8 +286,9 @@ class Vcpu:
                 return f"INTERNAL_ERROR {run.internal.suberror}"
             case ExitReason.ARM_NISV:
                 return (
-                    "ARM_NISV: the guest used an instruction that KVM cannot decode "
-                    f"at {run.arm_nisv.fault_ipa:#x}"
+                    f"ARM_NISV: the guest reached for {run.arm_nisv.fault_ipa:#x}, where no "
+                    "memory is, by an instruction that KVM cannot decode, such as a load of "
+                    "a pair or with writeback"
                 )
             case ExitReason.MEMORY_FAULT:
                 fault = run.memory_fault

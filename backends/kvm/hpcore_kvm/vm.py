@@ -47,12 +47,19 @@ class System:
 
 
 class Memory:
-    """A piece of guest RAM: `data` is its host side, zero at first, taken page by page."""
+    """A piece of guest RAM: `data` is its host side, zero at first, taken page by page.
+
+    Raises KvmError where this process cannot have so much of address space.
+    """
 
     def __init__(self, base: int, size: int, shared: bool) -> None:
         self.base, self.size, self.shared = base, size, shared
         kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
-        self._map = mmap.mmap(-1, size, flags=kind | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+        flags = kind | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        try:
+            self._map = mmap.mmap(-1, size, flags=flags)
+        except OSError as error:
+            raise KvmError("mmap", error.errno or 0, f"{size:#x} bytes of guest RAM") from None
         self.data = memoryview(self._map)
 
     @property
@@ -86,7 +93,10 @@ class Irqfd:
 
     def __init__(self, vm: Vm, intid: int) -> None:
         self._vm, self.intid = vm, intid
-        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except OSError as error:
+            raise KvmError("eventfd", error.errno or 0, f"SPI {intid}") from None
         try:
             self._assign(0)
         except KvmError:
@@ -138,6 +148,10 @@ class Vm:
             self._run_size = abi.ioctl(
                 system.fd, Ioctl.KVM_GET_VCPU_MMAP_SIZE, 0, system.name
             )
+            if self.check(Cap.ARM_NISV_TO_USER):
+                # else KVM_RUN fails with ENOSYS, and says nothing of the address
+                cap = abi.new("kvm_enable_cap", cap=Cap.ARM_NISV_TO_USER)
+                abi.ioctl(self.fd, Ioctl.KVM_ENABLE_CAP, cap, self.name)
         except KvmError:
             if self.fd >= 0:
                 os.close(self.fd)
@@ -175,8 +189,9 @@ class Vm:
 
     def create_vcpu(self, index: int) -> Vcpu:
         """Create vCPU `index`: a file, and nothing else yet. Before the VGIC's CTRL_INIT."""
+        target = self._preferred_target()
         fd = abi.ioctl(self.fd, Ioctl.KVM_CREATE_VCPU, index, f"vCPU {index}")
-        vcpu = Vcpu(index, fd, self._run_size, self._preferred_target())
+        vcpu = Vcpu(index, fd, self._run_size, target)
         self.vcpus.append(vcpu)
         return vcpu
 
