@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hpcore_kvm import abi
 from hpcore_kvm.errors import KvmError, OrderError
 from hpcore_kvm.uapi import Ioctl
-from hpcore_kvm.vcpu import Vcpu
-from hpcore_kvm.vm import System
+from hpcore_kvm.vcpu import KICK_SIGNAL, Vcpu
+from hpcore_kvm.vm import Irqfd, Memory, System, Vm
 
 RUN_SIZE = 8192
 
@@ -72,6 +75,32 @@ def test_a_vcpu_that_is_not_mapped_is_not_run() -> None:
 def test_a_run_page_that_cannot_be_mapped_is_said() -> None:
     with pytest.raises(KvmError, match="mmap on vCPU 2 failed with EBADF"):
         Vcpu(2, -1, RUN_SIZE, 5).map()
+
+
+def test_memory_that_this_process_cannot_have_is_said() -> None:
+    with pytest.raises(KvmError, match=r"mmap on 0x4.* of guest RAM failed with ENOMEM: .*lower"):
+        Memory(0, 1 << 62, shared=False)
+
+
+def test_an_eventfd_that_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_value: int, _flags: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "eventfd", refuse)
+    with pytest.raises(KvmError, match=r"eventfd on SPI 41 failed with EMFILE: .*ulimit -n"):
+        Irqfd(cast(Vm, None), 41)
+
+
+def test_a_vcpus_thread_hears_the_kick_though_its_signal_was_blocked() -> None:
+    """As by whoever started this process: a mask is inherited, and holds KVM_RUN up."""
+
+    def blocked() -> bool:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {KICK_SIGNAL})
+        with Vcpu(0, -1, RUN_SIZE, 5).running():
+            return KICK_SIGNAL in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    with ThreadPoolExecutor(1) as thread:
+        assert not thread.submit(blocked).result()
 
 
 def test_no_kvm_device_says_what_to_do(tmp_path: Path) -> None:

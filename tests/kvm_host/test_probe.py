@@ -84,17 +84,26 @@ def test_no_device(tmp_path: Path) -> None:
     assert "there is no /dev/kvm; load KVM or boot a host kernel at EL2" in found.unavailable
 
 
-def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "cause", "remedy"),
+    [
+        (errno.EACCES, "EACCES: this user may not use KVM", "usermod -aG kvm"),
+        (errno.EPERM, "EPERM: a container or sandbox keeps", "--device /dev/kvm"),
+    ],
+)
+def test_no_permission(
+    monkeypatch: pytest.MonkeyPatch, number: int, cause: str, remedy: str
+) -> None:
     """Root may open anything, so the refusal is the one part that is made up."""
 
     def refuse(path: Any, flags: int) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        raise PermissionError(number, "no", str(path))
 
     monkeypatch.setattr(os, "open", refuse)
     found = probe(machine="aarch64")
     assert found.unavailable is not None
-    assert "open on /dev/kvm failed with EACCES: this user may not use KVM" in found.unavailable
-    assert "usermod -aG kvm" in found.unavailable
+    assert f"open on /dev/kvm failed with {cause}" in found.unavailable
+    assert remedy in found.unavailable
 
 
 def test_a_kernel_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +111,14 @@ def test_a_kernel_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.unavailable, found.no_hotplug, found.max_vcpus) == (None, None, 512)
     assert found.versions["host kernel"] == platform.release()
     assert "cpu_model" in found.modelled
+
+
+def test_a_sandbox_that_hides_the_mode_does_not_hide_kvm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hpcore_kvm.probe.INTERRUPTS", tmp_path / "interrupts")
+    found = probe_fake(monkeypatch, FakeKvm())
+    assert found.unavailable is None and "kvm" not in found.versions
 
 
 def test_a_kernel_without_the_smccc_filter_runs_without_hotplug(

@@ -24,6 +24,10 @@ _CAUSES: dict[tuple[str, int], str] = {
         "KVM is loaded but the host kernel does not run at EL2; boot it there, "
         "or use --accel tcg"
     ),
+    ("open", errno.EPERM): (
+        "a container or sandbox keeps this process from the device; let it in (docker: "
+        "`--device /dev/kvm`), or use --accel tcg"
+    ),
     ("KVM_CREATE_VM", errno.EINVAL): (
         "the host does not have that many bits of guest-physical address; ask for fewer"
     ),
@@ -105,7 +109,14 @@ _CAUSES: dict[tuple[str, int], str] = {
     ("PMU INIT", errno.ENXIO): "the PMU has no interrupt yet; set it before PMU INIT",
     ("KVM_IRQ_LINE", errno.EINVAL): "the VGIC has no such SPI; raise its number of interrupts",
     ("KVM_IRQFD", errno.EBUSY): "that eventfd drives an interrupt already",
+    ("mmap", errno.ENOMEM): (
+        "this process may not have so much address space; lower memory, raise `ulimit -v`, "
+        "or set vm.overcommit_memory to 0"
+    ),
     ("KVM_SET_USER_MEMORY_REGION", errno.EEXIST): "the region overlaps one that is there",
+    ("KVM_SET_USER_MEMORY_REGION", errno.EFAULT): (
+        "the host's KVM has no guest-physical addresses that high; lower memory"
+    ),
     ("KVM_SET_USER_MEMORY_REGION", errno.EINVAL): (
         "address and size must be whole pages, within the guest-physical addresses"
     ),
