@@ -31,6 +31,9 @@ TABLES_SIZE = hotplug_page.PAGE_BASE - virt.BLOB_BASE
 
 LOWEST_GIC_VERSION = 3
 
+MOST_MEMORY_MIB = (virt.GICR_HIGH_BASE - virt.RAM_BASE) >> 20
+"""255 GiB. A QEMU with more moves what lies behind it, and the tables would not know."""
+
 
 class FirmwareError(ValueError):
     """A machine that these tables can't describe; the text says which part and what to do."""
@@ -97,13 +100,19 @@ HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 def build(config: MachineConfig, board: Board = QEMU_VIRT) -> Firmware:
     """The firmware of `config` on `board`.
 
-    Raises FirmwareError for a GIC without redistributors, and where the tables outgrow
-    the blob.
+    Raises FirmwareError for a GIC without redistributors, for more memory than the memory
+    map has room for, and where the tables outgrow the blob.
     """
     if config.gic_version < LOWEST_GIC_VERSION:
         raise FirmwareError(
             f"the ACPI tables describe a GICv3 and this machine has gic-version "
             f"{config.gic_version}; set gic-version to 3"
+        )
+    if config.memory > MOST_MEMORY_MIB:
+        raise FirmwareError(
+            f"the machine has {config.memory} MiB of memory, and the memory map has room for "
+            f"{MOST_MEMORY_MIB} MiB, up to the redistributors at {virt.GICR_HIGH_BASE:#x}; "
+            "lower memory"
         )
     blob = _Blob()
     dsdt_table = dsdt(config, board.transport, pci=board.pci)

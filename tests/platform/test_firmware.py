@@ -83,7 +83,7 @@ def test_the_efi_system_table_is_whole_and_offers_no_services() -> None:
     assert efi.LINUX_EFI_MEMRESERVE.bytes_le in configuration(firmware)
 
 
-@pytest.mark.parametrize("memory", [256, 1024, 300_000])
+@pytest.mark.parametrize("memory", [256, 1024, 255 << 10])
 def test_the_memory_map_covers_ram_once_and_keeps_the_blob(memory: int) -> None:
     firmware = build(machine(6, memory=memory))
     handoff = firmware.handoff
@@ -144,6 +144,12 @@ def test_tables_that_do_not_fit_are_refused_with_the_sizes() -> None:
 def test_a_machine_without_a_gicv3_is_refused() -> None:
     with pytest.raises(FirmwareError, match="gic-version 2; set gic-version to 3"):
         build(MachineConfig(Topology.resolve(2, 2), gic_version=2))
+
+
+def test_memory_that_reaches_the_high_redistributors_is_refused() -> None:
+    config = machine(2)
+    with pytest.raises(FirmwareError, match=r"room for 261120 MiB, .* at 0x4000000000; lower"):
+        build(attrs.evolve(config, memory=(255 << 10) + 1))
 
 
 def test_tables_are_written_one_file_each(tmp_path: Path) -> None:
