@@ -31,6 +31,10 @@ from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, Patience, St
 TICK = 0.1
 """Seconds between two looks at the deadlines."""
 
+LATEST_LOOK = 2 * TICK
+"""The most that one look charges, in seconds. If it came later, we stood still ourselves (a
+Ctrl-Z, no CPU to be had), and the outcome may be on its way by now."""
+
 SMALLEST_STEP = 2e-6
 """Seconds between two decisions in the log at least, so that their times differ."""
 
@@ -264,7 +268,7 @@ class Controller:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            passed, self._last_tick = now - self._last_tick, now
+            passed, self._last_tick = min(now - self._last_tick, LATEST_LOOK), now
             if self.state.shared.paused:
                 continue
             for wait in self._deadlines.pass_time(passed):
