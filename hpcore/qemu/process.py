@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 SOCKET_PATH_MOST = 107  # sun_path of unix(7), less its ending zero
 STDERR_KEPT = 16 * 1024  # bytes of QEMU's last words
+LISTEN_SECONDS = 30.0  # a QEMU with many vCPUs on a busy host takes its time
 END_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -119,12 +120,12 @@ class QemuProcess:
         """Wait until QEMU has ended and been reaped and its stderr has been read."""
         await self._ended.wait()
 
-    async def connect(self, path: Path, seconds: float = 10.0) -> Streams:
+    async def connect(self, path: Path, seconds: float = LISTEN_SECONDS) -> Streams:
         """As `connect_socket`, for reading and writing."""
         sock = await self.connect_socket(path, seconds)
         return await asyncio.open_unix_connection(sock=sock)
 
-    async def connect_socket(self, path: Path, seconds: float = 10.0) -> socket.socket:
+    async def connect_socket(self, path: Path, seconds: float = LISTEN_SECONDS) -> socket.socket:
         """Connect to the unix socket `path` of this QEMU, as soon as it listens there.
 
         Raises QemuError with QEMU's words where it ends first, or does not listen within

@@ -12,7 +12,7 @@ import structlog
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.process import QemuProcess
+from hpcore.qemu.process import LISTEN_SECONDS, QemuProcess
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Qmp:
 
     @classmethod
     async def connect(
-        cls, process: QemuProcess, path: Path, on_event: OnEvent, seconds: float = 10.0
+        cls, process: QemuProcess, path: Path, on_event: OnEvent, seconds: float = LISTEN_SECONDS
     ) -> Qmp:
         """Connect to the socket `path` of `process` and negotiate.
 
