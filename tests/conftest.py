@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 KVM_TESTS = Path(__file__).parent / "kvm"
 
@@ -15,6 +16,11 @@ KVM_TESTS = Path(__file__).parent / "kvm"
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks that are used across rooms."""
     config.addinivalue_line("markers", "nvhe: a KVM test that is run in nVHE mode as well")
+    # machines here are shared: an example that takes long says nothing of the code
+    settings.register_profile(
+        "busy", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("busy")
 
 
 def has_kvm() -> bool:

@@ -68,7 +68,7 @@ def test_directory_and_variables_stay() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=80))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_text_in_quotes_comes_back(text: str) -> None:
     quoted = "'" + text.replace("'", "'\\''") + "'"
     assert with_sh(lambda shell: shell.run(f"printf %s {quoted}")).output == text
@@ -160,7 +160,7 @@ def test_a_late_marker_of_another_line_is_not_mistaken() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_kernel_messages_may_fall_anywhere(data: st.DataObject) -> None:
     def script(tag: str) -> list[bytes]:
         stream = f"<hp-begin-{tag}>\r\nfirst\r\nsecond\r\n<hp-end-{tag}:17>\r\n".encode()

@@ -18,7 +18,7 @@ from hpcore.model.events import EVENTS, Noted, StepBegun, StepDone
 from tests.log.samples import HEADER, MACHINE, OWN, SOME, events_of, flat, write
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     appends=st.lists(st.lists(events_of(EVENTS), max_size=4), max_size=6),
     sync=st.sampled_from(Sync),
@@ -34,7 +34,7 @@ def test_any_events_come_back_as_they_were(
     assert records.torn is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=st.lists(events_of(OWN)))
 def test_events_with_every_kind_of_field_come_back(
     tmp_path_factory: pytest.TempPathFactory, events: list[Any]

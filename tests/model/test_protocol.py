@@ -42,9 +42,7 @@ class AnythingGoes(RuleBasedStateMachine):
         assert not list(check_state(self.world.state))
 
 
-AnythingGoes.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None
-)
+AnythingGoes.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestAnythingGoes = AnythingGoes.TestCase
 
 

@@ -66,7 +66,7 @@ moves = some.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(some.lists(moves, max_size=40))
 def test_whatever_happens_the_device_keeps_its_rules(
     done: list[tuple[str, tuple[object, ...]]],

@@ -98,7 +98,7 @@ def test_a_hostile_guest_breaks_no_invariant(seed: int) -> None:
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some.data())
 def test_no_order_of_calls_and_commands_breaks_an_invariant(data: some.DataObject) -> None:
     """The same moves, as hypothesis chooses them, so that a failure shrinks to a few."""

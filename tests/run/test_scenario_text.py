@@ -66,7 +66,7 @@ def test_every_scenario_that_comes_along_is_written_as_it_was_read(name: str) ->
     assert same(parse(dump(scenario)), scenario)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LINES, TEXT, TEXT, some.sampled_from(["linux", "hostile"]))
 def test_any_scenario_reads_as_it_was_written(
     lines: tuple[sc.Line, ...], about: str, append: str, kind: str

@@ -93,7 +93,7 @@ def weighed(events: Events) -> list[int]:
 # ------------------------------------------------------------------------ the same
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds, some.randoms(use_true_random=False))
 def test_a_log_agrees_with_itself_at_another_pace_and_otherwise_interleaved(
     seed: int, random: Random
@@ -126,7 +126,7 @@ def test_whatever_is_not_compared_names_an_event_or_a_field_and_has_a_reason() -
 # -------------------------------------------------------------------- not the same
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds, some.data())
 def test_a_missing_event_is_found_where_it_was(seed: int, data: some.DataObject) -> None:
     events = walk(seed)
@@ -142,7 +142,7 @@ def test_a_missing_event_is_found_where_it_was(seed: int, data: some.DataObject)
     assert (difference.track.slot, difference.track.guest) == track(events[at])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seeds, some.data())
 def test_two_events_of_one_sequence_that_changed_places_are_found(
     seed: int, data: some.DataObject
