@@ -294,6 +294,29 @@ def test_a_core_that_never_answers_ends_the_machine(
     assert "CPU_ON of vCPU 1 was not answered in 0.05 s" in rig.failures[0]
 
 
+def test_a_process_that_stood_still_has_not_waited(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-Z at the wrong moment: the clock is an hour ahead, and the answer yet to come."""
+    ahead, looks = 0.0, 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return time.monotonic() + ahead
+
+    monkeypatch.setattr(threading, "_time", clock)
+    vcpu = rig.vcpu(0)
+    cpu_on(vcpu, 1)
+    until(lambda: bool(rig.stimuli))
+    ahead, before = 3600.0, looks
+    rig.threads.let_go(Hold.PAUSED)  # wakes it, for nothing
+    until(lambda: looks > before)
+    rig.threads[0].answer(PsciStatus.DENIED)
+    until(lambda: vcpu.x[0] == PsciStatus.DENIED or bool(rig.failures))
+    assert rig.failures == []
+
+
 def test_cpu_off_is_reported_before_another_vcpu_can_see_it(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 
 from hpcore_kvm.vcpu import Vcpu
-from hpcore_kvm.vcpu_thread import Machine, VcpuThread, Where
+from hpcore_kvm.vcpu_thread import Machine, VcpuThread, Where, wait_for
 
 
 class Hold(Enum):
@@ -95,7 +95,7 @@ class Threads:
         """
         threads = list(self._all.values()) if index is None else [self._all[index]]
         with self.lock:
-            self._moved.wait_for(lambda: not _inside(threads), seconds)
+            wait_for(self._moved, lambda: not _inside(threads), seconds)
             return _inside(threads)
 
     def ids(self) -> dict[int, int]:

@@ -10,7 +10,7 @@ look ends the next run before it has begun (see `Vcpu.kick`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Protocol
 
@@ -28,6 +28,22 @@ log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 60.0
 """How long a vCPU waits for the answer to its CPU_ON before the machine counts as lost."""
+
+SLICE = 1.0
+"""The most that `wait_for` waits in one go, in seconds."""
+
+
+def wait_for(news: threading.Condition, holds: Callable[[], bool], seconds: float) -> bool:
+    """Wait until `holds` does, under `news`; False if it did not in `seconds`.
+
+    Slice by slice: where the whole process stood still (a Ctrl-Z, no CPU to be had), the
+    clock has gone on and nobody could do anything; that costs a slice, not all patience.
+    """
+    while not news.wait_for(holds, min(seconds, SLICE)):
+        seconds -= SLICE
+        if seconds <= 0:
+            return False
+    return True
 
 
 class Where(Enum):
@@ -239,10 +255,9 @@ class VcpuThread:
 
     def _wait_for_answer(self, mine: object, slot: int) -> int | None:
         """Under the lock, which is let go meanwhile. None if the call is called off."""
-        self._news.wait_for(
-            lambda: self._call is not mine or self._answer is not None, ANSWER_SECONDS
-        )
-        if self._call is mine and self._answer is None:
+        if not wait_for(
+            self._news, lambda: self._call is not mine or self._answer is not None, ANSWER_SECONDS
+        ):
             self._call = None
             raise VcpuFailed(f"CPU_ON of vCPU {slot} was not answered in {ANSWER_SECONDS:g} s")
         # to take the answer is to touch the vCPU, which waits while all are held
