@@ -1,4 +1,4 @@
-"""Machines for tests: a bare one for the client, whole sessions, and the guest between."""
+"""A machine for tests of the client: no session, no guest."""
 
 from __future__ import annotations
 
@@ -15,13 +15,9 @@ ARGUMENTS = (
 
 
 @asynccontextmanager
-async def bare(
-    ears: Ears | None = None, serials: int = 0, seconds: float = 20.0
-) -> AsyncIterator[Machine]:
-    """A QEMU of 2 vCPUs, which is gone afterwards. A qtest command may take `seconds`."""
-    machine = await Machine.start(
-        find_qemu(), ARGUMENTS, ears, serials=serials, seconds=seconds
-    )
+async def bare(ears: Ears | None = None, serials: int = 0) -> AsyncIterator[Machine]:
+    """A QEMU of 2 vCPUs, which is gone afterwards."""
+    machine = await Machine.start(find_qemu(), ARGUMENTS, ears, serials=serials)
     try:
         yield machine
     finally:

@@ -97,7 +97,9 @@ def test_an_answer_to_no_question_ends_the_connection(tmp_path: Path) -> None:
 def test_a_qemu_that_stalls_is_named_with_the_question() -> None:
     async def run() -> None:
         lost: list[str] = []
-        async with bare(Ears(lost=lost.append), seconds=0.2) as machine:
+        async with bare(Ears(lost=lost.append)) as machine:
+            machine.qtest.patience = 0.2
+            machine.qtest._look()  # what was answered is not watched with the old one any more
             os.kill(machine.process.pid, signal.SIGSTOP)
             first = machine.qtest.send([Line("readl 0x8000004")])
             second = machine.qtest.send([Line("readl 0x8000000")])
@@ -107,6 +109,7 @@ def test_a_qemu_that_stalls_is_named_with_the_question() -> None:
             with pytest.raises(QtestError, match=says):
                 await second
             assert len(lost) == 1
+            os.kill(machine.process.pid, signal.SIGCONT)  # so that it ends when it is asked to
         assert not alive(machine.process.pid)
 
     asyncio.run(run())

@@ -20,7 +20,7 @@ from hpcore.qemu import QemuError
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript
 from tests.qemu.support import alive, needs_qemu, outlived, program, until
 from tests.qtest.sessions import ALONE, CONFIG, WIRE, booted, rig
-from tests.support.command import refused
+from tests.support.command import AROUND, logged, poll, refused, running, scenario
 
 PARENT = """
 import asyncio
@@ -66,10 +66,10 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
     pids: list[int] = []
     move = Machine.move_to
 
-    async def killed(self: Machine, other: Machine, seconds: float = 5.0) -> None:
+    async def killed(self: Machine, other: Machine) -> None:
         pids.append(other.process.pid)
         os.kill(other.process.pid, signal.SIGKILL)
-        await move(self, other, seconds)
+        await move(self, other)
 
     monkeypatch.setattr(Machine, "move_to", killed)
 
@@ -77,7 +77,7 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
         async with rig(script=ALONE) as r:
             await booted(r)
             before = r.pid
-            with pytest.raises(EffectError):
+            with pytest.raises(EffectError, match="was not sent|SIGKILL"):
                 await r.whole(MachineStep.MIGRATE)
             assert r.pid == before and not alive(pids[0])
             await r.steps(1, *BUILD)
@@ -88,11 +88,13 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
 
 
 @needs_qemu
-def test_a_migration_that_loses_a_register_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_loses_a_register_fails_and_works_after_a_reset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     move = Machine.move_to
 
-    async def lossy(self: Machine, other: Machine, seconds: float = 5.0) -> None:
-        await move(self, other, seconds)
+    async def lossy(self: Machine, other: Machine) -> None:
+        await move(self, other)
         await other.qtest.write(0x080B_0400, 4, 0x10)  # IPRIORITYR of vCPU 0
 
     monkeypatch.setattr(Machine, "move_to", lossy)
@@ -102,6 +104,12 @@ def test_a_migration_that_loses_a_register_fails(monkeypatch: pytest.MonkeyPatch
             await booted(r)
             with pytest.raises(EffectError, match=r"1 GIC registers did not arrive: .*0x80b0400"):
                 await r.whole(MachineStep.MIGRATE)
+            monkeypatch.setattr(Machine, "move_to", move)
+            with pytest.raises(EffectError, match="reset the machine, then migrate it"):
+                await r.whole(MachineStep.MIGRATE)
+            await r.whole(MachineStep.RESET)
+            await r.whole(MachineStep.RESTART, 0)
+            await r.whole(MachineStep.MIGRATE)
 
     asyncio.run(run())
 
@@ -155,17 +163,14 @@ def test_a_machine_without_qemu_or_with_an_old_one_is_told_so(tmp_path: Path) ->
 
 @needs_qemu
 def test_a_qemu_that_ends_in_the_middle_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    """It is the real one, killed by whoever started it after a moment."""
-    dying = program(
-        tmp_path / "dying",
-        'case "$*" in *" -qtest "*) (sleep 0.6; kill -9 $$) & ;; esac\n'
-        'exec qemu-system-aarch64 "$@"',
-    )
-    said = refused(
-        "run", "cycles", "--accel", "qtest", "--log", tmp_path / "log",
-        env={"HPCORE_QEMU": str(dying)},
-    )  # fmt: skip
-    assert "SIGKILL" in said
+    log = tmp_path / "log"
+    path = scenario(tmp_path / "s.yaml", "boot", AROUND)
+    with running("run", path, "--accel", "qtest", "--log", log, "--json") as run:
+        poll(logged(log, "unplug_completed"), "a vCPU was plugged and unplugged")
+        os.kill(run.qemu(), signal.SIGKILL)
+        ended = run.end()
+    assert ended.code == 2, ended
+    assert "SIGKILL" in ended.last["error"]
 
 
 @needs_qemu

@@ -54,13 +54,16 @@ class _Asked:
 
 
 class Qtest:
-    """A connection to the qtest socket of a QEMU process."""
+    """A connection to the qtest socket of a QEMU process.
+
+    `patience` is how many seconds QEMU may take for one answer.
+    """
 
     def __init__(
-        self, process: QemuProcess, on_irq: OnIrq, on_lost: Callable[[str], None], seconds: float
+        self, process: QemuProcess, on_irq: OnIrq, on_lost: Callable[[str], None]
     ) -> None:
         self._process, self._on_irq, self._on_lost = process, on_irq, on_lost
-        self._seconds = seconds
+        self.patience = ANSWER_SECONDS
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Asked] = deque()
         self._received = ""
@@ -77,14 +80,13 @@ class Qtest:
         path: Path,
         on_irq: OnIrq,
         on_lost: Callable[[str], None] = lambda _why: None,
-        seconds: float = ANSWER_SECONDS,
     ) -> Qtest:
         """Connect to the socket `path` of `process`, and see that it answers.
 
         `on_lost` gets the reason, once, when the connection breaks. Raises QemuError where
-        QEMU ends first, or does not answer within `seconds`.
+        QEMU ends first, or does not answer in time.
         """
-        qtest = cls(process, on_irq, on_lost, seconds)
+        qtest = cls(process, on_irq, on_lost)
         sock = await process.connect_socket(path)
         qtest._transport, _ = await qtest._loop.create_unix_connection(
             lambda: _Wire(qtest._receive, qtest._hung_up), sock=sock
@@ -114,7 +116,7 @@ class Qtest:
             self._pending.append(_Asked(what, future, self._loop.time(), []))
             self._transport.write(("\n".join(what) + "\n").encode("ascii"))
             if self._watch is None:
-                self._watch = self._loop.call_later(self._seconds, self._look)
+                self._watch = self._loop.call_later(self.patience, self._look)
         return future
 
     async def read(self, address: int, size: int) -> int:
@@ -254,12 +256,12 @@ class Qtest:
         self._watch = None
         if self._gone is not None or not self._pending:
             return
-        left = self._pending[0].sent + self._seconds - self._loop.time()
+        left = self._pending[0].sent + self.patience - self._loop.time()
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
         else:
             self._end(
-                f"QEMU did not answer qtest's {self._asked()} within {self._seconds:g} s; "
+                f"QEMU did not answer qtest's {self._asked()} within {self.patience:g} s; "
                 f"{self._process.last_words}"
             )
 

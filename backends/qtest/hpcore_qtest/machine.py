@@ -20,7 +20,7 @@ from hpcore.qemu.find import Qemu
 from hpcore.qemu.process import QemuProcess, runtime_directory
 from hpcore.qemu.qmp import OnEvent, Qmp
 from hpcore_qtest import launch
-from hpcore_qtest.client import ANSWER_SECONDS, OnIrq, Qtest
+from hpcore_qtest.client import OnIrq, Qtest
 from hpcore_qtest.lines import Pin
 
 log = structlog.get_logger(__name__)
@@ -54,6 +54,7 @@ class Machine:
         self._ears = ears
         self._ending = False
         self._resets = 0
+        self._sent = False  # its state; QEMU sends it once, until a reset
         self._changed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._incoming: Path | None = None
@@ -67,13 +68,11 @@ class Machine:
         *,
         serials: int = 0,
         incoming: bool = False,
-        seconds: float = ANSWER_SECONDS,
     ) -> Machine:
         """Start QEMU with `arguments` for its machine, and connect to it.
 
         `serials` ports are there from the first one on. With `incoming` it waits for
-        `move_to` of another machine. `seconds` is the most that a qtest command may take.
-        Raises QemuError and leaves nothing behind.
+        `move_to` of another machine. Raises QemuError and leaves nothing behind.
         """
         machine = cls(ears or Ears())
         directory = runtime_directory()
@@ -87,7 +86,7 @@ class Machine:
             shutil.rmtree(directory, ignore_errors=True)
             raise
         try:
-            await machine._connect(sockets, seconds)
+            await machine._connect(sockets)
             if not incoming:
                 machine.process.remove_directory()
         except BaseException:
@@ -133,9 +132,14 @@ class Machine:
 
         This machine stays as it was, and should be closed. Raises QemuError where either
         of them says that it failed, or it takes longer than `seconds`; `other` is of no
-        use then.
+        use then, and this one, if it had sent all, must be reset before it can do so again.
         """
         assert other._incoming is not None, "the other machine was not started incoming"
+        if self._sent:
+            raise QemuError(
+                "QEMU has sent the machine's state already, to a machine that came to nothing, "
+                "and does so once; reset the machine, then migrate it"
+            )
         await self.qmp.execute("migrate", {"uri": f"unix:{other._incoming}"})
         deadline = asyncio.get_running_loop().time() + seconds
         for machine, what in ((self, "sent"), (other, "taken")):
@@ -147,6 +151,7 @@ class Machine:
                 if asyncio.get_running_loop().time() > deadline:
                     raise QemuError(f"the machine's state was not {what} within {seconds:g} s")
                 await asyncio.sleep(POLL)
+            self._sent = True
         other.process.remove_directory()
 
     async def quit(self) -> None:
@@ -177,12 +182,12 @@ class Machine:
             self._changed.set()
             self._ears.lost(why)
 
-    async def _connect(self, sockets: launch.Sockets, seconds: float) -> None:
+    async def _connect(self, sockets: launch.Sockets) -> None:
         process = self.process
         for path in sockets.serials:
             self.serials.append(SocketConsole(*await process.connect(path)))
         self.qmp = await Qmp.connect(process, sockets.qmp, self._event)
-        self.qtest = await Qtest.connect(process, sockets.qtest, self._irq, self.lose, seconds)
+        self.qtest = await Qtest.connect(process, sockets.qtest, self._irq, self.lose)
 
     async def _properties(self, path: str) -> dict[str, str]:
         found = await self.qmp.execute("qom-list", {"path": path})
@@ -212,6 +217,7 @@ class Machine:
     def _event(self, name: str, data: Mapping[str, object]) -> None:
         if name == "RESET":
             self._resets += 1
+            self._sent = False
             self._changed.set()
         self._ears.event(name, data)
 
