@@ -12,7 +12,7 @@ from hpcore.run.discovery import Found, look_up, probe_all
 @click.argument("name", required=False)
 @json_option
 def accel(name: str | None, as_json: bool) -> None:
-    """Say which accelerators are installed, whether they run here, and if not, why.
+    """Say which accelerators can run here, and why not.
 
     With a NAME, say what that one does not do for real, and what it does otherwise.
 
@@ -28,7 +28,7 @@ def accel(name: str | None, as_json: bool) -> None:
         out.close(True, accelerators=[_fields(one)])
         return
     found = probe_all()
-    table = out.table(None, "accelerator", "runs here", "hotplug", "vCPUs", "notes")
+    table = out.table("accelerator", "runs here", "hotplug", "vCPUs", "notes")
     for one in found:
         able = one.capabilities.unavailable is None
         hotplug = "yes" if able and one.capabilities.no_hotplug is None else "no"
@@ -65,10 +65,13 @@ def _describe(out: Output, one: Found) -> None:
         out.say("No code of a guest runs: it is played.")
     if c.versions:
         out.say(", ".join(f"{k} {v}" for k, v in c.versions.items()))
-    for title, entries in (("modelled", c.modelled), ("otherwise in its logs", c.differs)):
+    for title, lead, entries in (
+        ("modelled", "Not done for real, but modelled:", c.modelled),
+        ("in its logs", "Otherwise than with others, and left out by `hpcore diff`:", c.differs),
+    ):  # fmt: skip
         if entries:
-            out.say("")
-            table = out.table(None, title, "because")
+            out.say(f"\n{lead}")
+            table = out.table(title, "because")
             for what, why in entries.items():
                 table.add_row(what, why)
             out.show(table)

@@ -10,13 +10,11 @@ from typing import Any, NoReturn
 import attrs
 import click
 from click.core import ParameterSource
-from rich.status import Status
 
 from hpcore.check.drawing import check_suffix, draw
 from hpcore.check.environment import Environment, EnvironmentRefused
 from hpcore.check.evidence import start_from, write_log
 from hpcore.check.guests import Guest
-from hpcore.check.hunt import Hunted, hunt
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
 from hpcore.check.result import CheckError, Counterexample, Progress, Result
@@ -24,15 +22,13 @@ from hpcore.check.shows import SOMETIMES
 from hpcore.check.start import Start
 from hpcore.check.tabulate import NotTabulable, tabulate
 from hpcore.check.words import describe, say
-from hpcore.check.zoo import ALL, find_mutant
-from hpcore.cli.output import Output, Problem, json_option
+from hpcore.check.zoo import find_mutant
+from hpcore.cli.mutants import hunt_all
+from hpcore.cli.output import Output, Problem, json_option, many, steps
 from hpcore.cli.sweep import sweep
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.rules import RULES, Rules
 from hpcore.triage.replay import replay
-
-PATIENCE = 2.0
-"""Seconds after which a check says how far it is."""
 
 
 @click.command()
@@ -41,15 +37,19 @@ PATIENCE = 2.0
 @click.option("--guest", type=click.Choice([str(g) for g in Guest]), default="hostile",
               show_default=True, help="Who runs in the machine.")  # fmt: skip
 @click.option("--faults", type=int, default=1, show_default=True, help="Effects that may fail.")
-@click.option("--reset/--no-reset", default=True, show_default=True)
-@click.option("--migration/--no-migration", default=True, show_default=True)
-@click.option("--pause/--no-pause", default=False, show_default=True)
-@click.option("--power-off/--no-power-off", default=True, show_default=True)
-@click.option("--commands", type=int, help="In flight at most; any number if not given.")
-@click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True)
+@click.option("--reset/--no-reset", default=True, show_default=True, help="Resets may come.")
+@click.option("--migration/--no-migration", default=True, show_default=True,
+              help="The machine may migrate.")  # fmt: skip
+@click.option("--pause/--no-pause", default=False, show_default=True, help="It may be paused.")
+@click.option("--power-off/--no-power-off", default=True, show_default=True, help="It may end.")
+@click.option("--commands", type=int,
+              help="Plugs and unplugs in flight at most; any number if not given.")  # fmt: skip
+@click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
+              help="Decision diagrams, or a breadth-first search.")  # fmt: skip
 @click.option("--mutant", metavar="NAME", help="Check the protocol with this rule broken.")
 @click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
-@click.option("--from", "origin", metavar="LOG[@SEQ]", help="Start from a log's state.")
+@click.option("--from", "origin", metavar="LOG[@SEQ]",
+              help="Start from the state after an event of a log.")  # fmt: skip
 @click.option("--log", type=click.Path(path_type=Path), help="Write the counterexample here.")
 @click.option("--graph", type=click.Path(path_type=Path),
               help="Draw a small configuration: .mmd, .md, .dot or .gv.")  # fmt: skip
@@ -80,10 +80,11 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
             sweep(out, options["sweep_file"], options["scheduler"])
         if options["graph"] is not None:
             check_suffix(options["graph"])
-        start = _start(options["origin"])
+        _refuse_log(options["log"], force=options["force"])
+        start = _start(out, options["origin"])
         environment = _environment(options, start)
         if options["mutants"]:
-            _hunt(out, environment, options["engine"])
+            hunt_all(out, environment, options["engine"])
         name = options["mutant"]
         rules = RULES if name is None else find_mutant(name).rules
         if name is not None:
@@ -113,8 +114,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         ("origin", "boot", "the log says how many vCPUs boot"),
     ):
         if {one, other} <= given:
-            flag = {"origin": "from"}.get(one, one)
-            raise CheckError(f"--{flag} and --{other} contradict each other: {why}")
+            flags = " and ".join(f"--{'from' if x == 'origin' else x}" for x in (one, other))
+            raise CheckError(f"{flags} contradict each other: {why}")
     beside = given - {"sweep_file", "scheduler", "as_json"}
     if "sweep_file" in given and beside:
         raise CheckError(f"--sweep takes its options from the file; leave out --{min(beside)}")
@@ -122,14 +123,26 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
 
 
-def _start(origin: str | None) -> Start | None:
+def _refuse_log(log: Path | None, *, force: bool) -> None:
+    """Before a long search, not after it."""
+    if log is not None and not log.parent.is_dir():
+        raise CheckError(f"{log}: there is no directory {log.parent}; make it")
+    if log is not None and log.exists() and not force:
+        raise CheckError(f"{log} exists; give another --log, or --force to overwrite it")
+
+
+def _start(out: Output, origin: str | None) -> Start | None:
     if origin is None:
         return None
     path, seq = origin, None
     found = re.fullmatch(r"(.+)@(\d+)", origin)
     if found is not None and not Path(origin).exists():
         path, seq = found[1], int(found[2])
-    return start_from(path, seq)
+    start = start_from(path, seq)
+    reached = sum(len(decision) for decision in start.decisions)
+    if seq is not None and reached > seq:
+        out.say(f"Event {seq} was decided together with those up to {reached}: starting after them")
+    return start
 
 
 def _environment(options: dict[str, Any], start: Start | None) -> Environment:
@@ -142,40 +155,35 @@ def _environment(options: dict[str, Any], start: Start | None) -> Environment:
 
 
 class _Teller:
-    """Says how far a check is, once it has taken a while."""
+    """Says how far a check is."""
 
     def __init__(self, out: Output) -> None:
-        self._out = out
         self._began = time.monotonic()
-        self._status: Status | None = None
+        self._status = out.people.status("tabulating the protocol")
 
     def __enter__(self) -> _Teller:
+        self._status.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+        self._status.stop()
 
     def __call__(self, progress: Progress) -> None:
         taken = time.monotonic() - self._began
-        if taken < PATIENCE:
-            return
         words = [f"{progress.engine}: {progress.doing}"]
         if progress.states is not None:
-            words.append(f"{progress.states:,} states, {progress.states / taken:,.0f} a second")
+            rate = progress.states / max(taken, 0.1)
+            words.append(f"{progress.states:,} states, {rate:,.0f} a second")
         if progress.nodes is not None:
             words.append(f"{progress.nodes:,} nodes")
         words += [human(peak()), f"{taken:.0f} s"]
-        if self._status is None:
-            self._status = self._out.people.status("")
-            self._status.start()
         self._status.update("; ".join(words))
 
 
 def _report(
     out: Output, environment: Environment, rules: Rules, result: Result, options: dict[str, Any]
 ) -> NoReturn:
-    counts = [f"{_many(result.states)} states"]
+    counts = [f"{many(result.states)} states"]
     if result.transitions is not None:
         counts.append(f"{result.transitions:,} transitions")
     if result.depth is not None:
@@ -199,7 +207,7 @@ def _report(
     out.end(
         result.proven,
         engine=result.engine,
-        states=result.states if result.states < 1 << 63 else _many(result.states),
+        states=result.states if result.states < 1 << 63 else many(result.states),
         seconds=round(result.seconds, 3),
         memory=result.memory,
         depth=result.depth,
@@ -212,17 +220,9 @@ def _report(
     )
 
 
-def _many(count: int) -> str:
-    """A count that may be beyond what a float can hold."""
-    digits = str(count)
-    if len(digits) <= 15:
-        return f"{count:,}"
-    return f"{digits[0]}.{digits[1:4]}e{len(digits) - 1}"
-
-
 def _show(out: Output, found: Counterexample, result: Result) -> None:
     out.say(
-        f"Broken: {found.invariant}, for vCPU {found.slot}, in {found.length} steps: {found.says}",
+        f"Broken: {found.invariant}, for vCPU {found.slot}, in {steps(found.length)}: {found.says}",
         style="bold red",
     )
     others = [name for name in result.violations if name != found.invariant]
@@ -253,41 +253,3 @@ def _plain(found: Counterexample | None) -> dict[str, object] | None:
         "invariant": found.invariant, "slot": found.slot, "length": found.length,
         "stimuli": [say(s) for s in found.stimuli],
     }  # fmt: skip
-
-
-def _hunt(out: Output, environment: Environment, engine: str) -> NoReturn:
-    out.say(f"{len(ALL)} mutants")
-
-    def tell(one: Hunted) -> None:
-        found = one.result.counterexample
-        mark = "ok  " if one.as_expected else "FAIL"
-        if found is not None:
-            names = ", ".join(one.result.violations)
-            what = f"found in {found.length} steps: {names}"
-        else:
-            what = f"clean: {one.mutant.clean}" if one.mutant.clean else "NOT FOUND"
-        peer = f" (peer bug {one.mutant.peer})" if one.mutant.peer else ""
-        style = None if one.as_expected else "bold red"
-        out.say(f"{mark} {one.mutant.name}{peer}: {what}", style=style)
-
-    began = time.monotonic()
-    hunted = hunt(environment, engine=engine, tell=tell)
-    ok = all(one.as_expected for one in hunted)
-    out.say(f"{sum(h.found for h in hunted)} of {len(hunted)} found, "
-            f"{time.monotonic() - began:.0f} s", style="green" if ok else "bold red")  # fmt: skip
-    out.end(
-        ok,
-        engine=engine,
-        states=sum(one.result.states for one in hunted),
-        seconds=round(time.monotonic() - began, 3),
-        violations=[],
-        mutants=[
-            {
-                "name": one.mutant.name, "found": one.found, "as_expected": one.as_expected,
-                "clean": one.mutant.clean, "peer": one.mutant.peer,
-                "violations": list(one.result.violations),
-                "length": one.result.depth if one.found else None,
-            }
-            for one in hunted
-        ],
-    )  # fmt: skip

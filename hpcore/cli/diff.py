@@ -44,7 +44,7 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
             out.say(f"It ends in a torn line ({torn}), which is left out.")
     if found.differences:
         _show(out, (a, b), found.headers, found.differences[0])
-    _explain(out, found)
+    _explain(out, (a, b), found)
     out.end(
         found.same,
         events=list(found.events),
@@ -54,7 +54,7 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
         apart=dict(found.apart),
         cut=[str(track) for track in found.cut],
         torn=list(found.torn),
-        error=_verdict(found) if not found.same else None,
+        error=_verdict((a, b), found) if not found.same else None,
     )
 
 
@@ -68,45 +68,55 @@ def _show(
     out.say("")
     same = headers[0].accelerator == headers[1].accelerator
     titles = names if same else tuple(header.accelerator for header in headers)
-    table = out.table(None, "", "seq", titles[0], "seq", titles[1])
+    table = out.table("", "seq", titles[0], "seq", titles[1])
     for n in range(max(len(difference.a), len(difference.b))):
         one = difference.a[n] if n < len(difference.a) else None
         other = difference.b[n] if n < len(difference.b) else None
         style = "bold red" if n == difference.at else None
         mark = ">" if n == difference.at else ""
-        table.add_row(mark, *_cells(one), *_cells(other), style=style)
+        ends = n == len(difference.a), n == len(difference.b)
+        table.add_row(mark, *_cells(one, ends[0]), *_cells(other, ends[1]), style=style)
     out.show(table)
 
 
-def _cells(record: Record | None) -> tuple[str, str]:
-    return ("", "(nothing more)") if record is None else (str(record.seq), say(record.event))
+def _cells(record: Record | None, ends: bool) -> tuple[str, str]:
+    if record is None:
+        return "", "(nothing more)" if ends else ""
+    return str(record.seq), say(record.event)
 
 
-def _where(difference: Difference) -> str:
-    one, other = (f"event {r.seq}" if r else "the end" for r in difference.first)
-    return f"{difference.track} differs at {one} and {other}"
-
-
-def _explain(out: Output, found: Diff) -> None:
+def _explain(out: Output, names: tuple[str, str], found: Diff) -> None:
     if found.apart or found.cut or found.differences:
         out.say("")
     for name, why in found.apart.items():
         out.say(f"Not compared: {name}, for {why}.")
     for track in found.cut:
         out.say(f"One log ends before the last of {track}.")
-    out.say(_verdict(found), style="green" if found.same else "bold red")
+    if found.differences[1:]:
+        out.say("Where else they differ first:")
+        for difference in found.differences[1:]:
+            out.say(f"  {difference.track}: {_where(names, difference)}")
+    out.say(_verdict(names, found), style="green" if found.same else "bold red")
 
 
-def _verdict(found: Diff) -> str:
+def _where(names: tuple[str, str], difference: Difference) -> str:
+    one, other = (
+        f"event {record.seq} of {name}" if record else f"the end of {name}"
+        for name, record in zip(names, difference.first, strict=True)
+    )
+    return f"{one} and {other}"
+
+
+def _verdict(names: tuple[str, str], found: Diff) -> str:
     if found.same:
         return f"The same happened: {found.compared} events compared, none differs."
     what = []
     if found.machines:
-        what.append(f"the machines are not the same: {', '.join(found.machines)}")
+        what.append(f"the machines are not the same, {', '.join(found.machines)}")
     if found.differences:
-        what.append(f"first, {_where(found.differences[0])}")
-        what += [f"then {_where(difference)}" for difference in found.differences[1:]]
-    return "The logs differ: " + "; ".join(what) + "."
+        first = found.differences[0]
+        what.append(f"first at {_where(names, first)} ({first.track})")
+    return f"The logs differ: {'; '.join(what)}."
 
 
 def _plain(difference: Difference) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from hpcore.cli.ending import until_stopped
 from hpcore.cli.output import Output
 from hpcore.log import Record
 from hpcore.run.accelerator import GuestImages, GuestScript
@@ -19,7 +20,7 @@ def execute(out: Output, path: Path, found: Found, guest: GuestImages | GuestScr
     def tell(record: Record) -> None:
         out.say(f"{record.seq:>7}  {say(record.event)}")
 
-    done = asyncio.run(execute_log(path, found, guest, tell))
+    done = asyncio.run(until_stopped(execute_log(path, found, guest, tell)))
     _report(out, path, found, done)
 
 

@@ -16,7 +16,7 @@ def guest() -> None:
 @guest.command()
 @json_option
 def fetch(as_json: bool) -> None:
-    """Fetch Debian's arm64 cloud kernel and a busybox into the cache, verified.
+    """Fetch Debian's kernel and busybox for the guest, verified.
 
     \b
     hpcore guest fetch

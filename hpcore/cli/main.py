@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -9,12 +10,12 @@ import sys
 from importlib.metadata import version
 
 import click
-import orjson
 import structlog
 
 from hpcore.cli.accel import accel
 from hpcore.cli.check import check
 from hpcore.cli.diff import diff
+from hpcore.cli.ending import explain, explained
 from hpcore.cli.guest import guest
 from hpcore.cli.model import model
 from hpcore.cli.output import BAD_INPUT, Problem
@@ -55,7 +56,8 @@ def cli() -> None:
     hpcore diff tcg.jsonl kvm.jsonl          whether the same happened on both
     hpcore check                             prove that no order of events breaks the protocol
 
-    Exit codes: 0 fine, 1 the checked thing is wrong, 2 bad input or environment.
+    Exit codes: 0 fine, 1 the checked thing is wrong, 2 bad input or environment; 128 and its
+    number for a signal: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
 
@@ -65,48 +67,48 @@ for command in (accel, check, diff, guest, model, qemu, replay, run, scenarios, 
 
 def main() -> None:
     """Run the command line and exit."""
-    set_up_diagnostics()
-    as_json = "--json" in sys.argv
+    with explained():
+        set_up_diagnostics()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError):  # it is not the real one
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        sys.exit(_run())
+
+
+def _run() -> int:
     try:
         code = cli.main(standalone_mode=False)
     except Problem as problem:
-        code = _explain(problem.message, problem.code, as_json, **problem.fields)
+        return explain(problem.message, problem.code, **problem.fields)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return BAD_INPUT
     except click.UsageError as error:
-        where = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
-        code = _explain(error.format_message() + where, BAD_INPUT, as_json)
+        where = f". See `{error.ctx.command_path} --help`." if error.ctx else ""
+        return explain(error.format_message().rstrip(".") + where, BAD_INPUT)
     except click.ClickException as error:
-        code = _explain(error.format_message(), BAD_INPUT, as_json)
+        return explain(error.format_message(), BAD_INPUT)
     except EXPECTED as error:
-        code = _explain(str(error), BAD_INPUT, as_json)
+        return explain(str(error), BAD_INPUT)
     except (BrokenPipeError, SystemExit) as error:
         # click and rich make an exit with 1 of a broken pipe, which would be a verdict here;
         # nothing else of hpcore exits so
         if isinstance(error, SystemExit) and error.code != 1:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = NOBODY_LISTENS
+        return NOBODY_LISTENS
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""
-        code = _explain(f"{at}{error.strerror or error}", BAD_INPUT, as_json)
-    except (KeyboardInterrupt, click.Abort):
-        code = _explain("interrupted", 130, as_json)
+        return explain(f"{at}{error.strerror or error}", BAD_INPUT)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        code = _explain(
+        return explain(
             f"a fault of hpcore: {type(error).__name__}: {error}. "
             f"Set {DEBUG}=1 for the details that a report should have",
             BAD_INPUT,
-            as_json,
         )
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _explain(message: str, code: int, as_json: bool, **fields: object) -> int:
-    click.echo(f"hpcore: {message}", err=True)
-    if as_json:
-        click.echo(orjson.dumps({"ok": False, "error": message, **fields}, default=str).decode())
-    return code
+    return code if isinstance(code, int) else 0
 
 
 def set_up_diagnostics() -> None:

@@ -15,7 +15,7 @@ from hpcore.triage.diagram import mermaid
 @click.option("--mermaid", "as_mermaid", is_flag=True, help="Print a Mermaid state diagram.")
 @json_option
 def model(name: str, as_mermaid: bool, as_json: bool) -> None:
-    """Show a state machine of the protocol, whole: slot, gicc or machine; or the invariants.
+    """Show a state machine of the protocol, or its invariants.
 
     \b
     hpcore model slot
@@ -26,7 +26,7 @@ def model(name: str, as_mermaid: bool, as_json: bool) -> None:
     if name == "invariants":
         if as_mermaid:
             raise Problem("the invariants are no state machine to draw; leave --mermaid out")
-        table = out.table(None, "#", "invariant", "says")
+        table = out.table("#", "invariant", "says")
         for rule in INVARIANTS:
             table.add_row(str(rule.number), rule.name, rule.says)
         out.show(table)
@@ -37,7 +37,7 @@ def model(name: str, as_mermaid: bool, as_json: bool) -> None:
         out.text(mermaid(chosen) + "\n")
         out.close(True, mermaid=mermaid(chosen))
         return
-    table = out.table(None, "from", "trigger", "to", "who asks for it")
+    table = out.table("from", "trigger", "to", "who asks for it")
     for row in chosen.rows:
         table.add_row(str(row.source), row.trigger, str(row.dest), row.why)
     out.show(table)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 import orjson
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 FINE, WRONG, BAD_INPUT = 0, 1, 2
 """Exit codes: fine; the checked thing is wrong; bad input or environment."""
+
+WIDE = 10_000
+"""Characters: more than any table has, so that it can be measured."""
 
 
 class Problem(click.ClickException):
@@ -32,34 +38,73 @@ class Output:
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line for people."""
-        self.people.print(text, style=style, markup=False, soft_wrap=True)
+        with _taken():
+            self.people.print(text, style=style, markup=False, soft_wrap=True)
 
     def text(self, text: str) -> None:
         """Text to be kept as it is, so on standard output; with `json` it is in the object."""
         if not self.json:
-            click.echo(text, nl=False)
+            with _taken():
+                click.echo(text, nl=False)
 
-    def table(self, title: str | None, *columns: str) -> Table:
-        """An empty table that fits a terminal; print it with `show`."""
-        table = Table(title=title, box=None, pad_edge=False, header_style="bold")
+    def table(self, *columns: str) -> Table:
+        """An empty table; fill it with texts, and print it with `show`."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         return table
 
     def show(self, table: Table) -> None:
-        self.people.print(table, markup=False)
+        """Print a table; one value a line where the terminal is too narrow for its words."""
+        people = self.people
+        words = Measurement.get(people, people.options.update(width=WIDE), table).minimum
+        if words <= people.width:
+            with _taken():
+                people.print(table, markup=False)
+            return
+        for n, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+            if n:
+                self.say("")
+            for column, cell in zip(table.columns, row, strict=True):
+                if cell:
+                    self.say(f"{column.header}: {cell}".removeprefix(": "))
 
     def close(self, ok: bool, **fields: Any) -> None:
         """The last line, for machines."""
         if self.json:
             line = orjson.dumps({"ok": ok, **fields}, default=str)
-            sys.stdout.write(line.decode() + "\n")
-            sys.stdout.flush()
+            with _taken():
+                sys.stdout.write(line.decode() + "\n")
+                sys.stdout.flush()
 
     def end(self, ok: bool, **fields: Any) -> NoReturn:
         """Print the closing object and exit, 0 if `ok`, else 1."""
         self.close(ok, **fields)
         raise click.exceptions.Exit(FINE if ok else WRONG)
+
+
+def many(count: int) -> str:
+    """A count that may be beyond what a float can hold."""
+    digits = str(count)
+    if len(digits) <= 12:
+        return f"{count:,}"
+    return f"{digits[0]}.{digits[1:4]}e{len(digits) - 1}"
+
+
+def steps(count: int) -> str:
+    """A number of steps, in words."""
+    return f"{count} step{'s' * (count != 1)}"
+
+
+@contextmanager
+def _taken() -> Iterator[None]:
+    """Say whose fault it is where an output takes nothing more, on a full disk for one."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Problem(f"the output cannot be written: {error.strerror or error}") from error
 
 
 json_option = click.option(

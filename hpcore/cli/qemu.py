@@ -10,13 +10,13 @@ from hpcore.qemu.fetch import fetch_qemu
 
 @click.group()
 def qemu() -> None:
-    """A QEMU for qtest-loongarch64 and qtest-q35, beside the machine's own."""
+    """The QEMU 10 of qtest-loongarch64 and qtest-q35."""
 
 
 @qemu.command()
 @json_option
 def fetch(as_json: bool) -> None:
-    """Fetch QEMU 10 for loongarch64 and x86_64 into the cache, verified; 51 MB.
+    """Fetch QEMU 10 for loongarch64 and x86_64 (51 MB), verified.
 
     \b
     hpcore qemu fetch

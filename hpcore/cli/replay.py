@@ -17,14 +17,25 @@ from hpcore.triage.words import say
 NOT_ITS_FAULT = (LogUnreadable, LogTooNew, LogTooOld)
 """The log may well be good: it is not there, or needs another hpcore."""
 
+FLAGS = {
+    "paused": "paused",
+    "migrating": "migrating",
+    "ged": "the GED's interrupt pending",
+    "scanning": "the event bits being read",
+}
+"""Of the machine's state: what is so, and how it is said."""
+
 
 @click.command()
 @click.argument("log", type=click.Path(dir_okay=True))
 @click.option("--at", type=click.IntRange(min=0), metavar="SEQ", help="Show the state after SEQ.")
-@click.option("--quiet", is_flag=True, help="Only the verdict, without what happened.")
+@click.option("--quiet", is_flag=True, help="The verdict alone.")
 @json_option
 def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
-    """Replay LOG: fold it, check every invariant at every event, say what happened.
+    """Say what happened in LOG, and check it event by event.
+
+    The same code that ran the machine folds the log, with every invariant held against
+    every event. LOG may be - for standard input.
 
     \b
     hpcore replay run.jsonl
@@ -45,8 +56,13 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     if at is not None and found.at is None and found.ok:
         raise Problem(f"{log}: there is no event {at}; the last is {found.events}")
     shown = found.at or found.state
+    if not (quiet or out.json):
+        out.say("")
     _verdict(out, log, found)
-    _show_state(out, shown, f"State after event {at if found.at is not None else found.events}")
+    if not quiet:
+        seq = at if found.at is not None else found.events
+        before = found.wrong is not None and found.at is None
+        _show_state(out, shown, "State before it" if before else f"State after event {seq}")
     out.end(
         found.ok,
         events=found.events,
@@ -73,7 +89,7 @@ def _printer(out: Output, quiet: bool, at: int | None) -> Any:
 
 def _verdict(out: Output, log: str, found: Replay) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in found.header.versions.items())
-    out.say(f"\n{log}: {found.header.accelerator}, {found.header.created}; {made_by}")
+    out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}")
     if found.torn is not None:
         out.say(f"The log ends in a torn line ({found.torn}): hpcore or its host died there.")
     if found.in_flight and not found.state.shared.ended:
@@ -82,24 +98,23 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
         out.say(f"Damaged: {found.damage}", style="bold red")
     elif found.wrong is not None:
         out.say(f"{_error(found)}", style="bold red")
-        _show_state(out, found.wrong.before, "State before it")
     else:
         out.say(f"{found.events} events, every invariant held at each.", style="green")
 
 
 def _show_state(out: Output, state: State, title: str) -> None:
     shared = state.shared
-    flags = [n for n in ("paused", "migrating", "ged", "scanning") if getattr(shared, n)]
+    flags = [words for name, words in FLAGS.items() if getattr(shared, name)]
     words = f"{title}: the machine is {shared.phase}"
     out.say(f"{words}, {', '.join(flags)}." if flags else f"{words}.")
-    columns = ("vCPU", "id", "slot", "GICC", "_STA", "on", "bits", "owes", "registered")
-    table = out.table(None, *columns)
+    columns = ("vCPU", "id", "slot", "GICC", "_STA", "on", "bits", "under way", "registered")
+    table = out.table(*columns)
     for index, slot in enumerate(state.slots):
         bits = " ".join(n for n in ("insert", "remove", "requested") if getattr(slot, n))
-        owes = " ".join(str(x) for x in (slot.command, slot.step) if x not in (None, "none"))
+        doing = " ".join(str(x) for x in (slot.command, slot.step) if x not in (None, "none"))
         table.add_row(
             str(index), slot.id or "", str(slot.lifecycle), str(slot.gicc), f"{sta(slot):#x}",
-            "on" if slot.powered else "", bits, owes, "yes" if slot.registered else "",
+            "on" if slot.powered else "", bits, doing, "yes" if slot.registered else "",
         )  # fmt: skip
     out.show(table)
 

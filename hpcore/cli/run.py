@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import statistics
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from hpcore.cli.ending import until_stopped
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.guest.images import fetched_guest
@@ -26,12 +27,13 @@ from hpcore.run.scenario import Line
 @click.command()
 @click.argument("scenario")
 @click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
-@click.option("--log", type=click.Path(path_type=Path), help="Where the log goes.")
+@click.option("--log", type=click.Path(path_type=Path),
+              help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite an existing log.")
 @click.option("--kernel", type=click.Path(path_type=Path), help="An arm64 Image of your own.")
 @click.option("--initrd", type=click.Path(path_type=Path), help="An initramfs of your own.")
 @click.option("--append", default="", help="More kernel arguments.")
-@click.option("--console", type=click.Path(path_type=Path), help="Keep the guest's console here.")
+@click.option("--console", type=click.Path(path_type=Path), help="Keep what the guest prints here.")
 @click.option(
     "--sync", type=click.Choice([Sync.DURABLE.value, Sync.OS.value]), default=Sync.DURABLE.value,
     show_default=True, help="What an event survives: loss of power, or the death of hpcore.",
@@ -49,7 +51,9 @@ def run(
     sync: str,
     as_json: bool,
 ) -> None:
-    """Run SCENARIO, a file or the name of one that comes with hpcore, and keep its log.
+    """Run SCENARIO on an accelerator, and keep its log.
+
+    SCENARIO is a file, or the name of one that comes with hpcore.
 
     \b
     hpcore run cover-letter --accel tcg --log cover-letter.jsonl
@@ -73,6 +77,8 @@ def run(
     """
     out = Output(json=as_json)
     if is_log(scenario):
+        given = {"--log": log, "--console": console, "--force": force or None}
+        _refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
         execute(out, Path(scenario), found, _guest(out, found, kernel, initrd, console, append))
         return
@@ -87,7 +93,7 @@ def run(
         log=log, overwrite=force, sync=Sync(sync), console=console,
     )  # fmt: skip
     try:
-        outcome = asyncio.run(_with_signals(job, out))
+        outcome = asyncio.run(_run(job, out))
     except LogExists:
         raise Problem(f"{log} exists; give another --log, or --force to overwrite it") from None
     _report(out, job, outcome)
@@ -104,13 +110,17 @@ def _guest(
     if not found.capabilities.plays_guest:
         return _images(out, kernel, initrd, append)
     given = {"--kernel": kernel, "--initrd": initrd, "--console": console}
-    useless = [name for name, value in given.items() if value is not None]
-    if useless:
-        raise Problem(
-            f"'{found.name}' runs no guest code, it plays the guest: leave out "
-            f"{', '.join(useless)}. --append is heeded, and so is the scenario's guest: kind"
-        )
+    _refuse(
+        given, f"'{found.name}' runs no guest code, it plays the guest, which heeds --append "
+        "and the scenario's guest: kind"
+    )  # fmt: skip
     return GuestScript(append=append)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    useless = [name for name, value in options.items() if value is not None]
+    if useless:
+        raise Problem(f"{why}; leave out {', '.join(useless)}")
 
 
 def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) -> GuestImages:
@@ -134,23 +144,8 @@ def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) 
     return GuestImages(kernel, initrd, append)
 
 
-async def _with_signals(job: Job, out: Output) -> Outcome:
-    """Run, and end the machine in good order at the first SIGINT or SIGTERM.
-
-    More of them change nothing: a second Ctrl-C would only tear down what is tidying up.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    ending = False
-
-    def end() -> None:
-        nonlocal ending
-        if not ending:
-            ending = True
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+async def _run(job: Job, out: Output) -> Outcome:
+    """Run, and say each step; a signal ends the machine in good order."""
     with out.people.status("starting") as status:
 
         def progress(line: Line, result: StepResult | None) -> None:
@@ -159,14 +154,14 @@ async def _with_signals(job: Job, out: Output) -> Outcome:
                 return
             mark = "ok  " if result.error is None else "FAIL"
             style = None if result.error is None else "bold red"
-            out.say(f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}", style=style)
+            how = ": refused, as it should be" if line.fails and result.error is None else ""
+            out.say(
+                f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}{how}", style=style
+            )
             if result.error is not None:
                 out.say(f"     {result.error}", style="red")
 
-        try:
-            return await run_job(job, progress)
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        return await until_stopped(run_job(job, progress))
 
 
 def _report(out: Output, job: Job, outcome: Outcome) -> None:

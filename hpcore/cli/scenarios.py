@@ -27,7 +27,7 @@ def scenarios(name: str | None, as_json: bool) -> None:
         out.text(text)
         out.close(True, text=text)
         return
-    table = out.table(None, "scenario", "about")
+    table = out.table("scenario", "about")
     listed = []
     for key in scenario_file.bundled():
         about = scenario_file.load(key).about

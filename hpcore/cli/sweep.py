@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hpcore.check.result import CheckError
 from hpcore.check.sweep import SweepRow, read_sweep, run_sweep, verdict
-from hpcore.cli.output import Output
+from hpcore.cli.output import Output, many
 
 
 def sweep(out: Output, path: Path, scheduler: str | None) -> NoReturn:
@@ -26,13 +26,13 @@ def sweep(out: Output, path: Path, scheduler: str | None) -> NoReturn:
             bar.update(task, completed=done, description=_label(row))
 
         rows = run_sweep(jobs, scheduler, tell)
-    table = out.table(None, "slots", "guest", "faults", "mutant", "engine", "states", "found")
+    table = out.table("slots", "guest", "faults", "mutant", "engine", "states", "found")
     for row in rows:
         e = row.job.environment
-        states = "" if row.states is None else f"{row.states:,}"
+        states = "" if row.states is None else many(row.states)
         table.add_row(
             str(e.slots), str(e.guest), str(e.faults), row.job.mutant or "", row.job.engine,
-            states if len(states) < 20 else f"{row.states:.3e}", _found(row),
+            states, _found(row),
             style="bold red" if row.wrong else None,
         )  # fmt: skip
     out.show(table)

@@ -28,7 +28,7 @@ BOARDS = {"qemu": QEMU_VIRT, "hpcore": HPCORE_VIRT}
 def tables(
     directory: Path, scenario: str | None, cpus: int, maxcpus: int, board: str, as_json: bool
 ) -> None:
-    """Write the ACPI tables of a machine to DIRECTORY, one .aml file each.
+    """Write a machine's ACPI tables to DIRECTORY, as .aml files.
 
     \b
     hpcore tables /tmp/acpi --cpus 4 --maxcpus 6

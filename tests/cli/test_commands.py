@@ -14,7 +14,7 @@ import pytest
 from hpcore.cli.main import cli
 from hpcore.run.scenario_file import bundled
 from hpcore.triage.diff import unknown_names
-from tests.support.command import HPCORE, hpcore, needs_guest, refused
+from tests.support.command import HPCORE, hpcore, needs_guest, poll, refused, running
 from tests.triage.test_replay import PLUG, batches, write
 
 MODELS = ("slot", "gicc", "machine")
@@ -37,6 +37,12 @@ def test_the_help_of_every_command_shows_an_example(command: tuple[str, ...]) ->
     assert "  " + " ".join(("hpcore", *command)) in rest
     if command:
         assert "--json" in ended.out
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    ended = hpcore("guest")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Usage: hpcore guest")
 
 
 def test_the_version_is_told() -> None:
@@ -180,12 +186,54 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments: tuple[str, ...], l
     assert process.returncode == 128 + signal.SIGPIPE  # no verdict, neither good nor bad
 
 
-@pytest.mark.parametrize("width", ["1", "400", "-5", "wide"])
+@pytest.mark.parametrize(
+    ("redirections", "code"),
+    [("--json >/dev/full", 2), ("2>/dev/full", 0), ("--no-such-option 2>&-", 2)],
+)
+def test_an_output_that_takes_nothing_gives_no_verdict(redirections: str, code: int) -> None:
+    """1 would say that what was checked is wrong."""
+    ended = subprocess.run(
+        f"{HPCORE} scenarios {redirections}", shell=True, stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGHUP, "the terminal is gone"),
+    ],
+)
+def test_a_signal_ends_a_command_while_it_is_still_being_loaded(
+    number: signal.Signals, said: str
+) -> None:
+    with running("check", "--slots", "64", "--json") as run:
+        poll(lambda: listens(run.pid), "it listens to signals")
+        run.send(number)
+        ended = run.end()
+    assert ended.code == 128 + number
+    assert ended.last == {"ok": False, "error": said}
+    assert ended.err.endswith(f"hpcore: {said}\n")
+
+
+def listens(pid: int) -> bool:
+    """Whether a process catches SIGHUP, the last of the signals that hpcore listens to."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
+@pytest.mark.parametrize("width", ["1", "40", "-5", "wide"])
 def test_any_width_of_the_terminal_will_do(width: str, log: Path) -> None:
     env = {"COLUMNS": width}
     for arguments in (("replay", log), ("run", "--help")):
         ended = hpcore(*arguments, env=env)
         assert ended.code == 0, (arguments, ended)
+        assert "parked" in ended.out or "--accel" in ended.out  # words stay whole
 
 
 def test_no_colours_where_nobody_sees_them(log: Path) -> None:

@@ -34,14 +34,15 @@ def test_logs_that_differ_are_shown_side_by_side_where_they_do(logs: tuple[Path,
     marked = next(line for line in ended.out.splitlines() if line.startswith(">"))
     assert "has _OST for device check: success" in marked
     assert "has _OST for device check: 0x1" in marked
-    assert "first, what the guest did about vCPU 2 differs at event 42 and event 42." in ended.out
+    where = f"first at event 42 of {logs[0]} and event 42 of {logs[1]}"
+    assert f"The logs differ: {where} (what the guest did about vCPU 2)." in ended.out
     assert "vCPU 2 has its device check read" in ended.out
     assert "device check read" not in hpcore("diff", *logs, "--context", "0").out
 
 
 def test_a_difference_as_one_object(logs: tuple[Path, Path]) -> None:
     error = refused("diff", *logs, code=1)
-    assert error.startswith("The logs differ: first, what the guest did about vCPU 2")
+    assert error.startswith("The logs differ: first at event 42 of ")
     (found,) = hpcore("diff", *logs, "--json").last["differences"]
     assert (found["slot"], found["a"]["seq"], found["b"]["seq"]) == (2, 42, 42)
     assert found["a"]["says"] == "vCPU 2 has _OST for device check: success"

@@ -45,6 +45,7 @@ def test_a_good_log_is_told_step_by_step_with_its_last_state(log: Path) -> None:
     quiet = hpcore("replay", log, "--quiet").out
     assert "to be plugged" not in quiet
     assert "43 events" in quiet
+    assert len(quiet.splitlines()) == 2
 
 
 def test_a_log_comes_from_standard_input_too(log: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.qemu.support import program
 from tests.support.command import hpcore, needs_guest, refused, scenario, unreadable
+from tests.triage.test_replay import write
 
 COVER = "cover-letter"
 
@@ -122,12 +123,19 @@ def test_an_accelerator_with_a_slip_in_its_name(tmp_path: Path) -> None:
     assert "kvm" in refused("run", COVER, "--accel", "xen", "--log", tmp_path / "log")
 
 
+def test_a_log_that_is_executed_leaves_no_log(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", [])
+    error = refused("run", one, "--log", tmp_path / "two", "--force")
+    assert error == f"{one} is a log, which is executed and leaves none; leave out --log, --force"
+
+
 @pytest.mark.parametrize("option", ["--kernel", "--initrd", "--console"])
 @needs_guest
 def test_what_only_a_real_guest_has_use_for(tmp_path: Path, option: str) -> None:
     log = tmp_path / "log"
     error = refused("run", COVER, "--log", log, "--accel", "qtest", option, tmp_path / "file")
-    assert f"'qtest' runs no guest code, it plays the guest: leave out {option}" in error
+    assert "'qtest' runs no guest code, it plays the guest" in error
+    assert error.endswith(f"leave out {option}")
     assert not log.exists()
 
 
