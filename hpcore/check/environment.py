@@ -34,6 +34,9 @@ from hpcore.model.topology import MAX_POSSIBLE, mp_affinity
 WRONG_AFFINITY = 0xBAD00
 """What GICR_TYPER says of a redistributor that is nobody's: an Aff2 that no vCPU has."""
 
+MOST_FAULTS = 1000
+"""The tables grow with each, and no order of events needs as many to show."""
+
 
 class EnvironmentRefused(ValueError):
     """Options that make no environment; the text says which and why."""
@@ -69,8 +72,8 @@ class Environment:
             raise EnvironmentRefused(
                 f"{self.boot} of {self.slots} vCPUs cannot boot; give --boot 1 to {self.slots}"
             )
-        if self.faults < 0:
-            raise EnvironmentRefused(f"{self.faults} faults cannot happen; give 0 or more")
+        if not 0 <= self.faults <= MOST_FAULTS:
+            raise EnvironmentRefused(f"{self.faults} faults; give 0 to {MOST_FAULTS}")
         if self.commands is not None and self.commands < 0:
             raise EnvironmentRefused(
                 f"{self.commands} commands cannot be in flight; give 0 or more"

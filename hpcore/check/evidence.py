@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import takewhile
 from pathlib import Path
+
+import attrs
 
 from hpcore.check.result import CheckError, Counterexample
 from hpcore.check.start import Start, take
-from hpcore.log import Header, LogWriter, Record, Sync, read
+from hpcore.log import Header, LogWriter, Sync, read
 from hpcore.log.fold import decisions as decisions_of
 from hpcore.log.fold import fold
 from hpcore.model.events import Event, Noted
@@ -53,6 +53,9 @@ def write_log(
 def start_from(path: str, seq: int | None) -> Start:
     """The machine of the log at `path` after event `seq`, or at its end.
 
+    The events of one decision are taken together: between them the machine is in no state
+    that anything could come to. So the start may be some events after `seq`.
+
     Raises LogError for a log that cannot be read, and CheckError for a state that no
     search can start from: one that an invariant does not hold in, or a machine that has
     not started or has ended.
@@ -60,7 +63,10 @@ def start_from(path: str, seq: int | None) -> Start:
     header, records = read(path)
     state, batches, reached = initial(header.machine), list[tuple[Event, ...]](), 0
     with records:
-        for decision in decisions_of(_until(seq, records)):
+        for decision in decisions_of(records):
+            whole = attrs.evolve(decision, settled=True)
+            cut = not decision.settled and any(f.violation for f in fold(state, whole))
+            before = reached
             for folded in fold(state, decision):
                 if folded.violation is not None:
                     raise CheckError(
@@ -68,7 +74,14 @@ def start_from(path: str, seq: int | None) -> Start:
                         f"{folded.violation.invariant}; see `hpcore replay`"
                     )
                 state, reached = folded.after, folded.record.seq
+            if cut:
+                raise CheckError(
+                    f"{path}: it breaks off in the middle of a decision; give @{before}, "
+                    "the event before that"
+                )
             batches.append(tuple(record.event for record in decision.records))
+            if seq is not None and reached >= seq:
+                break
     if seq is not None and reached < seq:
         raise CheckError(f"{path}: there is no event {seq}")
     phase = state.shared.phase
@@ -77,8 +90,4 @@ def start_from(path: str, seq: int | None) -> Start:
             f"{path}: the machine is {phase} there; give @SEQ, an event while the guest runs"
         )
     return Start(state, (), None, tuple(batches))
-
-
-def _until(seq: int | None, records: Iterable[Record]) -> Iterator[Record]:
-    return takewhile(lambda record: seq is None or record.seq <= seq, records)
 

@@ -39,7 +39,8 @@ def explore(tables: Tables, most: int) -> Graph:
                 todo.append(step.to)
         if len(seen) > most:
             raise CheckError(
-                f"more than {most} states; take fewer slots, faults or kinds of stimuli"
+                f"more than {most} states; take fewer: --slots, --faults, --commands, --no-reset, "
+                "--no-migration, --no-power-off"
             )
     return graph
 

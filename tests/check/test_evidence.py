@@ -13,6 +13,9 @@ from hpcore.check.result import CheckError
 from hpcore.check.start import booted, config_of, take
 from hpcore.check.zoo import ALL
 from hpcore.log import Header, LogExists, LogWriter, read
+from hpcore.log.fold import decisions
+from hpcore.model import events as ev
+from hpcore.model.effects import Step
 from hpcore.model.rules import RULES
 from hpcore.model.states import Command
 from hpcore.triage.replay import replay
@@ -110,6 +113,21 @@ def test_a_check_from_the_middle_of_a_plug_knows_that_it_is_owed(log: Path) -> N
     start = start_from(str(log), seq)
     assert start.state.slots[1].command is Command.PLUG
     assert prove(Environment(slots=2), start=start).proven
+
+
+def test_a_check_goes_on_from_the_end_of_a_decision(log: Path, tmp_path: Path) -> None:
+    """Between the events of one, the next step is owed and not yet begun."""
+    wired = ev.StepDone(1, Step.WIRE)
+    _, records = read(log)
+    with records:
+        decision = next(d for d in decisions(records) if d.records[0].event == wired)
+    first, last = decision.records[0].seq, decision.records[-1].seq
+    assert first < last
+    assert start_from(str(log), first).state == start_from(str(log), last).state
+    cut = tmp_path / "cut"
+    cut.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[: first + 1]))
+    with pytest.raises(CheckError, match=f"middle of a decision; give @{first - 1}"):
+        start_from(str(cut), None)
 
 
 @pytest.mark.parametrize(
