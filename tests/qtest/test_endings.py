@@ -77,7 +77,7 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
         async with rig(script=ALONE) as r:
             await booted(r)
             before = r.pid
-            with pytest.raises(EffectError, match="was not sent|SIGKILL"):
+            with pytest.raises(EffectError, match=r"was not sent|SIGKILL"):
                 await r.whole(MachineStep.MIGRATE)
             assert r.pid == before and not alive(pids[0])
             await r.steps(1, *BUILD)
