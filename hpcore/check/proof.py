@@ -59,7 +59,7 @@ def prove(
     if engine == "explicit":
         if find_spec("numpy") is None:
             raise CheckError(
-                "the explicit engine needs NumPy; install it with: pip install 'hpcore[check]', or "
+                "the explicit engine needs NumPy; install it with: pip install numpy, or "
                 "use --engine symbolic"
             )
         from hpcore.check import explicit  # noqa: PLC0415 - NumPy is an extra

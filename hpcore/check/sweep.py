@@ -108,7 +108,7 @@ def run_sweep(
         import distributed  # noqa: PLC0415 - an extra
     except ImportError:
         raise CheckError(
-            "a sweep needs the package distributed; install it with: pip install 'hpcore[sweep]'"
+            "a sweep needs the package distributed; install it with: pip install distributed"
         ) from None
     # distributed has no types
     make_cluster: Any = distributed.LocalCluster

@@ -61,8 +61,9 @@ def describe(environment: Environment) -> str:
     options = ("reset", "migration", "pause", "power_off")
     may = [name.replace("_", "-") for name in options if getattr(e, name)]
     faults = "1 fault" if e.faults == 1 else f"{e.faults or 'no'} faults"
+    slots = "1 slot" if e.slots == 1 else f"{e.slots} slots"
     commands = "any number of" if e.commands is None else f"at most {e.commands}"
     return (
-        f"{e.slots} slots, {e.boot} at boot; {e.guest} guest; {faults}; "
-        f"{', '.join(may) or 'no reset'}; {commands} commands in flight"
+        f"{slots}, {e.boot} at boot; {e.guest} guest; {faults}; "
+        f"{', '.join(may) or 'no reset'}; {commands} command{'s' * (e.commands != 1)} in flight"
     )
