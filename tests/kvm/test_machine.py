@@ -9,7 +9,7 @@ import pytest
 from hpcore_kvm import smccc
 from hpcore_kvm.gic import GICR_ISENABLER0
 from hpcore_kvm.smccc import Function, PsciStatus
-from hpcore_kvm.uapi import REG_PTIMER_CNT, MpState
+from hpcore_kvm.uapi import REG_TIMER_CNT, MpState
 
 from hpcore.model import stimuli
 from hpcore.model.events import (
@@ -228,8 +228,8 @@ def test_the_guests_counter_stands_still_while_the_machine_is_paused(
                 pairs = zip(said[start::2], said[start + 1 :: 2], strict=False)
                 return min(physical - virtual for virtual, physical in pairs)
 
-            def now() -> int:
-                return rig.machine.vcpu(0).get_register(REG_PTIMER_CNT)
+            def now() -> int:  # goes on until the resume writes it back
+                return rig.machine.vcpu(0).get_register(REG_TIMER_CNT)
 
             await rig.boot()
             before = await apart(0)

@@ -58,7 +58,6 @@ NAMED = {
         uapi.REG_PSTATE,
     "ARM64_SYS_REG(3, 0, 0, 0, 5)": uapi.REG_MPIDR,
     "KVM_REG_ARM_TIMER_CNT": uapi.REG_TIMER_CNT,
-    "KVM_REG_ARM_PTIMER_CNT": uapi.REG_PTIMER_CNT,
 }  # fmt: skip
 
 # kvm_run's union is anonymous, and glibc's name for a member of ours is the kernel's

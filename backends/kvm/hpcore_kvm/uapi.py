@@ -123,9 +123,6 @@ REG_MPIDR = REG_ARM64_SYSREG | system_register(3, 0, 0, 0, 5)
 REG_TIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 3, 2)
 """CNTVCT_EL0, of the whole VM; by a slip of old, KVM has it under CNTV_CVAL_EL0's encoding."""
 
-REG_PTIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 0, 1)
-"""CNTPCT_EL0."""
-
 MPIDR_AFFINITY = 0xFF_00FF_FFFF
 """The affinity fields of MPIDR_EL1; the rest are flags."""
 
