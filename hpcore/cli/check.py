@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from hpcore.check.evidence import start_from, write_log
 from hpcore.check.guests import Guest
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
-from hpcore.check.result import CheckError, Counterexample, Progress, Result
+from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell
 from hpcore.check.shows import SOMETIMES
 from hpcore.check.start import Start
 from hpcore.check.tabulate import NotTabulable, tabulate
@@ -90,8 +91,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         if name is not None:
             environment = find_mutant(name).within(environment)
         out.say(describe(environment))
-        with _Teller(out) as tell:
-            result = prove(environment, rules, options["engine"], start, tell)
+        with out.progress("starting") as say_now:
+            result = prove(environment, rules, options["engine"], start, _teller(say_now))
         if options["graph"] is not None:
             shown = draw(tabulate(environment, rules, start), options["graph"])
             out.say(f"{shown} states drawn in {options['graph']}")
@@ -154,30 +155,21 @@ def _environment(options: dict[str, Any], start: Start | None) -> Environment:
     return Environment(**wanted)
 
 
-class _Teller:
+def _teller(say_now: Callable[[str], None]) -> Tell:
     """Says how far a check is."""
+    began = time.monotonic()
 
-    def __init__(self, out: Output) -> None:
-        self._began = time.monotonic()
-        self._status = out.people.status("tabulating the protocol")
-
-    def __enter__(self) -> _Teller:
-        self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        taken = time.monotonic() - self._began
+    def tell(progress: Progress) -> None:
+        taken = time.monotonic() - began
         words = [f"{progress.engine}: {progress.doing}"]
         if progress.states is not None:
             rate = progress.states / max(taken, 0.1)
             words.append(f"{progress.states:,} states, {rate:,.0f} a second")
         if progress.nodes is not None:
             words.append(f"{progress.nodes:,} nodes")
-        words += [human(peak()), f"{taken:.0f} s"]
-        self._status.update("; ".join(words))
+        say_now("; ".join([*words, human(peak()), f"{taken:.0f} s"]))
+
+    return tell
 
 
 def _report(

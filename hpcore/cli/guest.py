@@ -26,8 +26,8 @@ def fetch(as_json: bool) -> None:
     apt directory of their own: your package sources stay as they are.
     """
     out = Output(json=as_json)
-    with out.people.status("looking in the cache") as status:
-        got = fetch_guest(progress=status.update)
+    with out.progress("looking in the cache") as tell:
+        got = fetch_guest(progress=tell)
     out.say(f"{got.kernel_package} ({got.kernel_version})")
     out.say(f"kernel   {got.kernel}")
     out.say(f"busybox  {got.busybox}")

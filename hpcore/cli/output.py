@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ import orjson
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 FINE, WRONG, BAD_INPUT = 0, 1, 2
 """Exit codes: fine; the checked thing is wrong; bad input or environment."""
@@ -40,6 +41,13 @@ class Output:
         """A line for people."""
         with _taken():
             self.people.print(text, style=style, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[str], None]]:
+        """What is going on, on a terminal, until the end; call it to say something else."""
+        # as Text, for rich would take what is in [brackets] for its own
+        with self.people.status(Text(text)) as status:
+            yield lambda now: status.update(Text(now))
 
     def text(self, text: str) -> None:
         """Text to be kept as it is, so on standard output; with `json` it is in the object."""

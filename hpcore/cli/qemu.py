@@ -27,7 +27,7 @@ def fetch(as_json: bool) -> None:
     is installed, stay as they are.
     """
     out = Output(json=as_json)
-    with out.people.status("looking in the cache") as status:
-        got = fetch_qemu(progress=status.update)
+    with out.progress("looking in the cache") as tell:
+        got = fetch_qemu(progress=tell)
     out.say(f"QEMU {got.version} is in {got.directory}")
     out.close(True, version=got.version, directory=str(got.directory))

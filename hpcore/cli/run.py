@@ -146,11 +146,11 @@ def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) 
 
 async def _run(job: Job, out: Output) -> Outcome:
     """Run, and say each step; a signal ends the machine in good order."""
-    with out.people.status("starting") as status:
+    with out.progress("starting") as tell:
 
         def progress(line: Line, result: StepResult | None) -> None:
             if result is None:
-                status.update(f"step {line.number}: {line.text}")
+                tell(f"step {line.number}: {line.text}")
                 return
             mark = "ok  " if result.error is None else "FAIL"
             style = None if result.error is None else "bold red"

@@ -26,7 +26,7 @@ class LogEmpty(LogError):
     """The log holds not even a header: nothing in it was ever acknowledged."""
 
     def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"{name}: the log is empty: {why}. Start it anew")
+        super().__init__(f"{name}: the log is empty: {why}. Nothing can go on from it")
 
 
 class LogDamaged(LogError):

@@ -82,6 +82,6 @@ def program_version(program: str, remedy: str) -> str:
         raise QemuError(f"{program} --version does not run: {error}; {remedy}") from error
     match = re.search(r"version (\d+\.\d+(?:\.\d+)?)", done.stdout)
     if done.returncode or match is None:
-        said = (done.stderr or done.stdout).strip() or "nothing"
+        said = next(iter((done.stderr or done.stdout).strip().splitlines()), "nothing")
         raise QemuError(f"{program} --version says no version but: {said}; {remedy}")
     return match[1]

@@ -278,7 +278,7 @@ class _Reader:
 def _bare(made: sc.Step) -> Callable[[_Reader, Any, int | None], sc.Step]:
     def read(reader: _Reader, value: Any, line: int | None) -> sc.Step:
         if value is not None:
-            raise reader.fail(line, f"{_wording('this step', value)}: it takes no value")
+            raise reader.fail(line, f"this step has the value {_said(value)}; it takes no value")
         return made
 
     return read
@@ -312,10 +312,17 @@ def _wording(verb: str, value: Any) -> str:
     if isinstance(value, CommentedMap):
         if verb == "repeat":
             return f"repeat {value.get('times')} times"
-        return f"{verb} " + ", ".join(
-            f"{k} {dict(v) if isinstance(v, CommentedMap) else v}" for k, v in value.items()
-        )
-    return f"{verb} {value}"
+        return f"{verb} " + ", ".join(f"{k} {_said(v)}" for k, v in value.items())
+    return f"{verb} {_said(value)}"
+
+
+def _said(value: Any) -> str:
+    """A value as a person would say it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, CommentedMap):
+        return "(" + ", ".join(f"{k} {_said(v)}" for k, v in value.items()) + ")"
+    return str(value)
 
 
 def _kind(value: Any) -> str:

@@ -14,7 +14,7 @@ import pytest
 from hpcore.cli.main import cli
 from hpcore.run.scenario_file import bundled
 from hpcore.triage.diff import unknown_names
-from tests.support.command import HPCORE, hpcore, needs_guest, poll, refused, running
+from tests.support.command import HPCORE, hpcore, needs_guest, poll, refused, running, scenario
 from tests.triage.test_replay import PLUG, batches, write
 
 MODELS = ("slot", "gicc", "machine")
@@ -225,6 +225,13 @@ def listens(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
+def test_brackets_in_a_step_are_no_markup(tmp_path: Path) -> None:
+    path = scenario(tmp_path / "s.yaml", "boot", 'shell: "[ a ] || test [/x]"')
+    ended = hpcore("run", path, "--accel", "qtest", "--log", tmp_path / "log")
+    assert ended.code == 0, ended
+    assert "shell [ a ] || test [/x]" in ended.out
 
 
 @pytest.mark.parametrize("width", ["1", "40", "-5", "wide"])

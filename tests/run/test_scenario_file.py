@@ -58,7 +58,7 @@ def test_plug_takes_an_index_and_works_out_the_props() -> None:
         ("steps: []", "steps must be a list with at least one step"),
         ("steps: [bot]", "'bot' is no step; did you mean 'boot'?"),
         ("steps:\n - boot\n - pulg: 3", "s:3: 'pulg' is no key of a step; did you mean 'plug'?"),
-        ("steps:\n - boot: 3", "s:2: this step 3: it takes no value"),
+        ("steps:\n - boot: 3", "s:2: this step has the value 3; it takes no value"),
         ("steps:\n - plug: 4\n   online: 4", "s:2: a step has one verb; this has 2"),
         ("steps:\n - expect: {onlin: 3}", "did you mean 'online'?"),
         ("steps:\n - expect: {online: 3-x}", "s:2: online:"),
