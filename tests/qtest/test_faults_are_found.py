@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hpcore_qtest.ged_line import GedLine
 from hpcore_qtest.power import Power
 from hpcore_qtest.redistributor import (
     EVERY,
@@ -77,17 +76,15 @@ def _not_restored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(QtestSession, "_restore", restore)
 
 
-def _interrupt_while_paused(patch: pytest.MonkeyPatch) -> None:
-    """The GED's interrupt is taken, and lost, though the machine is paused."""
-    pulse = GedLine.pulse
+def _lost_while_paused(patch: pytest.MonkeyPatch) -> None:
+    """The GED's interrupt is lost where the machine is paused."""
+    pulse = QtestSession._pulse_ged
 
-    def taken(self: GedLine) -> asyncio.Future[list[str]]:
-        sent = pulse(self)
-        self._qtest.send([])  # nothing else is under way
-        asyncio.ensure_future(self.take())  # noqa: RUF006
-        return sent
+    def lossy(self: QtestSession) -> None:
+        if not self._paused:
+            pulse(self)
 
-    patch.setattr(GedLine, "pulse", taken)
+    patch.setattr(QtestSession, "_pulse_ged", lossy)
 
 
 def _off_is_not_told(patch: pytest.MonkeyPatch) -> None:
@@ -95,18 +92,24 @@ def _off_is_not_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Power, "cpu_off", lambda self, cpu: self.on.discard(cpu))
 
 
-FAULTS: tuple[Plant, ...] = (
-    _left_awake, _put_to_sleep_alone, _lost_by_migration, _not_restored,
-    _interrupt_while_paused, _off_is_not_told,
-)  # fmt: skip
+FAULTS: tuple[tuple[Plant, str], ...] = (
+    (_left_awake, r"GICR_(WAKER|ISENABLER0|IGROUPR0|ISPENDR0) of vCPU [23] is"),
+    (_put_to_sleep_alone, r"GICR_(ISENABLER0|IGROUPR0|ISPENDR0) of vCPU [23] is"),
+    (_lost_by_migration, "GICR_ISENABLER0 of vCPU 0 is 0, not"),
+    (_not_restored, "GICR_WAKER of vCPU 0 is 6, not 0"),
+    (_lost_while_paused, "the GED's SPI pending is False, not True"),
+    (_off_is_not_told, "the power of vCPU [123] is False, not True"),
+)
+"""Each with what it is known by."""
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("fault", "says"), FAULTS, ids=[f.__name__ for f, _ in FAULTS])
+def test_a_planted_fault_is_found(
+    fault: Plant, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault(monkeypatch)
-    monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.2)
-    monkeypatch.setattr("hpcore.run.play.END_SECONDS", 2.0)
-    with pytest.raises(Disagreement):
+    monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.0)
+    with pytest.raises(Disagreement, match=says):
         run_state_machine_as_test(AnyOrder, settings=settings(
             max_examples=200, stateful_step_count=30, deadline=None, derandomize=True,
             phases=[Phase.generate], suppress_health_check=list(HealthCheck),
@@ -116,7 +119,7 @@ def test_a_planted_fault_is_found(fault: Plant, monkeypatch: pytest.MonkeyPatch)
 def test_a_failure_shrinks_to_a_scenario_that_hpcore_run_repeats(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.1)
+    monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.0)
     with monkeypatch.context() as planted:
         _not_restored(planted)
         with pytest.raises(Disagreement) as found:
