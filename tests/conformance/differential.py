@@ -109,17 +109,25 @@ def _difference(
 
 
 async def run(
-    boards: Sequence[Board], seconds: float, seed: int, say: Callable[[str], None] = print
+    boards: Sequence[Board],
+    seconds: float,
+    seed: int,
+    say: Callable[[str], None] = print,
+    fewest: int = 0,
 ) -> list[Difference]:
     """Compare on all boards at once for `seconds`; the first difference of each worker, shrunk.
 
+    Where the machine is so busy that a worker has not done `fewest` steps by then, it goes on.
     Several QEMUs a board, because each waits most of the time for the thread of a vCPU that
     it unplugs.
     """
     workers = [(Differential(board), n) for board in boards for n in range(WORKERS)]
     began = time.monotonic()
     found = await asyncio.gather(
-        *(_work(both, f"{seed} {both.board.name} {n}", began + seconds) for both, n in workers)
+        *(
+            _work(both, f"{seed} {both.board.name} {n}", began + seconds, fewest)
+            for both, n in workers
+        )
     )
     took = time.monotonic() - began
     for board in boards:
@@ -129,10 +137,10 @@ async def run(
     return [difference for difference in found if difference is not None]
 
 
-async def _work(both: Differential, seed: str, until: float) -> Difference | None:
+async def _work(both: Differential, seed: str, until: float, fewest: int) -> Difference | None:
     draw = random.Random(seed)
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < until or both.steps < fewest:
             data = draw.randbytes(BYTES * draw.randint(1, LONGEST))
             difference = await both.compare(decode(data))
             if difference is not None:
