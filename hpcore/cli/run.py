@@ -71,9 +71,10 @@ def run(
           - expect: {enabled: 0-2, online: 0-2}
           - unplug: core2
 
-    Exits with 1 if a step does not go as the scenario says. A log, such as one that
-    `hpcore check --log` wrote, is executed effect by effect, and the exit is 1 if the
-    accelerator refuses one.
+    Exits with 1 if a step does not go as the scenario says.
+
+    A counterexample, the log that `hpcore check --log` wrote, is executed effect by effect;
+    the exit is 1 if the accelerator refuses one. What the guest did in it is not repeated.
     """
     out = Output(json=as_json)
     if is_log(scenario):
