@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from hpcore_qtest.redistributor import (
     ASLEEP,
     EVERY,
+    ICFGR1,
     IGROUPR0,
+    ISACTIVER0,
     ISENABLER0,
     ISPENDR0,
+    PRIORITIES,
+    PRIORITY,
     STATE,
     TYPER,
     WAKER,
@@ -47,6 +51,10 @@ async def differences(
         hold(f"GICR_ISENABLER0 of vCPU {index}", registers[ISENABLER0], WIRED if wired else 0)
         hold(f"GICR_IGROUPR0 of vCPU {index}", registers[IGROUPR0], EVERY if wired else 0)
         hold(f"GICR_ISPENDR0 of vCPU {index}", registers[ISPENDR0], pending.get(index, 0))
+        hold(f"GICR_ISACTIVER0 of vCPU {index}", registers[ISACTIVER0], 0)
+        hold(f"GICR_ICFGR1 of vCPU {index}", registers[ICFGR1], 0)
+        priorities = {registers[register] for register in PRIORITIES}
+        hold(f"GICR_IPRIORITYR of vCPU {index}", priorities, {PRIORITY if wired else 0})
         hold(f"GICR_TYPER of vCPU {index}", typers[index] >> 32, mp_affinity(index))
         hold(f"_STA of vCPU {index}", device.enabled(index), slot.enabled)
         hold(f"the event bits of vCPU {index}", device.pending(index), (slot.insert, slot.remove))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from typing import cast
 
 import pytest
 from attrs import evolve
-from hpcore_qtest.redistributor import ISPENDR0, WAKER, RedistributorError
+from hpcore_qtest.client import Qtest
+from hpcore_qtest.redistributor import (
+    ASLEEP,
+    ISPENDR0,
+    WAKER,
+    RedistributorError,
+    Redistributors,
+)
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.rules import BUILD
 from hpcore.model.stimuli import PowerOffSeen, ResetSeen, ScanStarted
 from hpcore.model.topology import Topology, mp_affinity
+from hpcore.platform import virt
 from hpcore.run.accelerator import EffectError
 from tests.qemu.support import needs_qemu, until
 from tests.qtest.sessions import ALONE, CONFIG, WIRE, booted, rig
@@ -97,6 +107,32 @@ def test_a_redistributor_that_is_not_as_it_must_be_stops_the_machine_before_it_s
                 await r.whole(MachineStep.INIT_GIC)
 
     asyncio.run(run())
+
+
+class Frames:
+    """Answers reads of TYPER and WAKER as QEMU does for 3 vCPUs, but for vCPU 1's TYPER."""
+
+    def __init__(self, typer: int) -> None:
+        self.typers = [0x000, typer, 2 << 32 | 0x210]
+
+    async def read_all(self, addresses: Iterable[int], size: int) -> list[int]:
+        offset = next(iter(addresses)) - virt.redistributor(0)
+        return self.typers if size == 8 else [ASLEEP if offset == WAKER else 0] * 3
+
+
+@pytest.mark.parametrize(("typer", "says"), [
+    (2 << 32 | 0x100, "its affinity is 2, not 1"),
+    (1 << 32 | 0x200, "its processor number is 2, not 1"),
+    (1 << 32 | 0x110, "its Last is True, not False"),
+    (1 << 32 | 0x100, None),
+])  # fmt: skip
+def test_every_part_of_a_typer_is_held_against_its_vcpu(typer: int, says: str | None) -> None:
+    check = Redistributors(cast(Qtest, Frames(typer)), 3).check()
+    if says is None:
+        asyncio.run(check)
+    else:
+        with pytest.raises(RedistributorError, match=f"GICR_TYPER of vCPU 1 is .*: {says}"):
+            asyncio.run(check)
 
 
 # ------------------------------------------------------------------ the guest's time
