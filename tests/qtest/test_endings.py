@@ -109,7 +109,9 @@ def test_a_migration_that_loses_a_register_fails_and_works_after_a_reset(
                 await r.whole(MachineStep.MIGRATE)
             await r.whole(MachineStep.RESET)
             await r.whole(MachineStep.RESTART, 0)
+            before = r.pid
             await r.whole(MachineStep.MIGRATE)
+            assert r.pid != before and not alive(before)
 
     asyncio.run(run())
 

@@ -16,8 +16,6 @@ from hpcore_qtest.own_session import OwnHotplugSession
 from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.seats import NoHotplug
 from hpcore_qtest.session import QtestSession
-from hypothesis import settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
@@ -32,10 +30,9 @@ from hpcore.triage.diff import diff
 from tests.qemu.support import needs_qemu
 from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
 from tests.qtest.rehearsal import Rehearsal
-from tests.qtest.test_properties import AnyOrder
+from tests.qtest.test_properties import AnyOrder, play
 
 pytestmark = [needs_qemu, needs_hotplugging]
-FEWEST_STEPS = 150
 
 MOVED = """
 machine: {cpus: 1, maxcpus: 2}
@@ -98,11 +95,7 @@ def test_the_model_and_qemus_own_hotplug_agree_after_every_step(
     machine: type[AnyOrder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpcore.run.play.END_SECONDS", 20.0)
-    machine.taken.clear()
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=8, stateful_step_count=40, deadline=None)
-    )
-    assert machine.taken.total() >= FEWEST_STEPS
+    play(machine, examples=8, steps=40, fewest=150)
 
 
 def test_a_topology_whose_ids_do_not_fit_is_refused_with_what_fits() -> None:

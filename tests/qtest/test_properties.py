@@ -30,7 +30,6 @@ CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4), memory=256)
 SLOTS = some.sampled_from((2, 3, 2, 3, 1, 0))
 """Cold-booted ones less often: with them nearly everything is refused."""
 COMMANDS = ("plug", "plug", "plug", "plug under another id", "unplug", "unplug", "force")
-FEWEST_STEPS = 1_000
 
 pytestmark = needs_qemu
 
@@ -124,15 +123,22 @@ class AnyOrder(RuleBasedStateMachine):
         self._runner.run(what)
 
 
+def play(machine: type[AnyOrder], examples: int, steps: int, fewest: int) -> None:
+    """Have hypothesis play `examples` of up to `steps` steps, and again below `fewest` in all.
+
+    How long each example is, is hypothesis's choice.
+    """
+    machine.taken.clear()
+    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    while (before := machine.taken.total()) < fewest:
+        run_state_machine_as_test(machine, settings=chosen)
+        assert machine.taken.total() > before, "no step was taken"
+
+
 def test_the_model_and_qemu_agree_after_every_step(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpcore.run.play.END_SECONDS", 20.0)
-    AnyOrder.taken.clear()
-    run_state_machine_as_test(
-        AnyOrder, settings=settings(max_examples=40, stateful_step_count=50, deadline=None)
-    )
-    steps = AnyOrder.taken.total()
+    play(AnyOrder, examples=40, steps=50, fewest=1_000)
     with capsys.disabled():
-        print(f"\n{steps} steps: {dict(AnyOrder.taken.most_common())}")
-    assert steps >= FEWEST_STEPS
+        print(f"\n{AnyOrder.taken.total()} steps: {dict(AnyOrder.taken.most_common())}")

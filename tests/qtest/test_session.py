@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from attrs import evolve
 from hpcore_qtest.client import Qtest
+from hpcore_qtest.power import Power
 from hpcore_qtest.redistributor import (
     ASLEEP,
     ISPENDR0,
@@ -19,7 +20,7 @@ from hpcore_qtest.redistributor import (
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.rules import BUILD
-from hpcore.model.stimuli import PowerOffSeen, ResetSeen, ScanStarted
+from hpcore.model.stimuli import CpuOffSeen, PowerOffSeen, ResetSeen, ScanStarted, Stimulus
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.platform import virt
 from hpcore.run.accelerator import EffectError
@@ -168,6 +169,7 @@ def test_a_reset_ends_the_guest_and_restart_wires_what_is_plugged() -> None:
             await r.whole(MachineStep.RESET)
             assert r.told[-1] == ResetSeen()
             assert await r.register(2, WAKER) == 6 and not r.session.device.enabled(2)
+            assert not r.session.power.on
             await r.steps(2, Step.NOTIFY_REMOVE)  # answered as done, and not done
             late = asyncio.create_task(r.steps(1, *WIRE))  # waits for RESTART
             await r.whole(MachineStep.RESTART, 0, 2)
@@ -180,6 +182,16 @@ def test_a_reset_ends_the_guest_and_restart_wires_what_is_plugged() -> None:
                 await r.whole(MachineStep.RESTART, 0, 1)
 
     asyncio.run(run())
+
+
+def test_only_a_vcpu_that_is_on_can_switch_itself_off() -> None:
+    told: list[Stimulus] = []
+    power = Power(2, told.append)
+    power.cpu_off(1)
+    assert not told
+    power.on.add(1)
+    power.cpu_off(1)
+    assert told == [CpuOffSeen(1)] and not power.on
 
 
 @needs_qemu
