@@ -76,8 +76,13 @@ class AnyOrder(RuleBasedStateMachine):
         self._run(self._machine.pend(slot, number))
 
     @precondition(lambda self: self.runs)
-    @rule(what=some.sampled_from((sc.Pause(), sc.Reset(), sc.Reboot(), sc.Migrate(), sc.Resume())))
+    @rule(what=some.sampled_from((sc.Pause(), sc.Migrate(), sc.Resume())))
     def change_the_machine(self, what: sc.Step) -> None:
+        self._take(what)
+
+    @precondition(lambda self: self.runs)
+    @rule(what=some.sampled_from((sc.Reset(), sc.Reboot())))
+    def restart(self, what: sc.Step) -> None:
         self._take(what)
 
     @precondition(lambda self: not self.runs)
