@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 from hpcore_qtest.own_session import OwnHotplugSession
 
 from hpcore.guest.played import Wiring
-from hpcore.model.effects import MachineStep, RaiseGed, RunMachineStep, RunStep, Step
+from hpcore.model.effects import MachineStep, RaiseGed, Reassert, RunMachineStep, RunStep, Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase
 from hpcore.model.stimuli import (
+    EjectCalled,
     InsertAcked,
     OstReported,
     ResetSeen,
@@ -187,6 +188,33 @@ def test_the_guest_sees_its_own_slots_alone_and_its_selection_stays(accel: str) 
             await wiring.write(SELECTOR, 4, CONFIG.possible)
             await wiring.write(DATA, 4, 5)
             assert await wiring.read(DATA, 4) == 0
+
+    asyncio.run(scene())
+
+
+@ON_BOTH
+def test_the_guest_goes_on_once_its_ost_is_told_and_its_eject_is_decided(
+    accel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        async with played(accel) as it:
+            wiring, events = it.session.wiring, list[Mapping[str, object]]()
+            tell = wiring.ost_seen
+            monkeypatch.setattr(wiring, "ost_seen", events.append)
+            await wiring.write(SELECTOR, 4, 1)
+            await wiring.write(COMMAND, 1, hotplug_registers.Command.OST_STATUS)
+            ost = asyncio.ensure_future(wiring.write(DATA, 4, 0x84))
+            await until("QEMU tells of it", lambda: len(events) == 1)
+            assert not ost.done() and not it.told
+            tell(events[0])
+            await asyncio.wait_for(ost, 20)
+            eject = asyncio.ensure_future(wiring.write(FLAGS, 1, hotplug_registers.Store.EJECT))
+            await until("it is told", lambda: EjectCalled(1) in it.told)
+            await wiring.read(FLAGS, 1)
+            assert not eject.done()
+            await it.session.execute(Reassert(1))
+            await asyncio.wait_for(eject, 20)
+            assert it.told == [OstReported(1, 0, 0x84), EjectCalled(1)]
 
     asyncio.run(scene())
 
