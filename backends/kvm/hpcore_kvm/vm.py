@@ -189,8 +189,12 @@ class Vm:
 
     def create_vcpu(self, index: int) -> Vcpu:
         """Create vCPU `index`: a file, and nothing else yet. Before the VGIC's CTRL_INIT."""
-        target = self._preferred_target()
         fd = abi.ioctl(self.fd, Ioctl.KVM_CREATE_VCPU, index, f"vCPU {index}")
+        try:
+            target = self._preferred_target()
+        except KvmError:
+            os.close(fd)
+            raise
         vcpu = Vcpu(index, fd, self._run_size, target)
         self.vcpus.append(vcpu)
         return vcpu
