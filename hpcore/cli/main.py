@@ -15,7 +15,7 @@ import structlog
 from hpcore.cli.accel import accel
 from hpcore.cli.check import check
 from hpcore.cli.diff import diff
-from hpcore.cli.ending import explain, explained
+from hpcore.cli.ending import explain
 from hpcore.cli.guest import guest
 from hpcore.cli.model import model
 from hpcore.cli.output import BAD_INPUT, Problem
@@ -65,14 +65,13 @@ for command in (accel, check, diff, guest, model, qemu, replay, run, scenarios, 
     cli.add_command(command)
 
 
-def main() -> None:
+def run_and_exit() -> None:
     """Run the command line and exit."""
-    with explained():
-        set_up_diagnostics()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError):  # it is not the real one
-                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-        sys.exit(_run())
+    set_up_diagnostics()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # it is not the real one
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.exit(_run())
 
 
 def _run() -> int:

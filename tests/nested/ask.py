@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpcore.cli.main import main
+import hpcore.cli.main  # noqa: F401 - loaded here, it is not loaded in every child
+from hpcore.cli.start import main
 
 USERS = {"root": 0, "nobody": 65534}
 OUT = Path("/out")

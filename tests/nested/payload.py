@@ -63,7 +63,7 @@ printf '\\037{nonce} end\\n'
 poweroff -f
 """
 
-PROGRAMS = {"hpcore": "hpcore.cli.main:main", "pytest": "pytest:main"}
+PROGRAMS = {"hpcore": "hpcore.cli.start:main", "pytest": "pytest:main"}
 USERS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
