@@ -64,7 +64,7 @@ class TwoAtOnce:
     def __init__(self, names: list[str], directory: Path) -> None:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="scenario")
         self._runs = {
-            name: self._pool.submit(ran, load(name), directory / f"{name}.jsonl")
+            name: self._pool.submit(ran, load(name), directory / f"kvm-{name}.jsonl")
             for name in names
         }
 
@@ -77,15 +77,14 @@ class TwoAtOnce:
 
 
 @pytest.fixture(scope="module")
-def scenarios(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TwoAtOnce]:
+def scenarios(request: pytest.FixtureRequest, kept_logs: Path) -> Iterator[TwoAtOnce]:
+    """Their logs are kept: tests/nested holds them against those of tcg."""
     names = [
         str(item.callspec.params["name"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == SCENARIO_TEST
     ]
-    runs = TwoAtOnce(names, tmp_path_factory.mktemp("scenarios"))
+    runs = TwoAtOnce(names, kept_logs)
     yield runs
     runs.end()
 

@@ -76,7 +76,9 @@ def inner(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) ->
 @kvm_tests("max")
 def test_kvm_with_vhe(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "VHE")
-    for log in booted.out.glob("kvm-*.jsonl"):
+    logs = list(booted.out.glob("kvm-*.jsonl"))
+    assert logs, "L1 kept no log to hold against those of tcg"
+    for log in logs:
         shutil.copy(log, kept_logs)
 
 
