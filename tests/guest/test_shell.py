@@ -38,7 +38,7 @@ def with_sh(body: Callable[[Shell], Awaitable[T]], **options: bool | int) -> T:
 
 def with_script(script: Callable[[str], Iterable[bytes]], *, ends: bool = True) -> Result:
     async def main() -> Result:
-        return await Shell(ScriptedConsole(script, ends=ends)).run("x", within=0.2)
+        return await Shell(ScriptedConsole(script, ends=ends)).run("x", within=10)
 
     return asyncio.run(main())
 
@@ -183,7 +183,7 @@ def test_the_ready_marker_is_found_behind_boot_messages_and_the_echo_sees_all() 
         console.write(b"")
         boot = [KERNEL_MESSAGE * 3, b"hpcore-gu", KERNEL_MESSAGE, b"est-ready uptime=1.5\r\n"]
         console._chunks.extend(boot)
-        await Shell(console, echo=seen.extend).wait_ready(1)
+        await Shell(console, echo=seen.extend).wait_ready(10)
 
     asyncio.run(main())
     assert seen.count(KERNEL_MESSAGE) == 4

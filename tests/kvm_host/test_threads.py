@@ -203,9 +203,9 @@ def test_a_stuck_thread_is_named_in_time(rig: Rig) -> None:
     rig.vcpu(3)
     vcpu.deaf = True
     rig.threads.hold(Hold.WORK)
-    assert rig.threads.wait_out(0.2) == [2]
-    assert not rig.threads.join(2, 0.1)
-    assert rig.threads.join_all(0.2) == [2]
+    until(lambda: rig.threads.wait_out(0.05) == [2])
+    assert not rig.threads.join(2, 0.05)
+    until(lambda: rig.threads.join_all(0.05) == [2])
     vcpu.deaf = False
 
 

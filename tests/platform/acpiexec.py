@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-SECONDS = 10.0
+SECONDS = 60.0
 REPORT = re.compile(
     r"SystemMemory (?P<kind>Read|Write)\s*: Val (?P<value>[0-9A-F]+) "
     r"Addr (?P<address>[0-9A-F]+) BitWidth (?P<bits>[0-9A-F]+) "
