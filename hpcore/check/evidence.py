@@ -9,12 +9,12 @@ import attrs
 from hpcore.check.result import CheckError, Counterexample
 from hpcore.check.start import Start, take
 from hpcore.log import Header, LogWriter, Sync, read
+from hpcore.log.fold import Decision, fold
 from hpcore.log.fold import decisions as decisions_of
-from hpcore.log.fold import fold
 from hpcore.model.events import Event, Noted
 from hpcore.model.machines import Phase
 from hpcore.model.rules import Rules
-from hpcore.model.states import initial
+from hpcore.model.states import State, initial
 
 ACCELERATOR = "check"
 SECONDS_A_STIMULUS = 0.001
@@ -64,9 +64,7 @@ def start_from(path: str, seq: int | None) -> Start:
     state, batches, reached = initial(header.machine), list[tuple[Event, ...]](), 0
     with records:
         for decision in decisions_of(records):
-            whole = attrs.evolve(decision, settled=True)
-            cut = not decision.settled and any(f.violation for f in fold(state, whole))
-            before = reached
+            start = state
             for folded in fold(state, decision):
                 if folded.violation is not None:
                     raise CheckError(
@@ -74,10 +72,10 @@ def start_from(path: str, seq: int | None) -> Start:
                         f"{folded.violation.invariant}; see `hpcore replay`"
                     )
                 state, reached = folded.after, folded.record.seq
-            if cut:
+            if not decision.settled and _breaks(start, attrs.evolve(decision, settled=True)):
                 raise CheckError(
-                    f"{path}: it breaks off in the middle of a decision; give @{before}, "
-                    "the event before that"
+                    f"{path}: it breaks off in the middle of a decision; give "
+                    f"@{decision.records[0].seq - 1}, the event before that"
                 )
             batches.append(tuple(record.event for record in decision.records))
             if seq is not None and reached >= seq:
@@ -91,3 +89,6 @@ def start_from(path: str, seq: int | None) -> Start:
         )
     return Start(state, (), None, tuple(batches))
 
+
+def _breaks(state: State, decision: Decision) -> bool:
+    return any(folded.violation for folded in fold(state, decision))

@@ -24,6 +24,7 @@ from hpcore.check.start import Start
 from hpcore.check.tabulate import NotTabulable, tabulate
 from hpcore.check.words import describe, say
 from hpcore.check.zoo import find_mutant
+from hpcore.cli import log_path
 from hpcore.cli.mutants import hunt_all
 from hpcore.cli.output import Output, Problem, json_option, many, steps
 from hpcore.cli.sweep import sweep
@@ -81,7 +82,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
             sweep(out, options["sweep_file"], options["scheduler"])
         if options["graph"] is not None:
             check_suffix(options["graph"])
-        _refuse_log(options["log"], force=options["force"])
+        if options["log"] is not None:
+            _refuse_log(options["log"], force=options["force"])
         start = _start(out, options["origin"])
         environment = _environment(options, start)
         if options["mutants"]:
@@ -124,12 +126,11 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
 
 
-def _refuse_log(log: Path | None, *, force: bool) -> None:
+def _refuse_log(log: Path, *, force: bool) -> None:
     """Before a long search, not after it."""
-    if log is not None and not log.parent.is_dir():
-        raise CheckError(f"{log}: there is no directory {log.parent}; make it")
-    if log is not None and log.exists() and not force:
-        raise CheckError(f"{log} exists; give another --log, or --force to overwrite it")
+    log_path.need_directory(log)
+    if log.exists() and not force:
+        raise log_path.exists(log)
 
 
 def _start(out: Output, origin: str | None) -> Start | None:

@@ -30,16 +30,17 @@ def hunt_all(out: Output, environment: Environment, engine: str) -> NoReturn:
     began = time.monotonic()
     hunted = hunt(environment, engine=engine, tell=tell)
     ok = all(one.as_expected for one in hunted)
+    seconds = time.monotonic() - began
     clean = sum(one.as_expected and not one.found for one in hunted)
     out.say(
         f"{sum(h.found for h in hunted)} of {len(hunted)} found, and {clean} break nothing, "
-        f"as they should; {time.monotonic() - began:.0f} s", style="green" if ok else "bold red",
+        f"as they should; {seconds:.0f} s", style="green" if ok else "bold red",
     )  # fmt: skip
     out.end(
         ok,
         engine=engine,
         states=sum(one.result.states for one in hunted),
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(seconds, 3),
         violations=[],
         mutants=[
             {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from hpcore.cli import log_path
 from hpcore.cli.ending import until_stopped
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
@@ -85,8 +86,8 @@ def run(
         return
     what = scenario_file.load(scenario)
     found = find(accel)
-    if log is not None and not log.parent.is_dir():
-        raise Problem(f"{log}: there is no directory {log.parent}; make it, or give another --log")
+    if log is not None:
+        log_path.need_directory(log)
     if log is None:
         log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     job = Job(
@@ -96,7 +97,7 @@ def run(
     try:
         outcome = asyncio.run(_run(job, out))
     except LogExists:
-        raise Problem(f"{log} exists; give another --log, or --force to overwrite it") from None
+        raise log_path.exists(log) from None
     _report(out, job, outcome)
 
 

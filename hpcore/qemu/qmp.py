@@ -54,7 +54,9 @@ class Qmp:
 
         Raises QemuError where QEMU ends first or does not answer within `seconds`.
         """
-        for attempt in range(1, GREETINGS + 1):
+        left = GREETINGS
+        while True:
+            left -= 1
             sock = await process.connect_socket(path, seconds)
             client = _Client("hpcore")
             client.logger.setLevel(logging.CRITICAL)  # what matters is raised, not logged
@@ -62,14 +64,12 @@ class Qmp:
                 await asyncio.wait_for(client.connect(sock), seconds)
                 return cls(client, process, on_event)
             except (QMPError, TimeoutError, OSError) as error:
-                if client.first and attempt < GREETINGS:
-                    log.warning("QEMU did not greet", error=str(error), said=client.first)
-                    continue
-                raise QemuError(
-                    f"QEMU's QMP socket {path} does not answer: "
-                    f"{str(error) or 'no greeting in time'}{client.said}; {process.last_words}"
-                ) from error
-        raise AssertionError("the last attempt returns or raises")
+                if not (client.first and left):
+                    raise QemuError(
+                        f"QEMU's QMP socket {path} does not answer: "
+                        f"{str(error) or 'no greeting in time'}{client.said}; {process.last_words}"
+                    ) from error
+                log.warning("QEMU did not greet", error=str(error), said=client.first)
 
     async def execute(
         self,

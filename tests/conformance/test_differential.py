@@ -59,7 +59,7 @@ CASES = some.integers(1, 100).flatmap(
 
 
 def test_no_case_that_hypothesis_finds_is_answered_otherwise(both: Both) -> None:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(CASES)
     def answered_alike(data: bytes) -> None:
         both.compare(data)

@@ -111,7 +111,7 @@ def test_a_planted_fault_is_found(
     monkeypatch.setattr("tests.qtest.rehearsal.AGREE_SECONDS", 0.0)
     with pytest.raises(Disagreement, match=says):
         run_state_machine_as_test(AnyOrder, settings=settings(
-            max_examples=200, stateful_step_count=30, deadline=None, derandomize=True,
+            max_examples=200, stateful_step_count=30, derandomize=True,
             phases=[Phase.generate], suppress_health_check=list(HealthCheck),
         ))  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_a_failure_shrinks_to_a_scenario_that_hpcore_run_repeats(
         _not_restored(planted)
         with pytest.raises(Disagreement) as found:
             run_state_machine_as_test(AnyOrder, settings=settings(
-                max_examples=100, stateful_step_count=5, deadline=None, derandomize=True,
+                max_examples=100, stateful_step_count=5, derandomize=True,
                 phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False,
             ))  # fmt: skip
         says, _, text = str(found.value).partition(

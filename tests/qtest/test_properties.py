@@ -134,7 +134,7 @@ def play(machine: type[AnyOrder], examples: int, steps: int, fewest: int) -> Non
     How long each example is, is hypothesis's choice.
     """
     machine.taken.clear()
-    chosen = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    chosen = settings(max_examples=examples, stateful_step_count=steps)
     while (before := machine.taken.total()) < fewest:
         run_state_machine_as_test(machine, settings=chosen)
         assert machine.taken.total() > before, "no step was taken"

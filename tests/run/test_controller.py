@@ -81,6 +81,25 @@ def slot_is(slot: int, state: SlotState) -> Callable[[State], bool]:
     return lambda s: s.slots[slot].lifecycle is state and s.slots[slot].command is Command.NONE
 
 
+async def plugged(c: Controller) -> None:
+    await booted(c)
+    await c.submit(CORE2)
+    await c.until(slot_is(2, SlotState.ENABLED), SOON, "plug")
+
+
+async def registered(c: Controller) -> None:
+    await booted(c)
+    await c.submit(CORE2)
+    await c.until(lambda s: s.slots[2].registered, SOON, "registration")
+
+
+async def asked_back(c: Controller) -> None:
+    """Of a silent guest, which has done no more than read of the plug."""
+    c.post(st.ScanStarted())
+    c.post(st.InsertAcked(2))
+    await c.submit(st.DeviceDel("core2"))
+
+
 def given_up(log: ListLog) -> bool:
     return any(isinstance(e, ev.UnplugFailed) for e in log.events)
 
@@ -89,9 +108,7 @@ def test_a_vcpu_is_plugged_and_unplugged() -> None:
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(lambda s: s.slots[2].registered, SOON, "registration")
+        await registered(c)
         await c.submit(st.DeviceDel("core2"))
         await c.until(slot_is(2, SlotState.PARKED), SOON, "eject")
 
@@ -112,9 +129,7 @@ def test_every_effect_is_in_the_log_before_it_is_executed(tmp_path: Path) -> Non
             begun_at_execution.append((effect, wanted in begun))
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(lambda s: s.slots[2].registered, SOON, "registration")
+        await registered(c)
 
     with LogWriter.create(path, Header(CONFIG, "paper")) as log:
         play(Behaviour(before=before), script, log)
@@ -149,9 +164,7 @@ def test_an_eject_whose_step_fails_is_reported_and_can_be_retried(step: Step) ->
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(lambda s: s.slots[2].registered, SOON, "registration")
+        await registered(c)
         await c.submit(st.DeviceDel("core2"))
         await c.until(lambda s: s.slots[2].stalled, SOON, "the failure")
         behaviour.fails.clear()
@@ -167,9 +180,7 @@ def test_a_guest_that_never_answers_ends_the_unplug_with_an_error() -> None:
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(slot_is(2, SlotState.ENABLED), SOON, "plug")
+        await plugged(c)
         await c.submit(st.DeviceDel("core2"))
         await c.until(lambda _: given_up(log), SOON, "end")
 
@@ -182,12 +193,8 @@ def test_a_guest_that_answers_after_its_deadline_still_ejects() -> None:
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(slot_is(2, SlotState.ENABLED), SOON, "plug")
-        c.post(st.ScanStarted())
-        c.post(st.InsertAcked(2))
-        await c.submit(st.DeviceDel("core2"))
+        await plugged(c)
+        await asked_back(c)
         await c.until(lambda _: given_up(log), SOON, "end")
         c.post(st.EjectCalled(2))
         await c.until(slot_is(2, SlotState.PARKED), SOON, "the late eject")
@@ -200,9 +207,7 @@ def test_time_stands_still_for_deadlines_while_paused() -> None:
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(slot_is(2, SlotState.ENABLED), SOON, "plug")
+        await plugged(c)
         await c.submit(st.Pause())
         await c.until(lambda s: s.shared.paused, SOON, "pause")
         await c.submit(st.DeviceDel("core2"))
@@ -216,12 +221,8 @@ def test_hpcore_standing_still_is_not_the_guests_silence() -> None:
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(slot_is(2, SlotState.ENABLED), SOON, "plug")
-        c.post(st.ScanStarted())
-        c.post(st.InsertAcked(2))
-        await c.submit(st.DeviceDel("core2"))
+        await plugged(c)
+        await asked_back(c)
         await c.until(lambda s: s.slots[2].requested, SOON, "the request")
         time.sleep(3 * QUICK.guest)  # noqa: ASYNC251 - the loop itself is what stands still
         await asyncio.sleep(TICK / 2)  # and looks at the deadlines before the guest is heard
@@ -237,9 +238,7 @@ def test_a_guest_that_refuses_ends_the_unplug_at_once_with_its_reason() -> None:
     log = ListLog()
 
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(lambda s: s.slots[2].registered, SOON, "registration")
+        await registered(c)
         await c.submit(st.DeviceDel("core2"))
         await c.until(slot_is(2, SlotState.ENABLED), SOON, "the refusal")
 
@@ -343,9 +342,7 @@ def test_leaving_ends_the_machine_and_says_so() -> None:
 
 def test_a_reset_keeps_what_is_plugged() -> None:
     async def script(c: Controller) -> None:
-        await booted(c)
-        await c.submit(CORE2)
-        await c.until(lambda s: s.slots[2].registered, SOON, "registration")
+        await registered(c)
         await c.submit(st.Reset())
         await c.until(
             lambda s: s.shared.phase is Phase.RUNNING and not s.slots[2].registered, SOON, "reset"

@@ -1,0 +1,18 @@
+"""Where a command is to write a log: what is wrong with the place, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcore.cli.output import Problem
+
+
+def need_directory(log: Path) -> None:
+    """Raise Problem where there is no directory for `log`."""
+    if not log.parent.is_dir():
+        raise Problem(f"{log}: there is no directory {log.parent}; make it, or give another --log")
+
+
+def exists(log: Path) -> Problem:
+    """What to raise where `log` is there and is not to be overwritten."""
+    return Problem(f"{log} exists; give another --log, or --force to overwrite it")
