@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import attrs
 import orjson
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from cattrs import Converter, transform_error
 
 from hpcore.log.errors import LogDamaged, LogTooNew
@@ -82,7 +83,7 @@ _STRICT, _LENIENT = _converter(strict=True), _converter(strict=False)
 def completed(header: Header, sync: Sync, formats: Formats) -> Header:
     """The header as it will stand in the file."""
     versions = {**header.versions, "hpcore": own_version()}
-    return evolve(header, sync=sync, versions=versions, format=formats.current)
+    return attrs.evolve(header, sync=sync, versions=versions, format=formats.current)
 
 
 def encode(header: Header) -> bytes:
@@ -125,4 +126,4 @@ def decode(name: str, line: bytes, formats: Formats) -> Header:
     except Exception as error:  # a group of whatever the classes' own validators raise
         why = "; ".join(transform_error(error, path="header"))
         raise LogDamaged(name, 1, f"it is sealed, but {why}") from None
-    return evolve(header, format=version)
+    return attrs.evolve(header, format=version)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import evolve as change
+import attrs
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.events import (
@@ -67,8 +67,8 @@ def evolve(state: State, event: Event, rules: Rules = RULES) -> State:
                 evolve_slot(s, event, boot=i == BOOT_VCPU, rules=rules)
                 for i, s in enumerate(state.slots)
             )
-            return change(state, shared=shared, slots=slots)
-        return state if shared is state.shared else change(state, shared=shared)
+            return attrs.evolve(state, shared=shared, slots=slots)
+        return state if shared is state.shared else attrs.evolve(state, shared=shared)
     if not 0 <= slot < len(state.slots):
         if isinstance(event, Refused):
             return state
@@ -76,7 +76,7 @@ def evolve(state: State, event: Event, rules: Rules = RULES) -> State:
     before = state.slots[slot]
     after = evolve_slot(before, event, boot=slot == BOOT_VCPU, rules=rules)
     if shared is not state.shared:
-        state = change(state, shared=shared)
+        state = attrs.evolve(state, shared=shared)
     return state.with_slot(slot, after)
 
 
@@ -104,51 +104,51 @@ def evolve_shared(shared: Shared, event: Event) -> Shared:
     """The shared part after `event`."""
     match event:
         case MachineStepBegun(step=step):
-            return change(
+            return attrs.evolve(
                 shared, step=step, migrating=shared.migrating or step is MachineStep.MIGRATE
             )
         case MachineStepDone(step=step):
             return _machine_step_done(shared, step)
         case MachineStepFailed(step=step):
-            return change(
+            return attrs.evolve(
                 shared, step=None, migrating=shared.migrating and step is not MachineStep.MIGRATE
             )
         case MachineWasReset():
             phase = next_phase(shared.phase, "reset")
-            return change(shared, phase=phase, ged=False, scanning=False)
+            return attrs.evolve(shared, phase=phase, ged=False, scanning=False)
         case MachinePoweredOff():
             return _ended(shared, "power_off")
         case MachineLost():
             return _ended(shared, "fail")
         case StepBegun(step=Step.NOTIFY_INSERT | Step.NOTIFY_REMOVE) | GedRaised():
-            return change(shared, ged=True)
+            return attrs.evolve(shared, ged=True)
         case ScanBegun():
-            return change(shared, ged=False, scanning=True)
+            return attrs.evolve(shared, ged=False, scanning=True)
         case ScanFinished():
-            return change(shared, scanning=False)
+            return attrs.evolve(shared, scanning=False)
     return shared
 
 
 def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
-    shared = change(shared, step=None)
+    shared = attrs.evolve(shared, step=None)
     match step:
         case MachineStep.CREATE_VCPUS | MachineStep.START | MachineStep.RESTART:
-            return change(shared, phase=next_phase(shared.phase, step))
+            return attrs.evolve(shared, phase=next_phase(shared.phase, step))
         case MachineStep.INIT_GIC:
-            return change(
+            return attrs.evolve(
                 shared,
                 phase=next_phase(shared.phase, step),
                 gic_inits=min(2, shared.gic_inits + 1),
             )
         case MachineStep.PAUSE | MachineStep.RESUME:
-            return change(shared, paused=step is MachineStep.PAUSE)
+            return attrs.evolve(shared, paused=step is MachineStep.PAUSE)
         case MachineStep.MIGRATE:
-            return change(shared, migrating=False)
+            return attrs.evolve(shared, migrating=False)
     return shared
 
 
 def _ended(shared: Shared, trigger: str) -> Shared:
-    return change(
+    return attrs.evolve(
         shared, phase=next_phase(shared.phase, trigger),
         step=None, ged=False, scanning=False, migrating=False, paused=False,
     )  # fmt: skip
@@ -163,49 +163,50 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
         case StepBegun(step=step):
             return _step_begun(slot, step)
         case StepDone(step=step, affinity=affinity):
-            return _step_done(change(slot, step=None), step, affinity, rules)
+            return _step_done(attrs.evolve(slot, step=None), step, affinity, rules)
         case StepFailed(step=step):
-            return _step_failed(change(slot, step=None), step)
+            return _step_failed(attrs.evolve(slot, step=None), step)
         case ColdBootBegun():
-            return change(slot, command=Command.COLD_BOOT)
+            return attrs.evolve(slot, command=Command.COLD_BOOT)
         case PlugAccepted(id=id_):
-            return change(slot, command=Command.PLUG, id=id_)
+            return attrs.evolve(slot, command=Command.PLUG, id=id_)
         case ColdBootDone() | PlugCompleted() | UnplugCompleted():
-            return change(slot, command=Command.NONE)
+            return attrs.evolve(slot, command=Command.NONE)
         case PlugFailed():
-            return _plug_failed(change(slot, command=Command.NONE))
+            return _plug_failed(attrs.evolve(slot, command=Command.NONE))
         case UnplugAccepted(forced=forced):
             command = Command.REVOKE if forced else Command.UNPLUG
-            return change(slot, command=command, stalled=False)
+            return attrs.evolve(slot, command=command, stalled=False)
         case UnplugFailed(still_asked=still_asked):
             asked = slot.requested and still_asked
-            return change(slot, command=Command.NONE, requested=asked)
+            return attrs.evolve(slot, command=Command.NONE, requested=asked)
         case TakenByForce():
-            return change(slot, lifecycle=next_slot(slot.lifecycle, "revoke"), requested=False)
+            lifecycle = next_slot(slot.lifecycle, "revoke")
+            return attrs.evolve(slot, lifecycle=lifecycle, requested=False)
         case EjectAccepted():
             # A guest that answers after its deadline re-opens the command, so that the
             # vCPU's end is reported like any other.
             command = Command.UNPLUG if slot.command is Command.NONE else slot.command
-            return change(
+            return attrs.evolve(
                 slot, lifecycle=next_slot(slot.lifecycle, "eject"),
                 command=command, requested=False, registered=False,
             )  # fmt: skip
         case EjectRefused():
-            return change(slot, registered=False)
+            return attrs.evolve(slot, registered=False)
         case InsertCleared():
-            return change(slot, insert=False)
+            return attrs.evolve(slot, insert=False)
         case RemoveCleared():
-            return change(slot, remove=False)
+            return attrs.evolve(slot, remove=False)
         case Registered():
-            return change(slot, registered=True)
+            return attrs.evolve(slot, registered=True)
         case CpuOnGranted():
             return _powered_on(slot)
         case CpuWentOff():
             return _powered_off(slot, "cpu_off")
         case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART) if boot:
-            return change(slot, lifecycle=next_slot(slot.lifecycle, "start"), powered=True)
+            return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, "start"), powered=True)
         case MachineStepDone(step=MachineStep.CREATE_VCPUS):
-            return change(slot, created=True)
+            return attrs.evolve(slot, created=True)
         case MachineStepDone(step=MachineStep.MIGRATE):
             return _migrated(slot, rules)
         case MachineWasReset():
@@ -216,12 +217,12 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
 
 
 def _step_begun(slot: Slot, step: Step) -> Slot:
-    slot = change(slot, step=step)
+    slot = attrs.evolve(slot, step=step)
     # The guest may react before the accelerator has said that the bit is set.
     if step is Step.NOTIFY_INSERT:
-        return change(slot, insert=True)
+        return attrs.evolve(slot, insert=True)
     if step is Step.NOTIFY_REMOVE:
-        return change(slot, remove=True, requested=True)
+        return attrs.evolve(slot, remove=True, requested=True)
     return slot
 
 
@@ -229,80 +230,80 @@ def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Sl
     match step:
         case Step.REALIZE:
             lifecycle = next_slot(slot.lifecycle, "realize")
-            return change(slot, lifecycle=lifecycle, thread=True, space=True)
+            return attrs.evolve(slot, lifecycle=lifecycle, thread=True, space=True)
         case Step.BIND:
-            return change(slot, gicc=next_gicc(slot.gicc, "bind"), affinity=affinity)
+            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, "bind"), affinity=affinity)
         case Step.WIRE | Step.UNWIRE | Step.UNBIND:
-            return change(slot, gicc=next_gicc(slot.gicc, step))
+            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, step))
         case Step.ENABLE:
-            return change(slot, lifecycle=next_slot(slot.lifecycle, "enable"), enabled=True)
+            return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, "enable"), enabled=True)
         case Step.DISABLE:
             return _disabled(slot, rules)
         case Step.POWER_OFF:
-            return change(slot, powered=False)
+            return attrs.evolve(slot, powered=False)
         case Step.STOP:
-            return change(slot, thread=False)
+            return attrs.evolve(slot, thread=False)
         case Step.RELEASE:
-            return change(slot, space=False)
+            return attrs.evolve(slot, space=False)
         case Step.PARK:
             lifecycle = next_slot(slot.lifecycle, "park")
-            return change(slot, lifecycle=lifecycle, id=None, registered=False)
+            return attrs.evolve(slot, lifecycle=lifecycle, id=None, registered=False)
     return slot
 
 
 def _disabled(slot: Slot, rules: Rules) -> Slot:
-    slot = change(slot, enabled=False)
+    slot = attrs.evolve(slot, enabled=False)
     if Habit.DISABLE_CLEARS_EVENTS in rules.habits:
-        slot = change(slot, insert=False, remove=False, requested=False)
+        slot = attrs.evolve(slot, insert=False, remove=False, requested=False)
     return slot
 
 
 def _step_failed(slot: Slot, step: Step) -> Slot:
     if step is Step.NOTIFY_INSERT:
-        return change(slot, insert=False)
+        return attrs.evolve(slot, insert=False)
     if step is Step.NOTIFY_REMOVE:
-        return change(slot, remove=False, requested=False)
+        return attrs.evolve(slot, remove=False, requested=False)
     # A failed way in is taken back from where it stands; a failed way out waits for a retry.
-    return change(slot, stalled=slot.lifecycle is SlotState.EJECTING)
+    return attrs.evolve(slot, stalled=slot.lifecycle is SlotState.EJECTING)
 
 
 def _plug_failed(slot: Slot) -> Slot:
     if slot.lifecycle is SlotState.PARKED:
-        return change(slot, id=None)
-    return change(slot, lifecycle=next_slot(slot.lifecycle, "abandon"))
+        return attrs.evolve(slot, id=None)
+    return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, "abandon"))
 
 
 def _powered_on(slot: Slot) -> Slot:
     if slot.lifecycle is SlotState.EJECTING:
         # Granted by the accelerator before it was told to disable: it is taken off next.
-        return change(slot, powered=True)
-    return change(slot, powered=True, lifecycle=next_slot(slot.lifecycle, "cpu_on"))
+        return attrs.evolve(slot, powered=True)
+    return attrs.evolve(slot, powered=True, lifecycle=next_slot(slot.lifecycle, "cpu_on"))
 
 
 def _powered_off(slot: Slot, trigger: str) -> Slot:
     if slot.lifecycle is SlotState.ONLINE:
-        slot = change(slot, lifecycle=next_slot(slot.lifecycle, trigger))
-    return change(slot, powered=False)
+        slot = attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, trigger))
+    return attrs.evolve(slot, powered=False)
 
 
 def _reset(slot: Slot, rules: Rules) -> Slot:
-    slot = change(_powered_off(slot, "reset"), registered=False)
+    slot = attrs.evolve(_powered_off(slot, "reset"), registered=False)
     if Habit.RESET_DROPS_PENDING in rules.habits:
-        slot = change(slot, insert=False, remove=False, requested=False)
+        slot = attrs.evolve(slot, insert=False, remove=False, requested=False)
     if Habit.RESET_KEEPS_PLUGGED not in rules.habits and not slot.cold:
-        slot = change(slot, enabled=False)
+        slot = attrs.evolve(slot, enabled=False)
     return slot
 
 
 def _migrated(slot: Slot, rules: Rules) -> Slot:
     if Habit.MIGRATION_KEEPS_HOTPLUGGABLE in rules.habits:
         return slot
-    return change(slot, cold=slot.cold or slot.enabled)
+    return attrs.evolve(slot, cold=slot.cold or slot.enabled)
 
 
 def _halted(slot: Slot) -> Slot:
     cold_boot = slot.command is Command.COLD_BOOT
-    return change(
+    return attrs.evolve(
         _powered_off(slot, "reset"),
         step=None, insert=False, remove=False, requested=False,
         command=Command.NONE if cold_boot else slot.command,

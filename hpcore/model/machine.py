@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen, validators
+import attrs
+from attrs import field, frozen, validators
 
 from hpcore.model.topology import Topology
 
@@ -40,7 +41,7 @@ class MachineConfig:
 
     def capped(self, reason: str) -> MachineConfig:
         """The same machine with possible vCPUs capped to those present, and why."""
-        return evolve(self, topology=self.topology.without_hotplug(), no_hotplug=reason)
+        return attrs.evolve(self, topology=self.topology.without_hotplug(), no_hotplug=reason)
 
 
 def cap(config: MachineConfig, accelerator_reason: str | None) -> MachineConfig:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from attrs import evolve, field, frozen
+import attrs
+from attrs import field, frozen
 
 from hpcore.model.effects import Step
 from hpcore.model.machines import GiccState
@@ -82,8 +83,8 @@ class Rules:
     def without(self, name: str) -> Rules:
         """These rules with the guard or habit `name` switched off."""
         if name in {str(h) for h in Habit}:
-            return evolve(self, habits=self.habits - {Habit(name)})
-        return evolve(self, guards_off=self.guards_off | {name})
+            return attrs.evolve(self, habits=self.habits - {Habit(name)})
+        return attrs.evolve(self, guards_off=self.guards_off | {name})
 
     def build_step_after(self, step: Step | None) -> Step | None:
         """The step of a plug that follows `step`; the first one after None."""

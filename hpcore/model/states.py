@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from attrs import evolve, field, frozen
+import attrs
+from attrs import field, frozen
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machine import MachineConfig
@@ -126,7 +127,7 @@ class State:
         """This state with one slot replaced."""
         if slot is self.slots[index]:
             return self
-        return evolve(self, slots=(*self.slots[:index], slot, *self.slots[index + 1 :]))
+        return attrs.evolve(self, slots=(*self.slots[:index], slot, *self.slots[index + 1 :]))
 
     @property
     def enabled(self) -> tuple[int, ...]:

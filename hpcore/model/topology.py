@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+import attrs
+from attrs import frozen
 
 MAX_POSSIBLE = 512
 """The most vCPUs that arm `virt` with a GICv3 can have."""
@@ -106,7 +107,7 @@ class Topology:
 
     def without_hotplug(self) -> Topology:
         """The same machine with possible capped to present: what boots is all there is."""
-        return evolve(
+        return attrs.evolve(
             self, maxcpus=self.cpus, sockets=1, clusters=1, cores=self.cpus, threads=1
         )
 

@@ -13,7 +13,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from attrs import evolve, frozen
+import attrs
+from attrs import frozen
 
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory
@@ -68,7 +69,7 @@ def find_hotplugging(program: Program) -> Qemu:
     if not os.environ.get(program.variable) and (fetched := fetched_qemu()) is not None:
         return fetched.program(program)
     try:
-        return find_qemu(evolve(program, oldest=FIRST_WITH_HOTPLUG))
+        return find_qemu(attrs.evolve(program, oldest=FIRST_WITH_HOTPLUG))
     except QemuError as error:
         raise QemuError(f"{error}; or run `hpcore qemu fetch`") from error
 

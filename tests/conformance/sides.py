@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from attrs import evolve, field, frozen, mutable
+import attrs
+from attrs import field, frozen, mutable
 from hpcore_qtest import lines
 from hpcore_qtest.boards import Board, Ged, Gpe
 from hpcore_qtest.lines import Line
@@ -82,7 +83,7 @@ class QemuSide:
         """Start QEMU with one vCPU of `SLOTS`."""
         config = MachineConfig(Topology.resolve(cpus=1, maxcpus=SLOTS))
         program = await asyncio.to_thread(find_hotplugging, board.program)
-        machine = await OwnMachine.start(config, evolve(board, most=SLOTS), program, Ears())
+        machine = await OwnMachine.start(config, attrs.evolve(board, most=SLOTS), program, Ears())
         side = cls(machine, board)
         machine.machine.listen(Ears(irq=side._irq, event=side._event))
         await side._set_up()

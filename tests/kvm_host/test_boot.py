@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import fdt
 import pytest
-from attrs import evolve
 from hpcore_kvm.boot import LoadError, load
 from hpcore_kvm.vm import Memory
 
@@ -71,7 +71,7 @@ def test_no_two_starts_have_the_same_seeds_and_all_else_is_the_same(
 
 
 def test_a_guest_without_a_tree_is_loaded_as_it_is(memory: Memory, boot: Boot) -> None:
-    load(memory, evolve(boot, tree=b"", blob=b""))
+    load(memory, attrs.evolve(boot, tree=b"", blob=b""))
     assert at(memory, virt.DTB_BASE, 64) == bytes(64)
 
 
@@ -79,9 +79,9 @@ def test_an_image_that_is_gone_or_has_grown_is_named(
     memory: Memory, boot: Boot, tmp_path: Path
 ) -> None:
     with pytest.raises(LoadError, match=r"cannot read .*none: No such file"):
-        load(memory, evolve(boot, initrd=tmp_path / "none"))
+        load(memory, attrs.evolve(boot, initrd=tmp_path / "none"))
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(MEMORY)
     with pytest.raises(LoadError, match=f"large has {MEMORY} bytes, and its place"):
-        load(memory, evolve(boot, kernel=large))
+        load(memory, attrs.evolve(boot, kernel=large))

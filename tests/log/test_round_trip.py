@@ -6,8 +6,8 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,7 +81,7 @@ def test_the_header_comes_back(tmp_path: Path) -> None:
     assert list(records) == []
     versions = {"kernel": "6.12", "hpcore": own_version()}
     assert str(header.format) == "1.1"
-    assert header == evolve(capped, sync=Sync.OS, versions=versions, format=header.format)
+    assert header == attrs.evolve(capped, sync=Sync.OS, versions=versions, format=header.format)
 
 
 def test_a_resumed_log_goes_on_where_it_ended(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import attrs
 import pytest
-from attrs import evolve
 from hpcore_qtest import QtestAccelerator
 from hpcore_qtest.machine import Machine
 
@@ -136,7 +136,7 @@ def test_probe_says_what_is_modelled_and_how_qemu_is_kept_from_running() -> None
 @pytest.mark.parametrize(("guest", "config", "says"), [
     (GuestImages(Path("kernel"), Path("initrd")), CONFIG, "give it a guest to play"),
     (GuestScript("windows"), CONFIG, "no guest 'windows' to play; there are linux, legacy"),
-    (GuestScript(), evolve(CONFIG, gic_version=2), "needs a GICv3"),
+    (GuestScript(), attrs.evolve(CONFIG, gic_version=2), "needs a GICv3"),
 ])  # fmt: skip
 def test_what_cannot_run_is_refused_before_anything_starts(
     guest: GuestImages | GuestScript, config: MachineConfig, says: str
@@ -148,7 +148,7 @@ def test_what_cannot_run_is_refused_before_anything_starts(
 @needs_qemu
 def test_what_qemu_says_of_a_machine_that_it_cannot_make_is_in_the_error() -> None:
     async def run() -> None:
-        async with rig(evolve(CONFIG, cpu_model="z80"), created=False) as r:
+        async with rig(attrs.evolve(CONFIG, cpu_model="z80"), created=False) as r:
             with pytest.raises(EffectError, match="unable to find CPU model 'z80'"):
                 await r.whole(MachineStep.CREATE_VCPUS)
 

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import attrs
 import pytest
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, Board
 from hpcore_qtest.machine import Ears, Machine
@@ -94,7 +95,7 @@ def plug(slot: int) -> sc.Plug:
 @ON_BOTH
 def test_qemu_aborts_at_the_creation_after_maxcpus(accel: str) -> None:
     async def scene() -> None:
-        async with raw(evolve(BOARDS[accel], most=CONFIG.possible)) as it:
+        async with raw(attrs.evolve(BOARDS[accel], most=CONFIG.possible)) as it:
             assert it.machine.creations == 2
             for _ in range(2):
                 await it.machine.add(2)
@@ -110,7 +111,7 @@ def test_qemu_aborts_at_the_creation_after_maxcpus(accel: str) -> None:
 def test_a_plug_that_would_abort_qemu_is_refused(
     accel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = evolve(BOARDS[accel], most=CONFIG.possible)
+    small = attrs.evolve(BOARDS[accel], most=CONFIG.possible)
     monkeypatch.setattr(ACCELERATORS[accel], "board", small)
 
     async def scene() -> None:
@@ -307,7 +308,7 @@ def test_q35_ends_no_migration_once_a_migrated_vcpu_was_unplugged() -> None:
         return await Machine.start(find_hotplugging(X86_64), arguments, incoming=True)
 
     async def scene() -> None:
-        small = evolve(Q35, most=CONFIG.possible)
+        small = attrs.evolve(Q35, most=CONFIG.possible)
         async with raw(small) as it, AsyncExitStack() as stack:
             await it.machine.add(2)
             first = await destination(it.machine.seats[2])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import attrs
 import pytest
-from attrs import evolve
 
 from hpcore.log import Sync, read
 from hpcore.model.events import Event, Noted
@@ -54,7 +54,7 @@ def test_a_scenario_passes_and_its_log_replays(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["plug-unplug", "reset"])
 def test_a_scenario_gives_the_same_events_in_every_run(name: str, tmp_path: Path) -> None:
     scenario = load(name)
-    hostile = evolve(scenario, kind="hostile", steps=scenario.steps[:1])
+    hostile = attrs.evolve(scenario, kind="hostile", steps=scenario.steps[:1])
     for one in (scenario, hostile):
         first, second = (run(one, tmp_path / f"{one.kind}{n}") for n in range(2))
         assert first == second

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import cast
 
+import attrs
 import pytest
-from attrs import evolve
 from hpcore_qtest.client import Qtest
 from hpcore_qtest.power import Power
 from hpcore_qtest.redistributor import (
@@ -51,7 +51,7 @@ def test_every_frame_is_where_it_must_be_on_large_machines(possible: int) -> Non
     """17 vCPUs have a second Aff1 group; 130 do not fit into the first redistributor region."""
 
     async def run() -> None:
-        config = evolve(CONFIG, topology=Topology.resolve(cpus=1, maxcpus=possible))
+        config = attrs.evolve(CONFIG, topology=Topology.resolve(cpus=1, maxcpus=possible))
         async with rig(config) as r:
             last = possible - 1
             assert await r.steps(last, *WIRE[:2]) == mp_affinity(last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
+import attrs
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machine import MachineConfig
@@ -18,7 +18,7 @@ PATIENCE = Patience(guest=10, step=5, machine=20)
 
 def state(**slot: Any) -> State:
     begin = initial(MachineConfig(Topology.resolve(cpus=1, maxcpus=2)))
-    return begin.with_slot(1, evolve(begin.slots[1], **slot))
+    return begin.with_slot(1, attrs.evolve(begin.slots[1], **slot))
 
 
 WAITING = state(command=Command.UNPLUG, lifecycle=SlotState.ENABLED)
@@ -37,7 +37,7 @@ def test_nothing_is_owed_by_a_machine_at_rest() -> None:
 
 def test_a_step_of_the_machine_is_waited_for() -> None:
     begin = state()
-    assert owed(evolve(begin, shared=evolve(begin.shared, step=MachineStep.RESET))) == {
+    assert owed(attrs.evolve(begin, shared=attrs.evolve(begin.shared, step=MachineStep.RESET))) == {
         MachineWait(MachineStep.RESET)
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -46,8 +46,8 @@ LINES = some.lists(
 def unworded(lines: tuple[sc.Line, ...]) -> tuple[sc.Line, ...]:
     """The lines without what only people read."""
     return tuple(
-        evolve(one, number=0, text="", step=(
-            evolve(one.step, steps=unworded(one.step.steps))
+        attrs.evolve(one, number=0, text="", step=(
+            attrs.evolve(one.step, steps=unworded(one.step.steps))
             if isinstance(one.step, sc.Repeat) else one.step
         ))
         for one in lines
@@ -55,7 +55,7 @@ def unworded(lines: tuple[sc.Line, ...]) -> tuple[sc.Line, ...]:
 
 
 def same(one: sc.Scenario, other: sc.Scenario) -> bool:
-    return evolve(one, name="", steps=unworded(one.steps)) == evolve(
+    return attrs.evolve(one, name="", steps=unworded(one.steps)) == attrs.evolve(
         other, name="", steps=unworded(other.steps)
     )
 

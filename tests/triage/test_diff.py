@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import attrs
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -187,9 +187,9 @@ def test_the_first_difference_in_time_comes_first() -> None:
 
 
 def test_machines_that_are_not_the_same_are_named_by_what_differs() -> None:
-    other = evolve(HEADER, machine=World(cpus=1).config)
+    other = attrs.evolve(HEADER, machine=World(cpus=1).config)
     assert compared([], [], HEADER, other).machines == ("cpus is 2 and 1",)
-    capped = evolve(HEADER, machine=HEADER.machine.capped("no filter"))
+    capped = attrs.evolve(HEADER, machine=HEADER.machine.capped("no filter"))
     found = compared([], [], HEADER, capped)
     assert "no_hotplug is False and True" in found.machines
 
@@ -198,7 +198,7 @@ def test_machines_that_are_not_the_same_are_named_by_what_differs() -> None:
 
 
 def test_what_either_accelerator_says_it_does_otherwise_is_left_out_and_named() -> None:
-    loong = evolve(
+    loong = attrs.evolve(
         HEADER, differs={"cpu_went_off": "no PSCI", "step_done.affinity": "no MPIDR", "noted": "-"}
     )
     a: Events = [ev.StepDone(1, Step.BIND, 1), ev.CpuWentOff(1), ev.StepDone(1, Step.WIRE)]

@@ -8,7 +8,7 @@ that it does not have, and evaluates `_EJ0` when asked to, as tests/e2e shows.
 
 from __future__ import annotations
 
-from attrs import evolve
+import attrs
 
 from hpcore.guest.hand import Masks
 from hpcore.guest.played.linux import OST_SUCCESS, LinuxKernel
@@ -24,7 +24,7 @@ class LegacyKernel(LinuxKernel):
     @property
     def masks(self) -> Masks:
         """Without `enabled`, a file that came with 6.11."""
-        return evolve(super().masks, enabled=None)
+        return attrs.evolve(super().masks, enabled=None)
 
     async def device_check(self, cpu: int) -> int:
         """Success, whatever it means."""
