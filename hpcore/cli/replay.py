@@ -10,7 +10,7 @@ import click
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.log import LogError, LogTooNew, LogTooOld, LogUnreadable
 from hpcore.model.states import State, sta
-from hpcore.triage.replay import Replay, Turn
+from hpcore.triage.replay import Replay, ReplayedDecision
 from hpcore.triage.replay import replay as replay_log
 from hpcore.triage.words import say
 
@@ -75,7 +75,7 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
 
 
 def _printer(out: Output, quiet: bool, at: int | None) -> Any:
-    def each(turn: Turn) -> None:
+    def each(turn: ReplayedDecision) -> None:
         first, last = turn.records[0].seq, turn.records[-1].seq
         if at is not None and not first - 3 <= at <= last + 3:
             return

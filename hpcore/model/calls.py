@@ -12,7 +12,7 @@ from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Habit
 from hpcore.model.states import Command
-from hpcore.model.turn import Turn, advance, end_commands, lose, restart_when_idle
+from hpcore.model.turn import Draft, advance, end_commands, lose, restart_when_idle
 
 OST_DEVICE_CHECK = 0x1
 OST_EJECT_REQUEST = 0x3
@@ -28,12 +28,12 @@ _OST_WORDS = {
 }
 
 
-def _scan_started(turn: Turn, s: stimuli.ScanStarted) -> None:
+def _scan_started(turn: Draft, s: stimuli.ScanStarted) -> None:
     if not turn.refused((guards.GUEST_RUNS,), 0, s):
         turn.emit(ev.ScanBegun())
 
 
-def _scan_ended(turn: Turn, s: stimuli.ScanEnded) -> None:
+def _scan_ended(turn: Draft, s: stimuli.ScanEnded) -> None:
     if not turn.shared.scanning:
         turn.refuse(s, "scan_begun", "the guest ends a scan of event bits that it did not begin")
         return
@@ -43,7 +43,7 @@ def _scan_ended(turn: Turn, s: stimuli.ScanEnded) -> None:
         turn.emit(ev.GedRaised())
 
 
-def _insert_acked(turn: Turn, s: stimuli.InsertAcked) -> None:
+def _insert_acked(turn: Draft, s: stimuli.InsertAcked) -> None:
     if not turn.slot(s.slot).insert:
         turn.refuse(s, "bit_set", f"the insert bit of vCPU {s.slot} is not set", s.slot)
         return
@@ -51,14 +51,14 @@ def _insert_acked(turn: Turn, s: stimuli.InsertAcked) -> None:
     advance(turn, s.slot)
 
 
-def _remove_acked(turn: Turn, s: stimuli.RemoveAcked) -> None:
+def _remove_acked(turn: Draft, s: stimuli.RemoveAcked) -> None:
     if not turn.slot(s.slot).remove:
         turn.refuse(s, "bit_set", f"the remove bit of vCPU {s.slot} is not set", s.slot)
         return
     turn.emit(ev.RemoveCleared(s.slot))
 
 
-def _ost_reported(turn: Turn, s: stimuli.OstReported) -> None:
+def _ost_reported(turn: Draft, s: stimuli.OstReported) -> None:
     if turn.refused((guards.GUEST_RUNS,), s.slot, s):
         return
     slot = turn.slot(s.slot)
@@ -77,7 +77,7 @@ def _ost_reported(turn: Turn, s: stimuli.OstReported) -> None:
         turn.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
 
 
-def _eject_called(turn: Turn, s: stimuli.EjectCalled) -> None:
+def _eject_called(turn: Draft, s: stimuli.EjectCalled) -> None:
     guard = turn.refused(guards.EJECT, s.slot, s, answer=False)
     if guard is None:
         turn.emit(ev.EjectAccepted(s.slot))
@@ -86,7 +86,7 @@ def _eject_called(turn: Turn, s: stimuli.EjectCalled) -> None:
         turn.emit(ev.EjectRefused(s.slot, guard.name, guard.refusal(turn.ask(s.slot))))
 
 
-def _cpu_on_called(turn: Turn, s: stimuli.CpuOnCalled) -> None:
+def _cpu_on_called(turn: Draft, s: stimuli.CpuOnCalled) -> None:
     guard = turn.refused(guards.CPU_ON, s.slot, s, answer=False)
     delegated = s.verdict is not None
     if s.verdict is True and guard is not None:
@@ -99,7 +99,7 @@ def _cpu_on_called(turn: Turn, s: stimuli.CpuOnCalled) -> None:
         turn.emit(ev.CpuOnDenied(s.slot, s.caller, status, delegated))
 
 
-def _granted_by_accelerator(turn: Turn, s: stimuli.CpuOnCalled, guard: Guard) -> None:
+def _granted_by_accelerator(turn: Draft, s: stimuli.CpuOnCalled, guard: Guard) -> None:
     """The accelerator granted what the core would not.
 
     Legitimate only in one window: the slot is on its way out, and DISABLE has not been
@@ -117,14 +117,14 @@ def _granted_by_accelerator(turn: Turn, s: stimuli.CpuOnCalled, guard: Guard) ->
         )  # fmt: skip
 
 
-def _cpu_off_seen(turn: Turn, s: stimuli.CpuOffSeen) -> None:
+def _cpu_off_seen(turn: Draft, s: stimuli.CpuOffSeen) -> None:
     if turn.slot(s.slot).powered:
         turn.emit(ev.CpuWentOff(s.slot))
     else:
         turn.refuse(s, "powered", f"vCPU {s.slot} is off already", s.slot)
 
 
-def _reset_seen(turn: Turn, s: stimuli.ResetSeen) -> None:
+def _reset_seen(turn: Draft, s: stimuli.ResetSeen) -> None:
     if not turn.shared.guest_runs and turn.shared.phase is not Phase.RESETTING:
         turn.refuse(s, "guest_runs", f"the machine is {turn.shared.phase}; nothing to reset")
         return
@@ -140,12 +140,12 @@ def _reset_seen(turn: Turn, s: stimuli.ResetSeen) -> None:
     restart_when_idle(turn)
 
 
-def _power_off_seen(turn: Turn, s: stimuli.PowerOffSeen) -> None:
+def _power_off_seen(turn: Draft, s: stimuli.PowerOffSeen) -> None:
     end_commands(turn, "the machine was powered off")
     turn.emit(ev.MachinePoweredOff("guest"))
 
 
-HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     stimuli.ScanStarted: _scan_started,
     stimuli.ScanEnded: _scan_ended,
     stimuli.InsertAcked: _insert_acked,

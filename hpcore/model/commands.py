@@ -11,18 +11,18 @@ from hpcore.model import guards, stimuli
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.topology import TopologyError
-from hpcore.model.turn import Turn, advance
+from hpcore.model.turn import Draft, advance
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
 """What QEMU takes for an id (util/id.c, id_wellformed), with an end."""
 
 
-def _boot(turn: Turn, s: stimuli.Boot) -> None:
+def _boot(turn: Draft, s: stimuli.Boot) -> None:
     if not turn.refused(guards.BOOT, 0, s):
         turn.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))
 
 
-def _device_add(turn: Turn, s: stimuli.DeviceAdd) -> None:
+def _device_add(turn: Draft, s: stimuli.DeviceAdd) -> None:
     config = turn.state.config
     if not s.id:
         turn.refuse(s, "id_given", "Parameter 'id' is missing; name the vCPU, such as id=cpu4")
@@ -52,7 +52,7 @@ def _device_add(turn: Turn, s: stimuli.DeviceAdd) -> None:
     advance(turn, index)
 
 
-def _device_del(turn: Turn, s: stimuli.DeviceDel) -> None:
+def _device_del(turn: Draft, s: stimuli.DeviceDel) -> None:
     index = next((i for i, slot in enumerate(turn.state.slots) if slot.id == s.id), None)
     if index is None:
         turn.refuse(s, "device_exists", f"Device '{s.id}' not found")
@@ -65,19 +65,19 @@ def _device_del(turn: Turn, s: stimuli.DeviceDel) -> None:
 
 def _machine_command(
     table: tuple[Guard, ...], step: MachineStep
-) -> Callable[[Turn, stimuli.Stimulus], None]:
-    def handler(turn: Turn, s: stimuli.Stimulus) -> None:
+) -> Callable[[Draft, stimuli.Stimulus], None]:
+    def handler(turn: Draft, s: stimuli.Stimulus) -> None:
         if not turn.refused(table, 0, s):
             turn.emit(ev.MachineStepBegun(step))
 
     return handler
 
 
-def _power_down(turn: Turn, s: stimuli.PowerDown) -> None:
+def _power_down(turn: Draft, s: stimuli.PowerDown) -> None:
     turn.emit(ev.MachineStepBegun(MachineStep.POWER_DOWN))
 
 
-def _migrate(turn: Turn, s: stimuli.Migrate) -> None:
+def _migrate(turn: Draft, s: stimuli.Migrate) -> None:
     if turn.refused(guards.MIGRATE, 0, s):
         return
     busy = [i for i, slot in enumerate(turn.state.slots) if slot.busy]
@@ -90,7 +90,7 @@ def _migrate(turn: Turn, s: stimuli.Migrate) -> None:
     turn.emit(ev.MachineStepBegun(MachineStep.MIGRATE))
 
 
-HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     stimuli.Boot: _boot,
     stimuli.DeviceAdd: _device_add,
     stimuli.DeviceDel: _device_del,

@@ -16,14 +16,14 @@ from hpcore.model import calls, commands, outcomes, stimuli
 from hpcore.model import events as ev
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
-from hpcore.model.turn import Decision, Turn, plain
+from hpcore.model.turn import Decision, Draft, plain
 
 __all__ = ["Decision", "decide"]
 
 
 def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> Decision:
     """What `stimulus` makes happen to a machine in `state`."""
-    turn = Turn(state, rules)
+    turn = Draft(state, rules)
     slot = getattr(stimulus, "slot", None)
     if state.shared.ended and not isinstance(stimulus, stimuli.Note):
         turn.refuse(stimulus, "machine_ended", f"the machine is {state.shared.phase}")
@@ -38,11 +38,11 @@ def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> De
     return turn.decision()
 
 
-def _note(turn: Turn, s: stimuli.Note) -> None:
+def _note(turn: Draft, s: stimuli.Note) -> None:
     turn.emit(ev.Noted(plain(s.text)))
 
 
-_HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+_HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     **commands.HANDLERS,
     **calls.HANDLERS,
     **outcomes.HANDLERS,

@@ -12,10 +12,10 @@ from hpcore.model.machines import SlotState
 from hpcore.model.rules import Habit
 from hpcore.model.states import Command
 from hpcore.model.topology import mp_affinity
-from hpcore.model.turn import Turn, advance, end_commands, lose, plain, restart_when_idle
+from hpcore.model.turn import Draft, advance, end_commands, lose, plain, restart_when_idle
 
 
-def _done(turn: Turn, s: stimuli.Done) -> None:
+def _done(turn: Draft, s: stimuli.Done) -> None:
     if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
         return
     wanted = turn.slot(s.slot).affinity
@@ -35,7 +35,7 @@ def _done(turn: Turn, s: stimuli.Done) -> None:
     advance(turn, s.slot, s.step)
 
 
-def _failed(turn: Turn, s: stimuli.Failed) -> None:
+def _failed(turn: Draft, s: stimuli.Failed) -> None:
     if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
         return
     error = plain(s.error)
@@ -57,7 +57,7 @@ def _failed(turn: Turn, s: stimuli.Failed) -> None:
 
 
 def _expected(
-    turn: Turn, s: stimuli.Done | stimuli.Failed, index: int, under_way: Step | None, step: Step
+    turn: Draft, s: stimuli.Done | stimuli.Failed, index: int, under_way: Step | None, step: Step
 ) -> bool:
     if under_way is step or not turn.guarded(guards.OUTCOME_EXPECTED):
         return True
@@ -68,7 +68,7 @@ def _expected(
     return False
 
 
-def _machine_done(turn: Turn, s: stimuli.MachineDone) -> None:
+def _machine_done(turn: Draft, s: stimuli.MachineDone) -> None:
     if s.step is MachineStep.RESET:
         return  # asked for; it has happened once the accelerator sees the reset
     if turn.shared.step is not s.step:
@@ -89,7 +89,7 @@ def _machine_done(turn: Turn, s: stimuli.MachineDone) -> None:
     restart_when_idle(turn)
 
 
-def _machine_failed(turn: Turn, s: stimuli.MachineFailed) -> None:
+def _machine_failed(turn: Draft, s: stimuli.MachineFailed) -> None:
     if turn.shared.step is not s.step:
         turn.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
         return
@@ -100,11 +100,11 @@ def _machine_failed(turn: Turn, s: stimuli.MachineFailed) -> None:
     restart_when_idle(turn)
 
 
-def _lost(turn: Turn, s: stimuli.Lost) -> None:
+def _lost(turn: Draft, s: stimuli.Lost) -> None:
     lose(turn, plain(s.error))
 
 
-def _guest_silent(turn: Turn, s: stimuli.GuestSilent) -> None:
+def _guest_silent(turn: Draft, s: stimuli.GuestSilent) -> None:
     slot = turn.slot(s.slot)
     waits = slot.command is Command.UNPLUG and slot.lifecycle is not SlotState.EJECTING
     if not waits or slot.step is not None:
@@ -116,7 +116,7 @@ def _guest_silent(turn: Turn, s: stimuli.GuestSilent) -> None:
     ))  # fmt: skip
 
 
-HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     stimuli.Done: _done,
     stimuli.Failed: _failed,
     stimuli.MachineDone: _machine_done,

@@ -31,7 +31,7 @@ class Decision:
     state: State
 
 
-class Turn:
+class Draft:
     """One decision in the making: events emitted so far, and the state that they led to."""
 
     def __init__(self, state: State, rules: Rules) -> None:
@@ -81,7 +81,7 @@ class Turn:
         return Decision(tuple(self.events), effects, self.state)
 
 
-def advance(turn: Turn, index: int, done: Step | None = None) -> None:
+def advance(turn: Draft, index: int, done: Step | None = None) -> None:
     """Begin the slot's next step, or end its command, if nothing is under way for it."""
     slot = turn.slot(index)
     if slot.step is not None or turn.shared.ended:
@@ -100,7 +100,7 @@ def advance(turn: Turn, index: int, done: Step | None = None) -> None:
             turn.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
 
 
-def _advance_build(turn: Turn, index: int, slot: Slot, done: Step | None) -> None:
+def _advance_build(turn: Draft, index: int, slot: Slot, done: Step | None) -> None:
     step = turn.rules.build_step_after(done)
     cold = slot.command is Command.COLD_BOOT
     if step is None or (cold and step is Step.NOTIFY_INSERT):
@@ -110,7 +110,7 @@ def _advance_build(turn: Turn, index: int, slot: Slot, done: Step | None) -> Non
         turn.emit(ev.StepBegun(index, step))
 
 
-def _start_when_ready(turn: Turn) -> None:
+def _start_when_ready(turn: Draft) -> None:
     """vCPU 0 enters the kernel once every cold-booted vCPU is enabled."""
     if turn.shared.phase is not Phase.READY or turn.shared.step is not None:
         return
@@ -118,12 +118,12 @@ def _start_when_ready(turn: Turn) -> None:
         turn.emit(ev.MachineStepBegun(MachineStep.START, turn.state.enabled))
 
 
-def restart_when_idle(turn: Turn) -> None:
+def restart_when_idle(turn: Draft) -> None:
     if turn.shared.phase is Phase.RESETTING and turn.shared.step is None:
         turn.emit(ev.MachineStepBegun(MachineStep.RESTART, turn.state.enabled))
 
 
-def end_commands(turn: Turn, why: str, *, waiting_for_guest_only: bool = False) -> None:
+def end_commands(turn: Draft, why: str, *, waiting_for_guest_only: bool = False) -> None:
     """End what was accepted and can't be carried on, with an error each."""
     for index, slot in enumerate(turn.state.slots):
         id_ = slot.id or ""
@@ -135,6 +135,6 @@ def end_commands(turn: Turn, why: str, *, waiting_for_guest_only: bool = False) 
             turn.emit(ev.UnplugFailed(index, id_, why))
 
 
-def lose(turn: Turn, error: str) -> None:
+def lose(turn: Draft, error: str) -> None:
     end_commands(turn, error)
     turn.emit(ev.MachineLost(error))

@@ -24,7 +24,7 @@ class WrongEvent:
 
 
 @frozen
-class Turn:
+class ReplayedDecision:
     """The events of one decision: what one stimulus made happen."""
 
     records: tuple[Record, ...]
@@ -60,7 +60,7 @@ class Replay:
 def replay(
     source: str | PathLike[str] | IO[bytes],
     at: int | None = None,
-    each: Callable[[Turn], None] = lambda _turn: None,
+    each: Callable[[ReplayedDecision], None] = lambda _turn: None,
 ) -> Replay:
     """Fold the log at `source`, checking every invariant; `each` is told every decision.
 
@@ -76,7 +76,7 @@ def replay(
             for decision in decisions(records):
                 if not _take(result, decision, at):
                     break
-                each(Turn(decision.records, result.state))
+                each(ReplayedDecision(decision.records, result.state))
         except LogError as error:
             result.damage = error
         if records.torn is not None:

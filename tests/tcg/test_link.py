@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hpcore_tcg.link import Link, LinkGone, Refused, ResetMeanwhile, Turn
+from hpcore_tcg.link import CallerTurn, Link, LinkGone, Refused, ResetMeanwhile
 from hpcore_tcg.protocol import REPLY, Decoder, Event, Frame, Op, Status, encode
 
 from tests.qemu.support import until
@@ -58,7 +58,7 @@ def play(scene: Callable[[Far], Awaitable[None]]) -> list[object]:
 def test_a_done_callback_runs_before_the_event_that_follows_the_answer() -> None:
     async def scene(far: Far) -> None:
         async def execute() -> None:
-            turn = Turn()
+            turn = CallerTurn()
             try:
                 await far.link.send(Op.WIRE, 3, turn=turn)
                 for _ in range(5):  # the caller may take its time
@@ -81,7 +81,7 @@ def test_a_done_callback_runs_before_the_event_that_follows_the_answer() -> None
 def test_a_failing_caller_does_not_stop_the_link() -> None:
     async def scene(far: Far) -> None:
         async def execute() -> None:
-            turn = Turn()
+            turn = CallerTurn()
             try:
                 await far.link.send(Op.WIRE, 3, turn=turn)
             finally:
@@ -100,7 +100,7 @@ def test_a_failing_caller_does_not_stop_the_link() -> None:
 def test_a_cancelled_caller_does_not_stop_the_link() -> None:
     async def scene(far: Far) -> None:
         async def execute() -> None:
-            turn = Turn()
+            turn = CallerTurn()
             try:
                 await far.link.send(Op.WIRE, 3, turn=turn)
             finally:

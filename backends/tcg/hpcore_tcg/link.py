@@ -3,7 +3,7 @@
 Order is the point of this file. The monitor answers and reports on one line, and whoever
 hears of it must hear in that order, though an answer travels through an awaiting
 coroutine and an event through a call. So the reader stops after an answer until the
-coroutine that waited for it has had its say: until its `Turn` is over.
+coroutine that waited for it has had its say: until its `CallerTurn` is over.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Turn:
+class CallerTurn:
     """One caller's turn: from its first request until it has told its own caller."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Pending:
     op: Op
     slot: int
     future: asyncio.Future[int]
-    turn: Turn | None
+    turn: CallerTurn | None
     sent: float
 
 
@@ -76,7 +76,7 @@ class Interrupted:
 
     op: Op
     slot: int
-    turn: Turn | None
+    turn: CallerTurn | None
 
 
 OnEvent = Callable[[Frame], Awaitable[None]]
@@ -105,7 +105,7 @@ class Link:
         self._gone: str | None = None
         self._task = asyncio.create_task(self._read())
 
-    def send(self, op: Op, slot: int = 0, arg: int = 0, *, turn: Turn | None = None) -> Request:
+    def send(self, op: Op, slot: int = 0, arg: int = 0, *, turn: CallerTurn | None = None) -> Request:
         """Send a request at once, and return it to be awaited.
 
         With `turn`, no frame that follows the answer is delivered before the turn ends.

@@ -39,7 +39,7 @@ from hpcore.run.accelerator import (
 )
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
-from hpcore_tcg.link import LinkGone, Refused, ResetMeanwhile, Turn
+from hpcore_tcg.link import CallerTurn, LinkGone, Refused, ResetMeanwhile
 from hpcore_tcg.machine import Machine
 from hpcore_tcg.mirror import Mirror
 from hpcore_tcg.protocol import Event, Frame, Op
@@ -73,7 +73,7 @@ class TcgSession:
         self._qemu, self._monitor = qemu, monitor
         self._report = report
         self._machine: Machine | None = None
-        self._machine_turn: Turn | None = None
+        self._machine_turn: CallerTurn | None = None
         self._mirror = Mirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
@@ -99,7 +99,7 @@ class TcgSession:
 
     async def execute(self, effect: Effect) -> int | None:
         """Carry `effect` out; see the protocol."""
-        turn = Turn()
+        turn = CallerTurn()
         try:
             return await self._execute(effect, turn)
         except LinkGone as error:
@@ -114,7 +114,7 @@ class TcgSession:
             await machine.close()
         self._end()
 
-    async def _execute(self, effect: Effect, turn: Turn) -> int | None:
+    async def _execute(self, effect: Effect, turn: CallerTurn) -> int | None:
         match effect:
             case RunStep(step=step, slot=slot):
                 return await self._step(step, slot, turn)
@@ -135,7 +135,7 @@ class TcgSession:
                 )
         return None
 
-    async def _step(self, step: Step, slot: int, turn: Turn) -> int | None:
+    async def _step(self, step: Step, slot: int, turn: CallerTurn) -> int | None:
         cold = step is Step.REALIZE and self._config.cold_booted(slot)
         while True:
             if step in NOTIFICATIONS and not self._ready.is_set():
@@ -155,7 +155,7 @@ class TcgSession:
                 self._mirror.done(step, slot)
                 return value if step is Step.BIND else None
 
-    async def _answer(self, op: Op, slot: int, turn: Turn) -> None:
+    async def _answer(self, op: Op, slot: int, turn: CallerTurn) -> None:
         """Nothing is reported for these, so a reset in between has simply settled them."""
         if not self._ready.is_set() or slot >= self._config.possible:
             return
@@ -166,7 +166,7 @@ class TcgSession:
         except Refused as refused:
             raise AcceleratorError(str(refused)) from refused
 
-    async def _machine_step(self, effect: RunMachineStep, turn: Turn) -> None:
+    async def _machine_step(self, effect: RunMachineStep, turn: CallerTurn) -> None:
         match effect.step:
             case MachineStep.CREATE_VCPUS:
                 await self._create()
@@ -222,7 +222,7 @@ class TcgSession:
         if self._epoch == epoch:
             self._ready.set()
 
-    async def _start(self, turn: Turn) -> None:
+    async def _start(self, turn: CallerTurn) -> None:
         link = self._running().link
         if self._boot is None:
             raise EffectError(NO_GUEST)
@@ -233,7 +233,7 @@ class TcgSession:
         except Refused as refused:
             raise EffectError(str(refused)) from refused
 
-    async def _restart(self, enabled: tuple[int, ...], turn: Turn) -> None:
+    async def _restart(self, enabled: tuple[int, ...], turn: CallerTurn) -> None:
         link, epoch = self._running().link, self._epoch
         assert epoch is not None
         missing = [slot for slot in enabled if not self._mirror.wired(slot)]
