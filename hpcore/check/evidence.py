@@ -9,7 +9,7 @@ import attrs
 from hpcore.check.result import CheckError, Counterexample
 from hpcore.check.start import Start, take
 from hpcore.log import Header, LogWriter, Sync, read
-from hpcore.log.fold import Decision, fold
+from hpcore.log.fold import LoggedDecision, fold
 from hpcore.log.fold import decisions as decisions_of
 from hpcore.model.events import Event, Noted
 from hpcore.model.machines import Phase
@@ -90,5 +90,5 @@ def start_from(path: str, seq: int | None) -> Start:
     return Start(state, (), None, tuple(batches))
 
 
-def _breaks(state: State, decision: Decision) -> bool:
+def _breaks(state: State, decision: LoggedDecision) -> bool:
     return any(folded.violation for folded in fold(state, decision))

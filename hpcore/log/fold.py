@@ -15,7 +15,7 @@ from hpcore.model.states import State
 
 
 @frozen
-class Decision:
+class LoggedDecision:
     """The events of one decision. `settled`: another decision follows it in the log.
 
     The last one of a log may have been cut short, by a crash or by `head`, also between two
@@ -39,7 +39,7 @@ class Folded:
     violation: Violation | None
 
 
-def decisions(records: Iterator[Record]) -> Iterator[Decision]:
+def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
     """Records by decision: the controller gives the events of one, and no other, one time.
 
     A LogError of `records` is raised after the decision that it cuts short.
@@ -48,18 +48,18 @@ def decisions(records: Iterator[Record]) -> Iterator[Decision]:
     try:
         for record in records:
             if under_way and record.t != under_way[0].t:
-                yield Decision(tuple(under_way), settled=True)
+                yield LoggedDecision(tuple(under_way), settled=True)
                 under_way = []
             under_way.append(record)
     except LogError:
         if under_way:
-            yield Decision(tuple(under_way), settled=False)
+            yield LoggedDecision(tuple(under_way), settled=False)
         raise
     if under_way:
-        yield Decision(tuple(under_way), settled=False)
+        yield LoggedDecision(tuple(under_way), settled=False)
 
 
-def fold(state: State, decision: Decision) -> Iterator[Folded]:
+def fold(state: State, decision: LoggedDecision) -> Iterator[Folded]:
     """Apply the events of `decision` to `state`, up to the first that breaks something."""
     last = decision.records[-1]
     for record in decision.records:

@@ -9,7 +9,7 @@ from typing import IO
 from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
-from hpcore.log.fold import Decision, decisions, fold
+from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.invariants import Violation
 from hpcore.model.states import State, initial
 
@@ -85,7 +85,7 @@ def replay(
     return result
 
 
-def _take(result: Replay, decision: Decision, at: int | None) -> bool:
+def _take(result: Replay, decision: LoggedDecision, at: int | None) -> bool:
     for folded in fold(result.state, decision):
         if folded.violation is not None:
             result.wrong = WrongEvent(folded.record, folded.violation, folded.before)
