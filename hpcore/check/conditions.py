@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve, frozen
 
-from hpcore.model.states import Command, Slot
+from hpcore.model.states import Owed, Slot
 
 
 @frozen
@@ -35,10 +35,10 @@ EVENT_BITS = Condition(
 BUSY = Condition(
     "busy",
     lambda slot: slot.busy,
-    lambda slot: evolve(slot, command=Command.PLUG),
+    lambda slot: evolve(slot, command=Owed.PLUG),
 )
 """Asked by Migrate."""
-OWED = Condition("owed", lambda slot: slot.command is not Command.NONE)
+OWED = Condition("owed", lambda slot: slot.command is not Owed.NONE)
 """Asked by the user, who waits for some commands to end before giving more."""
 
 CONDITIONS = (EVENT_BITS, BUSY, OWED)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from hpcore.check.graph import Graph, Step
 from hpcore.check.sightings import Numbers
 from hpcore.check.tables import Tables
-from hpcore.model.states import Command
+from hpcore.model.states import Owed
 
 FAIR = {"Done": "outcome", "Failed": "outcome", "GuestSilent": "deadline",
         "MachineDone": "machine", "MachineFailed": "machine"}  # fmt: skip
@@ -28,8 +28,8 @@ def endless(tables: Tables, graph: Graph) -> tuple[str, ...]:
     """The commands that may be owed for ever: "unplug of vCPU 1"; empty if none."""
     out = []
     for i, role in enumerate(tables.roles):
-        for command in Command:
-            if command in (Command.NONE, Command.COLD_BOOT):
+        for command in Owed:
+            if command in (Owed.NONE, Owed.COLD_BOOT):
                 continue
             owing = {
                 state for state in graph

@@ -11,7 +11,7 @@ from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Habit
-from hpcore.model.states import Command
+from hpcore.model.states import Owed
 from hpcore.model.turn import Draft, advance, end_commands, lose, restart_when_idle
 
 OST_DEVICE_CHECK = 0x1
@@ -70,7 +70,7 @@ def _ost_reported(turn: Draft, s: stimuli.OstReported) -> None:
         s.source == OST_EJECT_REQUEST
         and s.status not in (OST_SUCCESS, OST_IN_PROGRESS)
         and slot.requested
-        and slot.command is Command.UNPLUG
+        and slot.command is Owed.UNPLUG
         and turn.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
         why = _OST_WORDS.get(s.status, f"the guest refuses the eject ({s.status:#x})")

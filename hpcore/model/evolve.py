@@ -48,7 +48,7 @@ from hpcore.model.events import (
 )
 from hpcore.model.machines import SlotState, next_gicc, next_phase, next_slot
 from hpcore.model.rules import RULES, Habit, Rules
-from hpcore.model.states import Command, Shared, Slot, State
+from hpcore.model.states import Owed, Shared, Slot, State
 
 BOOT_VCPU = 0
 
@@ -167,26 +167,26 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
         case StepFailed(step=step):
             return _step_failed(attrs.evolve(slot, step=None), step)
         case ColdBootBegun():
-            return attrs.evolve(slot, command=Command.COLD_BOOT)
+            return attrs.evolve(slot, command=Owed.COLD_BOOT)
         case PlugAccepted(id=id_):
-            return attrs.evolve(slot, command=Command.PLUG, id=id_)
+            return attrs.evolve(slot, command=Owed.PLUG, id=id_)
         case ColdBootDone() | PlugCompleted() | UnplugCompleted():
-            return attrs.evolve(slot, command=Command.NONE)
+            return attrs.evolve(slot, command=Owed.NONE)
         case PlugFailed():
-            return _plug_failed(attrs.evolve(slot, command=Command.NONE))
+            return _plug_failed(attrs.evolve(slot, command=Owed.NONE))
         case UnplugAccepted(forced=forced):
-            command = Command.REVOKE if forced else Command.UNPLUG
+            command = Owed.REVOKE if forced else Owed.UNPLUG
             return attrs.evolve(slot, command=command, stalled=False)
         case UnplugFailed(still_asked=still_asked):
             asked = slot.requested and still_asked
-            return attrs.evolve(slot, command=Command.NONE, requested=asked)
+            return attrs.evolve(slot, command=Owed.NONE, requested=asked)
         case TakenByForce():
             lifecycle = next_slot(slot.lifecycle, "revoke")
             return attrs.evolve(slot, lifecycle=lifecycle, requested=False)
         case EjectAccepted():
             # A guest that answers after its deadline re-opens the command, so that the
             # vCPU's end is reported like any other.
-            command = Command.UNPLUG if slot.command is Command.NONE else slot.command
+            command = Owed.UNPLUG if slot.command is Owed.NONE else slot.command
             return attrs.evolve(
                 slot, lifecycle=next_slot(slot.lifecycle, "eject"),
                 command=command, requested=False, registered=False,
@@ -302,9 +302,9 @@ def _migrated(slot: Slot, rules: Rules) -> Slot:
 
 
 def _halted(slot: Slot) -> Slot:
-    cold_boot = slot.command is Command.COLD_BOOT
+    cold_boot = slot.command is Owed.COLD_BOOT
     return attrs.evolve(
         _powered_off(slot, "reset"),
         step=None, insert=False, remove=False, requested=False,
-        command=Command.NONE if cold_boot else slot.command,
+        command=Owed.NONE if cold_boot else slot.command,
     )  # fmt: skip

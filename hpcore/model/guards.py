@@ -14,7 +14,7 @@ from attrs import frozen
 from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Rules
-from hpcore.model.states import Command, Shared, Slot
+from hpcore.model.states import Owed, Shared, Slot
 
 
 @frozen
@@ -74,7 +74,7 @@ HOTPLUG_SUPPORTED = Guard(
 )  # fmt: skip
 SLOT_VACANT = Guard(
     "slot_vacant", "eject_in_order",
-    lambda a: a.slot.lifecycle is SlotState.PARKED and a.slot.command is Command.NONE
+    lambda a: a.slot.lifecycle is SlotState.PARKED and a.slot.command is Owed.NONE
     and a.slot.step is None,
     _say("cpu({arch}) with arch-id {i} exist"),
 )  # fmt: skip
@@ -85,20 +85,20 @@ NOT_COLD_BOOTED = Guard(
 )  # fmt: skip
 PLUG_FINISHED = Guard(
     "plug_finished", "no_command_lost",
-    lambda a: a.slot.command not in (Command.PLUG, Command.COLD_BOOT)
+    lambda a: a.slot.command not in (Owed.PLUG, Owed.COLD_BOOT)
     and (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled
-         or a.slot.command is not Command.NONE),
+         or a.slot.command is not Owed.NONE),
     _say("Device '{id}' is still being plugged; try again when that has ended"),
 )  # fmt: skip
 NO_UNPLUG_PENDING = Guard(
     "no_unplug_pending", "no_command_lost",
-    lambda a: a.slot.command not in (Command.UNPLUG, Command.REVOKE) and a.slot.step is None,
+    lambda a: a.slot.command not in (Owed.UNPLUG, Owed.REVOKE) and a.slot.step is None,
     _say("Device '{id}' is already in the process of unplug"),
 )  # fmt: skip
 NOT_BEING_EJECTED = Guard(
     "not_being_ejected", "eject_in_order",
     lambda a: (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled)
-    and a.slot.command is not Command.REVOKE,
+    and a.slot.command is not Owed.REVOKE,
     _say("Device '{id}' is already being ejected"),
 )  # fmt: skip
 EJECT_NOT_COLD_BOOTED = Guard(

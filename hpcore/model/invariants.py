@@ -18,7 +18,7 @@ from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.states import (
     MADT_ENABLED,
     MADT_ONLINE_CAPABLE,
-    Command,
+    Owed,
     Shared,
     Slot,
     State,
@@ -149,15 +149,15 @@ def _migration_carries(c: Change) -> bool:
 
 def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
     if shared.ended:
-        return slot.command is Command.NONE and slot.step is None
+        return slot.command is Owed.NONE and slot.step is None
     if slot.lifecycle is SlotState.EJECTING and slot.step is None and not slot.stalled:
         return False
     match slot.command:
-        case Command.NONE:
+        case Owed.NONE:
             return slot.step is None or slot.lifecycle in (
                 SlotState.EJECTING, SlotState.ENABLED, SlotState.ONLINE,
             )  # fmt: skip
-        case Command.UNPLUG:
+        case Owed.UNPLUG:
             return slot.step is not None or slot.insert or slot.requested
         case _:
             return slot.step is not None
@@ -193,9 +193,9 @@ def _command_ends_once(c: Change) -> bool:
     if isinstance(c.event, _ACCEPTED):
         escalates = isinstance(c.event, ev.UnplugAccepted) and c.event.forced
         if isinstance(c.event, ev.EjectAccepted):
-            return now is (was if was is not Command.NONE else Command.UNPLUG)
-        return was is Command.NONE or (was is Command.UNPLUG and escalates)
-    if now is Command.NONE and was is not Command.NONE:
+            return now is (was if was is not Owed.NONE else Owed.UNPLUG)
+        return was is Owed.NONE or (was is Owed.UNPLUG and escalates)
+    if now is Owed.NONE and was is not Owed.NONE:
         return isinstance(c.event, _ENDED)
     return True
 

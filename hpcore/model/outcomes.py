@@ -10,7 +10,7 @@ from hpcore.model import guards, stimuli
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
 from hpcore.model.rules import Habit
-from hpcore.model.states import Command
+from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
 from hpcore.model.turn import Draft, advance, end_commands, lose, plain, restart_when_idle
 
@@ -29,7 +29,7 @@ def _done(turn: Draft, s: stimuli.Done) -> None:
     leaving = turn.slot(s.slot)
     turn.emit(ev.StepDone(s.slot, s.step, s.affinity))
     if s.step is Step.PARK:
-        if leaving.command in (Command.UNPLUG, Command.REVOKE):
+        if leaving.command in (Owed.UNPLUG, Owed.REVOKE):
             turn.emit(ev.UnplugCompleted(s.slot, leaving.id or ""))
         return
     advance(turn, s.slot, s.step)
@@ -42,17 +42,17 @@ def _failed(turn: Draft, s: stimuli.Failed) -> None:
     turn.emit(ev.StepFailed(s.slot, s.step, error))
     slot = turn.slot(s.slot)
     why = f"{s.step} failed: {error}"
-    if slot.command is Command.COLD_BOOT:
+    if slot.command is Owed.COLD_BOOT:
         lose(turn, f"cold-booted vCPU {s.slot}: {why}")
-    elif slot.command is Command.PLUG:
+    elif slot.command is Owed.PLUG:
         turn.emit(ev.PlugFailed(s.slot, slot.id or "", why))
         if turn.keeps(Habit.FAILED_PLUG_IS_UNDONE):
             advance(turn, s.slot)
     elif s.step is Step.NOTIFY_REMOVE and slot.lifecycle is SlotState.EJECTING:
         advance(turn, s.slot)  # the guest had acted on it all the same
-    elif slot.command is Command.REVOKE and s.step is Step.NOTIFY_REMOVE:
+    elif slot.command is Owed.REVOKE and s.step is Step.NOTIFY_REMOVE:
         advance(turn, s.slot)  # force does not need the guest's notice
-    elif slot.command in (Command.UNPLUG, Command.REVOKE):
+    elif slot.command in (Owed.UNPLUG, Owed.REVOKE):
         turn.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
 
 
@@ -106,7 +106,7 @@ def _lost(turn: Draft, s: stimuli.Lost) -> None:
 
 def _guest_silent(turn: Draft, s: stimuli.GuestSilent) -> None:
     slot = turn.slot(s.slot)
-    waits = slot.command is Command.UNPLUG and slot.lifecycle is not SlotState.EJECTING
+    waits = slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING
     if not waits or slot.step is not None:
         turn.refuse(s, "waits_for_guest", f"vCPU {s.slot} does not wait for the guest", s.slot)
         return

@@ -16,7 +16,7 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import GiccState, Phase, SlotState
 
 
-class Command(StrEnum):
+class Owed(StrEnum):
     """The accepted command that a slot still owes an end."""
 
     NONE = "none"
@@ -49,7 +49,7 @@ class Slot:
     """The guest has been asked to eject, and may."""
     registered: bool = False
     """The guest has said, by `_OST`, that it knows the vCPU."""
-    command: Command = Command.NONE
+    command: Owed = Owed.NONE
     step: Step | None = None
     """The effect under way."""
     stalled: bool = False
@@ -62,7 +62,7 @@ class Slot:
     def busy(self) -> bool:
         """Whether the slot owes anything: a command's end, or a step's."""
         return (
-            self.command is not Command.NONE
+            self.command is not Owed.NONE
             or self.step is not None
             or self.lifecycle in (SlotState.REALIZED, SlotState.EJECTING)
         )

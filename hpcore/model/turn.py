@@ -10,7 +10,7 @@ from hpcore.model.evolve import evolve
 from hpcore.model.guards import Ask, Guard, first_refusal
 from hpcore.model.machines import IllegalTransition, Phase, SlotState
 from hpcore.model.rules import Habit, Rules
-from hpcore.model.states import Command, Shared, Slot, State
+from hpcore.model.states import Owed, Shared, Slot, State
 
 LONGEST_TEXT = 2000
 """Characters of anybody's words that go into one event."""
@@ -86,15 +86,15 @@ def advance(turn: Draft, index: int, done: Step | None = None) -> None:
     slot = turn.slot(index)
     if slot.step is not None or turn.shared.ended:
         return
-    if slot.command in (Command.PLUG, Command.COLD_BOOT):
+    if slot.command in (Owed.PLUG, Owed.COLD_BOOT):
         _advance_build(turn, index, slot, done)
     elif slot.lifecycle is SlotState.EJECTING:
         if not slot.stalled:
             turn.emit(ev.StepBegun(index, turn.rules.teardown_step(slot)))
-    elif slot.command is Command.REVOKE:
+    elif slot.command is Owed.REVOKE:
         turn.emit(ev.TakenByForce(index))
         advance(turn, index)
-    elif slot.command is Command.UNPLUG and not slot.requested:
+    elif slot.command is Owed.UNPLUG and not slot.requested:
         waits = turn.keeps(Habit.REMOVE_WAITS_FOR_INSERT) and slot.insert
         if not waits:
             turn.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
@@ -102,7 +102,7 @@ def advance(turn: Draft, index: int, done: Step | None = None) -> None:
 
 def _advance_build(turn: Draft, index: int, slot: Slot, done: Step | None) -> None:
     step = turn.rules.build_step_after(done)
-    cold = slot.command is Command.COLD_BOOT
+    cold = slot.command is Owed.COLD_BOOT
     if step is None or (cold and step is Step.NOTIFY_INSERT):
         turn.emit(ev.ColdBootDone(index) if cold else ev.PlugCompleted(index, slot.id or ""))
         _start_when_ready(turn)
@@ -114,7 +114,7 @@ def _start_when_ready(turn: Draft) -> None:
     """vCPU 0 enters the kernel once every cold-booted vCPU is enabled."""
     if turn.shared.phase is not Phase.READY or turn.shared.step is not None:
         return
-    if all(s.enabled and s.command is Command.NONE for s in turn.state.slots if s.cold):
+    if all(s.enabled and s.command is Owed.NONE for s in turn.state.slots if s.cold):
         turn.emit(ev.MachineStepBegun(MachineStep.START, turn.state.enabled))
 
 
@@ -127,9 +127,9 @@ def end_commands(turn: Draft, why: str, *, waiting_for_guest_only: bool = False)
     """End what was accepted and can't be carried on, with an error each."""
     for index, slot in enumerate(turn.state.slots):
         id_ = slot.id or ""
-        if slot.command is Command.PLUG and not waiting_for_guest_only:
+        if slot.command is Owed.PLUG and not waiting_for_guest_only:
             turn.emit(ev.PlugFailed(index, id_, why))
-        if slot.command in (Command.UNPLUG, Command.REVOKE) and (
+        if slot.command in (Owed.UNPLUG, Owed.REVOKE) and (
             not waiting_for_guest_only or slot.lifecycle is not SlotState.EJECTING
         ):
             turn.emit(ev.UnplugFailed(index, id_, why))

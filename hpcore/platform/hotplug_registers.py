@@ -42,7 +42,7 @@ class Store(IntFlag):
     FIRMWARE = 1 << 4
 
 
-class Command(IntEnum):
+class RegisterCommand(IntEnum):
     """What `data` means. Any other value leaves the command as it was."""
 
     NEXT_WITH_EVENT = 0
@@ -126,11 +126,11 @@ class HotplugRegisters:
         slot = self.slots[self._selector]
         if offset == FLAGS:
             return self._flags(slot)
-        if offset == DATA and self._command == Command.NEXT_WITH_EVENT:
+        if offset == DATA and self._command == RegisterCommand.NEXT_WITH_EVENT:
             return self._selector
-        if offset == DATA and self._command == Command.ARCH_ID:
+        if offset == DATA and self._command == RegisterCommand.ARCH_ID:
             return self._arch_ids[self._selector] & 0xFFFF_FFFF
-        if offset == SELECTOR and self._command == Command.ARCH_ID:  # `data 2` in the text
+        if offset == SELECTOR and self._command == RegisterCommand.ARCH_ID:  # `data 2` in the text
             return self._arch_ids[self._selector] >> 32
         return 0
 
@@ -175,10 +175,10 @@ class HotplugRegisters:
             slot.firmware = True
 
     def _store_command(self, value: int) -> None:
-        if value > max(Command):
+        if value > max(RegisterCommand):
             return
         self._command = value
-        if value == Command.NEXT_WITH_EVENT:
+        if value == RegisterCommand.NEXT_WITH_EVENT:
             self._find_next()
 
     def _find_next(self) -> None:
@@ -192,9 +192,9 @@ class HotplugRegisters:
 
     def _store_data(self, index: int, value: int) -> None:
         slot = self.slots[index]
-        if self._command == Command.OST_EVENT:
+        if self._command == RegisterCommand.OST_EVENT:
             slot.source = value
-        elif self._command == Command.OST_STATUS:
+        elif self._command == RegisterCommand.OST_STATUS:
             slot.status = value
             self._host.ost_reported(index, slot.source, value)
 

@@ -10,7 +10,7 @@ from attrs import field, frozen, mutable
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
-from hpcore.model.states import Command, State
+from hpcore.model.states import Owed, State
 
 
 @frozen
@@ -65,7 +65,7 @@ def owed(state: State) -> set[Wait]:
     for index, slot in enumerate(state.slots):
         if slot.step is not None:
             out.add(StepWait(index, slot.step))
-        elif slot.command is Command.UNPLUG and slot.lifecycle is not SlotState.EJECTING:
+        elif slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING:
             out.add(GuestWait(index))
     return out
 

@@ -17,7 +17,7 @@ from hpcore.log.fold import decisions
 from hpcore.model import events as ev
 from hpcore.model.effects import Step
 from hpcore.model.rules import RULES
-from hpcore.model.states import Command
+from hpcore.model.states import Owed
 from hpcore.triage.replay import replay
 
 FOLDED_OTHERWISE = {
@@ -111,7 +111,7 @@ def test_a_check_from_the_middle_of_a_plug_knows_that_it_is_owed(log: Path) -> N
     _, records = read(log)
     seq = next(r.seq for r in records if type(r.event).__name__ == "PlugAccepted") + 1
     start = start_from(str(log), seq)
-    assert start.state.slots[1].command is Command.PLUG
+    assert start.state.slots[1].command is Owed.PLUG
     assert prove(Environment(slots=2), start=start).proven
 
 

@@ -16,10 +16,10 @@ from hpcore.platform.hotplug_registers import (
     DATA,
     FLAGS,
     SELECTOR,
-    Command,
     Flag,
     Host,
     HotplugRegisters,
+    RegisterCommand,
     Store,
 )
 from tests.conformance.recording import differences, load
@@ -90,13 +90,13 @@ def every_arm_vcpu_is_present(module: ModuleType) -> None:
 def an_arch_id_has_64_bits(module: ModuleType) -> None:
     """ARCH_ID reads its low half from the data, its high half from offset 0."""
     registers, _ = block(module)
-    registers.write(COMMAND, 1, Command.ARCH_ID)
+    registers.write(COMMAND, 1, RegisterCommand.ARCH_ID)
     for slot, arch_id in enumerate(ARCH_IDS):
         registers.write(SELECTOR, 4, slot)
         assert registers.read(DATA, 4) == arch_id & 0xFFFF_FFFF
         assert registers.read(SELECTOR, 4) == arch_id >> 32
         assert registers.read(COMMAND, 1) == registers.read(6, 2) == registers.read(9, 1) == 0
-    registers.write(COMMAND, 1, Command.NEXT_WITH_EVENT)
+    registers.write(COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT)
     registers.write(SELECTOR, 4, 2)
     assert registers.read(SELECTOR, 4) == 0
 
@@ -109,9 +109,9 @@ def a_host_hears_what_the_guest_asks_for(module: ModuleType) -> None:
     for store in (Store.CLEAR_INSERT, Store.CLEAR_REMOVE, Store.EJECT):
         for _ in range(2):
             registers.write(FLAGS, 1, store)
-    registers.write(COMMAND, 1, Command.OST_EVENT)
+    registers.write(COMMAND, 1, RegisterCommand.OST_EVENT)
     registers.write(DATA, 4, 0x103)
-    registers.write(COMMAND, 1, Command.OST_STATUS)
+    registers.write(COMMAND, 1, RegisterCommand.OST_STATUS)
     registers.write(DATA, 4, 0x84)
     eject = ("eject", 2)
     assert listener.heard == [("insert", 2), ("remove", 2), eject, eject, ("ost", 2, 0x103, 0x84)]
@@ -122,15 +122,15 @@ def a_host_hears_that_no_slot_has_an_event(module: ModuleType) -> None:
     registers, listener = block(module)
     for slot, bit in ((1, "insert"), (2, "remove"), (3, "firmware")):
         setattr(registers.slots[slot], bit, True)
-        registers.write(COMMAND, 1, Command.NEXT_WITH_EVENT)
+        registers.write(COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT)
         assert registers.read(DATA, 4) == slot
         assert not listener.heard
         setattr(registers.slots[slot], bit, False)
-    for command in (Command.OST_EVENT, Command.OST_STATUS, Command.ARCH_ID):
+    for command in (RegisterCommand.OST_EVENT, RegisterCommand.OST_STATUS, RegisterCommand.ARCH_ID):
         registers.write(COMMAND, 1, command)
     assert not listener.heard
     for times in (1, 2):
-        registers.write(COMMAND, 1, Command.NEXT_WITH_EVENT)
+        registers.write(COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT)
         assert listener.heard == [("none",)] * times
     assert registers.read(DATA, 4) == 3  # where it was
 
@@ -153,7 +153,7 @@ def a_host_is_told_after_the_fact(module: ModuleType) -> None:
     registers.slots[0].insert = registers.slots[0].remove = True
     registers.write(FLAGS, 1, Store.CLEAR_INSERT)
     registers.write(FLAGS, 1, Store.CLEAR_REMOVE)
-    registers.write(COMMAND, 1, Command.OST_STATUS)
+    registers.write(COMMAND, 1, RegisterCommand.OST_STATUS)
     registers.write(DATA, 4, 0x84)
     assert seen == [False, False, (0, 0x84)]
 
@@ -161,7 +161,7 @@ def a_host_is_told_after_the_fact(module: ModuleType) -> None:
 def an_access_has_no_more_than_its_size(module: ModuleType) -> None:
     """A narrow load gives the low bytes; of a store's value only `size` bytes count."""
     registers, _ = block(module)
-    registers.write(COMMAND, 1, Command.ARCH_ID)
+    registers.write(COMMAND, 1, RegisterCommand.ARCH_ID)
     registers.write(SELECTOR, 1, 0x1_0202)
     assert registers.read(DATA, 4) == 0x100
     for size, low in ((1, 0), (2, 0x100), (4, 0x100)):
@@ -178,10 +178,10 @@ def a_wide_store_acts_on_each_register_where_it_starts(module: ModuleType) -> No
     registers.write(SELECTOR, 8, Store.CLEAR_INSERT << 32 | 2)
     registers.write(3, 4, Store.CLEAR_REMOVE << 8 | 1)
     assert listener.heard == [("insert", 2), ("remove", 2)]
-    registers.write(COMMAND, 4, 0x55 << 24 | 0xAAAA << 8 | Command.OST_EVENT)
-    registers.write(COMMAND, 4, 0x66 << 24 | 0xAAAA << 8 | Command.OST_STATUS)
+    registers.write(COMMAND, 4, 0x55 << 24 | 0xAAAA << 8 | RegisterCommand.OST_EVENT)
+    registers.write(COMMAND, 4, 0x66 << 24 | 0xAAAA << 8 | RegisterCommand.OST_STATUS)
     assert listener.heard[2:] == [("ost", 2, 0x55, 0x66)]
-    registers.write(FLAGS, 8, 0x1234_5678 << 32 | Command.ARCH_ID << 8)  # flags: one piece
+    registers.write(FLAGS, 8, 0x1234_5678 << 32 | RegisterCommand.ARCH_ID << 8)  # flags: one piece
     assert listener.heard[3:] == [("ost", 2, 0x55, 0x1234_5678)]
 
 
@@ -189,12 +189,12 @@ def a_store_elsewhere_changes_nothing(module: ModuleType) -> None:
     """Nor does one to the data under a command that has no use for it."""
     registers, listener = block(module)
     registers.slots[1].insert = registers.slots[1].remove = registers.slots[1].enabled = True
-    registers.select(1, Command.NEXT_WITH_EVENT)
+    registers.select(1, RegisterCommand.NEXT_WITH_EVENT)
     before = repr(registers.slots)
     for value in (0xFF, *Store):
         for offset in (1, 2, 3, 6, 7, 9, 10, 11):
             registers.write(offset, 1, value)
-        for command in (Command.NEXT_WITH_EVENT, Command.ARCH_ID):
+        for command in (RegisterCommand.NEXT_WITH_EVENT, RegisterCommand.ARCH_ID):
             registers.select(1, command)
             registers.write(DATA, 4, value)
     assert repr(registers.slots) == before
@@ -206,8 +206,8 @@ def nothing_but_a_selector_is_taken_while_no_slot_is_selected(module: ModuleType
     """A command is lost, though it is no slot's."""
     registers, listener = block(module)
     registers.slots[0].insert = True
-    registers.select(len(ARCH_IDS), Command.ARCH_ID)
-    for command in reversed(Command):
+    registers.select(len(ARCH_IDS), RegisterCommand.ARCH_ID)
+    for command in reversed(RegisterCommand):
         registers.write(COMMAND, 1, command)
         registers.write(DATA, 4, 0x84)
     registers.write(SELECTOR, 4, 2)
@@ -218,9 +218,9 @@ def nothing_but_a_selector_is_taken_while_no_slot_is_selected(module: ModuleType
 def a_migration_takes_selector_and_command(module: ModuleType) -> None:
     """`select` puts both, and starts nothing."""
     registers, listener = block(module)
-    registers.select(2, Command.ARCH_ID)
+    registers.select(2, RegisterCommand.ARCH_ID)
     assert registers.read(DATA, 4) == 0x100
-    registers.select(3, Command.NEXT_WITH_EVENT)
+    registers.select(3, RegisterCommand.NEXT_WITH_EVENT)
     assert registers.read(DATA, 4) == 3
     assert not listener.heard
 

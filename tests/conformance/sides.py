@@ -25,7 +25,7 @@ from hpcore.platform.hotplug_registers import (
     DATA,
     FLAGS,
     SELECTOR,
-    Command,
+    RegisterCommand,
     Store,
 )
 from hpcore.qemu.fetch import find_hotplugging
@@ -193,7 +193,7 @@ class QemuSide:
             sent.append(self._store(SELECTOR, 4, slot))
             stores = (Store.CLEAR_INSERT, Store.CLEAR_REMOVE, Store.EJECT)
             sent += [self._store(FLAGS, 1, value) for value in stores]
-            for command in (Command.OST_EVENT, Command.OST_STATUS):
+            for command in (RegisterCommand.OST_EVENT, RegisterCommand.OST_STATUS):
                 sent += [self._store(COMMAND, 1, command), self._store(DATA, 4, 0)]
         sent += [self._store(SELECTOR, 4, 0), self._store(COMMAND, 1, 0)]
         await self._qtest.send(sent)

@@ -22,8 +22,8 @@ from hpcore.platform.hotplug_registers import (
     DATA,
     FLAGS,
     SELECTOR,
-    Command,
     Flag,
+    RegisterCommand,
     Store,
 )
 from tests.conformance.qemu_host import QemuHost, Told
@@ -127,7 +127,7 @@ def scan_of_qemu(side: Side) -> list[tuple[int, Notify]]:
     told, added, slot = [], [], 0
     while slot < POSSIBLE:
         side.write(SELECTOR, 4, slot)
-        side.write(COMMAND, 1, Command.NEXT_WITH_EVENT)
+        side.write(COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT)
         found = side.read(DATA, 4)
         pending = Flag(side.read(FLAGS, 1))
         if found < slot or not pending & (Flag.INSERT | Flag.REMOVE):
@@ -207,7 +207,7 @@ def test_reset_drops_pending() -> None:
         side.plug(1)
         side.unplug(1)
         side.write(SELECTOR, 4, 1)
-        side.write(COMMAND, 1, Command.ARCH_ID)
+        side.write(COMMAND, 1, RegisterCommand.ARCH_ID)
     # QEMU's two devices have no reset at all (recordings, case system_reset)
     assert qemus.read(DATA, 4) == 1
     assert flags(qemus, 1) == Flag.ENABLED | Flag.INSERT | Flag.REMOVE

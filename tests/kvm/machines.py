@@ -22,7 +22,7 @@ from hpcore.model import stimuli
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event
 from hpcore.model.machine import MachineConfig
-from hpcore.model.states import Command, State, initial
+from hpcore.model.states import Owed, State, initial
 from hpcore.model.stimuli import Stimulus
 from hpcore.model.topology import Topology
 from hpcore.platform import virt
@@ -179,7 +179,7 @@ class Whole:
 
     async def plug(self, slot: int) -> None:
         await self.core.submit(stimuli.DeviceAdd(f"cpu{slot}", (("core-id", slot),)))
-        await self.until(lambda s: s.slots[slot].command is Command.NONE)
+        await self.until(lambda s: s.slots[slot].command is Owed.NONE)
         assert self.core.state.slots[slot].enabled
 
     async def revoke(self, slot: int) -> None:

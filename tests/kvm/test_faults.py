@@ -29,7 +29,7 @@ from hpcore.model.events import (
     UnplugFailed,
 )
 from hpcore.model.machines import Phase, SlotState
-from hpcore.model.states import Command
+from hpcore.model.states import Owed
 from hpcore.platform import virt
 from hpcore.run.controller import RunError
 from tests.kvm.machines import (
@@ -175,7 +175,7 @@ def test_an_eject_that_fails_stops_there_and_can_be_carried_on(
             await eventually(lambda: any(isinstance(e, UnplugFailed) for e in rig.events))
             assert last(rig, StepFailed).step == "unwire"
             slot = rig.core.state.slots[1]
-            assert slot.lifecycle is SlotState.EJECTING and slot.command is Command.NONE
+            assert slot.lifecycle is SlotState.EJECTING and slot.command is Owed.NONE
             assert rig.machine.vgic.bound == {0, 1}
             await rig.revoke(1)
             assert last(rig, UnplugCompleted).id == "cpu1"

@@ -20,7 +20,7 @@ from hpcore.model.effects import (
 )
 from hpcore.model.machine import MachineConfig, cap
 from hpcore.model.machines import GiccState, Phase, SlotState
-from hpcore.model.states import Command, initial, madt_flags, sta
+from hpcore.model.states import Owed, initial, madt_flags, sta
 from hpcore.model.topology import Topology
 from tests.support.world import World
 
@@ -222,7 +222,7 @@ def test_a_scan_that_leaves_bits_set_is_followed_by_another() -> None:
 def test_the_guests_refusal_ends_the_unplug(status: int) -> None:
     world = asked_to_eject()
     world.feed(st.OstReported(2, 3, status))
-    assert world.state.slots[2].command is Command.NONE
+    assert world.state.slots[2].command is Owed.NONE
     assert world.state.slots[2].lifecycle is SlotState.ENABLED
 
 
@@ -230,7 +230,7 @@ def test_the_guests_refusal_ends_the_unplug(status: int) -> None:
 def test_progress_does_not_end_the_unplug(status: int) -> None:
     world = asked_to_eject()
     world.feed(st.OstReported(2, 3, status))
-    assert world.state.slots[2].command is Command.UNPLUG
+    assert world.state.slots[2].command is Owed.UNPLUG
 
 
 def test_a_gicc_of_another_vcpu_is_not_taken() -> None:
@@ -239,7 +239,7 @@ def test_a_gicc_of_another_vcpu_is_not_taken() -> None:
     world.finish_one()
     world.outcome(world.steps[0], ok=True, affinity=3)
     assert world.state.slots[2].gicc is GiccState.UNBOUND
-    assert world.state.slots[2].command is Command.NONE
+    assert world.state.slots[2].command is Owed.NONE
 
 
 def test_a_reset_ends_what_waits_for_the_guest_and_keeps_what_is_plugged() -> None:
@@ -247,7 +247,7 @@ def test_a_reset_ends_what_waits_for_the_guest_and_keeps_what_is_plugged() -> No
     world.feed(st.ResetSeen())
     assert world.machine_steps == [RunMachineStep(MachineStep.RESTART, (0, 1, 2))]
     slot = world.state.slots[2]
-    assert (slot.lifecycle, slot.command) == (SlotState.ENABLED, Command.NONE)
+    assert (slot.lifecycle, slot.command) == (SlotState.ENABLED, Owed.NONE)
     assert not (slot.insert or slot.remove or slot.requested or slot.registered)
 
 

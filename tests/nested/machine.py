@@ -17,7 +17,7 @@ from hpcore.qemu.process import QemuProcess, runtime_directory
 from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
-from tests.nested.payload import KILL_AFTER, Command, payload
+from tests.nested.payload import KILL_AFTER, PayloadCommand, payload
 
 BOOT_SECONDS = 180.0
 """For L1 to come to its command: 3 to 6 s on a quiet machine."""
@@ -95,9 +95,9 @@ def run(
     image = nested_image(progress=progress)
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
-        command = Command(script, seconds, nonce)
+        command = PayloadCommand(script, seconds, nonce)
     else:
-        command = Command.of(script, seconds, nonce)
+        command = PayloadCommand.of(script, seconds, nonce)
     progress("packing the code under test")
     archive = image.read_bytes() + payload(command, guest)
     progress("booting L1")

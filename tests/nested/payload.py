@@ -72,7 +72,7 @@ USERS = {
 
 
 @frozen
-class Command:
+class PayloadCommand:
     """A shell script for L1, and the seconds it has; `nonce` marks what L1 says of it."""
 
     script: str
@@ -80,12 +80,12 @@ class Command:
     nonce: str
 
     @classmethod
-    def of(cls, argv: tuple[str, ...], seconds: float, nonce: str) -> Command:
+    def of(cls, argv: tuple[str, ...], seconds: float, nonce: str) -> PayloadCommand:
         """One program with its arguments; it is what a signal at the deadline reaches."""
         return cls(f"exec {shlex.join(argv)}\n", seconds, nonce)
 
 
-def payload(command: Command, guest: Guest) -> bytes:
+def payload(command: PayloadCommand, guest: Guest) -> bytes:
     """The archive."""
     init = INIT.format(
         here=HERE, out=OUT, now=int(time.time()), nonce=command.nonce, mark_variable=MARK_VARIABLE,

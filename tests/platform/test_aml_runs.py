@@ -18,8 +18,8 @@ from hpcore.platform.hotplug_registers import (
     DATA,
     FLAGS,
     SELECTOR,
-    Command,
     Flag,
+    RegisterCommand,
     Store,
 )
 from tests.platform.acpiexec import Access, evaluate
@@ -78,7 +78,7 @@ def test_a_scan_of_no_event_is_one_search_and_ends(tmp_path: Path) -> None:
     run = evaluate(TABLE, tmp_path, rf"{CPUS}.CSCN")
     assert run.accesses == (
         Access(True, BLOCK + SELECTOR, 4, 0),
-        Access(True, BLOCK + COMMAND, 1, Command.NEXT_WITH_EVENT),
+        Access(True, BLOCK + COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT),
         Access(False, BLOCK + DATA, 4, 0),
         Access(False, BLOCK + FLAGS, 1, 0),
     )

@@ -30,8 +30,8 @@ from hpcore.platform.hotplug_registers import (
     FLAGS,
     LENGTH,
     SELECTOR,
-    Command,
     Flag,
+    RegisterCommand,
     Store,
 )
 from tests.platform.device_world import BLOCK, BOOTED, CPU, GED, POSSIBLE, DeviceWorld
@@ -40,7 +40,7 @@ SIZES = (1, 2, 4, 8)
 WELL_AIMED = (
     *((SELECTOR, 4, slot) for slot in (*range(POSSIBLE), POSSIBLE, 0xFFFF_FFFF)),
     *((FLAGS, 1, value) for value in (*Store, 6, 12, 24, 0, 0xFF)),
-    *((COMMAND, 1, value) for value in (*Command, 0, 0, 4, 0xFF)),
+    *((COMMAND, 1, value) for value in (*RegisterCommand, 0, 0, 4, 0xFF)),
     *((DATA, 4, value) for value in (0, 1, 3, 0x84, 0xFFFF_FFFF)),
 )
 
@@ -150,17 +150,17 @@ def test_a_plug_and_an_unplug_as_a_guest_meets_them(bench: Bench) -> None:
     assert bench.pulses == [0]
     assert bench.take() == CPU
     bench.select(0)
-    assert bench.command(Command.NEXT_WITH_EVENT) == 2
+    assert bench.command(RegisterCommand.NEXT_WITH_EVENT) == 2
     bench.store(2, Store.CLEAR_INSERT)
-    bench.command(Command.NEXT_WITH_EVENT)
-    bench.command(Command.OST_EVENT, 1)
-    bench.command(Command.OST_STATUS, 0)
+    bench.command(RegisterCommand.NEXT_WITH_EVENT)
+    bench.command(RegisterCommand.OST_EVENT, 1)
+    bench.command(RegisterCommand.OST_STATUS, 0)
     assert bench.said == [ScanStarted(), InsertAcked(2), ScanEnded(), OstReported(2, 1, 0)]
     bench.said.clear()
     bench.device.apply(Step.NOTIFY_REMOVE, 2)
     assert bench.take() == CPU
     bench.store(2, Store.CLEAR_REMOVE)
-    bench.command(Command.NEXT_WITH_EVENT)
+    bench.command(RegisterCommand.NEXT_WITH_EVENT)
     bench.store(2, Store.EJECT)
     assert bench.said == [ScanStarted(), RemoveAcked(2), ScanEnded(), EjectCalled(2)]
     assert bench.flags(2) == Flag.PRESENT
@@ -169,7 +169,7 @@ def test_a_plug_and_an_unplug_as_a_guest_meets_them(bench: Bench) -> None:
 def test_every_arch_id_is_the_vcpus_mp_affinity(bench: Bench) -> None:
     for slot in range(POSSIBLE):
         bench.select(slot)
-        assert bench.command(Command.ARCH_ID) == mp_affinity(slot)
+        assert bench.command(RegisterCommand.ARCH_ID) == mp_affinity(slot)
 
 
 def test_a_step_that_no_register_shows_changes_none(bench: Bench) -> None:
@@ -190,7 +190,7 @@ def test_disable_leaves_nothing_of_the_vcpu(bench: Bench, left: Step | Store) ->
     bench.device.apply(Step.DISABLE, 2)
     assert bench.flags(2) == Flag.PRESENT
     bench.select(0)
-    assert bench.command(Command.NEXT_WITH_EVENT) == 0
+    assert bench.command(RegisterCommand.NEXT_WITH_EVENT) == 0
     bench.device.apply(Step.ENABLE, 2)
     assert bench.flags(2) == Flag.PRESENT | Flag.ENABLED
 
@@ -246,13 +246,13 @@ def test_a_cold_booted_vcpu_stays_and_the_core_hears_of_it(bench: Bench) -> None
 
 
 def test_a_scan_ends_once_and_only_if_it_began(bench: Bench) -> None:
-    bench.command(Command.NEXT_WITH_EVENT)
+    bench.command(RegisterCommand.NEXT_WITH_EVENT)
     assert not bench.said, "no scan is under way"
     bench.device.raise_ged()
     bench.take()
     bench.take()
-    bench.command(Command.NEXT_WITH_EVENT)
-    bench.command(Command.NEXT_WITH_EVENT)
+    bench.command(RegisterCommand.NEXT_WITH_EVENT)
+    bench.command(RegisterCommand.NEXT_WITH_EVENT)
     assert bench.said == [ScanStarted(), ScanEnded()]
 
 
@@ -261,7 +261,7 @@ def test_a_scan_does_not_end_while_a_slot_has_an_event(bench: Bench) -> None:
     bench.device.apply(Step.NOTIFY_INSERT, 3)
     bench.take()
     for _ in range(3):
-        assert bench.command(Command.NEXT_WITH_EVENT) == 3
+        assert bench.command(RegisterCommand.NEXT_WITH_EVENT) == 3
     assert bench.said == [ScanStarted()]
 
 
@@ -290,17 +290,17 @@ def test_a_reset_is_like_a_new_device(bench: Bench) -> None:
     bench.take()
     bench.device.raise_ged()
     bench.store(2, Store.FIRMWARE)
-    bench.command(Command.OST_EVENT, 0x103)
+    bench.command(RegisterCommand.OST_EVENT, 0x103)
     bench.store(2, Store.EJECT)
     bench.device.reset()
     bench.said.clear()
     assert bench.device.read(BLOCK + DATA, 4) == 0, "selector and command"
     assert [bench.flags(slot) for slot in range(POSSIBLE)] == [Flag.PRESENT] * POSSIBLE
     assert bench.take() == 0
-    bench.command(Command.NEXT_WITH_EVENT)
+    bench.command(RegisterCommand.NEXT_WITH_EVENT)
     bench.device.reassert(2)
     assert bench.flags(2) == Flag.PRESENT, "the eject is forgotten too"
-    bench.command(Command.OST_STATUS, 0)
+    bench.command(RegisterCommand.OST_STATUS, 0)
     assert bench.said == [OstReported(2, 0, 0)], "no scan is under way; no OST event is kept"
     bench.device.apply(Step.ENABLE, 1)
     bench.store(1, Store.EJECT)

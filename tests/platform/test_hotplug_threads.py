@@ -17,7 +17,7 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import GuestCall, InsertAcked, ScanEnded, ScanStarted
 from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_device import HotplugDevice
-from hpcore.platform.hotplug_registers import COMMAND, FLAGS, Command, Flag, Store
+from hpcore.platform.hotplug_registers import COMMAND, FLAGS, Flag, RegisterCommand, Store
 from tests.platform.device_world import BLOCK, BOOTED, CPU, GED, POSSIBLE
 
 NOTIFICATIONS = 300
@@ -97,7 +97,7 @@ class Crowd:
                 flags = random.choice((Store.CLEAR_INSERT, Store.EJECT))
                 device.write(BLOCK, 8, int(flags) << 32 | random.choice(HOT))
                 assert device.read(BLOCK + FLAGS, 1) & Flag.PRESENT
-                device.write(BLOCK + COMMAND, 1, Command.NEXT_WITH_EVENT)
+                device.write(BLOCK + COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT)
 
         return run
 

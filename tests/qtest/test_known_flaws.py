@@ -22,7 +22,7 @@ from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.rules import BUILD
 from hpcore.model.topology import Topology
-from hpcore.platform.hotplug_registers import DATA, Command, Flag, Store
+from hpcore.platform.hotplug_registers import DATA, Flag, RegisterCommand, Store
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import X86_64
@@ -182,7 +182,7 @@ async def qemus_scan(it: Raw) -> list[tuple[int, Flag]]:
     slot = 0
     while slot < CONFIG.possible:
         await it.block.select(slot)
-        flags = await it.block.give_command(Command.NEXT_WITH_EVENT)
+        flags = await it.block.give_command(RegisterCommand.NEXT_WITH_EVENT)
         found = await it.block.read(DATA, 4)
         if not flags & BOTH_FLAGS or found < slot:
             break

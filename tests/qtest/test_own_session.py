@@ -202,7 +202,7 @@ def test_the_guest_goes_on_once_its_ost_is_told_and_its_eject_is_decided(
             tell = wiring.ost_seen
             monkeypatch.setattr(wiring, "ost_seen", events.append)
             await wiring.write(SELECTOR, 4, 1)
-            await wiring.write(COMMAND, 1, hotplug_registers.Command.OST_STATUS)
+            await wiring.write(COMMAND, 1, hotplug_registers.RegisterCommand.OST_STATUS)
             ost = asyncio.ensure_future(wiring.write(DATA, 4, 0x84))
             await until("QEMU tells of it", lambda: len(events) == 1)
             assert not ost.done() and not it.told

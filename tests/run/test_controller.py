@@ -17,7 +17,7 @@ from hpcore.model import stimuli as st
 from hpcore.model.effects import Effect, MachineStep, RunStep, Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase, SlotState
-from hpcore.model.states import Command, State, initial
+from hpcore.model.states import Owed, State, initial
 from hpcore.model.topology import Topology
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
@@ -78,7 +78,7 @@ async def booted(c: Controller) -> None:
 
 
 def slot_is(slot: int, state: SlotState) -> Callable[[State], bool]:
-    return lambda s: s.slots[slot].lifecycle is state and s.slots[slot].command is Command.NONE
+    return lambda s: s.slots[slot].lifecycle is state and s.slots[slot].command is Owed.NONE
 
 
 async def plugged(c: Controller) -> None:
@@ -212,7 +212,7 @@ def test_time_stands_still_for_deadlines_while_paused() -> None:
         await c.until(lambda s: s.shared.paused, SOON, "pause")
         await c.submit(st.DeviceDel("core2"))
         with pytest.raises(RunError, match="did not come within"):
-            await c.until(lambda s: s.slots[2].command is Command.NONE, 1.0, "an end")
+            await c.until(lambda s: s.slots[2].command is Owed.NONE, 1.0, "an end")
 
     play(Behaviour(guest="silent"), script, log)
 

@@ -9,7 +9,7 @@ import attrs
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import SlotState
-from hpcore.model.states import Command, State, initial
+from hpcore.model.states import Owed, State, initial
 from hpcore.model.topology import Topology
 from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, Patience, StepWait, owed
 
@@ -21,11 +21,11 @@ def state(**slot: Any) -> State:
     return begin.with_slot(1, attrs.evolve(begin.slots[1], **slot))
 
 
-WAITING = state(command=Command.UNPLUG, lifecycle=SlotState.ENABLED)
+WAITING = state(command=Owed.UNPLUG, lifecycle=SlotState.ENABLED)
 
 
 def test_a_step_and_a_guest_are_waited_for_one_after_the_other() -> None:
-    assert owed(state(command=Command.UNPLUG, step=Step.NOTIFY_REMOVE)) == {
+    assert owed(state(command=Owed.UNPLUG, step=Step.NOTIFY_REMOVE)) == {
         StepWait(1, Step.NOTIFY_REMOVE)
     }
     assert owed(WAITING) == {GuestWait(1)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR, Command, Store
+from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR, RegisterCommand, Store
 from hpcore_qtest import lines
 from hpcore_qtest.boards import Board
 from hpcore_qtest.client import Qtest
@@ -26,7 +26,7 @@ class Block:
         self.qtest, self._board, self._possible = qtest, board, possible
         self._lock = asyncio.Lock()
         self.selector = 0
-        self.command = int(Command.NEXT_WITH_EVENT)
+        self.command = int(RegisterCommand.NEXT_WITH_EVENT)
 
     @property
     def selected(self) -> int | None:
@@ -55,11 +55,11 @@ class Block:
     async def give_command(self, command: int) -> int:
         """Store the command, and return the flags of what is selected then."""
         async with self._lock:
-            if self.selected is not None and command <= max(Command):
+            if self.selected is not None and command <= max(RegisterCommand):
                 self.command = command
             sent = [self._store(COMMAND, 1, command), self._load(DATA, 4), self._load(FLAGS, 1)]
             _, data, flags = await self.qtest.send(sent)
-            if self.selected is not None and command == Command.NEXT_WITH_EVENT:
+            if self.selected is not None and command == RegisterCommand.NEXT_WITH_EVENT:
                 self.selector = int(data, 16)  # to the next vCPU with an event, if there is one
             return int(flags, 16)
 

@@ -26,8 +26,8 @@ from hpcore.platform.hotplug_registers import (
     DATA,
     FLAGS,
     SELECTOR,
-    Command,
     Flag,
+    RegisterCommand,
     Store,
     pieces,
 )
@@ -132,7 +132,7 @@ class OwnWiring(PsciWiring):
             await self._store_flags(self._block.selected, value)
         elif offset == COMMAND:
             flags = await self._block.give_command(value)
-            if value == Command.NEXT_WITH_EVENT and self._scanning and not flags & EVENT:
+            if value == RegisterCommand.NEXT_WITH_EVENT and self._scanning and not flags & EVENT:
                 self._scanning = False
                 self._report(ScanEnded())
         elif offset == DATA:
@@ -154,7 +154,7 @@ class OwnWiring(PsciWiring):
 
     async def _store_data(self, value: int) -> None:
         """Wait for QEMU's word of an `_OST`, so that it comes before what the guest does next."""
-        if self._block.command != Command.OST_STATUS:
+        if self._block.command != RegisterCommand.OST_STATUS:
             await self._block.write_data(value)
             return
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -15,8 +15,8 @@ from hpcore.platform.hotplug_registers import (
     DATA,
     FLAGS,
     SELECTOR,
-    Command,
     Flag,
+    RegisterCommand,
     Store,
 )
 
@@ -67,9 +67,9 @@ class Firmware:
         """`_OST`."""
         async with self._mutex:
             await self._write(SELECTOR, 4, cpu)
-            await self._write(COMMAND, 1, Command.OST_EVENT)
+            await self._write(COMMAND, 1, RegisterCommand.OST_EVENT)
             await self._write(DATA, 4, source)
-            await self._write(COMMAND, 1, Command.OST_STATUS)
+            await self._write(COMMAND, 1, RegisterCommand.OST_STATUS)
             await self._write(DATA, 4, status)
 
     async def _scan(self) -> list[tuple[int, Notify]]:
@@ -77,7 +77,7 @@ class Firmware:
         async with self._mutex:
             await self._write(SELECTOR, 4, 0)
             for _ in range(EVENTS_A_SCAN * self.possible):
-                await self._write(COMMAND, 1, Command.NEXT_WITH_EVENT)
+                await self._write(COMMAND, 1, RegisterCommand.NEXT_WITH_EVENT)
                 cpu = await self._read(DATA, 4)
                 flags = await self._read(FLAGS, 1)
                 if not flags & (Flag.INSERT | Flag.REMOVE):

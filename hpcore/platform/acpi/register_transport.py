@@ -41,7 +41,7 @@ from hpcore.platform.aml.statements import (
     when,
 )
 from hpcore.platform.ged import GedEvent
-from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, Command, Flag, Store
+from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, Flag, RegisterCommand, Store
 
 LOCK, SELECTOR_UNIT, FLAGS_UNIT, COMMAND_UNIT, DATA_UNIT = "CPLK", "CSEL", "CFLG", "CCMD", "CDAT"
 
@@ -100,9 +100,9 @@ class RegisterTransport:
         return b"".join(
             (
                 _select(index),
-                store(Command.OST_EVENT, ref(COMMAND_UNIT)),
+                store(RegisterCommand.OST_EVENT, ref(COMMAND_UNIT)),
                 store(arg(0), ref(DATA_UNIT)),
-                store(Command.OST_STATUS, ref(COMMAND_UNIT)),
+                store(RegisterCommand.OST_STATUS, ref(COMMAND_UNIT)),
                 store(arg(1), ref(DATA_UNIT)),
                 release(LOCK),
             )
@@ -143,7 +143,7 @@ def _scan() -> bytes:
         store(0, ref(SELECTOR_UNIT)),
         repeat(
             1,
-            store(Command.NEXT_WITH_EVENT, ref(COMMAND_UNIT)),
+            store(RegisterCommand.NEXT_WITH_EVENT, ref(COMMAND_UNIT)),
             store(ref(DATA_UNIT), index),
             store(_flags(), flags),
             when(equal(bit_and(flags, Flag.INSERT | Flag.REMOVE), 0), leave()),
