@@ -27,7 +27,7 @@ there are no EFI runtime services; and a panic shall reset."""
 
 
 @frozen
-class Boot:
+class BootFiles:
     """The firmware's blob, the device tree, and the files of the kernel and the initrd."""
 
     blob: bytes
@@ -38,7 +38,7 @@ class Boot:
 
 def prepare(
     config: MachineConfig, board: Board, kernel: Path, initrd: Path, append: str
-) -> Boot:
+) -> BootFiles:
     """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
     Raises GuestError for a machine that the tables cannot describe, a kernel that is none,
@@ -66,4 +66,4 @@ def prepare(
     room = virt.INITRD_BASE - virt.KERNEL_BASE
     if image.stat().st_size > room:
         raise GuestError(f"the kernel {image} is larger than the {room} bytes it has here")
-    return Boot(tables.blob, tree, image, initrd)
+    return BootFiles(tables.blob, tree, image, initrd)

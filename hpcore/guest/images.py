@@ -28,7 +28,7 @@ KERNEL_PATTERN = rf"linux-image-{re.escape(KERNEL_SERIES)}\.[0-9].*-cloud-arm64(
 BUSYBOX_PACKAGE = "busybox-static"
 
 @frozen
-class Guest:
+class FetchedGuest:
     """A kernel Image and a busybox, kept in the cache, and where they came from."""
 
     kernel: Path
@@ -51,13 +51,13 @@ class Guest:
         return path
 
 
-def fetched_guest(cache: Path | None = None) -> Guest | None:
+def fetched_guest(cache: Path | None = None) -> FetchedGuest | None:
     """The guest that an earlier `fetch_guest` left in the cache, or None."""
     directory = _directory(cache)
     manifest = kept(directory)
     if manifest is None:
         return None
-    return Guest(
+    return FetchedGuest(
         kernel=directory / "Image",
         busybox=directory / "busybox",
         kernel_package=manifest["kernel_package"],
@@ -65,7 +65,7 @@ def fetched_guest(cache: Path | None = None) -> Guest | None:
     )
 
 
-def fetch_guest(cache: Path | None = None, progress: Progress = silent) -> Guest:
+def fetch_guest(cache: Path | None = None, progress: Progress = silent) -> FetchedGuest:
     """The guest from the cache, or else from the Debian mirror that this machine uses.
 
     Safe to call from several processes: one fetches, the others wait and find it done.

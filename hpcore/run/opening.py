@@ -29,7 +29,7 @@ def images_of(name: str, guest: GuestImages | GuestScript | None) -> GuestImages
 
 async def prepare(
     machine: MachineConfig, board: Board, guest: GuestImages | None, append: str = ""
-) -> boot.Boot | None:
+) -> boot.BootFiles | None:
     """Check `guest` and build `board`'s firmware for it, all in memory; None without one.
 
     `append` stands on the kernel's command line before what the guest brings. Raises

@@ -91,7 +91,7 @@ def test_a_guest_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_of_several_at_once_one_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = FakeFetch()
     monkeypatch.setattr(images, "_fetch_into", fetch)
-    found: list[images.Guest] = []
+    found: list[images.FetchedGuest] = []
     threads = [
         threading.Thread(target=lambda: found.append(fetch_guest(tmp_path))) for _ in range(4)
     ]

@@ -17,7 +17,7 @@ from hpcore_kvm.bus import Bus, Region
 from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.session import KvmSession
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model import stimuli
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event
@@ -114,7 +114,7 @@ class ListLog:
 class Bare:
     """A session without a core: effects by hand, and every stimulus kept."""
 
-    def __init__(self, machine: MachineConfig, images: Boot | None) -> None:
+    def __init__(self, machine: MachineConfig, images: BootFiles | None) -> None:
         self.stimuli: list[Stimulus] = []
         self.session = KvmSession(machine, images, self.stimuli.append)
 
@@ -142,7 +142,7 @@ class Bare:
 
 
 @asynccontextmanager
-async def bare(cpus: int, maxcpus: int, images: Boot | None = None) -> AsyncIterator[Bare]:
+async def bare(cpus: int, maxcpus: int, images: BootFiles | None = None) -> AsyncIterator[Bare]:
     """A session that is closed in the end."""
     rig = Bare(config(cpus, maxcpus), images)
     try:
@@ -154,7 +154,7 @@ async def bare(cpus: int, maxcpus: int, images: Boot | None = None) -> AsyncIter
 class Whole:
     """A machine under a core, and the guest's mailboxes."""
 
-    def __init__(self, machine: MachineConfig, images: Boot, enter: Enter) -> None:
+    def __init__(self, machine: MachineConfig, images: BootFiles, enter: Enter) -> None:
         self.log, self.boxes = ListLog(), Mailboxes()
         self._images, self._enter = images, enter
         self.core = Controller(initial(machine), lambda: self.log, self._open)
@@ -235,12 +235,12 @@ async def whole(
         yield rig
 
 
-def flat(directory: Path, program: Program) -> Boot:
+def flat(directory: Path, program: Program) -> BootFiles:
     """A guest that is `program`, from its first word on."""
     kernel, initrd = directory / "kernel", directory / "initrd"
     kernel.write_bytes(image(program))
     initrd.write_bytes(b"")
-    return Boot(b"", b"", kernel, initrd)
+    return BootFiles(b"", b"", kernel, initrd)
 
 
 async def eventually(find: Callable[[], T | None]) -> T:

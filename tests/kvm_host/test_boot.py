@@ -11,7 +11,7 @@ import pytest
 from hpcore_kvm.boot import LoadError, load
 from hpcore_kvm.vm import Memory
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform import firmware, virt
@@ -27,7 +27,7 @@ def memory() -> Iterator[Memory]:
 
 
 @pytest.fixture
-def boot(tmp_path: Path) -> Boot:
+def boot(tmp_path: Path) -> BootFiles:
     kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
     kernel.write_bytes(b"kernel" * 1000)
     initrd.write_bytes(b"initrd" * 1000)
@@ -35,7 +35,7 @@ def boot(tmp_path: Path) -> Boot:
     tree = tables.device_tree(
         bootargs="quiet", initrd_size=6000, kaslr_seed=bytes(8), rng_seed=bytes(32)
     )
-    return Boot(tables.blob, tree, kernel, initrd)
+    return BootFiles(tables.blob, tree, kernel, initrd)
 
 
 def at(memory: Memory, address: int, size: int) -> bytes:
@@ -47,7 +47,7 @@ def chosen(memory: Memory, size: int) -> dict[str, object]:
     return {prop.name: prop.data for prop in tree.get_node("/chosen").props}
 
 
-def test_every_image_is_in_its_place_again_after_a_load(memory: Memory, boot: Boot) -> None:
+def test_every_image_is_in_its_place_again_after_a_load(memory: Memory, boot: BootFiles) -> None:
     for _ in range(2):
         load(memory, boot)
         assert at(memory, virt.KERNEL_BASE, 6000) == boot.kernel.read_bytes()
@@ -58,7 +58,7 @@ def test_every_image_is_in_its_place_again_after_a_load(memory: Memory, boot: Bo
 
 
 def test_no_two_starts_have_the_same_seeds_and_all_else_is_the_same(
-    memory: Memory, boot: Boot
+    memory: Memory, boot: BootFiles
 ) -> None:
     seen = []
     for _ in range(2):
@@ -70,13 +70,13 @@ def test_no_two_starts_have_the_same_seeds_and_all_else_is_the_same(
     assert first["bootargs"] == ["quiet"]
 
 
-def test_a_guest_without_a_tree_is_loaded_as_it_is(memory: Memory, boot: Boot) -> None:
+def test_a_guest_without_a_tree_is_loaded_as_it_is(memory: Memory, boot: BootFiles) -> None:
     load(memory, attrs.evolve(boot, tree=b"", blob=b""))
     assert at(memory, virt.DTB_BASE, 64) == bytes(64)
 
 
 def test_an_image_that_is_gone_or_has_grown_is_named(
-    memory: Memory, boot: Boot, tmp_path: Path
+    memory: Memory, boot: BootFiles, tmp_path: Path
 ) -> None:
     with pytest.raises(LoadError, match=r"cannot read .*none: No such file"):
         load(memory, attrs.evolve(boot, initrd=tmp_path / "none"))

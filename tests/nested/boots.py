@@ -14,7 +14,7 @@ from tests.nested.machine import Ended, Machine, run
 
 
 @frozen
-class Boot:
+class NestedBoot:
     """What a test wants run, and on what machine; the argument of its `boots` mark.
 
     `machine` is called when it is time to boot.
@@ -28,7 +28,7 @@ class Boot:
 class Booted:
     """A boot under way, or waiting for its turn. What it leaves in L1's /out is in `out`."""
 
-    def __init__(self, boot: Boot, turns: threading.Semaphore) -> None:
+    def __init__(self, boot: NestedBoot, turns: threading.Semaphore) -> None:
         self._directory = TemporaryDirectory(prefix="hpcore-l1-")
         self.out = Path(self._directory.name)
         self._boot, self._turns = boot, turns

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.guest.images import Guest
+from hpcore.guest.images import FetchedGuest
 from hpcore.guest.initramfs import Entry, cpio
 from tests.nested.archive import DIRECTORY, FILE, PROGRAM, parents, tree, with_bytecode
 from tests.nested.image import SITE
@@ -85,7 +85,7 @@ class PayloadCommand:
         return cls(f"exec {shlex.join(argv)}\n", seconds, nonce)
 
 
-def payload(command: PayloadCommand, guest: Guest) -> bytes:
+def payload(command: PayloadCommand, guest: FetchedGuest) -> bytes:
     """The archive."""
     init = INIT.format(
         here=HERE, out=OUT, now=int(time.time()), nonce=command.nonce, mark_variable=MARK_VARIABLE,
@@ -129,7 +129,7 @@ def _repository() -> Iterator[Entry]:
         yield Entry(f"{HERE}/{name}", FILE, (ROOT / name).read_bytes())
 
 
-def _guest(guest: Guest) -> Iterator[Entry]:
+def _guest(guest: FetchedGuest) -> Iterator[Entry]:
     """The guest where `fetched_guest` looks for it, with its initramfs."""
     guest.initramfs()
     directory = guest.kernel.parent

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.nested.boots import Boot, Booted
+from tests.nested.boots import Booted, NestedBoot
 from tests.nested.kernels import old_kernel
 from tests.nested.machine import Machine
 
@@ -47,7 +47,7 @@ def asked(booted: Booted) -> tuple[Asked, Asked]:
 
 def asks_on(machine: Callable[[], Machine]) -> pytest.MarkDecorator:
     """The boot of such a machine that asks for both."""
-    return pytest.mark.boots(Boot(("python3", "-m", "tests.nested.ask"), machine, SECONDS))
+    return pytest.mark.boots(NestedBoot(("python3", "-m", "tests.nested.ask"), machine, SECONDS))
 
 
 @asks_on(lambda: Machine(kernel=old_kernel()))

@@ -15,7 +15,7 @@ from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.hand import Masks
-from hpcore.guest.images import Guest
+from hpcore.guest.images import FetchedGuest
 from hpcore.guest.linux import masks
 from hpcore.guest.shell import Result, Shell
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
@@ -197,7 +197,7 @@ class SessionRig:
 
 @asynccontextmanager
 async def session(
-    cpus: int, maxcpus: int, guest: Guest | None = None, append: str = ""
+    cpus: int, maxcpus: int, guest: FetchedGuest | None = None, append: str = ""
 ) -> AsyncIterator[SessionRig]:
     """A session with nothing started; ended at the end."""
     rig = SessionRig(config(cpus, maxcpus))

@@ -11,7 +11,7 @@ from pathlib import Path
 from hpcore_tcg import build
 from hpcore_tcg.session import TcgSession
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model.effects import MachineStep, Reassert, Step
 from hpcore.model.stimuli import (
     CpuOnCalled,
@@ -55,7 +55,7 @@ class HostileRig(SessionRig):
         tree = firmware.build(self.config).device_tree(
             bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
         )
-        boot = Boot(bytes(0x10_0000), tree, image, SOURCES / "hostile.ld")
+        boot = BootFiles(bytes(0x10_0000), tree, image, SOURCES / "hostile.ld")
         self.session = TcgSession(
             self.config, boot, find_qemu(), build.ensure_monitor(), self.report
         )

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hpcore.guest.errors import GuestError
-from hpcore.guest.images import Guest, fetched_guest
+from hpcore.guest.images import FetchedGuest, fetched_guest
 from hpcore.model.effects import MachineStep, RunStep, Step
 from hpcore.model.stimuli import (
     CpuOffSeen,
@@ -29,7 +29,7 @@ pytestmark = needs_qemu
 
 
 @pytest.fixture(scope="module")
-def guest() -> Guest:
+def guest() -> FetchedGuest:
     try:
         found = fetched_guest()
     except GuestError as error:
@@ -46,7 +46,7 @@ def cpu_on(rig: SessionRig, slot: int, since: int = 0) -> list[bool | None]:
     ]
 
 
-def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(guest: Guest) -> None:
+def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(2, 4, guest) as rig:
             await rig.start()
@@ -90,7 +90,7 @@ def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(guest: G
     asyncio.run(run())
 
 
-def test_a_plugged_vcpu_survives_a_reset_and_can_be_unplugged_after_it(guest: Guest) -> None:
+def test_a_plugged_vcpu_survives_a_reset_and_can_be_unplugged_after_it(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(1, 3, guest) as rig:
             await rig.start()
@@ -112,7 +112,7 @@ def test_a_plugged_vcpu_survives_a_reset_and_can_be_unplugged_after_it(guest: Gu
     asyncio.run(run())
 
 
-def test_an_eject_that_the_guest_refuses_leaves_the_vcpu_as_it_was(guest: Guest) -> None:
+def test_an_eject_that_the_guest_refuses_leaves_the_vcpu_as_it_was(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(1, 2, guest) as rig:
             await rig.start()
@@ -131,7 +131,7 @@ def test_an_eject_that_the_guest_refuses_leaves_the_vcpu_as_it_was(guest: Guest)
     asyncio.run(run())
 
 
-def test_a_busy_vcpu_is_taken_by_force(guest: Guest) -> None:
+def test_a_busy_vcpu_is_taken_by_force(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(1, 2, guest) as rig:
             await rig.start()

@@ -10,7 +10,7 @@ from hpcore_tcg import build
 from hpcore_tcg.protocol import Op, StateBit
 from hpcore_tcg.session import TcgSession
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model.effects import MachineStep, RunStep, Step
 from hpcore.model.stimuli import ResetSeen
 from hpcore.platform import firmware
@@ -36,7 +36,7 @@ class World(SessionRig):
             bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
         )
         self.session = TcgSession(
-            self.config, Boot(b"", tree, kernel, kernel), find_qemu(), build.ensure_monitor(),
+            self.config, BootFiles(b"", tree, kernel, kernel), find_qemu(), build.ensure_monitor(),
             self.report,
         )  # fmt: skip
         self.random = random.Random(seed)

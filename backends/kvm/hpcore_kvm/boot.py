@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.platform import virt
 from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, with_seeds
 from hpcore_kvm.vcpu import Vcpu
@@ -19,7 +19,7 @@ class LoadError(Exception):
     """An image could not be put into memory. The text says which and why."""
 
 
-def load(memory: Memory, boot: Boot) -> None:
+def load(memory: Memory, boot: BootFiles) -> None:
     """Put every image of `boot` where `hpcore.platform.virt` has its place.
 
     The tree gets fresh seeds, so that no two starts of a guest have the same. Raises

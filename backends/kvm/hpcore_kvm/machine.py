@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from attrs import frozen
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model.effects import Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import GuestCall, Stimulus
@@ -56,7 +56,7 @@ class KvmMachine:
     def __init__(
         self,
         config: MachineConfig,
-        images: Boot | None,
+        images: BootFiles | None,
         report: Callable[[Stimulus], None],
         system_event: Callable[[int], None],
         failed: Callable[[str], None],

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import structlog
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.guest.hand import Guest
 from hpcore.model.effects import (
     NOTIFICATIONS,
@@ -72,7 +72,7 @@ class KvmSession:
     but for notifications, which count as done.
     """
 
-    def __init__(self, config: MachineConfig, images: Boot | None, report: Report) -> None:
+    def __init__(self, config: MachineConfig, images: BootFiles | None, report: Report) -> None:
         self._config, self._images = config, images
         self._tell = report
         self._loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.find import Qemu
@@ -36,7 +36,7 @@ class Sockets:
 
 def command_line(
     machine: MachineConfig,
-    images: Boot | None,
+    images: BootFiles | None,
     qemu: Qemu,
     monitor: Monitor,
     directory: Path,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.model.machine import MachineConfig
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
@@ -53,7 +53,7 @@ class Machine:
     async def start(
         cls,
         config: MachineConfig,
-        boot: Boot | None,
+        boot: BootFiles | None,
         qemu: Qemu,
         monitor: Monitor,
         on_event: OnEvent,

@@ -9,7 +9,7 @@ import asyncio
 
 import structlog
 
-from hpcore.guest.boot import Boot
+from hpcore.guest.boot import BootFiles
 from hpcore.guest.hand import Guest
 from hpcore.model.effects import (
     NOTIFICATIONS,
@@ -67,7 +67,7 @@ class TcgSession:
     """
 
     def __init__(
-        self, config: MachineConfig, boot: Boot | None, qemu: Qemu, monitor: Monitor, report: Report
+        self, config: MachineConfig, boot: BootFiles | None, qemu: Qemu, monitor: Monitor, report: Report
     ) -> None:
         self._config, self._boot = config, boot
         self._qemu, self._monitor = qemu, monitor
