@@ -23,7 +23,7 @@ from rich.table import Table
 
 from hpcore.cli.main import set_up_diagnostics
 from tests.conftest import has_kvm
-from tests.nested.machine import Machine, run
+from tests.nested.machine import NestedMachine, run
 
 SIZES = (64, 128)
 WANTED = 20.0
@@ -64,7 +64,7 @@ def _elsewhere(directory: Path, repeats: int, cpu: str) -> Sample:
         subprocess.run([sys.executable, *words[1:], str(path)], check=True)
     else:
         ended = run(
-            (*words, "/out/kvm.json"), directory, machine=Machine(cpu=cpu),
+            (*words, "/out/kvm.json"), directory, machine=NestedMachine(cpu=cpu),
             seconds=NESTED_SECONDS, progress=lambda text: click.echo(f"-- {text}", err=True),
         )  # fmt: skip
         if ended.status:

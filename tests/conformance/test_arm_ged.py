@@ -10,7 +10,7 @@ import asyncio
 import random
 
 from hpcore_qtest.boards import ARM_VIRT
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.seats import NoHotplug, ask
 
 from hpcore.platform import virt
@@ -34,10 +34,10 @@ class ArmGed:
     def __init__(self) -> None:
         self.line: list[bool] = []
         self.dimms = 0
-        self.machine: Machine
+        self.machine: StoppedQemu
 
     async def start(self) -> None:
-        self.machine = await Machine.start(find_qemu(), ARGUMENTS, Ears(irq=self._irq))
+        self.machine = await StoppedQemu.start(find_qemu(), ARGUMENTS, Ears(irq=self._irq))
         await self.machine.qtest.intercept_in(await self.machine.device(ARM_VIRT.controller))
 
     async def read(self, offset: int, size: int) -> int:

@@ -15,7 +15,7 @@ from hpcore.qemu.errors import QemuError
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
 from tests.nested.kernels import old_kernel
-from tests.nested.machine import Machine, run
+from tests.nested.machine import NestedMachine, run
 
 OUT = Path("build/nested")
 
@@ -53,7 +53,7 @@ def main(
             if not build:
                 click.echo("no command given; see --help")
             return
-        machine = Machine(cpu, gic, not no_el2, smp, kernel)
+        machine = NestedMachine(cpu, gic, not no_el2, smp, kernel)
         out.mkdir(parents=True, exist_ok=True)
         ended = run(command, out, machine=machine, seconds=seconds, hear=_hear, progress=_progress)
     except (FetchError, GuestError, NestedError, QemuError) as error:

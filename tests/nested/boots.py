@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from attrs import frozen
 
-from tests.nested.machine import Ended, Machine, run
+from tests.nested.machine import Ended, NestedMachine, run
 
 
 @frozen
@@ -21,7 +21,7 @@ class NestedBoot:
     """
 
     command: tuple[str, ...]
-    machine: Callable[[], Machine]
+    machine: Callable[[], NestedMachine]
     seconds: float
 
 

@@ -30,7 +30,7 @@ ARGUMENTS = "console=ttyAMA0 panic=-1 quiet"
 
 
 @frozen
-class Machine:
+class NestedMachine:
     """How L1 is made. `cpu` as QEMU's -cpu: `max` has VHE, `cortex-a57` has not."""
 
     cpu: str = "max"
@@ -77,7 +77,7 @@ def run(
     script: str | tuple[str, ...],
     out: Path,
     *,
-    machine: Machine | None = None,
+    machine: NestedMachine | None = None,
     seconds: float = 600.0,
     hear: Hear = ignore,
     report: Hear = ignore,
@@ -107,7 +107,7 @@ def run(
         with os.fdopen(os.memfd_create("initrd"), "wb", buffering=0) as initrd:
             initrd.write(archive)
             path, socket = Path(f"/proc/{os.getpid()}/fd/{initrd.fileno()}"), directory / "console"
-            argv = (machine or Machine()).argv(qemu.path, guest.kernel, path, socket)
+            argv = (machine or NestedMachine()).argv(qemu.path, guest.kernel, path, socket)
             console = Console(nonce, hear, report)
             started = time.monotonic()
             boot_seconds = asyncio.run(_run(argv, directory, socket, console, seconds))

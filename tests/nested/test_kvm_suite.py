@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.nested.boots import Booted, NestedBoot
-from tests.nested.machine import Machine
+from tests.nested.machine import NestedMachine
 from tests.nested.payload import OUT
 
 SECONDS = 1200.0
@@ -31,7 +31,7 @@ def kvm_tests(cpu: str, *arguments: str) -> pytest.MarkDecorator:
         "-p", "tests.nested.reporting", "-p", "no:cacheprovider",
         f"--timeout={INNER_SECONDS}", "--tb=short", *arguments,
     )  # fmt: skip
-    return pytest.mark.boots(NestedBoot(command, lambda: Machine(cpu=cpu), SECONDS))
+    return pytest.mark.boots(NestedBoot(command, lambda: NestedMachine(cpu=cpu), SECONDS))
 
 
 class Inner:

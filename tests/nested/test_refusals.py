@@ -11,7 +11,7 @@ import pytest
 
 from tests.nested.boots import Booted, NestedBoot
 from tests.nested.kernels import old_kernel
-from tests.nested.machine import Machine
+from tests.nested.machine import NestedMachine
 
 SECONDS = 180.0
 
@@ -45,12 +45,12 @@ def asked(booted: Booted) -> tuple[Asked, Asked]:
     return Asked(booted.out / "root"), Asked(booted.out / "nobody")
 
 
-def asks_on(machine: Callable[[], Machine]) -> pytest.MarkDecorator:
+def asks_on(machine: Callable[[], NestedMachine]) -> pytest.MarkDecorator:
     """The boot of such a machine that asks for both."""
     return pytest.mark.boots(NestedBoot(("python3", "-m", "tests.nested.ask"), machine, SECONDS))
 
 
-@asks_on(lambda: Machine(kernel=old_kernel()))
+@asks_on(lambda: NestedMachine(kernel=old_kernel()))
 def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(booted: Booted) -> None:
     root, nobody = asked(booted)
     assert root.kvm["available"], "it runs, but has no hotplug"
@@ -60,14 +60,14 @@ def test_a_kernel_without_the_smccc_filter_and_a_user_without_permission(booted:
     assert "this user may not use KVM" in nobody.refused()
 
 
-@asks_on(lambda: Machine(gic=2))
+@asks_on(lambda: NestedMachine(gic=2))
 def test_a_machine_with_a_gicv2(booted: Booted) -> None:
     root, _ = asked(booted)
     assert not root.kvm["available"]
     assert "VGICv3" in root.refused()
 
 
-@asks_on(lambda: Machine(virtualization=False))
+@asks_on(lambda: NestedMachine(virtualization=False))
 def test_a_machine_without_el2(booted: Booted) -> None:
     root, _ = asked(booted)
     assert not root.kvm["available"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 
 from hpcore.qemu import find_qemu
 
@@ -15,9 +15,9 @@ ARGUMENTS = (
 
 
 @asynccontextmanager
-async def bare(ears: Ears | None = None, serials: int = 0) -> AsyncIterator[Machine]:
+async def bare(ears: Ears | None = None, serials: int = 0) -> AsyncIterator[StoppedQemu]:
     """A QEMU of 2 vCPUs, which is gone afterwards."""
-    machine = await Machine.start(find_qemu(), ARGUMENTS, ears, serials=serials)
+    machine = await StoppedQemu.start(find_qemu(), ARGUMENTS, ears, serials=serials)
     try:
         yield machine
     finally:

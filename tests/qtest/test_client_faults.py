@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hpcore_qtest.client import LONGEST_ANSWER, Qtest, QtestError
 from hpcore_qtest.lines import Line
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 
 from hpcore.platform import virt
 from hpcore.qemu import Qemu, QemuError, find_qemu
@@ -27,7 +27,7 @@ TYPER = virt.GICD_BASE + 4
 
 @asynccontextmanager
 async def answering(
-    answer: bytes, machine: Machine, path: Path, lost: list[str]
+    answer: bytes, machine: StoppedQemu, path: Path, lost: list[str]
 ) -> AsyncIterator[Qtest]:
     """A connection to somebody who answers the first question well, and then `answer`."""
     writers: list[asyncio.StreamWriter] = []
@@ -161,8 +161,8 @@ def test_serial_ports_that_nobody_reads_do_not_hold_qemu_up() -> None:
 def test_what_qemu_says_of_wrong_arguments_is_in_the_error(tmp_path: Path) -> None:
     async def run() -> None:
         with pytest.raises(QemuError, match=r"did not start.*unsupported machine type"):
-            await Machine.start(find_qemu(), ("-machine", "nonsense"))
+            await StoppedQemu.start(find_qemu(), ("-machine", "nonsense"))
         with pytest.raises(QemuError, match=r"cannot be asked for its accelerators: .*gone"):
-            await Machine.start(Qemu(tmp_path / "gone", "9.9"), ARGUMENTS)
+            await StoppedQemu.start(Qemu(tmp_path / "gone", "9.9"), ARGUMENTS)
 
     asyncio.run(run())

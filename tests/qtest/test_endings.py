@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.machine import Machine
+from hpcore_qtest.machine import StoppedQemu
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machine import MachineConfig
@@ -64,14 +64,14 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pids: list[int] = []
-    move = Machine.move_to
+    move = StoppedQemu.move_to
 
-    async def killed(self: Machine, other: Machine) -> None:
+    async def killed(self: StoppedQemu, other: StoppedQemu) -> None:
         pids.append(other.process.pid)
         os.kill(other.process.pid, signal.SIGKILL)
         await move(self, other)
 
-    monkeypatch.setattr(Machine, "move_to", killed)
+    monkeypatch.setattr(StoppedQemu, "move_to", killed)
 
     async def run() -> None:
         async with rig(script=ALONE) as r:
@@ -91,20 +91,20 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
 def test_a_migration_that_loses_a_register_fails_and_works_after_a_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    move = Machine.move_to
+    move = StoppedQemu.move_to
 
-    async def lossy(self: Machine, other: Machine) -> None:
+    async def lossy(self: StoppedQemu, other: StoppedQemu) -> None:
         await move(self, other)
         await other.qtest.write(0x080B_0400, 4, 0x10)  # IPRIORITYR of vCPU 0
 
-    monkeypatch.setattr(Machine, "move_to", lossy)
+    monkeypatch.setattr(StoppedQemu, "move_to", lossy)
 
     async def run() -> None:
         async with rig(script=ALONE) as r:
             await booted(r)
             with pytest.raises(EffectError, match=r"1 GIC registers did not arrive: .*0x80b0400"):
                 await r.whole(MachineStep.MIGRATE)
-            monkeypatch.setattr(Machine, "move_to", move)
+            monkeypatch.setattr(StoppedQemu, "move_to", move)
             with pytest.raises(EffectError, match="reset the machine, then migrate it"):
                 await r.whole(MachineStep.MIGRATE)
             await r.whole(MachineStep.RESET)

@@ -11,7 +11,7 @@ import pytest
 from attrs import field, frozen
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, Board
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.own_machine import OwnMachine, device_id
 from hpcore_qtest.seats import Seat
 
@@ -301,11 +301,11 @@ def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(accel: str) -> N
 def test_q35_ends_no_migration_once_a_migrated_vcpu_was_unplugged() -> None:
     """Why a machine whose QEMU hotplugs vCPUs is not migrated; see test_own_hotplug."""
 
-    async def destination(seat: Seat) -> Machine:
+    async def destination(seat: Seat) -> StoppedQemu:
         props = ",".join(f"{name}={value}" for name, value in seat.props.items())
         arguments = Q35.arguments(CONFIG, CONFIG.possible)
         arguments += ["-device", f"{seat.driver},id={device_id(2)},{props}"]
-        return await Machine.start(find_hotplugging(X86_64), arguments, incoming=True)
+        return await StoppedQemu.start(find_hotplugging(X86_64), arguments, incoming=True)
 
     async def scene() -> None:
         small = attrs.evolve(Q35, most=CONFIG.possible)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from hpcore_tcg import TcgAccelerator
 from hpcore_tcg.build import ensure_monitor
 from hpcore_tcg.link import Refused
-from hpcore_tcg.machine import Machine
+from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
@@ -39,7 +39,7 @@ def config(cpus: int, maxcpus: int) -> MachineConfig:
 class MonitorRig:
     """The real monitor in a QEMU without a guest, before RUN."""
 
-    machine: Machine
+    machine: TcgMachine
 
     def __init__(self) -> None:
         self.events: list[Frame] = []
@@ -92,7 +92,7 @@ class MonitorRig:
 async def monitor(vcpus: int) -> AsyncIterator[MonitorRig]:
     """A rig whose monitor has said HELLO."""
     rig = MonitorRig()
-    machine = await Machine.start(
+    machine = await TcgMachine.start(
         config(1, vcpus), None, find_qemu(), ensure_monitor(),
         rig.event, rig.lost.append, lambda: None,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 
 from hpcore_kvm.vcpu import Vcpu
-from hpcore_kvm.vcpu_thread import Machine, VcpuThread, Where, wait_for
+from hpcore_kvm.vcpu_thread import ThreadHost, VcpuThread, Where, wait_for
 
 
 class Hold(Enum):
@@ -23,7 +23,7 @@ class Hold(Enum):
 class Threads:
     """The threads of one machine."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: ThreadHost) -> None:
         self.machine = machine
         self.lock = threading.Lock()
         self.holds: set[Hold] = set()

@@ -55,7 +55,7 @@ class Where(Enum):
     ENDED = auto()
 
 
-class Machine(Protocol):
+class ThreadHost(Protocol):
     """What the threads need of the machine that they run. Called on their own threads."""
 
     @property
@@ -78,7 +78,7 @@ class Crew(Protocol):
     """All threads of the machine, as one of them sees them."""
 
     @property
-    def machine(self) -> Machine: ...
+    def machine(self) -> ThreadHost: ...
 
     @property
     def lock(self) -> threading.Lock: ...

@@ -41,7 +41,7 @@ class Ears:
     lost: Callable[[str], None] = lambda _why: None
 
 
-class Machine:
+class StoppedQemu:
     """Started by `start`; its serial ports are drained until `close`."""
 
     process: QemuProcess
@@ -68,7 +68,7 @@ class Machine:
         *,
         serials: int = 0,
         incoming: bool = False,
-    ) -> Machine:
+    ) -> StoppedQemu:
         """Start QEMU with `arguments` for its machine, and connect to it.
 
         `serials` ports are there from the first one on. With `incoming` it waits for
@@ -127,7 +127,7 @@ class Machine:
         await self.qmp.execute("system_reset")
         await self._until(lambda: self._resets > before, RESET_SECONDS, "its reset")
 
-    async def move_to(self, other: Machine, seconds: float = MIGRATE_SECONDS) -> None:
+    async def move_to(self, other: StoppedQemu, seconds: float = MIGRATE_SECONDS) -> None:
         """Carry all device state and memory over to `other`, which was started `incoming`.
 
         This machine stays as it was, and should be closed. Raises QemuError where either

@@ -11,7 +11,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore_qtest import seats
 from hpcore_qtest.boards import Board
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.seats import Seat
 
 DELETED_SECONDS = 20.0
@@ -21,7 +21,7 @@ DELETED_SECONDS = 20.0
 class OwnMachine:
     """One QEMU process. `creations` counts the vCPUs that it has made in its life."""
 
-    def __init__(self, board: Board, machine: Machine, found: list[Seat]) -> None:
+    def __init__(self, board: Board, machine: StoppedQemu, found: list[Seat]) -> None:
         self.board, self.machine, self.seats = board, machine, found
         self._deleted: dict[str, asyncio.Event] = {}
         self.creations = sum(seat.path is not None for seat in found)
@@ -35,7 +35,7 @@ class OwnMachine:
         Raises NoHotplug where this QEMU plugs none, QemuError; nothing is left behind.
         """
         room = board.room_for(config)
-        machine = await Machine.start(qemu, board.arguments(config, room), ears)
+        machine = await StoppedQemu.start(qemu, board.arguments(config, room), ears)
         try:
             found = await seats.ask(machine.qmp)
             if len(found) < config.possible:

@@ -21,7 +21,7 @@ from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import EffectError, GuestScript, Report
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import Board
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.own_machine import OwnMachine
 from hpcore_qtest.own_wiring import OwnWiring
 from hpcore_qtest.played_session import PlayedSession
@@ -55,7 +55,7 @@ class OwnHotplugSession(PlayedSession):
         self._forgotten: set[int] = set()  # of these, those whose event a reset has taken
 
     @property
-    def qemu(self) -> Machine | None:
+    def qemu(self) -> StoppedQemu | None:
         """The QEMU that runs now."""
         return None if self.machine is None else self.machine.machine
 

@@ -38,7 +38,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_qtest.machine import Machine
+from hpcore_qtest.machine import StoppedQemu
 from hpcore_qtest.power import Power
 
 
@@ -65,7 +65,7 @@ class PlayedSession(ABC):
 
     @property
     @abstractmethod
-    def qemu(self) -> Machine | None:
+    def qemu(self) -> StoppedQemu | None:
         """The QEMU that runs now, once CREATE_VCPUS is done."""
 
     @abstractmethod
@@ -302,7 +302,7 @@ class PlayedSession(ABC):
             self._running()
             yield
 
-    def _running(self) -> Machine:
+    def _running(self) -> StoppedQemu:
         if self._lost is not None:
             raise AcceleratorError(self._lost)
         if self.qemu is None:

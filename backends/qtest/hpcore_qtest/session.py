@@ -13,7 +13,7 @@ from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import NEVER_WIRED, EffectError, GuestScript, Report
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.redistributor import RedistributorError
 from hpcore_qtest.virt_machine import GED_SPI, VirtMachine
@@ -44,7 +44,7 @@ class QtestSession(PlayedSession):
         self._interfaces = [_Interface() for _ in range(config.possible)]
 
     @property
-    def qemu(self) -> Machine | None:
+    def qemu(self) -> StoppedQemu | None:
         """The QEMU that runs now."""
         return None if self.machine is None else self.machine.machine
 

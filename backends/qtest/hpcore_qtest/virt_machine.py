@@ -7,7 +7,7 @@ from hpcore.platform import virt
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore_qtest.ged_line import CTLR, GedLine
-from hpcore_qtest.machine import Ears, Machine
+from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.redistributor import STATE, Redistributors
 
 GED_SPI = virt.ACPI_GED_GSI - 32
@@ -18,7 +18,7 @@ SPIS_SHOWN = 32 * 8
 class VirtMachine:
     """One QEMU process, and the parts of its GIC that a session acts on."""
 
-    def __init__(self, config: MachineConfig, qemu: Qemu, machine: Machine) -> None:
+    def __init__(self, config: MachineConfig, qemu: Qemu, machine: StoppedQemu) -> None:
         self._config, self._qemu = config, qemu
         self.machine = machine
         self.gicr = Redistributors(machine.qtest, config.possible)
@@ -32,7 +32,7 @@ class VirtMachine:
 
         Raises QemuError and leaves nothing behind.
         """
-        machine = await Machine.start(qemu, arguments(config), ears, incoming=incoming)
+        machine = await StoppedQemu.start(qemu, arguments(config), ears, incoming=incoming)
         try:
             started = cls(config, qemu, machine)
             gic = await machine.device("arm-gicv3")

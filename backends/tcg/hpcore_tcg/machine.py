@@ -34,7 +34,7 @@ LOOK_SECONDS = 5.0
 LAST_WORDS_SECONDS = 2.0
 
 
-class Machine:
+class TcgMachine:
     """Started by `start`; all its sockets are drained until `close`."""
 
     process: QemuProcess
@@ -59,7 +59,7 @@ class Machine:
         on_event: OnEvent,
         on_lost: Callable[[str], None],
         on_shutdown: Callable[[], None],
-    ) -> Machine:
+    ) -> TcgMachine:
         """Start QEMU, stopped before its first instruction, and connect to it.
 
         `on_lost` gets the reason, once, when QEMU or the link is gone without being asked

@@ -40,7 +40,7 @@ from hpcore.run.accelerator import (
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import CallerTurn, LinkGone, Refused, ResetMeanwhile
-from hpcore_tcg.machine import Machine
+from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.mirror import Mirror
 from hpcore_tcg.protocol import Event, Frame, Op
 
@@ -72,7 +72,7 @@ class TcgSession:
         self._config, self._boot = config, boot
         self._qemu, self._monitor = qemu, monitor
         self._report = report
-        self._machine: Machine | None = None
+        self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
         self._mirror = Mirror()
         self._interpreter = Interpreter()
@@ -188,7 +188,7 @@ class TcgSession:
         if self._machine is not None:
             raise EffectError(CREATED_ONCE)
         try:
-            self._machine = await Machine.start(
+            self._machine = await TcgMachine.start(
                 self._config, self._boot, self._qemu, self._monitor,
                 self._event, self._lose, self._shutdown,
             )  # fmt: skip
@@ -256,7 +256,7 @@ class TcgSession:
         except Refused as refused:
             raise EffectError(str(refused)) from refused
 
-    def _running(self) -> Machine:
+    def _running(self) -> TcgMachine:
         if self._lost is not None:
             raise AcceleratorError(self._lost)
         if self._machine is None:
