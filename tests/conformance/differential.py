@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from attrs import frozen
-from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 
 from tests.conformance.operations import BYTES, Add, Operation, decode
 from tests.conformance.sides import OurSide, QemuSide, Result, accepts
@@ -54,7 +54,7 @@ class Difference:
 class Differential:
     """One board, both sides. Use within one event loop; `close` it."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: NativeBoard) -> None:
         self.board, self.steps, self.cases = board, 0, 0
         self._qemu: QemuSide | None = None
 
@@ -98,7 +98,7 @@ class Differential:
 
 
 def _difference(
-    board: Board, case: tuple[Operation, ...], theirs: Result, ours: Result
+    board: NativeBoard, case: tuple[Operation, ...], theirs: Result, ours: Result
 ) -> Difference | None:
     for at, (their, our) in enumerate(zip(theirs.outcomes, ours.outcomes, strict=True)):
         if their != our:
@@ -109,7 +109,7 @@ def _difference(
 
 
 async def run(
-    boards: Sequence[Board],
+    boards: Sequence[NativeBoard],
     seconds: float,
     seed: int,
     say: Callable[[str], None] = print,

@@ -12,7 +12,7 @@ from contextlib import suppress
 import attrs
 from attrs import field, frozen, mutable
 from hpcore_qtest import lines
-from hpcore_qtest.boards import Board, Ged, Gpe
+from hpcore_qtest.boards import Ged, Gpe, NativeBoard
 from hpcore_qtest.lines import Line
 from hpcore_qtest.machine import Ears
 from hpcore_qtest.own_machine import OwnMachine, device_id
@@ -62,7 +62,7 @@ class Result:
     told: tuple[Told, ...]
 
 
-def accepts(board: Board, operation: Operation) -> bool:
+def accepts(board: NativeBoard, operation: Operation) -> bool:
     """Whether there is such an access on the board: I/O ports take no 8 bytes."""
     size = operation.size if isinstance(operation, Read | Write | TakeEvents) else 1
     return size <= 4 or not board.ports
@@ -71,7 +71,7 @@ def accepts(board: Board, operation: Operation) -> bool:
 class QemuSide:
     """QEMU's own block. Use `run` for a case; each begins with a fresh state."""
 
-    def __init__(self, machine: OwnMachine, board: Board) -> None:
+    def __init__(self, machine: OwnMachine, board: NativeBoard) -> None:
         self._machine, self._board = machine, board
         self._qtest, self._qmp = machine.machine.qtest, machine.machine.qmp
         self._sent: list[asyncio.Future[list[str]]] = []
@@ -79,7 +79,7 @@ class QemuSide:
         self._told: list[Told] = []
 
     @classmethod
-    async def start(cls, board: Board) -> QemuSide:
+    async def start(cls, board: NativeBoard) -> QemuSide:
         """Start QEMU with one vCPU of `SLOTS`."""
         config = MachineConfig(Topology.resolve(cpus=1, maxcpus=SLOTS))
         program = await asyncio.to_thread(find_hotplugging, board.program)
@@ -226,7 +226,7 @@ class QemuSide:
 class OurSide:
     """Our block, with a host that does what QEMU does."""
 
-    board: Board
+    board: NativeBoard
     host: QemuHost = field(init=False)
     _line: list[bool] = field(factory=list)
     _told: list[Told] = field(factory=list)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -32,7 +32,7 @@ FEWEST_STEPS = 500
 class Both:
     """A differential in an event loop of its own, for tests that have none."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: NativeBoard) -> None:
         self.runner = asyncio.Runner()
         self.differential = Differential(board)
 
@@ -92,7 +92,7 @@ def test_every_kind_of_operation_and_every_width_is_drawn() -> None:
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: str(board.name))
 def test_a_difference_is_found_and_shrunk_to_what_shows_it(
-    board: Board, monkeypatch: pytest.MonkeyPatch
+    board: NativeBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault planted in our block: an eject takes the event bits along, as QEMU's does not."""
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from attrs import field, frozen
 from hpcore_qtest.block import Block
-from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.own_machine import OwnMachine, device_id
 from hpcore_qtest.seats import Seat
@@ -53,7 +53,7 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(board: Board) -> AsyncIterator[Raw]:
+async def raw(board: NativeBoard) -> AsyncIterator[Raw]:
     qemu = find_hotplugging(board.program)
     machine = await OwnMachine.start(CONFIG, board, qemu, Ears())
     made = Raw(machine, Block(machine.machine.qtest, board, CONFIG.possible))

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 from hpcore_qtest import QtestAccelerator, accelerator, own_hotplug, seats
-from hpcore_qtest.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.own_accelerator import LoongarchAccelerator
 from hpcore_qtest.own_hotplug import hotplugs_itself
 from hpcore_qtest.own_session import OwnHotplugSession
@@ -108,7 +108,7 @@ def test_a_topology_whose_ids_do_not_fit_is_refused_with_what_fits() -> None:
 
 
 @pytest.mark.parametrize("board", [LOONGARCH64_VIRT, Q35])
-def test_a_qemu_that_hotplugs_says_so_when_asked(board: Board) -> None:
+def test_a_qemu_that_hotplugs_says_so_when_asked(board: NativeBoard) -> None:
     qemu = find_hotplugging(board.program)
     assert asyncio.run(hotplugs_itself(qemu, board))
 
@@ -125,7 +125,7 @@ def test_the_installed_arm_qemu_says_that_it_does_not() -> None:
 def test_qtest_takes_the_hotplug_that_a_new_enough_arm_qemu_says_it_has(
     version: str, says: bool, session: type[PlayedSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def asked(_qemu: Qemu, board: Board) -> bool:
+    async def asked(_qemu: Qemu, board: NativeBoard) -> bool:
         assert board is ARM_VIRT
         return says
 

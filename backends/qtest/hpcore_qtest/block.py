@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR, RegisterCommand, Store
 from hpcore_qtest import lines
-from hpcore_qtest.boards import Board
+from hpcore_qtest.boards import NativeBoard
 from hpcore_qtest.client import Qtest
 from hpcore_qtest.lines import Line
 
@@ -22,7 +22,7 @@ NO_SLOT = 0xFFFF_FFFF
 class Block:
     """The registers of `board`; of its slots the first `possible` are there for the guest."""
 
-    def __init__(self, qtest: Qtest, board: Board, possible: int) -> None:
+    def __init__(self, qtest: Qtest, board: NativeBoard, possible: int) -> None:
         self.qtest, self._board, self._possible = qtest, board, possible
         self._lock = asyncio.Lock()
         self.selector = 0

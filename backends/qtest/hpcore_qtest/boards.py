@@ -77,7 +77,7 @@ class Gpe:
 
 
 @frozen
-class Board:
+class NativeBoard:
     """A machine type of QEMU's that hotplugs vCPUs.
 
     `block` is the register block's address, an I/O port if `ports`. `line` is the input of
@@ -133,7 +133,7 @@ def _socket(topology: Topology) -> int:
     return topology.clusters * topology.cores * topology.threads
 
 
-LOONGARCH64_VIRT = Board(
+LOONGARCH64_VIRT = NativeBoard(
     name="loongarch64 virt",
     program=LOONGARCH64,
     machine="virt",
@@ -144,7 +144,7 @@ LOONGARCH64_VIRT = Board(
     most=256,
     memory=1024,
 )
-Q35 = Board(
+Q35 = NativeBoard(
     name="x86 q35",
     program=X86_64,
     machine="q35",
@@ -155,7 +155,7 @@ Q35 = Board(
     most=255,
     ports=True,
 )
-ARM_VIRT = Board(
+ARM_VIRT = NativeBoard(
     name="arm virt",
     program=AARCH64,
     machine="virt,gic-version=3,dtb-randomness=off,pflash0=firmware",

@@ -14,7 +14,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, Board
+from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.entry import capabilities, script_of
 from hpcore_qtest.own_session import OwnHotplugSession
 
@@ -38,7 +38,7 @@ MODELLED = {
 class OwnHotplugAccelerator:
     """QEMU's own vCPU hotplug on one board; the guest is played."""
 
-    board: Board
+    board: NativeBoard
 
     def probe(self) -> Capabilities:
         """Whether there is a QEMU for it. Starts no machine."""

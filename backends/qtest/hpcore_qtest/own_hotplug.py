@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.find import Qemu
-from hpcore_qtest.boards import ARM_VIRT, Board
+from hpcore_qtest.boards import ARM_VIRT, NativeBoard
 from hpcore_qtest.machine import Ears
 from hpcore_qtest.own_machine import OwnMachine
 from hpcore_qtest.seats import NoHotplug
@@ -16,7 +16,7 @@ ARM_KNOWN_WITHOUT = (10, 0)
 _ASKED: dict[tuple[Qemu, str], bool] = {}
 
 
-async def hotplugs_itself(qemu: Qemu, board: Board) -> bool:
+async def hotplugs_itself(qemu: Qemu, board: NativeBoard) -> bool:
     """Whether `qemu` hotplugs vCPUs of `board`: it is started and asked, once a process.
 
     Raises QemuError where it does not start.

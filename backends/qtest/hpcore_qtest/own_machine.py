@@ -10,7 +10,7 @@ from hpcore.platform import virt
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore_qtest import seats
-from hpcore_qtest.boards import Board
+from hpcore_qtest.boards import NativeBoard
 from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.seats import Seat
 
@@ -21,14 +21,14 @@ DELETED_SECONDS = 20.0
 class OwnMachine:
     """One QEMU process. `creations` counts the vCPUs that it has made in its life."""
 
-    def __init__(self, board: Board, machine: StoppedQemu, found: list[Seat]) -> None:
+    def __init__(self, board: NativeBoard, machine: StoppedQemu, found: list[Seat]) -> None:
         self.board, self.machine, self.seats = board, machine, found
         self._deleted: dict[str, asyncio.Event] = {}
         self.creations = sum(seat.path is not None for seat in found)
 
     @classmethod
     async def start(
-        cls, config: MachineConfig, board: Board, qemu: Qemu, ears: Ears
+        cls, config: MachineConfig, board: NativeBoard, qemu: Qemu, ears: Ears
     ) -> OwnMachine:
         """Start QEMU; interrupts of the hotplug line are told from here on.
 

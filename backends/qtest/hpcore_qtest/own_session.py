@@ -20,7 +20,7 @@ from hpcore.qemu.find import Qemu
 from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import EffectError, GuestScript, Report
 from hpcore_qtest.block import Block
-from hpcore_qtest.boards import Board
+from hpcore_qtest.boards import NativeBoard
 from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.own_machine import OwnMachine
 from hpcore_qtest.own_wiring import OwnWiring
@@ -40,7 +40,7 @@ class OwnHotplugSession(PlayedSession):
     def __init__(
         self,
         config: MachineConfig,
-        board: Board,
+        board: NativeBoard,
         script: GuestScript | None,
         qemu: Qemu,
         report: Report,

@@ -33,7 +33,7 @@ from hpcore.platform.hotplug_registers import (
 )
 from hpcore.run.accelerator import AcceleratorError, Report
 from hpcore_qtest.block import Block
-from hpcore_qtest.boards import GED_CPU_EVENT, Board
+from hpcore_qtest.boards import GED_CPU_EVENT, NativeBoard
 from hpcore_qtest.psci import PsciWiring, Reached
 
 EVENT = Flag.INSERT | Flag.REMOVE
@@ -44,7 +44,7 @@ OST_SECONDS = 20.0
 class OwnWiring(PsciWiring):
     """A `hpcore.guest.played.Wiring`: arm's addresses outside, those of `board` inside."""
 
-    def __init__(self, session: Reached, block: Block, board: Board, report: Report) -> None:
+    def __init__(self, session: Reached, block: Block, board: NativeBoard, report: Report) -> None:
         super().__init__(session)
         self._block, self._board, self._report = block, board, report
         self._scanning = self._raised_again = False
