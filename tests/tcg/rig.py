@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from hpcore_tcg import TcgAccelerator
 from hpcore_tcg.build import ensure_monitor
-from hpcore_tcg.link import Refused
+from hpcore_tcg.link import RequestRefused
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
@@ -69,7 +69,7 @@ class MonitorRig:
         """How the monitor answers."""
         try:
             await self.ask(op, slot, arg)
-        except Refused as refused:
+        except RequestRefused as refused:
             return Status(refused.status)
         return Status.OK
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hpcore_tcg.link import CallerTurn, Link, LinkGone, Refused, ResetMeanwhile
+from hpcore_tcg.link import CallerTurn, Link, LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.protocol import REPLY, Decoder, Event, Frame, Op, Status, encode
 
 from tests.qemu.support import until
@@ -90,7 +90,7 @@ def test_a_failing_caller_does_not_stop_the_link() -> None:
         task = asyncio.create_task(execute())
         frame = await far.asked()
         far.say(answer(frame["tag"], Status.NOT_BOUND) + encode(Event.SCAN_ENDED))
-        with pytest.raises(Refused, match="WIRE of vCPU 3: the CPU interface is not bound"):
+        with pytest.raises(RequestRefused, match="WIRE of vCPU 3: the CPU interface is not bound"):
             await task
         await until("something is heard", lambda: bool(far.heard))
 

@@ -15,7 +15,7 @@ from hpcore.run.accelerator import EffectError
 
 
 @define
-class Slot:
+class SlotParts:
     """What the vCPU of one slot has."""
 
     cold: bool = False
@@ -27,7 +27,7 @@ class Slot:
     mapped: bool = False
 
 
-Rule = tuple[Callable[[Slot, bool], bool], str]
+Rule = tuple[Callable[[SlotParts, bool], bool], str]
 """What must hold, given the slot and whether its vCPU is on; and what to say otherwise."""
 
 _NOT_COLD: Rule = (
@@ -56,7 +56,7 @@ _THREAD: Rule = (lambda s, on: s.thread, "the vCPU has no thread any more")
 _NO_THREAD: Rule = (lambda s, on: not s.thread, "the vCPU's thread is not stopped")
 _NOT_MAPPED: Rule = (lambda s, on: not s.mapped, "the vCPU's address space is not released")
 
-RULES: dict[Step, tuple[Rule, ...]] = {
+PRECONDITIONS: dict[Step, tuple[Rule, ...]] = {
     Step.REALIZE: (_NOT_REALIZED,),
     Step.BIND: (_REALIZED, _NOT_BOUND, _THREAD),
     Step.WIRE: (_BOUND, _NOT_WIRED),
@@ -91,13 +91,13 @@ _BECOMES: dict[Step, dict[str, bool]] = {
 class Order:
     """The slots of one machine."""
 
-    slots: list[Slot] = field(factory=list)
+    slots: list[SlotParts] = field(factory=list)
 
     def check(self, step: Step, slot: int, on: bool) -> None:
         """Raises EffectError where `step` may not come now; `on` is whether the vCPU is."""
         if not 0 <= slot < len(self.slots):
             raise EffectError(f"there is no vCPU {slot}; the machine has {len(self.slots)}")
-        for holds, says in RULES[step]:
+        for holds, says in PRECONDITIONS[step]:
             if not holds(self.slots[slot], on):
                 raise EffectError(f"{step.name} of vCPU {slot} is refused: {says}")
 

@@ -45,7 +45,7 @@ from hpcore_kvm.boot import LoadError
 from hpcore_kvm.console import UartConsole
 from hpcore_kvm.errors import KvmError, MismatchError, OrderError
 from hpcore_kvm.machine import KvmMachine
-from hpcore_kvm.order import Order, Slot
+from hpcore_kvm.order import Order, SlotParts
 from hpcore_kvm.smccc import PsciStatus
 from hpcore_kvm.threads import Hold
 from hpcore_kvm.uapi import SystemEventType
@@ -78,7 +78,7 @@ class KvmSession:
         self._loop = asyncio.get_running_loop()
         self._machine: KvmMachine | None = None
         self._console: UartConsole | None = None
-        self._order = Order([Slot(config.cold_booted(i)) for i in range(config.possible)])
+        self._order = Order([SlotParts(config.cold_booted(i)) for i in range(config.possible)])
         self._gic_ready = False
         self._resetting = False
         self._ready = asyncio.Event()  # no reset is under way, or the machine is gone

@@ -31,7 +31,7 @@ class LinkGone(Exception):
     """The link ended, or the session did. The text says why."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The monitor refused a request; `status` says why, and nothing has changed."""
 
     def __init__(self, op: Op, slot: int, status: int) -> None:
@@ -182,7 +182,7 @@ class Link:
         if frame["status"] == Status.OK:
             pending.future.set_result(frame["value"])
         else:
-            pending.future.set_exception(Refused(pending.op, pending.slot, frame["status"]))
+            pending.future.set_exception(RequestRefused(pending.op, pending.slot, frame["status"]))
         if pending.turn is not None:
             await pending.turn.wait()
 

@@ -39,7 +39,7 @@ from hpcore.run.accelerator import (
 )
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
-from hpcore_tcg.link import CallerTurn, LinkGone, Refused, ResetMeanwhile
+from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.mirror import Mirror
 from hpcore_tcg.protocol import Event, Frame, Op
@@ -149,7 +149,7 @@ class TcgSession:
             except ResetMeanwhile:
                 if step in NOTIFICATIONS:
                     return None
-            except Refused as refused:
+            except RequestRefused as refused:
                 raise EffectError(str(refused)) from refused
             else:
                 self._mirror.done(step, slot)
@@ -163,7 +163,7 @@ class TcgSession:
             await self._running().link.send(op, slot, turn=turn)
         except ResetMeanwhile:
             return
-        except Refused as refused:
+        except RequestRefused as refused:
             raise AcceleratorError(str(refused)) from refused
 
     async def _machine_step(self, effect: RunMachineStep, turn: CallerTurn) -> None:
@@ -212,7 +212,7 @@ class TcgSession:
             found = await link.send(Op.INIT, arg=epoch)
         except ResetMeanwhile as error:
             raise EffectError("the machine was reset while the GIC was initialised") from error
-        except Refused as refused:
+        except RequestRefused as refused:
             raise EffectError(str(refused)) from refused
         if found < self._config.possible:
             raise EffectError(
@@ -230,7 +230,7 @@ class TcgSession:
             await link.send(Op.RUN, turn=turn)
         except ResetMeanwhile:
             return  # it did start, or might as well have: ResetSeen follows
-        except Refused as refused:
+        except RequestRefused as refused:
             raise EffectError(str(refused)) from refused
 
     async def _restart(self, enabled: tuple[int, ...], turn: CallerTurn) -> None:
@@ -253,7 +253,7 @@ class TcgSession:
             await last
         except ResetMeanwhile:
             return  # the next ResetSeen asks for another RESTART
-        except Refused as refused:
+        except RequestRefused as refused:
             raise EffectError(str(refused)) from refused
 
     def _running(self) -> TcgMachine:
