@@ -32,7 +32,7 @@ INSERT = 0x1200  # one byte a vCPU: 1 while a device check is waiting
 REMOVE = 0x1400  # one byte a vCPU: 1 while an eject request is waiting
 
 
-class Record(IntEnum):
+class RingRecord(IntEnum):
     """What AML reports, in the low 16 bits of a record's first word."""
 
     SCAN_STARTED = 1

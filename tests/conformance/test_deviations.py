@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from hpcore.guest.played.firmware import Firmware, Notify
+from hpcore.guest.played.firmware import Notify, PlayedAml
 from hpcore.model.effects import Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import EjectCalled, GuestCall
@@ -169,7 +169,7 @@ def test_lost_remove() -> None:
     assert flags(qemus, 1) == Flag.ENABLED | Flag.REMOVE
     assert not qemus.host.ged.events  # nothing left to tell the guest of the removal
 
-    told = asyncio.run(Firmware(Wired(ours), POSSIBLE).events())
+    told = asyncio.run(PlayedAml(Wired(ours), POSSIBLE).events())
     assert told == [(1, Notify.DEVICE_CHECK), (1, Notify.EJECT_REQUEST)]
     assert flags(ours, 1) == Flag.ENABLED
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from hpcore.guest.played.firmware import BLOCK, Firmware, Notify
+from hpcore.guest.played.firmware import BLOCK, Notify, PlayedAml
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
@@ -35,7 +35,7 @@ class Slow(NoPsci):
 def test_methods_of_aml_that_run_at_once_keep_each_its_selection() -> None:
     async def stores(*, at_once: bool) -> list[tuple[int, int]]:
         wiring = Slow()
-        aml = Firmware(wiring, 4)
+        aml = PlayedAml(wiring, 4)
         methods = (aml.ost(1, 3, 0x84), aml.enabled(2), aml.eject(3), aml._scan(), aml.ost(2, 1, 0))
         if at_once:
             await asyncio.gather(*methods)

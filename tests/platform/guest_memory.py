@@ -20,13 +20,13 @@ from hpcore.guest.shell import Shell
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import firmware, hotplug_page, virt
 from hpcore.platform.acpi.fadt import Conduit
-from hpcore.platform.hotplug_page import Record
+from hpcore.platform.hotplug_page import RingRecord
 
 RTC_RAW_STATUS, RTC_CLEAR = virt.RTC_BASE + 0x14, virt.RTC_BASE + 0x1C
 GED_PENDING = virt.GICD_BASE + 0x200 + 4 * (virt.GED_GSI // 32)  # GICD_ISPENDR
 WRAP = 1 << 32
 
-Entry = tuple[Record, int, int]
+Entry = tuple[RingRecord, int, int]
 """Kind, slot and argument of a record."""
 
 
@@ -83,7 +83,7 @@ class GuestMemory:
             address += tail % hotplug_page.RING_RECORDS * hotplug_page.RECORD_SIZE
             word = await self.word(address)
             argument = await self.word(address + 4)
-            self.records.append((Record(word & 0xFFFF), word >> 16, argument))
+            self.records.append((RingRecord(word & 0xFFFF), word >> 16, argument))
             tail = (tail + 1) % WRAP
         await self.set_tail(tail)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.guest.played.firmware import Firmware
+from hpcore.guest.played.firmware import PlayedAml
 from hpcore.platform import virt
 from hpcore.platform.acpi import words
 from hpcore.platform.acpi.dsdt import dsdt
@@ -52,12 +52,12 @@ class Memory(NoPsci):
         self.accesses.append(Access(True, address, size, value))
 
 
-def played(fill: int, act: Callable[[Firmware], Awaitable[object]]) -> tuple[Access, ...]:
+def played(fill: int, act: Callable[[PlayedAml], Awaitable[object]]) -> tuple[Access, ...]:
     """The accesses of a played guest's firmware."""
     memory = Memory(fill)
 
     async def main() -> None:
-        await act(Firmware(memory, POSSIBLE))
+        await act(PlayedAml(memory, POSSIBLE))
 
     asyncio.run(main())
     return tuple(memory.accesses)
@@ -111,4 +111,4 @@ def test_a_played_guest_does_what_the_aml_does(tmp_path: Path) -> None:
         0, lambda firmware: firmware.ost(4, 259, 132)
     )
     for fill in (0x00, 0x09, 0x10):
-        assert ran(rf"\_SB.GED0._EVT {virt.ACPI_GED_GSI}", fill) == played(fill, Firmware.events)
+        assert ran(rf"\_SB.GED0._EVT {virt.ACPI_GED_GSI}", fill) == played(fill, PlayedAml.events)

@@ -13,7 +13,7 @@ from hpcore.guest import linux
 from hpcore.guest.shell import Shell
 from hpcore.platform import hotplug_page as page
 from hpcore.platform.acpi import words
-from hpcore.platform.hotplug_page import Record
+from hpcore.platform.hotplug_page import RingRecord
 from tests.platform.guest_memory import WRAP, Entry, GuestMemory, booted
 from tests.platform.machines import machine
 
@@ -51,21 +51,21 @@ async def plug(memory: GuestMemory, slot: int) -> list[Entry]:
     await memory.set_byte(page.STA, slot, words.STA_ENABLED)
     await memory.set_byte(page.INSERT, slot, 1)
     await memory.raise_event()
-    return await memory.until(lambda seen: (Record.OST, slot, DEVICE_CHECK_DONE) in seen)
+    return await memory.until(lambda seen: (RingRecord.OST, slot, DEVICE_CHECK_DONE) in seen)
 
 
 async def unplug(memory: GuestMemory, slot: int) -> list[Entry]:
     await memory.set_byte(page.REMOVE, slot, 1)
     await memory.raise_event()
-    return await memory.until(lambda seen: (Record.OST, slot, EJECT_DONE) in seen)
+    return await memory.until(lambda seen: (RingRecord.OST, slot, EJECT_DONE) in seen)
 
 
 async def a_vcpu_is_plugged_and_unplugged(shell: Shell, memory: GuestMemory) -> None:
     assert await plug(memory, 3) == [
-        (Record.SCAN_STARTED, 0, 0),
-        (Record.INSERT_ACKED, 3, 0),
-        (Record.SCAN_ENDED, 0, 0),
-        (Record.OST, 3, DEVICE_CHECK_DONE),
+        (RingRecord.SCAN_STARTED, 0, 0),
+        (RingRecord.INSERT_ACKED, 3, 0),
+        (RingRecord.SCAN_ENDED, 0, 0),
+        (RingRecord.OST, 3, DEVICE_CHECK_DONE),
     ]
     assert await memory.byte(page.INSERT, 3) == 0
     assert (await linux.masks(shell)).enabled == BOOTED | {3}
@@ -75,15 +75,15 @@ async def a_vcpu_is_plugged_and_unplugged(shell: Shell, memory: GuestMemory) -> 
     # the notification's handler may overtake the end of the scan
     assert sorted(seen) == sorted(
         [
-            (Record.SCAN_STARTED, 0, 0),
-            (Record.REMOVE_ACKED, 3, 0),
-            (Record.SCAN_ENDED, 0, 0),
-            (Record.OST, 3, EJECT_UNDER_WAY),
-            (Record.EJECT, 3, 0),
-            (Record.OST, 3, EJECT_DONE),
+            (RingRecord.SCAN_STARTED, 0, 0),
+            (RingRecord.REMOVE_ACKED, 3, 0),
+            (RingRecord.SCAN_ENDED, 0, 0),
+            (RingRecord.OST, 3, EJECT_UNDER_WAY),
+            (RingRecord.EJECT, 3, 0),
+            (RingRecord.OST, 3, EJECT_DONE),
         ]
     )
-    in_order = [entry for entry in seen if entry[0] in (Record.OST, Record.EJECT)]
+    in_order = [entry for entry in seen if entry[0] in (RingRecord.OST, RingRecord.EJECT)]
     assert [entry[2] for entry in in_order] == [EJECT_UNDER_WAY, 0, EJECT_DONE]
     assert await memory.byte(page.STA, 3) == words.STA_PRESENT
     masks = await linux.masks(shell)
@@ -103,10 +103,10 @@ async def an_insert_does_not_hide_a_removal(shell: Shell, memory: GuestMemory) -
     await memory.set_byte(page.INSERT, 2, 1)
     await memory.set_byte(page.REMOVE, 2, 1)
     await memory.raise_event()
-    seen = await memory.until(lambda seen: (Record.OST, 2, EJECT_DONE) in seen)
-    acknowledged = [kind for kind, slot, _ in seen if slot == 2 and kind != Record.OST]
-    assert acknowledged == [Record.INSERT_ACKED, Record.REMOVE_ACKED, Record.EJECT]
-    assert (Record.OST, 2, DEVICE_CHECK_DONE) in seen
+    seen = await memory.until(lambda seen: (RingRecord.OST, 2, EJECT_DONE) in seen)
+    acknowledged = [kind for kind, slot, _ in seen if slot == 2 and kind != RingRecord.OST]
+    assert acknowledged == [RingRecord.INSERT_ACKED, RingRecord.REMOVE_ACKED, RingRecord.EJECT]
+    assert (RingRecord.OST, 2, DEVICE_CHECK_DONE) in seen
     assert (await linux.masks(shell)).enabled == BOOTED
 
 
@@ -119,5 +119,5 @@ async def a_full_ring_is_waited_for(shell: Shell, memory: GuestMemory) -> None:
     assert await memory.doorbell(), "a full ring rings"
     assert (await memory.heads())[0] == head, "a full ring is not written to"
     await memory.set_tail(head)
-    seen = await memory.until(lambda seen: (Record.SCAN_ENDED, 0, 0) in seen)
-    assert seen == [(Record.SCAN_STARTED, 0, 0), (Record.SCAN_ENDED, 0, 0)]
+    seen = await memory.until(lambda seen: (RingRecord.SCAN_ENDED, 0, 0) in seen)
+    assert seen == [(RingRecord.SCAN_STARTED, 0, 0), (RingRecord.SCAN_ENDED, 0, 0)]

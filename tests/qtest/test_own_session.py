@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hpcore_qtest.own_session import OwnHotplugSession
 
-from hpcore.guest.played import Wiring
+from hpcore.guest.played import Hardware
 from hpcore.model.effects import MachineStep, RaiseGed, Reassert, RunMachineStep, RunStep, Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase
@@ -63,7 +63,7 @@ class Played:
         await self.session.execute(RunMachineStep(step, enabled))
 
     @property
-    def wiring(self) -> Wiring:
+    def wiring(self) -> Hardware:
         return self.session.wiring
 
     async def occupied(self, slot: int = 2) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpcore.guest.played import Wiring
+from hpcore.guest.played import Hardware
 from hpcore.model.effects import Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
@@ -61,7 +61,7 @@ class OwnHotplugSession(PlayedSession):
 
     # ------------------------------------------------------------------- machine
 
-    async def _create(self) -> Wiring:
+    async def _create(self) -> Hardware:
         machine = await OwnMachine.start(self._config, self.board, self._program, self._ears())
         self.block = Block(machine.machine.qtest, self.board, self._config.possible)
         try:

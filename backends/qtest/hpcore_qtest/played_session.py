@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
-from hpcore.guest.played import PlayedGuest, Wiring, make_guest
+from hpcore.guest.played import Hardware, PlayedGuest, make_guest
 from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
@@ -69,7 +69,7 @@ class PlayedSession(ABC):
         """The QEMU that runs now, once CREATE_VCPUS is done."""
 
     @abstractmethod
-    async def _create(self) -> Wiring:
+    async def _create(self) -> Hardware:
         """CREATE_VCPUS: start QEMU; how the guest reaches it. QemuError leaves nothing behind."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ import asyncio
 
 from attrs import define
 
-from hpcore.guest.played import Wiring
+from hpcore.guest.played import Hardware
 from hpcore.model.effects import NOTIFICATIONS, Effect, Step
 from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
@@ -55,7 +55,7 @@ class QtestSession(PlayedSession):
         except RedistributorError as error:
             raise EffectError(str(error)) from error
 
-    async def _create(self) -> Wiring:
+    async def _create(self) -> Hardware:
         self.machine = await VirtMachine.start(self._config, self._program, self._ears())
         return MachineWiring(self)
 

@@ -73,7 +73,7 @@ def constants_header() -> str:
         lines += [f"#define {prefix}_{name} {_literal(value)}" for name, value in _ints(module)]
     enums: tuple[type[IntEnum], ...] = (
         protocol.Op, protocol.Event, protocol.Status, protocol.StateBit, protocol.Power,
-        hotplug_page.Record,
+        hotplug_page.RingRecord,
     )  # fmt: skip
     for enum in enums:
         lines += [f"#define {enum.__name__.upper()}_{m.name} {m.value:#x}" for m in enum]

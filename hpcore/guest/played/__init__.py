@@ -1,6 +1,6 @@
 """Guests that are played: no code of theirs runs, and the machine can't tell.
 
-A played guest drives its machine through a `Wiring`, in the same registers and with the
+A played guest drives its machine through a `Hardware`, in the same registers and with the
 same PSCI calls that a kernel would use, in the order in which it would.
 
     guest = make_guest("linux", config, "maxcpus=2", wiring)
@@ -18,17 +18,17 @@ from hpcore.guest.played.guest import PlayedGuest
 from hpcore.guest.played.hostile import HostileKernel
 from hpcore.guest.played.legacy import LegacyKernel
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import Wiring
+from hpcore.guest.played.wiring import Hardware
 from hpcore.model.machine import MachineConfig
 
-__all__ = ["KINDS", "PlayedGuest", "Wiring", "make_guest"]
+__all__ = ["KINDS", "Hardware", "PlayedGuest", "make_guest"]
 
 KINDS = ("linux", "legacy", "hostile")
 """Linux since 6.11; a kernel that knows no online-capable vCPUs; one that means harm."""
 
 
 def make_guest(
-    kind: str, config: MachineConfig, append: str, wiring: Wiring, random: Random | None = None
+    kind: str, config: MachineConfig, append: str, wiring: Hardware, random: Random | None = None
 ) -> PlayedGuest:
     """A guest of the kind `kind` for the machine `config`, not started yet.
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from attrs import field, frozen
 
-from hpcore.guest.played.wiring import Wiring
+from hpcore.guest.played.wiring import Hardware
 from hpcore.platform import virt
 from hpcore.platform.ged import EVENTS, EVENTS_SIZE, GedEvent
 from hpcore.platform.hotplug_registers import (
@@ -39,10 +39,10 @@ _TOLD = (
 
 
 @frozen
-class Firmware:
+class PlayedAml:
     """The methods. All but the first hold AML's mutex, for the block has one selector."""
 
-    wiring: Wiring
+    wiring: Hardware
     possible: int
     _mutex: asyncio.Lock = field(factory=asyncio.Lock)
 

@@ -10,7 +10,7 @@ from hpcore.guest.errors import GuestError
 from hpcore.guest.hand import Masks
 from hpcore.guest.played.hostile import Move, make
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import Wiring
+from hpcore.guest.played.wiring import Hardware
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class PlayedGuest:
     For one event loop, and not thread-safe. `kernel` is the boot under way, or None.
     """
 
-    def __init__(self, make_kernel: Callable[[], LinuxKernel], wiring: Wiring) -> None:
+    def __init__(self, make_kernel: Callable[[], LinuxKernel], wiring: Hardware) -> None:
         self._make_kernel, self._wiring = make_kernel, wiring
         self.kernel: LinuxKernel | None = None
         self._life: asyncio.Task[None] | None = None

@@ -7,9 +7,9 @@ from random import Random
 
 from attrs import frozen
 
-from hpcore.guest.played.firmware import BLOCK, Firmware
+from hpcore.guest.played.firmware import BLOCK, PlayedAml
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import Wiring
+from hpcore.guest.played.wiring import Hardware
 from hpcore.model.machine import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR
@@ -79,9 +79,9 @@ _READS = (
 )  # fmt: skip
 
 
-async def make(move: Move, wiring: Wiring, possible: int) -> None:
+async def make(move: Move, wiring: Hardware, possible: int) -> None:
     """Make one move, by whatever means; AML's mutex is not heeded."""
-    firmware = Firmware(wiring, possible)
+    firmware = PlayedAml(wiring, possible)
     match move.call, move.arguments:
         case Call.READ, (address, size):
             await wiring.read(address, size)
@@ -100,7 +100,7 @@ async def make(move: Move, wiring: Wiring, possible: int) -> None:
 class _Noisy:
     """A wiring on which moves are made before some of what passes."""
 
-    def __init__(self, wiring: Wiring, kernel: HostileKernel) -> None:
+    def __init__(self, wiring: Hardware, kernel: HostileKernel) -> None:
         self._wiring, self._kernel = wiring, kernel
 
     async def read(self, address: int, size: int) -> int:
@@ -129,7 +129,7 @@ class _Noisy:
 class HostileKernel(LinuxKernel):
     """Linux on a noisy wiring. The moves are `random`'s choice."""
 
-    def __init__(self, config: MachineConfig, append: str, wiring: Wiring, random: Random) -> None:
+    def __init__(self, config: MachineConfig, append: str, wiring: Hardware, random: Random) -> None:
         super().__init__(config, append, _Noisy(wiring, self))
         self._quiet, self._random = wiring, random
         self._moves = moves(config)

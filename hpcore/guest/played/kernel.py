@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from hpcore.guest.hand import Masks
-from hpcore.guest.played.firmware import Firmware, Notify
-from hpcore.guest.played.wiring import Wiring
+from hpcore.guest.played.firmware import Notify, PlayedAml
+from hpcore.guest.played.wiring import Hardware
 from hpcore.model.machine import MachineConfig
 
 
@@ -21,9 +21,9 @@ class PlayedKernel(ABC):
     (device_hotplug_lock).
     """
 
-    def __init__(self, config: MachineConfig, append: str, wiring: Wiring) -> None:
+    def __init__(self, config: MachineConfig, append: str, wiring: Hardware) -> None:
         self.config, self.append, self.wiring = config, append, wiring
-        self.firmware = Firmware(wiring, config.possible)
+        self.firmware = PlayedAml(wiring, config.possible)
         self.online: set[int] = set()
         self.registered: set[int] = set()
         self.hotplug = asyncio.Lock()

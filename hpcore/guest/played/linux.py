@@ -12,7 +12,7 @@ from hpcore.guest.linux import CPU_DIRECTORY
 from hpcore.guest.played.command_line import cpu_limits
 from hpcore.guest.played.firmware import Notify
 from hpcore.guest.played.kernel import PlayedKernel
-from hpcore.guest.played.wiring import Wiring
+from hpcore.guest.played.wiring import Hardware
 from hpcore.model.machine import MachineConfig
 
 OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84
@@ -24,7 +24,7 @@ NOT_PERMITTED, INVALID = "Operation not permitted", "Invalid argument"
 class LinuxKernel(PlayedKernel):
     """One boot of Linux. Every possible vCPU is present; those in `_STA` are enabled."""
 
-    def __init__(self, config: MachineConfig, append: str, wiring: Wiring) -> None:
+    def __init__(self, config: MachineConfig, append: str, wiring: Hardware) -> None:
         super().__init__(config, append, wiring)
         limits = cpu_limits(append)
         self.possible = self.usable()[: limits.possible]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Wiring(Protocol):
+class Hardware(Protocol):
     """A played guest's way to its machine; an accelerator implements it.
 
     Registers have absolute guest addresses (hpcore.platform.virt), sizes are in bytes. A

@@ -104,7 +104,7 @@ class PageTransport:
         return b"".join(
             (
                 store(words.STA_PRESENT, ref(_cell("S", index))),
-                _report(page.Record.EJECT, index),
+                _report(page.RingRecord.EJECT, index),
                 call("BELL"),
             )
         )
@@ -112,7 +112,7 @@ class PageTransport:
     def ost(self, index: int) -> bytes:
         """Source event and status, 16 bits each."""
         argument = bit_or(shift_left(bit_and(arg(0), 0xFFFF), 16), bit_and(arg(1), 0xFFFF))
-        return _report(page.Record.OST, index, argument) + call("BELL")
+        return _report(page.RingRecord.OST, index, argument) + call("BELL")
 
     def event_handler(self) -> bytes:
         """One scan of all cells."""
@@ -136,7 +136,7 @@ def _cells(kind: str, offset: int, count: int, width: int, access: Access) -> by
     return field("PAGE", access, Gap(8 * offset), *units)
 
 
-def _report(kind: page.Record, index: int, argument: Value = 0) -> bytes:
+def _report(kind: page.RingRecord, index: int, argument: Value = 0) -> bytes:
     return call("PUT", kind | index << 16, argument)
 
 
@@ -197,8 +197,8 @@ def _scan_group(first: int, possible: int) -> bytes:
     terms: list[bytes] = []
     for index in range(first, min(first + CELLS_AT_ONCE, possible)):
         for kind, record, event in (
-            ("I", page.Record.INSERT_ACKED, words.NOTIFY_DEVICE_CHECK),
-            ("R", page.Record.REMOVE_ACKED, words.NOTIFY_EJECT_REQUEST),
+            ("I", page.RingRecord.INSERT_ACKED, words.NOTIFY_DEVICE_CHECK),
+            ("R", page.RingRecord.REMOVE_ACKED, words.NOTIFY_EJECT_REQUEST),
         ):
             cell = ref(_cell(kind, index))
             terms.append(
@@ -219,8 +219,8 @@ def _scan(groups: int) -> bytes:
     )
     return method(
         "SCAN",
-        call("PUT", page.Record.SCAN_STARTED, 0),
+        call("PUT", page.RingRecord.SCAN_STARTED, 0),
         *terms,
-        call("PUT", page.Record.SCAN_ENDED, 0),
+        call("PUT", page.RingRecord.SCAN_ENDED, 0),
         call("BELL"),
     )
