@@ -24,7 +24,7 @@ from rich.table import Table
 
 from hpcore.cli.main import set_up_diagnostics
 from hpcore.guest.images import fetch_guest
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestImages

@@ -20,8 +20,8 @@ from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.session import KvmSession
 from hpcore_kvm.uapi import Ioctl, MpState
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from tests.kvm.programs import POLL, POLL_ONCE, Program

@@ -35,10 +35,10 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 from hpcore.log import FORMATS, Header, LogWriter, Sync, read
 from hpcore.log.scan import Scan
 from hpcore.model import stimuli
+from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
 from hpcore.model.effects import RunMachineStep, RunStep, Step
 from hpcore.model.events import Event
-from hpcore.model.machine import MachineConfig
 from hpcore.model.states import State, initial
 from hpcore.model.topology import Topology, mp_affinity
 

@@ -31,8 +31,8 @@ from rich.table import Table
 
 from hpcore.cli.main import set_up_diagnostics
 from hpcore.guest.shell import Shell
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.states import initial
 from hpcore.model.topology import Topology
 from hpcore.platform import virt

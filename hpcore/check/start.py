@@ -24,12 +24,12 @@ from attrs import evolve, frozen
 from hpcore.check.environment import Environment
 from hpcore.check.guests import Guest
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event, effects_of
 from hpcore.model.evolve import evolve as apply
 from hpcore.model.invariants import TRANSITION, Violation, check_event
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State, initial

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpcore.cli.output import Output, json_option
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, write_tables
 from hpcore.run import scenario_file

@@ -16,7 +16,7 @@ from attrs import frozen
 from hpcore.fetch.errors import FetchError
 from hpcore.guest.errors import GuestError
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
 from hpcore.platform.firmware import Board, FirmwareError, build

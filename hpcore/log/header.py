@@ -15,7 +15,7 @@ from cattrs import Converter, transform_error
 from hpcore.log.errors import LogDamaged, LogTooNew
 from hpcore.log.framing import NO_SUM, is_sealed
 from hpcore.log.versions import Fields, Formats, FormatVersion, own_version
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 
 FORMAT = "hpcore-log"
 

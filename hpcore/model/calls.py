@@ -7,12 +7,12 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
+from hpcore.model.draft import Draft, advance, end_commands, lose, restart_when_idle
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
-from hpcore.model.turn import Draft, advance, end_commands, lose, restart_when_idle
 
 OST_DEVICE_CHECK = 0x1
 OST_EJECT_REQUEST = 0x3

@@ -8,10 +8,10 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
+from hpcore.model.draft import Draft, advance
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.topology import TopologyError
-from hpcore.model.turn import Draft, advance
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
 """What QEMU takes for an id (util/id.c, id_wellformed), with an end."""

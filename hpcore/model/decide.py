@@ -14,9 +14,9 @@ from typing import Any
 
 from hpcore.model import calls, commands, outcomes, stimuli
 from hpcore.model import events as ev
+from hpcore.model.draft import Decision, Draft, plain
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
-from hpcore.model.turn import Decision, Draft, plain
 
 __all__ = ["Decision", "decide"]
 

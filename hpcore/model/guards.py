@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.rules import Rules
 from hpcore.model.states import Owed, Shared, Slot

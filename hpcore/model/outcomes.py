@@ -7,12 +7,12 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
+from hpcore.model.draft import Draft, advance, end_commands, lose, plain, restart_when_idle
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
-from hpcore.model.turn import Draft, advance, end_commands, lose, plain, restart_when_idle
 
 
 def _done(turn: Draft, s: stimuli.Done) -> None:

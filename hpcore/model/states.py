@@ -11,8 +11,8 @@ from enum import StrEnum
 import attrs
 from attrs import field, frozen
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import GiccState, Phase, SlotState
 
 

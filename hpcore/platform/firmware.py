@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from attrs import frozen
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
 from hpcore.platform.acpi.dsdt import dsdt

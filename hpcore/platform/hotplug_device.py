@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import RLock
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import (
     EjectCalled,
     GuestCall,

@@ -14,8 +14,8 @@ from typing import Protocol
 from attrs import field, frozen
 
 from hpcore.guest.hand import Guest
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Stimulus
 
 Report = Callable[[Stimulus], None]

@@ -6,7 +6,7 @@ import asyncio
 
 from hpcore.guest import boot
 from hpcore.guest.errors import GuestError
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform.firmware import Board
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 

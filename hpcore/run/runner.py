@@ -14,7 +14,7 @@ from hpcore.guest.kernel import load_kernel
 from hpcore.guest.played import KINDS
 from hpcore.guest.shell import Shell
 from hpcore.log import Header, LogWriter, Sync
-from hpcore.model.machine import cap
+from hpcore.model.config import cap
 from hpcore.model.machines import Phase
 from hpcore.model.states import State, initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 
 Cpu = int | str
 """A vCPU by its index, or by the id that it was plugged under."""

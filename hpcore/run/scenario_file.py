@@ -22,7 +22,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.hostile import ARGUMENTS
-from hpcore.model.machine import MIN_MEMORY_MIB, MachineConfig
+from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
 from hpcore.run import scenario as sc

@@ -17,7 +17,7 @@ from hpcore_qtest.lines import Line
 from hpcore_qtest.machine import Ears
 from hpcore_qtest.own_machine import OwnMachine, device_id
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.ged import EventRegister, GedEvent
 from hpcore.platform.hotplug_registers import (

@@ -10,8 +10,8 @@ import asyncio
 from typing import Protocol
 
 from hpcore.guest.played.firmware import Notify, PlayedAml
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import EjectCalled, GuestCall
 from hpcore.model.topology import Topology
 from hpcore.platform import virt

@@ -9,7 +9,7 @@ import pytest
 from hpcore.fetch.errors import FetchError
 from hpcore.guest import boot
 from hpcore.guest.errors import GuestError
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board
 

@@ -13,8 +13,8 @@ from hpcore.guest.errors import GuestError
 from hpcore.guest.played import KINDS, PlayedGuest, make_guest
 from hpcore.guest.played.command_line import CpuLimits, cpu_limits
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_device import HotplugDevice
 

@@ -8,7 +8,7 @@ import pytest
 
 from hpcore.guest.played.firmware import BLOCK, Notify, PlayedAml
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_registers import FLAGS, SELECTOR, Store
 from tests.support.wiring import NoPsci

@@ -19,9 +19,9 @@ from hpcore_kvm.session import KvmSession
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model import stimuli
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event
-from hpcore.model.machine import MachineConfig
 from hpcore.model.states import Owed, State, initial
 from hpcore.model.stimuli import Stimulus
 from hpcore.model.topology import Topology

@@ -9,6 +9,7 @@ import pytest
 from hpcore_kvm import KvmAccelerator
 from hpcore_kvm.gic import GICR_ISENABLER0
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     AnswerCpuOn,
     MachineStep,
@@ -18,7 +19,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import CpuOnCalled, Lost, ResetSeen
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript

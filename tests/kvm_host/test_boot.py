@@ -12,7 +12,7 @@ from hpcore_kvm.boot import LoadError, load
 from hpcore_kvm.vm import Memory
 
 from hpcore.guest.boot import BootFiles
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform import firmware, virt
 

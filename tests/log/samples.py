@@ -12,6 +12,7 @@ import attrs
 from hypothesis import strategies as st
 
 from hpcore.log import Header, LogWriter, Sync, read
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.events import (
     Event,
@@ -22,7 +23,6 @@ from hpcore.model.events import (
     StepDone,
     StepFailed,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import Topology
 
 MACHINE = MachineConfig(Topology.resolve(cpus=1, maxcpus=4))

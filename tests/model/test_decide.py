@@ -8,6 +8,7 @@ from hypothesis import strategies as some
 
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig, cap
 from hpcore.model.decide import decide
 from hpcore.model.effects import (
     AnswerCpuOn,
@@ -18,7 +19,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig, cap
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.states import Owed, initial, madt_flags, sta
 from hpcore.model.topology import Topology

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hpcore.model.machine import MachineConfig, cap
+from hpcore.model.config import MachineConfig, cap
 from hpcore.model.topology import (
     MAX_POSSIBLE,
     Topology,

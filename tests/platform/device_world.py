@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import (
     EjectCalled,
     GuestCall,

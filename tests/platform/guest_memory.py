@@ -17,7 +17,7 @@ import attrs
 
 from hpcore.guest.images import fetch_guest
 from hpcore.guest.shell import Shell
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import firmware, hotplug_page, virt
 from hpcore.platform.acpi.fadt import Conduit
 from hpcore.platform.hotplug_page import RingRecord

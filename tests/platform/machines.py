@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 
 SIZES = (1, 6, 128, 512)

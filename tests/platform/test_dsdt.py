@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.notify import notify_dispatch

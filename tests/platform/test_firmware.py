@@ -10,7 +10,7 @@ import attrs
 import fdt
 import pytest
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform import efi, hotplug_page, virt
 from hpcore.platform.acpi.page_transport import PageTransport

@@ -12,8 +12,8 @@ from random import Random
 import pytest
 from attrs import field, mutable
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import GuestCall, InsertAcked, ScanEnded, ScanStarted
 from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_device import HotplugDevice

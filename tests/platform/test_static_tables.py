@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.platform import virt
 from hpcore.platform.acpi.madt import ENABLED, GICC_SIZE, ONLINE_CAPABLE

@@ -20,8 +20,8 @@ from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call
 from hpcore.guest.shell import Shell
 from hpcore.model import events as ev
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.states import State, initial
 from hpcore.platform import virt
 from hpcore.run import scenario as sc

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from hpcore_qtest import QtestAccelerator
 from hpcore_qtest.session import QtestSession
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Stimulus
 from hpcore.model.topology import Topology
 from hpcore.run.accelerator import GuestScript

@@ -12,8 +12,8 @@ import pytest
 from hpcore_qtest import QtestAccelerator
 from hpcore_qtest.machine import StoppedQemu
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.rules import BUILD
 from hpcore.model.stimuli import Lost, ScanStarted
 from hpcore.qemu import QemuError
@@ -26,7 +26,7 @@ PARENT = """
 import asyncio
 from hpcore_qtest import QtestAccelerator
 from hpcore.model.effects import MachineStep, RunMachineStep
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 
 async def main():

@@ -16,9 +16,9 @@ from hpcore_qtest.own_machine import OwnMachine, device_id
 from hpcore_qtest.seats import Seat
 
 from hpcore.guest.played.hostile import Call
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import EjectRefused, Event, PlugFailed, UnplugCompleted
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.rules import BUILD
 from hpcore.model.topology import Topology

@@ -17,7 +17,7 @@ from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.seats import NoHotplug
 from hpcore_qtest.session import QtestSession
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import Qemu, find_qemu

@@ -12,8 +12,8 @@ import pytest
 from hpcore_qtest.own_session import OwnHotplugSession
 
 from hpcore.guest.played import Hardware
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RaiseGed, Reassert, RunMachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase
 from hpcore.model.stimuli import (
     EjectCalled,

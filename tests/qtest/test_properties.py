@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.hostile import Move, moves
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.run import scenario as sc
 from tests.qemu.support import needs_qemu

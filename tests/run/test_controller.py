@@ -14,8 +14,8 @@ import pytest
 from hpcore.log import Header, LogWriter, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import Owed, State, initial
 from hpcore.model.topology import Topology

@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.states import Owed, State, initial
 from hpcore.model.topology import Topology

@@ -15,8 +15,8 @@ from hpcore.guest.played.hostile import MOST_MOVES, HostileKernel, make, moves
 from hpcore.log import read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import AnswerCpuOn
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import Phase
 from hpcore.model.states import initial
 from hpcore.model.topology import Topology

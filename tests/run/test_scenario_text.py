@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hpcore.guest.played.hostile import moves
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.run import scenario as sc
 from hpcore.run.scenario_file import ScenarioError, bundled, load, parse

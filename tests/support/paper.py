@@ -16,8 +16,8 @@ from attrs import define, field
 
 from hpcore.guest.hand import Guest
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.run.accelerator import (
     AcceleratorError,

@@ -12,6 +12,7 @@ from pathlib import Path
 from hpcore.guest.played import PlayedGuest, make_guest
 from hpcore.log import Sync
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     AnswerCpuOn,
     Effect,
@@ -22,7 +23,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.run.accelerator import (

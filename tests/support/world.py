@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from random import Random
 
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.evolve import evolve
 from hpcore.model.invariants import Violation, check_event
-from hpcore.model.machine import MachineConfig
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State, initial

@@ -18,8 +18,8 @@ from hpcore.guest.hand import Masks
 from hpcore.guest.images import FetchedGuest
 from hpcore.guest.linux import masks
 from hpcore.guest.shell import Result, Shell
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import EjectCalled, OstReported, Stimulus
 from hpcore.model.topology import Topology
 from hpcore.qemu import find_qemu

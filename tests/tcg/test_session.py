@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hpcore_tcg import TcgAccelerator
 
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     AnswerCpuOn,
     MachineStep,
@@ -22,7 +23,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, ResetSeen
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages
@@ -35,7 +35,7 @@ PARENT = """
 import asyncio, sys
 from hpcore_tcg import TcgAccelerator
 from hpcore.model.effects import MachineStep, RunMachineStep
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 
 async def main():

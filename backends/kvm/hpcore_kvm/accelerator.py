@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import firmware
 from hpcore.run import opening
 from hpcore.run.accelerator import (

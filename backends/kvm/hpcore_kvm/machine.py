@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import GuestCall, Stimulus
 from hpcore.platform import virt
 from hpcore.platform.hotplug_device import HotplugDevice

@@ -17,6 +17,7 @@ import structlog
 
 from hpcore.guest.boot import BootFiles
 from hpcore.guest.hand import Guest
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
@@ -28,7 +29,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen, Stimulus
 from hpcore.run.accelerator import (
     CREATED_ONCE,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.find import AARCH64, LOONGARCH64, X86_64, Program
 from hpcore_qtest.client import Qtest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.run.accelerator import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.find import Qemu
 from hpcore_qtest.boards import ARM_VIRT, NativeBoard

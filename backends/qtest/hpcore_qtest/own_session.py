@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hpcore.guest.played import Hardware
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_registers import Flag, Store
 from hpcore.qemu.errors import QemuError

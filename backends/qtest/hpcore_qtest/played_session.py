@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from hpcore.guest.played import Hardware, PlayedGuest, make_guest
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
@@ -24,7 +25,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import (

@@ -7,8 +7,8 @@ import asyncio
 from attrs import define
 
 from hpcore.guest.played import Hardware
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import NOTIFICATIONS, Effect, Step
-from hpcore.model.machine import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.qemu.find import Qemu

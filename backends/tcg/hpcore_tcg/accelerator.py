@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform import firmware
 from hpcore.qemu.errors import QemuError

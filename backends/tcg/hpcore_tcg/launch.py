@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.find import Qemu
 from hpcore_tcg.build import Monitor

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from hpcore.guest.boot import BootFiles
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu

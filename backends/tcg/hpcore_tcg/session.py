@@ -11,6 +11,7 @@ import structlog
 
 from hpcore.guest.boot import BootFiles
 from hpcore.guest.hand import Guest
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
@@ -22,7 +23,6 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
-from hpcore.model.machine import MachineConfig
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu

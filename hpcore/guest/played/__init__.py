@@ -19,7 +19,7 @@ from hpcore.guest.played.hostile import HostileKernel
 from hpcore.guest.played.legacy import LegacyKernel
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.played.wiring import Hardware
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 
 __all__ = ["KINDS", "Hardware", "PlayedGuest", "make_guest"]
 

@@ -10,7 +10,7 @@ from attrs import frozen
 from hpcore.guest.played.firmware import BLOCK, PlayedAml
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.played.wiring import Hardware
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR
 

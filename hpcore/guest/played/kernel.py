@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hpcore.guest.hand import Masks
 from hpcore.guest.played.firmware import Notify, PlayedAml
 from hpcore.guest.played.wiring import Hardware
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 
 
 class PlayedKernel(ABC):

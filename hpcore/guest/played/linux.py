@@ -13,7 +13,7 @@ from hpcore.guest.played.command_line import cpu_limits
 from hpcore.guest.played.firmware import Notify
 from hpcore.guest.played.kernel import PlayedKernel
 from hpcore.guest.played.wiring import Hardware
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 
 OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84
 PSCI_SUCCESS, PSCI_DENIED = 0, -3

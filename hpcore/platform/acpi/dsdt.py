@@ -6,7 +6,7 @@ always present, and only its Enabled bit changes (ACPI 6.5, 6.3.7 and 8.4).
 
 from __future__ import annotations
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
 from hpcore.platform.acpi.pci import pci_host

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import hotplug_page as page
 from hpcore.platform import virt
 from hpcore.platform.acpi import words

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi import words
 from hpcore.platform.acpi.notify import DISPATCH, notify_dispatch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import HEADER_SIZE, table

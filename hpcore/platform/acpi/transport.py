@@ -11,7 +11,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from hpcore.model.machine import MachineConfig
+from hpcore.model.config import MachineConfig
 from hpcore.platform.aml.resources import Trigger
 
 CPU_SCOPE = r"\_SB.CPUS"
