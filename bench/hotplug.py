@@ -67,13 +67,13 @@ def child_qemu() -> int:
 def rounds(count: int) -> sc.Scenario:
     """`count` rounds on the last of 4 vCPUs."""
     one = (
-        sc.Line(sc.Plug("core3", {"core-id": 3}), 2, "plug core3"),
-        sc.Line(sc.Online("core3"), 3, "online core3"),
-        sc.Line(sc.Unplug("core3"), 4, "unplug core3"),
+        sc.Line(sc.PlugStep("core3", {"core-id": 3}), 2, "plug core3"),
+        sc.Line(sc.OnlineStep("core3"), 3, "online core3"),
+        sc.Line(sc.UnplugStep("core3"), 4, "unplug core3"),
     )
     return sc.Scenario(
         "rounds", "", MachineConfig(Topology.resolve(cpus=2, maxcpus=4)), "",
-        (sc.Line(sc.Boot(), 1, "boot"), sc.Line(sc.Repeat(count, one), 5, "rounds")),
+        (sc.Line(sc.BootStep(), 1, "boot"), sc.Line(sc.RepeatStep(count, one), 5, "rounds")),
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def main(count: int, as_json: bool) -> None:
     samples: list[tuple[Use, Use]] = []
 
     def progress(line: sc.Line, result: StepResult | None) -> None:
-        if result is not None and isinstance(line.step, sc.Unplug):
+        if result is not None and isinstance(line.step, sc.UnplugStep):
             samples.append((Use.of(child_qemu()), Use.of(os.getpid())))
             if len(samples) % 20 == 0:
                 people.print(f"{len(samples)} rounds")

@@ -51,9 +51,9 @@ A_CYCLE = (
     Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
 )  # fmt: skip
 A_ROUND = (
-    sc.Line(sc.Plug("core3", {"core-id": 3}), 1, "plug"),
-    sc.Line(sc.Online("core3"), 2, "online"),
-    sc.Line(sc.Unplug("core3"), 3, "unplug"),
+    sc.Line(sc.PlugStep("core3", {"core-id": 3}), 1, "plug"),
+    sc.Line(sc.OnlineStep("core3"), 2, "online"),
+    sc.Line(sc.UnplugStep("core3"), 3, "unplug"),
 )
 
 RATIOS = (
@@ -128,7 +128,7 @@ async def playing() -> Any:
 
     async with Controller(initial(CONFIG), Memory, open_session) as controller:
         player = Player(controller, Shell)
-        assert await player.play((sc.Line(sc.Boot(), 1, "boot"),))
+        assert await player.play((sc.Line(sc.BootStep(), 1, "boot"),))
         yield player
 
 
@@ -164,9 +164,9 @@ async def measure(figures: Figures) -> None:
     await note("steps of a slot", CYCLES * len(A_CYCLE), _cycles)
     async with playing() as player:
         await note("rounds of plug, online, unplug", ROUNDS, lambda: player.play(A_ROUND * ROUNDS))
-        migrate = (sc.Line(sc.Migrate(), 1, "migrate"),)
+        migrate = (sc.Line(sc.MigrateStep(), 1, "migrate"),)
         await note("migrations", STARTS, lambda: player.play(migrate * STARTS))
-        reset = (sc.Line(sc.Reset(), 1, "reset"),)
+        reset = (sc.Line(sc.ResetStep(), 1, "reset"),)
         await note("resets", ROUNDS, lambda: player.play(reset * ROUNDS))
         assert all(result.error is None for result in player.results)
 

@@ -43,7 +43,7 @@ POLL = 0.05
 SETTLE_POLL = 0.001
 
 
-class StepFailed(Exception):
+class ScenarioStepFailed(Exception):
     """A step did not go as the scenario says. The text says how."""
 
 
@@ -74,7 +74,7 @@ class Latencies:
         }
 
 
-Progress = Callable[[sc.Line, StepResult | None], None]
+TellStep = Callable[[sc.Line, StepResult | None], None]
 """Told a step before it is taken (with None), and after it."""
 
 
@@ -85,7 +85,7 @@ class Player:
         self,
         controller: Controller,
         make_shell: Callable[[Console], Shell],
-        progress: Progress = lambda _line, _result: None,
+        progress: TellStep = lambda _line, _result: None,
     ) -> None:
         self._c, self._make_shell, self._progress = controller, make_shell, progress
         self._hand: Guest | None = None  # there is none before the machine is
@@ -99,7 +99,7 @@ class Player:
     async def play(self, lines: tuple[sc.Line, ...]) -> bool:
         """Take the steps in order; stop at the first that goes wrong. Whether none did."""
         for line in lines:
-            if isinstance(line.step, sc.Repeat):
+            if isinstance(line.step, sc.RepeatStep):
                 for _ in range(line.step.times):
                     if not await self.play(line.step.steps):
                         return False
@@ -120,7 +120,7 @@ class Player:
         try:
             self._waits = line.waits
             await self._or_machine_end(self._DOES[type(line.step)](self, line.step))
-        except (StepFailed, RunError, GuestError) as error:
+        except (ScenarioStepFailed, RunError, GuestError) as error:
             if line.fails is None:
                 return str(error)
             if line.fails not in str(error):
@@ -132,7 +132,7 @@ class Player:
 
     # --------------------------------------------------------------------- steps
 
-    async def _boot(self, _step: sc.Step) -> None:
+    async def _boot(self, _step: sc.ScenarioStep) -> None:
         await self._c.submit(stimuli.Boot())
         await self._c.until(
             lambda s: s.shared.phase is Phase.RUNNING, BOOT_SECONDS, "the machine's start"
@@ -145,7 +145,7 @@ class Player:
         if self._hand is not None:
             await self._hand.wait_ready(BOOT_SECONDS)
 
-    async def _plug(self, step: sc.Plug) -> None:
+    async def _plug(self, step: sc.PlugStep) -> None:
         began, restarts = time.monotonic(), self._restarts
         self._ends.pop(step.id, None)
         events = await self._c.submit(
@@ -156,7 +156,7 @@ class Player:
             return
         end = await self._end_of(step.id, "the plug's end")
         if isinstance(end, ev.PlugFailed):
-            raise StepFailed(end.error)
+            raise ScenarioStepFailed(end.error)
         self.latencies.plug_to_notified.append(time.monotonic() - began)
         if self._c.state.shared.paused:
             return  # the guest can't register it before it runs again
@@ -165,13 +165,13 @@ class Player:
             f"the guest's word that it has registered vCPU {slot}",
         )  # fmt: skip
         if not self._c.state.slots[slot].registered:
-            raise StepFailed(
+            raise ScenarioStepFailed(
                 f"the machine was reset before the guest had registered vCPU {slot}; it is "
                 "plugged, and the guest finds it at its boot"
             )
         self.latencies.plug_to_registered.append(time.monotonic() - began)
 
-    async def _unplug(self, step: sc.Unplug) -> None:
+    async def _unplug(self, step: sc.UnplugStep) -> None:
         began = time.monotonic()
         self._ends.pop(step.id, None)
         await self._c.submit(stimuli.DeviceDel(step.id, step.force))
@@ -179,10 +179,10 @@ class Player:
             return  # a paused guest answers when it runs again
         end = await self._end_of(step.id, "the unplug's end")
         if isinstance(end, ev.UnplugFailed):
-            raise StepFailed(end.error)
+            raise ScenarioStepFailed(end.error)
         self.latencies.unplug_to_ejected.append(time.monotonic() - began)
 
-    async def _online(self, step: sc.Online) -> None:
+    async def _online(self, step: sc.OnlineStep) -> None:
         cpu = self._index(step.cpu)
         await self._guest().online(cpu)
         if not self._waits:
@@ -191,7 +191,7 @@ class Player:
             lambda s: s.slots[cpu].powered, END_SECONDS, f"word that vCPU {cpu} is on"
         )
 
-    async def _offline(self, step: sc.Offline) -> None:
+    async def _offline(self, step: sc.OfflineStep) -> None:
         cpu = self._index(step.cpu)
         await self._guest().offline(cpu)
         if not self._waits:
@@ -200,21 +200,21 @@ class Player:
             lambda s: not s.slots[cpu].powered, END_SECONDS, f"word that vCPU {cpu} is off"
         )
 
-    async def _run_line(self, step: sc.Shell) -> None:
+    async def _run_line(self, step: sc.ShellStep) -> None:
         printed = await self._guest().run(step.line)
         if printed is None:
             return  # the guest is played; its capabilities say so
         if step.prints is not None and step.prints not in printed:
-            raise StepFailed(f"`{step.line}` printed {printed!r}, without {step.prints!r}")
+            raise ScenarioStepFailed(f"`{step.line}` printed {printed!r}, without {step.prints!r}")
 
-    async def _expect(self, step: sc.Expect) -> None:
+    async def _expect(self, step: sc.ExpectStep) -> None:
         deadline = time.monotonic() + EXPECT_SECONDS
         while differences := await self._differences(step):
             if time.monotonic() >= deadline or self._c.state.shared.ended:
-                raise StepFailed("; ".join(differences))
+                raise ScenarioStepFailed("; ".join(differences))
             await asyncio.sleep(POLL)
 
-    async def _differences(self, step: sc.Expect) -> list[str]:
+    async def _differences(self, step: sc.ExpectStep) -> list[str]:
         out = []
         for cpu, wanted in step.slots.items():
             actual = self._c.state.slots[self._index(cpu)].lifecycle
@@ -233,37 +233,37 @@ class Player:
                     )
         return out
 
-    async def _reset(self, _step: sc.Step) -> None:
+    async def _reset(self, _step: sc.ScenarioStep) -> None:
         restarts = self._restarts
         await self._c.submit(stimuli.Reset())
         await self._c.until(lambda s: self._restarts > restarts, END_SECONDS, "the restart")
         if self._hand is not None:
             await self._hand.wait_ready(BOOT_SECONDS)
 
-    async def _reboot(self, _step: sc.Step) -> None:
+    async def _reboot(self, _step: sc.ScenarioStep) -> None:
         await self._guest().reboot(BOOT_SECONDS)
 
-    async def _pause(self, _step: sc.Step) -> None:
+    async def _pause(self, _step: sc.ScenarioStep) -> None:
         await self._c.submit(stimuli.Pause())
         await self._c.until(lambda s: s.shared.paused, END_SECONDS, "the pause")
 
-    async def _resume(self, _step: sc.Step) -> None:
+    async def _resume(self, _step: sc.ScenarioStep) -> None:
         await self._c.submit(stimuli.Resume())
         await self._c.until(lambda s: not s.shared.paused, END_SECONDS, "the resumption")
 
-    async def _call(self, step: sc.Call) -> None:
+    async def _call(self, step: sc.CallStep) -> None:
         guest = self._guest()
         if not isinstance(guest, PlayedGuest):
-            raise StepFailed("only a guest that is played makes single calls")
+            raise ScenarioStepFailed("only a guest that is played makes single calls")
         if self._c.state.shared.paused:
-            raise StepFailed("the machine is paused, and its guest with it")
+            raise ScenarioStepFailed("the machine is paused, and its guest with it")
         await guest.make(Move(Call(step.call), step.arguments))
 
-    async def _settle(self, _step: sc.Step) -> None:
+    async def _settle(self, _step: sc.ScenarioStep) -> None:
         deadline = time.monotonic() + END_SECONDS
         while not self._at_rest():
             if time.monotonic() >= deadline:
-                raise StepFailed(f"the machine did not come to rest within {END_SECONDS:g} s")
+                raise ScenarioStepFailed(f"the machine did not come to rest within {END_SECONDS:g} s")
             await asyncio.sleep(SETTLE_POLL)
 
     def _at_rest(self) -> bool:
@@ -276,17 +276,17 @@ class Player:
             return self._hand.at_rest and not shared.ged
         return not shared.ged and not shared.scanning
 
-    async def _power_off(self, _step: sc.Step) -> None:
+    async def _power_off(self, _step: sc.ScenarioStep) -> None:
         await self._guest().power_off()
         await self._c.until(lambda s: s.shared.ended, END_SECONDS, "the machine's end")
 
-    async def _migrate(self, _step: sc.Step) -> None:
+    async def _migrate(self, _step: sc.ScenarioStep) -> None:
         events = await self._c.submit(stimuli.Migrate())
         await self._c.until(lambda s: not s.shared.migrating, END_SECONDS, "the migration's end")
         failed = [e for e in (*events, self._ends.get("migration")) if
                   isinstance(e, ev.MachineStepFailed)]  # fmt: skip
         if failed:
-            raise StepFailed(failed[0].error)
+            raise ScenarioStepFailed(failed[0].error)
 
     # ------------------------------------------------------------------ helpers
 
@@ -308,15 +308,15 @@ class Player:
         if isinstance(cpu, str):
             found = next((i for i, s in enumerate(slots) if s.id == cpu), None)
             if found is None:
-                raise StepFailed(f"no vCPU is plugged under the id '{cpu}'")
+                raise ScenarioStepFailed(f"no vCPU is plugged under the id '{cpu}'")
             return found
         if not 0 <= cpu < len(slots):
-            raise StepFailed(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
+            raise ScenarioStepFailed(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
         return cpu
 
     def _guest(self) -> Guest:
         if self._hand is None:
-            raise StepFailed("this accelerator has no guest that could do that")
+            raise ScenarioStepFailed("this accelerator has no guest that could do that")
         return self._hand
 
     async def _or_machine_end(self, step: Awaitable[None]) -> None:
@@ -338,19 +338,19 @@ class Player:
         taken.result()
 
     _DOES: ClassVar[dict[type, Callable[..., Awaitable[None]]]] = {
-        sc.Boot: _boot,
-        sc.Plug: _plug,
-        sc.Unplug: _unplug,
-        sc.Online: _online,
-        sc.Offline: _offline,
-        sc.Shell: _run_line,
-        sc.Expect: _expect,
-        sc.Reset: _reset,
-        sc.Reboot: _reboot,
-        sc.Pause: _pause,
-        sc.Resume: _resume,
-        sc.PowerOff: _power_off,
-        sc.Migrate: _migrate,
-        sc.Call: _call,
-        sc.Settle: _settle,
+        sc.BootStep: _boot,
+        sc.PlugStep: _plug,
+        sc.UnplugStep: _unplug,
+        sc.OnlineStep: _online,
+        sc.OfflineStep: _offline,
+        sc.ShellStep: _run_line,
+        sc.ExpectStep: _expect,
+        sc.ResetStep: _reset,
+        sc.RebootStep: _reboot,
+        sc.PauseStep: _pause,
+        sc.ResumeStep: _resume,
+        sc.PowerOffStep: _power_off,
+        sc.MigrateStep: _migrate,
+        sc.CallStep: _call,
+        sc.SettleStep: _settle,
     }

@@ -20,8 +20,8 @@ from hpcore.model.states import State, initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.discovery import Found
-from hpcore.run.play import Latencies, Player, Progress, StepResult
-from hpcore.run.scenario import Line, Plug, Repeat, Scenario
+from hpcore.run.play import Latencies, Player, StepResult, TellStep
+from hpcore.run.scenario import Line, PlugStep, RepeatStep, Scenario
 
 
 @frozen
@@ -53,7 +53,7 @@ class Outcome:
     error: str | None = None
 
 
-async def run_job(job: Job, progress: Progress = lambda _line, _result: None) -> Outcome:
+async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) -> Outcome:
     """Run `job`; the machine is gone and the log closed on return, whatever happened.
 
     Raises AcceleratorError where the machine cannot run here, LogError where the log cannot
@@ -121,9 +121,9 @@ async def run_job(job: Job, progress: Progress = lambda _line, _result: None) ->
 def _plug(steps: tuple[Line, ...]) -> Line | None:
     """The first of `steps` that is to plug a vCPU and succeed."""
     for line in steps:
-        if isinstance(line.step, Plug) and line.fails is None:
+        if isinstance(line.step, PlugStep) and line.fails is None:
             return line
-        if isinstance(line.step, Repeat) and (found := _plug(line.step.steps)) is not None:
+        if isinstance(line.step, RepeatStep) and (found := _plug(line.step.steps)) is not None:
             return found
     return None
 

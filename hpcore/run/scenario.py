@@ -19,12 +19,12 @@ MASKS = ("possible", "present", "enabled", "online", "offline")
 
 
 @frozen
-class Boot:
+class BootStep:
     """Create the machine, start it, and wait for the guest's shell."""
 
 
 @frozen
-class Plug:
+class PlugStep:
     """`device_add`: wait until the guest has been notified, and has registered the vCPU."""
 
     id: str
@@ -33,7 +33,7 @@ class Plug:
 
 
 @frozen
-class Unplug:
+class UnplugStep:
     """`device_del`: wait until the vCPU is parked. With `force` the guest is not asked."""
 
     id: str
@@ -41,21 +41,21 @@ class Unplug:
 
 
 @frozen
-class Online:
+class OnlineStep:
     """Have the guest bring a vCPU up."""
 
     cpu: Cpu
 
 
 @frozen
-class Offline:
+class OfflineStep:
     """Have the guest take a vCPU down."""
 
     cpu: Cpu
 
 
 @frozen
-class Shell:
+class ShellStep:
     """Run a line in the guest's shell; it must exit 0, and print `prints` if that is given."""
 
     line: str
@@ -63,7 +63,7 @@ class Shell:
 
 
 @frozen
-class Expect:
+class ExpectStep:
     """What must be so, now or within a few seconds: the guest's masks, the slots' states."""
 
     masks: Mapping[str, frozenset[int]] = field(factory=dict)
@@ -71,37 +71,37 @@ class Expect:
 
 
 @frozen
-class Reset:
+class ResetStep:
     """`system_reset`, and wait for the guest's shell."""
 
 
 @frozen
-class Reboot:
+class RebootStep:
     """Have the guest reboot itself, and wait for its shell."""
 
 
 @frozen
-class Pause:
+class PauseStep:
     """Stop the machine's time."""
 
 
 @frozen
-class Resume:
+class ResumeStep:
     """Let it go on."""
 
 
 @frozen
-class PowerOff:
+class PowerOffStep:
     """Have the guest power the machine off."""
 
 
 @frozen
-class Migrate:
+class MigrateStep:
     """Carry the machine elsewhere."""
 
 
 @frozen
-class Call:
+class CallStep:
     """Have a played guest make one call beside what its kernel does.
 
     `call` and `arguments` are those of a `hpcore.guest.played.hostile.Move`.
@@ -112,21 +112,21 @@ class Call:
 
 
 @frozen
-class Settle:
+class SettleStep:
     """Wait until the machine has nothing under way, nor a played guest anything to do."""
 
 
 @frozen
-class Repeat:
+class RepeatStep:
     """Take some steps several times."""
 
     times: int
     steps: tuple[Line, ...]
 
 
-Step = (
-    Boot | Plug | Unplug | Online | Offline | Shell | Expect | Reset | Reboot | Pause | Resume
-    | PowerOff | Migrate | Call | Settle | Repeat
+ScenarioStep = (
+    BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep | ResetStep | RebootStep | PauseStep | ResumeStep
+    | PowerOffStep | MigrateStep | CallStep | SettleStep | RepeatStep
 )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ class Line:
     has been told.
     """
 
-    step: Step
+    step: ScenarioStep
     number: int
     text: str
     fails: str | None = None

@@ -159,10 +159,10 @@ class _Reader:
             raise self.fail(line, f"waits: false has no meaning for {verb}")
         return sc.Line(made, number, _wording(verb, value), fails, waits)
 
-    def plug(self, value: Any, line: int | None) -> sc.Step:
+    def plug(self, value: Any, line: int | None) -> sc.ScenarioStep:
         if isinstance(value, int) and not isinstance(value, bool):
             try:
-                return sc.Plug(f"cpu{value}", dict(self.topology.props(value)))
+                return sc.PlugStep(f"cpu{value}", dict(self.topology.props(value)))
             except TopologyError as error:
                 raise self.fail(line, f"plug: {error}") from error
         # Props are not checked here: a scenario may want to see them refused.
@@ -173,14 +173,14 @@ class _Reader:
         for key in props:
             if not isinstance(key, str):
                 raise self.fail(line, f"plug: {key!r} is no property; they are {PROPS}")
-        return sc.Plug(id_, props, driver)
+        return sc.PlugStep(id_, props, driver)
 
-    def unplug(self, value: Any, line: int | None) -> sc.Step:
+    def unplug(self, value: Any, line: int | None) -> sc.ScenarioStep:
         if isinstance(value, str | int):
-            return sc.Unplug(self.device(value, line))
+            return sc.UnplugStep(self.device(value, line))
         given = self.mapping(value, line, "unplug", ("id", "force"))
         force = self.truth(given.get("force", False), line, "force")
-        return sc.Unplug(self.device(given.get("id"), line), force)
+        return sc.UnplugStep(self.device(given.get("id"), line), force)
 
     def device(self, value: Any, line: int | None) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -192,14 +192,14 @@ class _Reader:
             raise self.fail(line, f"{value!r} is no vCPU; give its index or its id")
         return int(value) if isinstance(value, int) else str(value)  # not the reader's own type
 
-    def shell(self, value: Any, line: int | None) -> sc.Step:
+    def shell(self, value: Any, line: int | None) -> sc.ScenarioStep:
         if isinstance(value, str):
-            return sc.Shell(value)
+            return sc.ShellStep(value)
         given = self.mapping(value, line, "shell", ("line", "prints"))
         prints = self.text(given["prints"], line, "prints") if "prints" in given else None
-        return sc.Shell(self.text(given.get("line"), line, "line"), prints)
+        return sc.ShellStep(self.text(given.get("line"), line, "line"), prints)
 
-    def expect(self, value: Any, line: int | None) -> sc.Step:
+    def expect(self, value: Any, line: int | None) -> sc.ScenarioStep:
         given = self.mapping(value, line, "expect", (*sc.MASKS, "slots"))
         masks = {
             k: self.cpu_list(given[k], _line(given, k), k) for k in given if k in sc.MASKS
@@ -209,9 +209,9 @@ class _Reader:
         for cpu, state in wanted.items():
             self.known(state, _SLOT_STATES, _line(wanted, cpu), "state of a slot")
             slots[self.cpu(cpu, line)] = state
-        return sc.Expect(masks, slots)
+        return sc.ExpectStep(masks, slots)
 
-    def call(self, value: Any, line: int | None) -> sc.Step:
+    def call(self, value: Any, line: int | None) -> sc.ScenarioStep:
         given = self.mapping(value, line, "call", ARGUMENTS)
         if len(given) != 1:
             raise self.fail(line, f"call takes one of {', '.join(ARGUMENTS)}")
@@ -225,14 +225,14 @@ class _Reader:
             raise self.fail(line, f"the arguments of {name} are numbers of 64 bits")
         if wanted[1:2] == ("size",) and arguments[1] not in (1, 2, 4, 8):
             raise self.fail(line, f"size is {arguments[1]}; it must be 1, 2, 4 or 8")
-        return sc.Call(str(name), arguments)
+        return sc.CallStep(str(name), arguments)
 
-    def repeat(self, value: Any, line: int | None) -> sc.Step:
+    def repeat(self, value: Any, line: int | None) -> sc.ScenarioStep:
         given = self.mapping(value, line, "repeat", ("times", "steps"))
         times = self.integer(given.get("times"), line, "times")
         if not 1 <= times <= 1_000_000:
             raise self.fail(line, f"times is {times}; it must be 1 to 1000000")
-        return sc.Repeat(times, self.steps(given.get("steps"), line))
+        return sc.RepeatStep(times, self.steps(given.get("steps"), line))
 
     # ------------------------------------------------------------------- values
 
@@ -275,8 +275,8 @@ class _Reader:
             raise self.fail(line, f"{what}: {error}") from error
 
 
-def _bare(made: sc.Step) -> Callable[[_Reader, Any, int | None], sc.Step]:
-    def read(reader: _Reader, value: Any, line: int | None) -> sc.Step:
+def _bare(made: sc.ScenarioStep) -> Callable[[_Reader, Any, int | None], sc.ScenarioStep]:
+    def read(reader: _Reader, value: Any, line: int | None) -> sc.ScenarioStep:
         if value is not None:
             raise reader.fail(line, f"this step has the value {_said(value)}; it takes no value")
         return made
@@ -284,26 +284,26 @@ def _bare(made: sc.Step) -> Callable[[_Reader, Any, int | None], sc.Step]:
     return read
 
 
-_VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.Step]] = {
-    "boot": _bare(sc.Boot()),
+_VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
+    "boot": _bare(sc.BootStep()),
     "plug": _Reader.plug,
     "unplug": _Reader.unplug,
-    "online": lambda r, v, at: sc.Online(r.cpu(v, at)),
-    "offline": lambda r, v, at: sc.Offline(r.cpu(v, at)),
+    "online": lambda r, v, at: sc.OnlineStep(r.cpu(v, at)),
+    "offline": lambda r, v, at: sc.OfflineStep(r.cpu(v, at)),
     "shell": _Reader.shell,
     "expect": _Reader.expect,
-    "reset": _bare(sc.Reset()),
-    "reboot": _bare(sc.Reboot()),
-    "pause": _bare(sc.Pause()),
-    "resume": _bare(sc.Resume()),
-    "poweroff": _bare(sc.PowerOff()),
-    "migrate": _bare(sc.Migrate()),
+    "reset": _bare(sc.ResetStep()),
+    "reboot": _bare(sc.RebootStep()),
+    "pause": _bare(sc.PauseStep()),
+    "resume": _bare(sc.ResumeStep()),
+    "poweroff": _bare(sc.PowerOffStep()),
+    "migrate": _bare(sc.MigrateStep()),
     "call": _Reader.call,
-    "settle": _bare(sc.Settle()),
+    "settle": _bare(sc.SettleStep()),
     "repeat": _Reader.repeat,
 }
 _MODIFIERS = ("fails", "waits")
-_MAY_NOT_WAIT = (sc.Plug, sc.Unplug, sc.Online, sc.Offline)
+_MAY_NOT_WAIT = (sc.PlugStep, sc.UnplugStep, sc.OnlineStep, sc.OfflineStep)
 
 
 def _wording(verb: str, value: Any) -> str:

@@ -69,7 +69,7 @@ def _line(line: sc.Line) -> object:
     return verb if value is None and len(step) == 1 else step
 
 
-def _plug(step: sc.Plug) -> tuple[str, object]:
+def _plug(step: sc.PlugStep) -> tuple[str, object]:
     given: dict[str, object] = {"id": _text(step.id)} if step.id else {}
     for key, value in step.props.items():
         # quoted but for plain words: a "?" before a key, say, is YAML's own
@@ -80,19 +80,19 @@ def _plug(step: sc.Plug) -> tuple[str, object]:
     return "plug", _flow(given)
 
 
-def _unplug(step: sc.Unplug) -> tuple[str, object]:
+def _unplug(step: sc.UnplugStep) -> tuple[str, object]:
     if step.force:
         return "unplug", _flow({"id": _text(step.id), "force": True})
     return "unplug", _text(step.id)
 
 
-def _shell(step: sc.Shell) -> tuple[str, object]:
+def _shell(step: sc.ShellStep) -> tuple[str, object]:
     if step.prints is None:
         return "shell", _text(step.line)
     return "shell", _flow({"line": _text(step.line), "prints": _text(step.prints)})
 
 
-def _expect(step: sc.Expect) -> tuple[str, object]:
+def _expect(step: sc.ExpectStep) -> tuple[str, object]:
     given: dict[str, object] = {
         name: DoubleQuotedScalarString(format_cpu_list(mask)) for name, mask in step.masks.items()
     }
@@ -101,11 +101,11 @@ def _expect(step: sc.Expect) -> tuple[str, object]:
     return "expect", _flow(given)
 
 
-def _call(step: sc.Call) -> tuple[str, object]:
+def _call(step: sc.CallStep) -> tuple[str, object]:
     return "call", _flow({str(step.call): _flow(list(step.arguments))})
 
 
-def _repeat(step: sc.Repeat) -> tuple[str, object]:
+def _repeat(step: sc.RepeatStep) -> tuple[str, object]:
     return "repeat", CommentedMap({"times": step.times, "steps": _steps(step.steps)})
 
 
@@ -129,20 +129,20 @@ def _bare(verb: str) -> Callable[[Any], tuple[str, object]]:
 
 
 _VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
-    sc.Boot: _bare("boot"),
-    sc.Plug: _plug,
-    sc.Unplug: _unplug,
-    sc.Online: lambda step: ("online", _cpu(step.cpu)),
-    sc.Offline: lambda step: ("offline", _cpu(step.cpu)),
-    sc.Shell: _shell,
-    sc.Expect: _expect,
-    sc.Reset: _bare("reset"),
-    sc.Reboot: _bare("reboot"),
-    sc.Pause: _bare("pause"),
-    sc.Resume: _bare("resume"),
-    sc.PowerOff: _bare("poweroff"),
-    sc.Migrate: _bare("migrate"),
-    sc.Call: _call,
-    sc.Settle: _bare("settle"),
-    sc.Repeat: _repeat,
+    sc.BootStep: _bare("boot"),
+    sc.PlugStep: _plug,
+    sc.UnplugStep: _unplug,
+    sc.OnlineStep: lambda step: ("online", _cpu(step.cpu)),
+    sc.OfflineStep: lambda step: ("offline", _cpu(step.cpu)),
+    sc.ShellStep: _shell,
+    sc.ExpectStep: _expect,
+    sc.ResetStep: _bare("reset"),
+    sc.RebootStep: _bare("reboot"),
+    sc.PauseStep: _bare("pause"),
+    sc.ResumeStep: _bare("resume"),
+    sc.PowerOffStep: _bare("poweroff"),
+    sc.MigrateStep: _bare("migrate"),
+    sc.CallStep: _call,
+    sc.SettleStep: _bare("settle"),
+    sc.RepeatStep: _repeat,
 }

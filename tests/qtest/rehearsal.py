@@ -85,26 +85,26 @@ class Rehearsal:
     async def start(self) -> Rehearsal:
         """Boot the machine."""
         await self._stack.enter_async_context(self._controller)
-        await self.take(sc.Boot())
+        await self.take(sc.BootStep())
         return self
 
     async def close(self) -> None:
         """End the machine."""
         await self._stack.aclose()
 
-    async def take(self, step: sc.Step) -> None:
+    async def take(self, step: sc.ScenarioStep) -> None:
         """Take a step and let the machine come to rest; then model and machine must agree.
 
         A command may be refused; the scenario then says with which words. Raises
         Disagreement.
         """
-        waits = not isinstance(step, sc.Plug | sc.Unplug | sc.Online | sc.Offline)
+        waits = not isinstance(step, sc.PlugStep | sc.UnplugStep | sc.OnlineStep | sc.OfflineStep)
         line = sc.Line(step, len(self.lines) + 1, type(step).__name__.lower(), None, waits)
         await self._player.play((line,))
         error = self._player.results[-1].error
         self.lines.append(sc.Line(step, line.number, line.text, error, waits))
         self.taken[line.text] += 1
-        rest = sc.Line(sc.Settle(), len(self.lines) + 1, "settle")
+        rest = sc.Line(sc.SettleStep(), len(self.lines) + 1, "settle")
         settled = await self._player.play((rest,))
         self.lines.append(rest)
         if not settled:
@@ -115,7 +115,7 @@ class Rehearsal:
         """Have the guest make an SGI or PPI pend in the redistributor of `cpu`."""
         self._pending[cpu] = self._pending.get(cpu, 0) | 1 << sgi
         address = virt.redistributor(cpu) + ISPENDR0
-        await self.take(sc.Call(Call.WRITE, (address, 4, 1 << sgi)))
+        await self.take(sc.CallStep(Call.WRITE, (address, 4, 1 << sgi)))
 
     def scenario(self) -> sc.Scenario:
         """All that was done, as a scenario."""

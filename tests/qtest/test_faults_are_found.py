@@ -133,7 +133,7 @@ def test_a_failure_shrinks_to_a_scenario_that_hpcore_run_repeats(
         assert "GICR_WAKER of vCPU 0 is 6, not 0" in says
         scenario = parse(text)
         steps = [line.step for line in scenario.steps if line.text != "settle"]
-        assert len(steps) == 2 and isinstance(steps[1], sc.Reset | sc.Reboot), text
+        assert len(steps) == 2 and isinstance(steps[1], sc.ResetStep | sc.RebootStep), text
         with pytest.raises(Disagreement, match="GICR_WAKER of vCPU 0 is 6, not 0"):
             asyncio.run(again(scenario))
     file = tmp_path / "found.yaml"

@@ -85,8 +85,8 @@ async def controlled(accel: str) -> AsyncIterator[tuple[OwnRehearsal, list[Event
         await rehearsal.close()
 
 
-def plug(slot: int) -> sc.Plug:
-    return sc.Plug(f"core{slot}", dict(CONFIG.topology.props(slot)))
+def plug(slot: int) -> sc.PlugStep:
+    return sc.PlugStep(f"core{slot}", dict(CONFIG.topology.props(slot)))
 
 
 # ------------------------------- an unplug does not give back what QEMU has of a vCPU
@@ -118,12 +118,12 @@ def test_a_plug_that_would_abort_qemu_is_refused(
         async with controlled(accel) as (it, events):
             for _ in range(2):
                 await it.take(plug(2))
-                await it.take(sc.Unplug("core2"))
+                await it.take(sc.UnplugStep("core2"))
             await it.take(plug(2))
             (failed,) = [event.error for event in events if isinstance(event, PlugFailed)]
             assert "QEMU has created 4 vCPUs" in failed
             assert "start the machine anew" in failed
-            await it.take(sc.Reset())
+            await it.take(sc.ResetStep())
             assert it.lines[-2].fails is None, "the machine goes on"
 
     asyncio.run(scene())
@@ -159,12 +159,12 @@ def test_a_vcpu_is_born_without_the_last_ones_removal(accel: str) -> None:
     async def scene() -> None:
         async with controlled(accel) as (it, _events):
             await it.take(plug(2))
-            await it.take(sc.Pause())  # so that the guest takes no event bit
-            await it.take(sc.Unplug("core2", force=True))
+            await it.take(sc.PauseStep())  # so that the guest takes no event bit
+            await it.take(sc.UnplugStep("core2", force=True))
             assert await it.session.block.flags(2) == 0
             await it.take(plug(2))
             assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
-            await it.take(sc.Resume())
+            await it.take(sc.ResumeStep())
             assert it.state.slots[2].registered
 
     asyncio.run(scene())
@@ -215,11 +215,11 @@ def test_qemus_scan_loses_a_removal_that_meets_an_insert(accel: str) -> None:
 def test_a_removal_asked_for_before_the_insert_was_seen_is_carried_out(accel: str) -> None:
     async def scene() -> None:
         async with controlled(accel) as (it, events):
-            await it.take(sc.Pause())
+            await it.take(sc.PauseStep())
             await it.take(plug(2))
-            await it.take(sc.Unplug("core2"))
+            await it.take(sc.UnplugStep("core2"))
             assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
-            await it.take(sc.Resume())
+            await it.take(sc.ResumeStep())
             await until("the vCPU is gone", lambda: UnplugCompleted(2, "core2") in events)
 
     asyncio.run(scene())
@@ -248,7 +248,7 @@ def test_an_eject_that_was_not_asked_for_does_not_reach_qemu(accel: str) -> None
         async with controlled(accel) as (it, events):
             await it.take(plug(2))
             for slot in (0, 1, 2):
-                await it.take(sc.Call(Call.EJECT, (slot,)))
+                await it.take(sc.CallStep(Call.EJECT, (slot,)))
                 assert it.session.machine is not None
                 assert await it.session.machine.occupied(slot)
                 assert it.state.slots[slot].lifecycle in (SlotState.ENABLED, SlotState.ONLINE)

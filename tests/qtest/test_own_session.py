@@ -242,7 +242,7 @@ def test_a_qemu_that_dies_ends_the_machine_and_whoever_waits(accel: str) -> None
         rehearsal.accel = accel
         try:
             await rehearsal.start()
-            await rehearsal.take(sc.Plug("core2", dict(CONFIG.topology.props(2))))
+            await rehearsal.take(sc.PlugStep("core2", dict(CONFIG.topology.props(2))))
             pid = rehearsal.session.process_id
             assert pid is not None
             load = asyncio.ensure_future(rehearsal.session.wiring.read(FLAGS, 1))

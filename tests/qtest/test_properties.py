@@ -68,7 +68,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(move=some.sampled_from(moves(CONFIG)))
     def call(self, move: Move) -> None:
-        self._take(sc.Call(str(move.call), move.arguments))
+        self._take(sc.CallStep(str(move.call), move.arguments))
 
     @precondition(lambda self: self.runs)
     @rule(slot=SLOTS, number=some.integers(0, 31))
@@ -76,18 +76,18 @@ class AnyOrder(RuleBasedStateMachine):
         self._run(self._machine.pend(slot, number))
 
     @precondition(lambda self: self.runs)
-    @rule(what=some.sampled_from((sc.Pause(), sc.Migrate(), sc.Resume())))
-    def change_the_machine(self, what: sc.Step) -> None:
+    @rule(what=some.sampled_from((sc.PauseStep(), sc.MigrateStep(), sc.ResumeStep())))
+    def change_the_machine(self, what: sc.ScenarioStep) -> None:
         self._take(what)
 
     @precondition(lambda self: self.runs)
-    @rule(what=some.sampled_from((sc.Reset(), sc.Reboot())))
-    def restart(self, what: sc.Step) -> None:
+    @rule(what=some.sampled_from((sc.ResetStep(), sc.RebootStep())))
+    def restart(self, what: sc.ScenarioStep) -> None:
         self._take(what)
 
     @precondition(lambda self: not self.runs)
-    @rule(what=some.sampled_from((sc.Resume(), sc.Resume(), sc.Migrate(), sc.Reset(), sc.Pause())))
-    def change_the_paused_machine(self, what: sc.Step) -> None:
+    @rule(what=some.sampled_from((sc.ResumeStep(), sc.ResumeStep(), sc.MigrateStep(), sc.ResetStep(), sc.PauseStep())))
+    def change_the_paused_machine(self, what: sc.ScenarioStep) -> None:
         self._take(what)
 
     def teardown(self) -> None:
@@ -108,20 +108,20 @@ class AnyOrder(RuleBasedStateMachine):
         assert self._rehearsal is not None
         return self._rehearsal
 
-    def _step(self, what: str, slot: int) -> sc.Step:
+    def _step(self, what: str, slot: int) -> sc.ScenarioStep:
         id_ = self._machine.state.slots[slot].id or f"cpu{slot}"
         match what:
             case "plug":
-                return sc.Plug(f"cpu{slot}", dict(CONFIG.topology.props(slot)))
+                return sc.PlugStep(f"cpu{slot}", dict(CONFIG.topology.props(slot)))
             case "plug under another id":
-                return sc.Plug("other", dict(CONFIG.topology.props(slot)))
+                return sc.PlugStep("other", dict(CONFIG.topology.props(slot)))
             case "online":
-                return sc.Online(slot)
+                return sc.OnlineStep(slot)
             case "offline":
-                return sc.Offline(slot)
-        return sc.Unplug(id_, force=what == "force")
+                return sc.OfflineStep(slot)
+        return sc.UnplugStep(id_, force=what == "force")
 
-    def _take(self, step: sc.Step) -> None:
+    def _take(self, step: sc.ScenarioStep) -> None:
         self._run(self._machine.take(step))
 
     def _run(self, what: Coroutine[Any, Any, object]) -> None:

@@ -19,7 +19,7 @@ from hpcore.run.scenario_file import ScenarioError, bundled, load, parse
 def test_every_scenario_that_comes_along_can_be_read_and_says_what_it_is_about(name: str) -> None:
     scenario = load(name)
     assert scenario.about
-    assert scenario.steps[0].step == sc.Boot()
+    assert scenario.steps[0].step == sc.BootStep()
 
 
 def test_a_scenario_is_a_machine_and_steps() -> None:
@@ -35,17 +35,17 @@ def test_a_scenario_is_a_machine_and_steps() -> None:
     assert scenario.machine.memory == 512
     assert scenario.append == "maxcpus=2"
     assert [line.step for line in scenario.steps] == [
-        sc.Boot(),
-        sc.Plug("a", {"core-id": 3}),
-        sc.Expect({"online": frozenset({0, 1, 3})}, {"a": "online"}),
-        sc.Unplug("a", force=True),
+        sc.BootStep(),
+        sc.PlugStep("a", {"core-id": 3}),
+        sc.ExpectStep({"online": frozenset({0, 1, 3})}, {"a": "online"}),
+        sc.UnplugStep("a", force=True),
     ]
 
 
 def test_plug_takes_an_index_and_works_out_the_props() -> None:
     scenario = parse("machine: {cpus: 1, maxcpus: 4, threads: 2}\nsteps: [boot, {plug: 3}]")
     step = scenario.steps[1].step
-    assert isinstance(step, sc.Plug)
+    assert isinstance(step, sc.PlugStep)
     assert (step.id, dict(step.props)) == ("cpu3", dict(zip(PROPS, (0, 0, 1, 1), strict=True)))
 
 

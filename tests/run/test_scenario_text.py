@@ -18,23 +18,23 @@ CONFIG = MachineConfig(Topology.resolve(cpus=1, maxcpus=4, threads=2), "cortex-a
 TEXT = some.text(some.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=20)
 CPUS = some.integers(0, 3) | TEXT
 STEPS = some.one_of(
-    some.builds(sc.Plug, TEXT, some.dictionaries(TEXT.filter(
+    some.builds(sc.PlugStep, TEXT, some.dictionaries(TEXT.filter(
         lambda key: key not in {"id", "driver", ""}), some.integers() | TEXT, max_size=3),
         some.none() | TEXT),
-    some.builds(sc.Unplug, TEXT, some.booleans()),
-    some.builds(sc.Online, CPUS), some.builds(sc.Offline, CPUS),
-    some.builds(sc.Shell, TEXT, some.none() | TEXT),
-    some.builds(sc.Expect, some.dictionaries(
+    some.builds(sc.UnplugStep, TEXT, some.booleans()),
+    some.builds(sc.OnlineStep, CPUS), some.builds(sc.OfflineStep, CPUS),
+    some.builds(sc.ShellStep, TEXT, some.none() | TEXT),
+    some.builds(sc.ExpectStep, some.dictionaries(
         some.sampled_from(sc.MASKS), some.frozensets(some.integers(0, 20))),
         some.dictionaries(CPUS, some.sampled_from(["parked", "online"]))),
-    some.sampled_from([sc.Reset(), sc.Reboot(), sc.Pause(), sc.Resume(), sc.PowerOff(),
-                       sc.Migrate(), sc.Settle(), sc.Boot()]),
-    some.sampled_from(moves(CONFIG)).map(lambda m: sc.Call(str(m.call), m.arguments)),
+    some.sampled_from([sc.ResetStep(), sc.RebootStep(), sc.PauseStep(), sc.ResumeStep(), sc.PowerOffStep(),
+                       sc.MigrateStep(), sc.SettleStep(), sc.BootStep()]),
+    some.sampled_from(moves(CONFIG)).map(lambda m: sc.CallStep(str(m.call), m.arguments)),
 )  # fmt: skip
 
 
-def line(step: sc.Step, fails: str | None, waits: bool) -> sc.Line:
-    may_not_wait = isinstance(step, sc.Plug | sc.Unplug | sc.Online | sc.Offline)
+def line(step: sc.ScenarioStep, fails: str | None, waits: bool) -> sc.Line:
+    may_not_wait = isinstance(step, sc.PlugStep | sc.UnplugStep | sc.OnlineStep | sc.OfflineStep)
     return sc.Line(step, 0, "", fails, waits or not may_not_wait)
 
 
@@ -48,7 +48,7 @@ def unworded(lines: tuple[sc.Line, ...]) -> tuple[sc.Line, ...]:
     return tuple(
         attrs.evolve(one, number=0, text="", step=(
             attrs.evolve(one.step, steps=unworded(one.step.steps))
-            if isinstance(one.step, sc.Repeat) else one.step
+            if isinstance(one.step, sc.RepeatStep) else one.step
         ))
         for one in lines
     )  # fmt: skip
@@ -71,7 +71,7 @@ def test_every_scenario_that_comes_along_is_written_as_it_was_read(name: str) ->
 def test_any_scenario_reads_as_it_was_written(
     lines: tuple[sc.Line, ...], about: str, append: str, kind: str
 ) -> None:
-    repeated = (*lines, sc.Line(sc.Repeat(3, lines), 0, ""))
+    repeated = (*lines, sc.Line(sc.RepeatStep(3, lines), 0, ""))
     scenario = sc.Scenario("", about, CONFIG, append, repeated, kind)
     assert same(parse(dump(scenario)), scenario), dump(scenario)
 

@@ -1,0 +1,1 @@
+"""Scenario files: reading them, writing them, playing them on a machine."""
