@@ -26,11 +26,11 @@ from hpcore.cli.main import set_up_diagnostics
 from hpcore.guest.images import fetch_guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
-from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
-from hpcore.run.play import Latencies, StepResult
-from hpcore.run.runner import Job, run_job
+from hpcore.scenario import values as sc
+from hpcore.scenario.play import Latencies, StepResult
+from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
 
 PEER_MS = {"plug to registered": 51.0, "unplug to ejected": 132.0}

@@ -37,10 +37,10 @@ from hpcore.model.states import initial
 from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.qemu import find_qemu
-from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
-from hpcore.run.play import Player
+from hpcore.scenario import values as sc
+from hpcore.scenario.play import Player
 
 CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4), memory=256)
 REGISTER = virt.redistributor(0) + 0x14

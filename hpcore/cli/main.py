@@ -31,7 +31,7 @@ from hpcore.model.topology import TopologyError
 from hpcore.platform.firmware import FirmwareError
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import RunError
-from hpcore.run.scenario_file import ScenarioError
+from hpcore.scenario.read import ScenarioError
 
 DEBUG = "HPCORE_DEBUG"
 NOBODY_LISTENS = 128 + signal.SIGPIPE

@@ -17,12 +17,12 @@ from hpcore.cli.output import Output, Problem, json_option
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.log import LogExists, Sync, is_log
-from hpcore.run import scenario_file
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found, find
-from hpcore.run.play import Latencies, StepResult
-from hpcore.run.runner import Job, Outcome, run_job
-from hpcore.run.scenario import Line
+from hpcore.scenario import read
+from hpcore.scenario.play import Latencies, StepResult
+from hpcore.scenario.runner import Job, Outcome, run_job
+from hpcore.scenario.values import Line
 
 
 @click.command()
@@ -84,7 +84,7 @@ def run(
         found = find(accel)
         execute(out, Path(scenario), found, _guest(out, found, kernel, initrd, console, append))
         return
-    what = scenario_file.load(scenario)
+    what = read.load(scenario)
     found = find(accel)
     if log is not None:
         log_path.need_directory(log)

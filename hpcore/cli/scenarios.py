@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpcore.cli.output import Output, json_option
-from hpcore.run import scenario_file
+from hpcore.scenario import read
 
 
 @click.command()
@@ -22,15 +22,15 @@ def scenarios(name: str | None, as_json: bool) -> None:
     """
     out = Output(json=as_json)
     if name is not None:
-        scenario_file.load(name)  # a wrong name gets its message
-        text = scenario_file.bundled().get(name, Path(name)).read_text()
+        read.load(name)  # a wrong name gets its message
+        text = read.bundled().get(name, Path(name)).read_text()
         out.text(text)
         out.close(True, text=text)
         return
     table = out.table("scenario", "about")
     listed = []
-    for key in scenario_file.bundled():
-        about = scenario_file.load(key).about
+    for key in read.bundled():
+        about = read.load(key).about
         table.add_row(key, about)
         listed.append({"name": key, "about": about})
     out.show(table)

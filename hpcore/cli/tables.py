@@ -10,7 +10,7 @@ from hpcore.cli.output import Output, json_option
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, write_tables
-from hpcore.run import scenario_file
+from hpcore.scenario import read
 
 BOARDS = {"qemu": QEMU_VIRT, "hpcore": HPCORE_VIRT}
 
@@ -36,7 +36,7 @@ def tables(
     """
     out = Output(json=as_json)
     if scenario is not None:
-        config = scenario_file.load(scenario).machine
+        config = read.load(scenario).machine
     else:
         config = MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
     paths = write_tables(config, directory, BOARDS[board])

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from hpcore.cli.main import cli
-from hpcore.run.scenario_file import bundled
+from hpcore.scenario.read import bundled
 from hpcore.triage.diff import unknown_names
 from tests.support.command import HPCORE, hpcore, needs_guest, poll, refused, running, scenario
 from tests.triage.test_replay import PLUG, batches, write

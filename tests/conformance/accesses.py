@@ -26,8 +26,8 @@ from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
-from hpcore.run.runner import Job, run_job
-from hpcore.run.scenario_file import load
+from hpcore.scenario.read import load
+from hpcore.scenario.runner import Job, run_job
 
 NAMES = {COMMAND: "command", FLAGS: "flags", DATA: "data"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.run.scenario_file import load
+from hpcore.scenario.read import load
 from tests.conformance.accesses import read_recording, recorded
 from tests.support.played import play
 

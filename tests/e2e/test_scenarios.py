@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpcore.model.events import CpuOnGranted, PlugCompleted, UnplugCompleted
-from hpcore.run.scenario_file import bundled
+from hpcore.scenario.read import bundled
 from tests.nested.kernels import old_kernel
 from tests.support.command import hpcore, needs_guest, records, scenario
 

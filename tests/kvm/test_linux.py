@@ -15,10 +15,10 @@ from hpcore.log import read
 from hpcore.model.events import CpuOnDenied, Event, UnplugCompleted
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
-from hpcore.run.play import StepResult
-from hpcore.run.runner import Job, run_job
-from hpcore.run.scenario import Line, Scenario
-from hpcore.run.scenario_file import bundled, load, parse
+from hpcore.scenario.play import StepResult
+from hpcore.scenario.read import bundled, load, parse
+from hpcore.scenario.runner import Job, run_job
+from hpcore.scenario.values import Line, Scenario
 from tests.kvm.machines import open_files
 
 SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part

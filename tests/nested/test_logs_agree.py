@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.run.scenario_file import bundled
+from hpcore.scenario.read import bundled
 from tests.conftest import has_kvm
 from tests.nested.machine import run
 from tests.nested.payload import OUT

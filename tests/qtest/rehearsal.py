@@ -24,12 +24,12 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.states import State, initial
 from hpcore.platform import virt
-from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
-from hpcore.run.play import Player
-from hpcore.run.scenario_text import dump
+from hpcore.scenario import values as sc
+from hpcore.scenario.play import Player
+from hpcore.scenario.write import dump
 from tests.qtest.agreement import differences
 
 AGREE_SECONDS = 5.0

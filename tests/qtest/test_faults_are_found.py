@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from hpcore.model.effects import Step
-from hpcore.run import scenario as sc
-from hpcore.run.scenario_file import parse
+from hpcore.scenario import values as sc
+from hpcore.scenario.read import parse
 from tests.qemu.support import needs_qemu
 from tests.qtest.rehearsal import Disagreement, Rehearsal
 from tests.qtest.test_properties import AnyOrder

@@ -26,8 +26,8 @@ from hpcore.platform.hotplug_registers import DATA, Flag, RegisterCommand, Store
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import X86_64
-from hpcore.run import scenario as sc
 from hpcore.run.accelerator import GuestScript
+from hpcore.scenario import values as sc
 from tests.qemu.support import needs_qemu, until
 from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
 

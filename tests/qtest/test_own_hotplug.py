@@ -21,11 +21,11 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import Qemu, find_qemu
-from hpcore.run import scenario_file
 from hpcore.run.accelerator import AcceleratorError, GuestScript
 from hpcore.run.discovery import find
-from hpcore.run.runner import Job, Outcome, run_job
-from hpcore.run.scenario_file import bundled
+from hpcore.scenario import read
+from hpcore.scenario.read import bundled
+from hpcore.scenario.runner import Job, Outcome, run_job
 from hpcore.triage.diff import diff
 from tests.qemu.support import needs_qemu
 from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
@@ -47,7 +47,7 @@ steps:
 
 def ran(path: str | Path, accel: str, log: Path) -> Outcome:
     job = Job(
-        scenario=scenario_file.load(str(path)), found=find(accel), guest=GuestScript(), log=log
+        scenario=read.load(str(path)), found=find(accel), guest=GuestScript(), log=log
     )
     outcome = asyncio.run(run_job(job))
     assert outcome.ok, outcome.results[-1]
@@ -94,7 +94,7 @@ class AnyOrderOnQ35(AnyOrder):
 def test_the_model_and_qemus_own_hotplug_agree_after_every_step(
     machine: type[AnyOrder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpcore.run.play.END_SECONDS", 20.0)
+    monkeypatch.setattr("hpcore.scenario.play.END_SECONDS", 20.0)
     play(machine, examples=8, steps=40, fewest=150)
 
 

@@ -29,8 +29,8 @@ from hpcore.platform import hotplug_registers
 from hpcore.platform.hotplug_registers import Flag
 from hpcore.platform.virt import CPU_HOTPLUG_BASE as BLOCK
 from hpcore.qemu.errors import QemuError
-from hpcore.run import scenario as sc
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestScript
+from hpcore.scenario import values as sc
 from tests.qemu.support import alive, needs_qemu, until
 from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
 

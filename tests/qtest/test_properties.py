@@ -22,7 +22,7 @@ from hpcore.guest.played import KINDS
 from hpcore.guest.played.hostile import Move, moves
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
-from hpcore.run import scenario as sc
+from hpcore.scenario import values as sc
 from tests.qemu.support import needs_qemu
 from tests.qtest.rehearsal import Rehearsal
 
@@ -143,7 +143,7 @@ def play(machine: type[AnyOrder], examples: int, steps: int, fewest: int) -> Non
 def test_the_model_and_qemu_agree_after_every_step(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpcore.run.play.END_SECONDS", 20.0)
+    monkeypatch.setattr("hpcore.scenario.play.END_SECONDS", 20.0)
     play(AnyOrder, examples=40, steps=50, fewest=1_000)
     with capsys.disabled():
         print(f"\n{AnyOrder.taken.total()} steps: {dict(AnyOrder.taken.most_common())}")

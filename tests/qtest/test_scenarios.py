@@ -12,9 +12,9 @@ from hpcore.log import Sync, read
 from hpcore.model.events import Event, Noted
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.discovery import find
-from hpcore.run.runner import Job, run_job
-from hpcore.run.scenario import Scenario
-from hpcore.run.scenario_file import bundled, load, parse
+from hpcore.scenario.read import bundled, load, parse
+from hpcore.scenario.runner import Job, run_job
+from hpcore.scenario.values import Scenario
 from hpcore.triage.replay import replay
 from tests.qemu.support import needs_qemu
 

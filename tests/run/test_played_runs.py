@@ -24,8 +24,8 @@ from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import CommandRefused, Controller
 from hpcore.run.discovery import Found
 from hpcore.run.execute import execute_log
-from hpcore.run.runner import Job, run_job
-from hpcore.run.scenario_file import ScenarioError, bundled, load, parse
+from hpcore.scenario.read import ScenarioError, bundled, load, parse
+from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
 from tests.run.test_controller import ListLog
 from tests.support.command import records

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from hpcore.model.topology import PROPS
-from hpcore.run import scenario as sc
-from hpcore.run.scenario_file import ScenarioError, bundled, load, parse
+from hpcore.scenario import values as sc
+from hpcore.scenario.read import ScenarioError, bundled, load, parse
 
 
 @pytest.mark.parametrize("name", bundled())

@@ -10,9 +10,9 @@ from hypothesis import strategies as some
 from hpcore.guest.played.hostile import moves
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
-from hpcore.run import scenario as sc
-from hpcore.run.scenario_file import ScenarioError, bundled, load, parse
-from hpcore.run.scenario_text import dump
+from hpcore.scenario import values as sc
+from hpcore.scenario.read import ScenarioError, bundled, load, parse
+from hpcore.scenario.write import dump
 
 CONFIG = MachineConfig(Topology.resolve(cpus=1, maxcpus=4, threads=2), "cortex-a72", 2, 512)
 TEXT = some.text(some.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=20)

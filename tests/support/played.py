@@ -34,8 +34,8 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.discovery import Found
-from hpcore.run.runner import Job, Outcome, run_job
-from hpcore.run.scenario import Scenario
+from hpcore.scenario.runner import Job, Outcome, run_job
+from hpcore.scenario.values import Scenario
 
 PSCI_INVALID, PSCI_ALREADY_ON = -2, -4
 

@@ -14,7 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from hpcore.guest.cpulist import format_cpu_list
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
-from hpcore.run import scenario as sc
+from hpcore.scenario import values as sc
 
 _WORD = re.compile(r"[a-z]+(-[a-z]+)*", re.ASCII)
 

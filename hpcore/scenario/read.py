@@ -25,7 +25,7 @@ from hpcore.guest.played.hostile import ARGUMENTS
 from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
-from hpcore.run import scenario as sc
+from hpcore.scenario import values as sc
 
 MOST_STEPS = 10_000
 LARGEST = 1 << 20

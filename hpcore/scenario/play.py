@@ -20,9 +20,9 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
-from hpcore.run import scenario as sc
 from hpcore.run.accelerator import Console
 from hpcore.run.controller import Controller, RunError
+from hpcore.scenario import values as sc
 
 BOOT_SECONDS = 600.0
 """For a guest to reach its shell: 128 vCPUs under emulation take minutes."""

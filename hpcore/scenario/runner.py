@@ -20,8 +20,8 @@ from hpcore.model.states import State, initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.discovery import Found
-from hpcore.run.play import Latencies, Player, StepResult, TellStep
-from hpcore.run.scenario import Line, PlugStep, RepeatStep, Scenario
+from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
+from hpcore.scenario.values import Line, PlugStep, RepeatStep, Scenario
 
 
 @frozen
