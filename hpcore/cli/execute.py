@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hpcore.cli.ending import until_stopped
 from hpcore.cli.output import Output
+from hpcore.cli.signals import until_stopped
 from hpcore.log import Record
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found

@@ -15,7 +15,6 @@ import structlog
 from hpcore.cli.accel import accel
 from hpcore.cli.check import check
 from hpcore.cli.diff import diff
-from hpcore.cli.ending import explain
 from hpcore.cli.guest import guest
 from hpcore.cli.model import model
 from hpcore.cli.output import BAD_INPUT, Problem
@@ -23,6 +22,7 @@ from hpcore.cli.qemu import qemu
 from hpcore.cli.replay import replay
 from hpcore.cli.run import run
 from hpcore.cli.scenarios import scenarios
+from hpcore.cli.signals import explain
 from hpcore.cli.tables import tables
 from hpcore.fetch.errors import FetchError
 from hpcore.guest.errors import GuestError

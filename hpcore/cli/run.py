@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from hpcore.cli import log_path
-from hpcore.cli.ending import until_stopped
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.signals import until_stopped
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.log import LogExists, Sync, is_log

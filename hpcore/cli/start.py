@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcore.cli.ending import explained
+from hpcore.cli.signals import explained
 
 
 def main() -> None:

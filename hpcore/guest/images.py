@@ -16,8 +16,8 @@ from attrs import frozen
 
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory, file_errors, write_atomically
-from hpcore.fetch.keep import Progress, keep, kept, silent, write_manifest
 from hpcore.fetch.sources import find_mirror
+from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
 from hpcore.guest.errors import GuestError
 from hpcore.guest.initramfs import build_initramfs
 from hpcore.guest.kernel import load_kernel
@@ -65,7 +65,7 @@ def fetched_guest(cache: Path | None = None) -> FetchedGuest | None:
     )
 
 
-def fetch_guest(cache: Path | None = None, progress: Progress = silent) -> FetchedGuest:
+def fetch_guest(cache: Path | None = None, progress: TellFetch = silent) -> FetchedGuest:
     """The guest from the cache, or else from the Debian mirror that this machine uses.
 
     Safe to call from several processes: one fetches, the others wait and find it done.
@@ -83,7 +83,7 @@ def _directory(cache: Path | None) -> Path:
     return (cache or cache_directory()) / "guest" / f"debian-12-linux-{KERNEL_SERIES}"
 
 
-def _fetch_into(work: Path, progress: Progress) -> Path:
+def _fetch_into(work: Path, progress: TellFetch) -> Path:
     apt = PrivateApt.create(work / "apt", find_mirror(), SUITES)
     progress("reading the package index")
     apt.update()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.errors import GuestError
-from hpcore.guest.hand import Masks
+from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Result, Shell
 
 CPU_DIRECTORY = "/sys/devices/system/cpu"
 
 
 class LinuxGuest:
-    """The Linux behind a shell, as `hpcore.guest.hand.Guest`."""
+    """The Linux behind a shell, as `hpcore.guest.protocol.Guest`."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell

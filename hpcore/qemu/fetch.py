@@ -19,8 +19,8 @@ from attrs import frozen
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.errors import FetchError
-from hpcore.fetch.keep import Progress, keep, kept, silent, write_manifest
 from hpcore.fetch.sources import Mirror, find_mirror
+from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Program, Qemu, find_qemu, program_version
 
@@ -81,7 +81,7 @@ def fetched_qemu(cache: Path | None = None) -> FetchedQemu | None:
     return None if manifest is None else FetchedQemu(directory, manifest["version"])
 
 
-def fetch_qemu(cache: Path | None = None, progress: Progress = silent) -> FetchedQemu:
+def fetch_qemu(cache: Path | None = None, progress: TellFetch = silent) -> FetchedQemu:
     """The QEMU from the cache, or else from the Debian mirror that this machine uses.
 
     Safe to call from several processes: one fetches, the others wait and find it done.
@@ -98,7 +98,7 @@ def _directory(cache: Path | None) -> Path:
     return (cache or cache_directory()) / "qemu" / "debian-12-backports"
 
 
-def _fetch_into(work: Path, progress: Progress) -> Path:
+def _fetch_into(work: Path, progress: TellFetch) -> Path:
     mirror, architecture = find_mirror(), _architecture()
     apt = PrivateApt.create(work / "apt", mirror, [BACKPORTS], architecture)
     progress("reading the package index")
@@ -157,7 +157,7 @@ def _fetch_libraries(
     architecture: str,
     programs: list[Path],
     target: Path,
-    progress: Progress,
+    progress: TellFetch,
 ) -> None:
     """Put the libraries that `programs` miss, and those that these miss, into `target`."""
     progress("downloading the libraries that this machine has not")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from hpcore.guest.hand import Guest
+from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect
 from hpcore.model.stimuli import Stimulus

@@ -11,10 +11,10 @@ from attrs import field, frozen
 
 from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.errors import GuestError
-from hpcore.guest.hand import Guest
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call, Move
+from hpcore.guest.protocol import Guest
 from hpcore.guest.shell import GuestGoneError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from hpcore.guest.played.firmware import Notify, PlayedAml
+from hpcore.guest.played.aml import Notify, PlayedAml
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.stimuli import EjectCalled, GuestCall
@@ -27,7 +27,7 @@ from hpcore.platform.hotplug_registers import (
     Store,
 )
 from tests.conformance.qemu_host import QemuHost, Told
-from tests.support.wiring import NoPsci
+from tests.support.hardware import NoPsci
 
 POSSIBLE = 4
 CHANGING = Flag.ENABLED | Flag.INSERT | Flag.REMOVE

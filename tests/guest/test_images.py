@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.fetch import apt, cache, keep
+from hpcore.fetch import apt, cache
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.errors import FetchError
-from hpcore.fetch.keep import Progress
 from hpcore.fetch.sources import MIRROR_VARIABLE, Mirror
+from hpcore.fetch.whole_directory import TellFetch
 from hpcore.guest import images
 from hpcore.guest.errors import GuestError
 from hpcore.guest.images import fetch_guest, fetched_guest, newest_kernel
@@ -57,7 +57,7 @@ class FakeFetch:
         self.calls = 0
         self.error = error
 
-    def __call__(self, work: Path, progress: Progress) -> Path:
+    def __call__(self, work: Path, progress: TellFetch) -> Path:
         self.calls += 1
         complete = work / "complete"
         complete.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from hpcore.guest import linux
 from hpcore.guest.errors import GuestError
-from hpcore.guest.hand import Masks
+from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Shell
 from tests.guest.consoles import local_shell
 

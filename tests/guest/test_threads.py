@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from hpcore.guest.played.firmware import BLOCK, Notify, PlayedAml
+from hpcore.guest.played.aml import BLOCK, Notify, PlayedAml
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_registers import FLAGS, SELECTOR, Store
-from tests.support.wiring import NoPsci
+from tests.support.hardware import NoPsci
 
 TURNS = 200
 """Of the event loop: more than any of this takes."""

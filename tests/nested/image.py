@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory
-from hpcore.fetch.keep import Progress, keep, kept, silent, write_manifest
 from hpcore.fetch.sources import find_mirror
+from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
 from hpcore.guest.initramfs import Entry, cpio
 from tests.nested.archive import DIRECTORY, LINK, tree, with_bytecode
 from tests.nested.wheels import PYTHON, install, pins
@@ -47,7 +47,7 @@ DIRECTORIES = ("dev", "proc", "sys", "tmp", "run", "root", "out")
 IMAGE = "base.cpio"
 
 
-def nested_image(cache: Path | None = None, progress: Progress = silent) -> Path:
+def nested_image(cache: Path | None = None, progress: TellFetch = silent) -> Path:
     """The image, from the cache or else built now. Safe to call from several processes.
 
     Raises FetchError where Debian's packages cannot be had or kept, NestedError where the
@@ -62,7 +62,7 @@ def nested_image(cache: Path | None = None, progress: Progress = silent) -> Path
     return directory / IMAGE
 
 
-def _build(work: Path, requirements: list[str], progress: Progress) -> Path:
+def _build(work: Path, requirements: list[str], progress: TellFetch) -> Path:
     root = work / "root"
     root.mkdir()
     apt = PrivateApt.create(work / "apt", find_mirror(), SUITES)

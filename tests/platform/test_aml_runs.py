@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.guest.played.firmware import PlayedAml
+from hpcore.guest.played.aml import PlayedAml
 from hpcore.platform import virt
 from hpcore.platform.acpi import words
 from hpcore.platform.acpi.dsdt import dsdt
@@ -24,7 +24,7 @@ from hpcore.platform.hotplug_registers import (
 )
 from tests.platform.acpiexec import Access, evaluate
 from tests.platform.machines import machine
-from tests.support.wiring import NoPsci
+from tests.support.hardware import NoPsci
 
 POSSIBLE = 6
 TABLE = dsdt(machine(POSSIBLE), RegisterTransport(), pci=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from hpcore.guest.hand import Guest
+from hpcore.guest.protocol import Guest
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step

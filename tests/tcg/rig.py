@@ -14,9 +14,9 @@ from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
-from hpcore.guest.hand import Masks
 from hpcore.guest.images import FetchedGuest
 from hpcore.guest.linux import masks
+from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Result, Shell
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step

@@ -6,7 +6,7 @@ import asyncio
 
 from hpcore.model.config import MachineConfig
 from hpcore.platform import firmware
-from hpcore.run import opening
+from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -33,8 +33,8 @@ class KvmAccelerator:
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> Session:
         """A session for `machine`. Without a guest everything works but START."""
-        images = opening.images_of("kvm", guest)
-        opening.need_gicv3("kvm", machine)
+        images = admission.images_of("kvm", guest)
+        admission.need_gicv3("kvm", machine)
         can = await asyncio.to_thread(self.probe)
         if can.unavailable is not None:
             raise AcceleratorError(can.unavailable)
@@ -43,7 +43,7 @@ class KvmAccelerator:
                 f"this host's KVM has at most {can.max_vcpus} vCPUs in a machine, and "
                 f"{machine.possible} are possible in this one; lower maxcpus"
             )
-        boot = await opening.prepare(machine, firmware.HPCORE_VIRT, images, QUIET)
+        boot = await admission.prepare(machine, firmware.HPCORE_VIRT, images, QUIET)
         # not before here: where KVM is not, its binding need not be loaded either
         from hpcore_kvm.session import KvmSession  # noqa: PLC0415
 

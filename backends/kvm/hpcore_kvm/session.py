@@ -16,7 +16,7 @@ from typing import NoReturn
 import structlog
 
 from hpcore.guest.boot import BootFiles
-from hpcore.guest.hand import Guest
+from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     NOTIFICATIONS,
@@ -41,6 +41,7 @@ from hpcore.run.accelerator import (
     EffectError,
     Report,
 )
+from hpcore_kvm.blocking import BlockingCalls
 from hpcore_kvm.boot import LoadError
 from hpcore_kvm.console import UartConsole
 from hpcore_kvm.errors import KvmError, MismatchError, OrderError
@@ -49,7 +50,6 @@ from hpcore_kvm.order import Order, SlotParts
 from hpcore_kvm.smccc import PsciStatus
 from hpcore_kvm.threads import Hold
 from hpcore_kvm.uapi import SystemEventType
-from hpcore_kvm.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ class KvmSession:
         self._silent = False  # nothing is reported any more
         self._gone: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._work = Work()
+        self._work = BlockingCalls()
 
     @property
     def console(self) -> Console | None:

@@ -15,7 +15,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore.run.opening import need_gicv3
+from hpcore.run.admission import need_gicv3
 from hpcore_qtest.boards import ARM_VIRT
 from hpcore_qtest.entry import capabilities, script_of
 from hpcore_qtest.own_hotplug import arm_hotplugs_itself

@@ -9,7 +9,7 @@ from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform import firmware
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
-from hpcore.run import opening
+from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -55,12 +55,12 @@ class TcgAccelerator:
 
         Builds the monitor where the cache has none yet, which takes a second.
         """
-        images = opening.images_of("tcg", guest)
-        opening.need_gicv3("tcg", machine)
+        images = admission.images_of("tcg", guest)
+        admission.need_gicv3("tcg", machine)
         try:
             qemu = await asyncio.to_thread(find_qemu)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        boot = await opening.prepare(machine, firmware.QEMU_VIRT, images)
+        boot = await admission.prepare(machine, firmware.QEMU_VIRT, images)
         monitor = await asyncio.to_thread(build.ensure_monitor)
         return TcgSession(machine, boot, qemu, monitor, report)

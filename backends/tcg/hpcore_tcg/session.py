@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from hpcore.guest.boot import BootFiles
-from hpcore.guest.hand import Guest
+from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     NOTIFICATIONS,

@@ -15,10 +15,10 @@ from __future__ import annotations
 from random import Random
 
 from hpcore.guest.played.guest import PlayedGuest
+from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.hostile import HostileKernel
 from hpcore.guest.played.legacy import LegacyKernel
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import Hardware
 from hpcore.model.config import MachineConfig
 
 __all__ = ["KINDS", "Hardware", "PlayedGuest", "make_guest"]

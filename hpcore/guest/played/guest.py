@@ -7,16 +7,16 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from hpcore.guest.errors import GuestError
-from hpcore.guest.hand import Masks
+from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.hostile import Move, make
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import Hardware
+from hpcore.guest.protocol import Masks
 
 T = TypeVar("T")
 
 
 class PlayedGuest:
-    """A `hpcore.guest.hand.Guest`, and what its accelerator needs beside that.
+    """A `hpcore.guest.protocol.Guest`, and what its accelerator needs beside that.
 
     For one event loop, and not thread-safe. `kernel` is the boot under way, or None.
     """

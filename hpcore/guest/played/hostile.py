@@ -7,9 +7,9 @@ from random import Random
 
 from attrs import frozen
 
-from hpcore.guest.played.firmware import BLOCK, PlayedAml
+from hpcore.guest.played.aml import BLOCK, PlayedAml
+from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.linux import LinuxKernel
-from hpcore.guest.played.wiring import Hardware
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR

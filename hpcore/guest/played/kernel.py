@@ -6,9 +6,9 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from hpcore.guest.hand import Masks
-from hpcore.guest.played.firmware import Notify, PlayedAml
-from hpcore.guest.played.wiring import Hardware
+from hpcore.guest.played.aml import Notify, PlayedAml
+from hpcore.guest.played.hardware import Hardware
+from hpcore.guest.protocol import Masks
 from hpcore.model.config import MachineConfig
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import attrs
 
-from hpcore.guest.hand import Masks
 from hpcore.guest.played.linux import OST_SUCCESS, LinuxKernel
+from hpcore.guest.protocol import Masks
 
 
 class LegacyKernel(LinuxKernel):

@@ -7,12 +7,12 @@ of 6.12; what it was seen to do on the tcg accelerator is held against it by tes
 from __future__ import annotations
 
 from hpcore.guest.errors import GuestError
-from hpcore.guest.hand import Masks
 from hpcore.guest.linux import CPU_DIRECTORY
+from hpcore.guest.played.aml import Notify
 from hpcore.guest.played.command_line import cpu_limits
-from hpcore.guest.played.firmware import Notify
+from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.kernel import PlayedKernel
-from hpcore.guest.played.wiring import Hardware
+from hpcore.guest.protocol import Masks
 from hpcore.model.config import MachineConfig
 
 OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84

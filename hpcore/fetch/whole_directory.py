@@ -17,12 +17,12 @@ from hpcore.fetch.errors import FetchError
 
 MANIFEST = "manifest.json"
 
-Progress = Callable[[str], None]
+TellFetch = Callable[[str], None]
 """Told in a few words what is being done."""
 
 
 def silent(_text: str) -> None:
-    """The `Progress` that nobody sees."""
+    """The `TellFetch` that nobody sees."""
 
 
 def kept(directory: Path) -> dict[str, Any] | None:

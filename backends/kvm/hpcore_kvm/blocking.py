@@ -10,7 +10,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Work:
+class BlockingCalls:
     """What is under way. A caller may be cancelled; the call goes on to its end."""
 
     def __init__(self) -> None:

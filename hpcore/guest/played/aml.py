@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from attrs import field, frozen
 
-from hpcore.guest.played.wiring import Hardware
+from hpcore.guest.played.hardware import Hardware
 from hpcore.platform import virt
 from hpcore.platform.ged import EVENTS, EVENTS_SIZE, GedEvent
 from hpcore.platform.hotplug_registers import (
