@@ -15,7 +15,7 @@ from hpcore_qtest import lines
 from hpcore_qtest.boards import Ged, Gpe, NativeBoard
 from hpcore_qtest.lines import Line
 from hpcore_qtest.machine import Ears
-from hpcore_qtest.own_machine import OwnMachine, device_id
+from hpcore_qtest.own_machine import NativeMachine, device_id
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
@@ -71,7 +71,7 @@ def accepts(board: NativeBoard, operation: Operation) -> bool:
 class QemuSide:
     """QEMU's own block. Use `run` for a case; each begins with a fresh state."""
 
-    def __init__(self, machine: OwnMachine, board: NativeBoard) -> None:
+    def __init__(self, machine: NativeMachine, board: NativeBoard) -> None:
         self._machine, self._board = machine, board
         self._qtest, self._qmp = machine.machine.qtest, machine.machine.qmp
         self._sent: list[asyncio.Future[list[str]]] = []
@@ -83,7 +83,7 @@ class QemuSide:
         """Start QEMU with one vCPU of `SLOTS`."""
         config = MachineConfig(Topology.resolve(cpus=1, maxcpus=SLOTS))
         program = await asyncio.to_thread(find_hotplugging, board.program)
-        machine = await OwnMachine.start(config, attrs.evolve(board, most=SLOTS), program, Ears())
+        machine = await NativeMachine.start(config, attrs.evolve(board, most=SLOTS), program, Ears())
         side = cls(machine, board)
         machine.machine.listen(Ears(irq=side._irq, event=side._event))
         await side._set_up()

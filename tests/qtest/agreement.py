@@ -19,7 +19,7 @@ from hpcore_qtest.redistributor import (
     WAKER,
     WIRED,
 )
-from hpcore_qtest.session import QtestSession
+from hpcore_qtest.session import VirtSession
 
 from hpcore.model.machines import GiccState
 from hpcore.model.states import State
@@ -28,7 +28,7 @@ from hpcore.platform.ged import GedEvent
 
 
 async def differences(
-    state: State, session: QtestSession, pending: Mapping[int, int]
+    state: State, session: VirtSession, pending: Mapping[int, int]
 ) -> list[str]:
     """Where `state` and the machine of `session` disagree, in words; empty where they agree.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hpcore_qtest.own_accelerator import (
     LoongarchAccelerator,
-    OwnHotplugAccelerator,
+    NativeAccelerator,
     Q35Accelerator,
 )
-from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.own_session import NativeSession
 from hpcore_qtest.played_session import PlayedSession
 
 from hpcore.model.states import State
@@ -34,7 +34,7 @@ needs_hotplugging = pytest.mark.skipif(
     no_hotplugging_qemu() is not None, reason=str(no_hotplugging_qemu())
 )
 
-ACCELERATORS: dict[str, type[OwnHotplugAccelerator]] = {
+ACCELERATORS: dict[str, type[NativeAccelerator]] = {
     "qtest-loongarch64": LoongarchAccelerator,
     "qtest-q35": Q35Accelerator,
 }
@@ -43,7 +43,7 @@ ACCELERATORS: dict[str, type[OwnHotplugAccelerator]] = {
 class OwnRehearsal(Rehearsal):
     """On the machine that `accel` names; its guest can make no SGI pend."""
 
-    session: OwnHotplugSession
+    session: NativeSession
 
     async def _open(self, report: object) -> PlayedSession:
         self.session = await ACCELERATORS[self.accel]().open(
@@ -58,7 +58,7 @@ class OwnRehearsal(Rehearsal):
         """There is no redistributor."""
 
 
-async def own_differences(state: State, session: OwnHotplugSession) -> list[str]:
+async def own_differences(state: State, session: NativeSession) -> list[str]:
     """Where `state` and QEMU disagree about who is plugged and what is pending, in words."""
     out: list[str] = []
     assert session.machine is not None

@@ -14,7 +14,7 @@ from itertools import count
 from hpcore_qtest import QtestAccelerator
 from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.redistributor import ISPENDR0
-from hpcore_qtest.session import QtestSession
+from hpcore_qtest.session import VirtSession
 
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call
@@ -134,7 +134,7 @@ class Rehearsal:
                 raise self._told("; ".join(found))
 
     async def _differences(self) -> list[str]:
-        assert isinstance(self.session, QtestSession)
+        assert isinstance(self.session, VirtSession)
         return await differences(self.state, self.session, self._pending)
 
     def _told(self, what: str) -> Disagreement:

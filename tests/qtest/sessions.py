@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.session import QtestSession
+from hpcore_qtest.session import VirtSession
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
@@ -24,7 +24,7 @@ WIRE = (Step.REALIZE, Step.BIND, Step.WIRE)
 class Rig:
     """A session and what it has reported."""
 
-    def __init__(self, session: QtestSession, told: list[Stimulus]) -> None:
+    def __init__(self, session: VirtSession, told: list[Stimulus]) -> None:
         self.session, self.told = session, told
 
     async def whole(self, step: MachineStep, *enabled: int) -> None:
@@ -54,7 +54,7 @@ async def rig(
     """A session with a started QEMU; it leaves none behind."""
     told: list[Stimulus] = []
     session = await QtestAccelerator().open(config, script, told.append)
-    assert isinstance(session, QtestSession)
+    assert isinstance(session, VirtSession)
     made = Rig(session, told)
     try:
         if created:

@@ -15,7 +15,7 @@ from hpcore_qtest.redistributor import (
     WAKER,
     Redistributors,
 )
-from hpcore_qtest.session import QtestSession
+from hpcore_qtest.session import VirtSession
 from hpcore_qtest.virt_machine import VirtMachine
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -69,22 +69,22 @@ def _lost_by_migration(patch: pytest.MonkeyPatch) -> None:
 def _not_restored(patch: pytest.MonkeyPatch) -> None:
     """After a reset, what is plugged is enabled but not wired."""
 
-    async def restore(self: QtestSession, enabled: tuple[int, ...]) -> None:
+    async def restore(self: VirtSession, enabled: tuple[int, ...]) -> None:
         for slot in enabled:
             self.device.apply(Step.ENABLE, slot)
 
-    patch.setattr(QtestSession, "_restore", restore)
+    patch.setattr(VirtSession, "_restore", restore)
 
 
 def _lost_while_paused(patch: pytest.MonkeyPatch) -> None:
     """The GED's interrupt is lost where the machine is paused."""
-    pulse = QtestSession._pulse_ged
+    pulse = VirtSession._pulse_ged
 
-    def lossy(self: QtestSession) -> None:
+    def lossy(self: VirtSession) -> None:
         if not self._paused:
             pulse(self)
 
-    patch.setattr(QtestSession, "_pulse_ged", lossy)
+    patch.setattr(VirtSession, "_pulse_ged", lossy)
 
 
 def _off_is_not_told(patch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from attrs import field, frozen
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.own_machine import OwnMachine, device_id
-from hpcore_qtest.seats import Seat
+from hpcore_qtest.own_machine import NativeMachine, device_id
+from hpcore_qtest.seats import HotpluggableCpu
 
 from hpcore.guest.played.hostile import Call
 from hpcore.model.config import MachineConfig
@@ -43,7 +43,7 @@ BOTH_FLAGS = Flag.INSERT | Flag.REMOVE
 class Raw:
     """QEMU, its registers, and what it told, with nothing of hpcore's between."""
 
-    machine: OwnMachine
+    machine: NativeMachine
     block: Block
     deleted: list[str] = field(factory=list)
 
@@ -55,7 +55,7 @@ class Raw:
 @asynccontextmanager
 async def raw(board: NativeBoard) -> AsyncIterator[Raw]:
     qemu = find_hotplugging(board.program)
-    machine = await OwnMachine.start(CONFIG, board, qemu, Ears())
+    machine = await NativeMachine.start(CONFIG, board, qemu, Ears())
     made = Raw(machine, Block(machine.machine.qtest, board, CONFIG.possible))
 
     def event(name: str, data: Mapping[str, object]) -> None:
@@ -301,7 +301,7 @@ def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(accel: str) -> N
 def test_q35_ends_no_migration_once_a_migrated_vcpu_was_unplugged() -> None:
     """Why a machine whose QEMU hotplugs vCPUs is not migrated; see test_own_hotplug."""
 
-    async def destination(seat: Seat) -> StoppedQemu:
+    async def destination(seat: HotpluggableCpu) -> StoppedQemu:
         props = ",".join(f"{name}={value}" for name, value in seat.props.items())
         arguments = Q35.arguments(CONFIG, CONFIG.possible)
         arguments += ["-device", f"{seat.driver},id={device_id(2)},{props}"]

@@ -12,10 +12,10 @@ from hpcore_qtest import QtestAccelerator, accelerator, own_hotplug, seats
 from hpcore_qtest.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.own_accelerator import LoongarchAccelerator
 from hpcore_qtest.own_hotplug import hotplugs_itself
-from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.own_session import NativeSession
 from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.seats import NoHotplug
-from hpcore_qtest.session import QtestSession
+from hpcore_qtest.session import VirtSession
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
@@ -119,8 +119,8 @@ def test_the_installed_arm_qemu_says_that_it_does_not() -> None:
 
 @pytest.mark.parametrize(
     ("version", "says", "session"),
-    [("10.0.2", True, QtestSession), ("11.1.0", False, QtestSession),
-     ("11.1.0", True, OwnHotplugSession)],
+    [("10.0.2", True, VirtSession), ("11.1.0", False, VirtSession),
+     ("11.1.0", True, NativeSession)],
 )  # fmt: skip
 def test_qtest_takes_the_hotplug_that_a_new_enough_arm_qemu_says_it_has(
     version: str, says: bool, session: type[PlayedSession], monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
-from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.own_session import NativeSession
 
 from hpcore.guest.played import Hardware
 from hpcore.model.config import MachineConfig
@@ -52,7 +52,7 @@ UNTIL_SEEN = (Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE)
 class Played:
     """A session whose guest has booted, and what it reported."""
 
-    def __init__(self, session: OwnHotplugSession, told: list[Stimulus]) -> None:
+    def __init__(self, session: NativeSession, told: list[Stimulus]) -> None:
         self.session, self.told = session, told
 
     async def do(self, *steps: Step, slot: int = 2) -> None:

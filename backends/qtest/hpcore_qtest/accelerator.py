@@ -19,9 +19,9 @@ from hpcore.run.admission import need_gicv3
 from hpcore_qtest.boards import ARM_VIRT
 from hpcore_qtest.entry import capabilities, script_of
 from hpcore_qtest.own_hotplug import arm_hotplugs_itself
-from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.own_session import NativeSession
 from hpcore_qtest.played_session import PlayedSession
-from hpcore_qtest.session import QtestSession
+from hpcore_qtest.session import VirtSession
 
 MODELLED = {
     "realize": "QEMU has all possible vCPUs from its start; none of them ever runs",
@@ -60,5 +60,5 @@ class QtestAccelerator:
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         if own:
-            return OwnHotplugSession(machine, ARM_VIRT, script, qemu, report)
-        return QtestSession(machine, script, qemu, report)
+            return NativeSession(machine, ARM_VIRT, script, qemu, report)
+        return VirtSession(machine, script, qemu, report)

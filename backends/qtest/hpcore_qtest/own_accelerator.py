@@ -16,7 +16,7 @@ from hpcore.run.accelerator import (
 )
 from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.entry import capabilities, script_of
-from hpcore_qtest.own_session import OwnHotplugSession
+from hpcore_qtest.own_session import NativeSession
 
 MODELLED = {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
@@ -35,7 +35,7 @@ MODELLED = {
 }
 
 
-class OwnHotplugAccelerator:
+class NativeAccelerator:
     """QEMU's own vCPU hotplug on one board; the guest is played."""
 
     board: NativeBoard
@@ -48,7 +48,7 @@ class OwnHotplugAccelerator:
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
-    ) -> OwnHotplugSession:
+    ) -> NativeSession:
         """A session for `machine`. Without a guest everything works but START."""
         script = script_of(guest)
         if machine.possible > (most := self.board.room_for(machine)):
@@ -60,16 +60,16 @@ class OwnHotplugAccelerator:
             qemu = await asyncio.to_thread(find_hotplugging, self.board.program)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        return OwnHotplugSession(machine, self.board, script, qemu, report)
+        return NativeSession(machine, self.board, script, qemu, report)
 
 
-class LoongarchAccelerator(OwnHotplugAccelerator):
+class LoongarchAccelerator(NativeAccelerator):
     """QEMU's loongarch64 `virt`: registers in memory, a GED."""
 
     board = LOONGARCH64_VIRT
 
 
-class Q35Accelerator(OwnHotplugAccelerator):
+class Q35Accelerator(NativeAccelerator):
     """QEMU's x86 `q35`: registers at I/O ports, a general purpose event."""
 
     board = Q35

@@ -7,7 +7,7 @@ from hpcore.model.topology import Topology
 from hpcore.qemu.find import Qemu
 from hpcore_qtest.boards import ARM_VIRT, NativeBoard
 from hpcore_qtest.machine import Ears
-from hpcore_qtest.own_machine import OwnMachine
+from hpcore_qtest.own_machine import NativeMachine
 from hpcore_qtest.seats import NoHotplug
 
 ARM_KNOWN_WITHOUT = (10, 0)
@@ -24,7 +24,7 @@ async def hotplugs_itself(qemu: Qemu, board: NativeBoard) -> bool:
     if (qemu, board.name) not in _ASKED:
         config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
         try:
-            machine = await OwnMachine.start(config, board, qemu, Ears())
+            machine = await NativeMachine.start(config, board, qemu, Ears())
         except NoHotplug:
             _ASKED[qemu, board.name] = False
         else:

@@ -12,16 +12,16 @@ from hpcore.qemu.find import Qemu
 from hpcore_qtest import seats
 from hpcore_qtest.boards import NativeBoard
 from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.seats import Seat
+from hpcore_qtest.seats import HotpluggableCpu
 
 DELETED_SECONDS = 20.0
 """For QEMU to join the thread of a vCPU and tell of its end; it takes 20 ms."""
 
 
-class OwnMachine:
+class NativeMachine:
     """One QEMU process. `creations` counts the vCPUs that it has made in its life."""
 
-    def __init__(self, board: NativeBoard, machine: StoppedQemu, found: list[Seat]) -> None:
+    def __init__(self, board: NativeBoard, machine: StoppedQemu, found: list[HotpluggableCpu]) -> None:
         self.board, self.machine, self.seats = board, machine, found
         self._deleted: dict[str, asyncio.Event] = {}
         self.creations = sum(seat.path is not None for seat in found)
@@ -29,7 +29,7 @@ class OwnMachine:
     @classmethod
     async def start(
         cls, config: MachineConfig, board: NativeBoard, qemu: Qemu, ears: Ears
-    ) -> OwnMachine:
+    ) -> NativeMachine:
         """Start QEMU; interrupts of the hotplug line are told from here on.
 
         Raises NoHotplug where this QEMU plugs none, QemuError; nothing is left behind.

@@ -22,8 +22,8 @@ from hpcore.run.accelerator import EffectError, GuestScript, Report
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import NativeBoard
 from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.own_machine import OwnMachine
-from hpcore_qtest.own_wiring import OwnWiring
+from hpcore_qtest.own_machine import NativeMachine
+from hpcore_qtest.own_wiring import NativeHardware
 from hpcore_qtest.played_session import PlayedSession
 
 NO_MIGRATION = (
@@ -34,7 +34,7 @@ NO_MIGRATION = (
 NO_EVENTS = (Store.CLEAR_INSERT, Store.CLEAR_REMOVE)
 
 
-class OwnHotplugSession(PlayedSession):
+class NativeSession(PlayedSession):
     """`machine` is the QEMU that runs now, `block` its registers, `board` its kind of machine."""
 
     def __init__(
@@ -47,9 +47,9 @@ class OwnHotplugSession(PlayedSession):
     ) -> None:
         super().__init__(config, script, report)
         self.board, self._program = board, qemu
-        self.machine: OwnMachine | None = None
+        self.machine: NativeMachine | None = None
         self.block: Block
-        self.wiring: OwnWiring
+        self.wiring: NativeHardware
         self._plugged: set[int] = set()  # by device_add
         self._unseen: set[int] = set()  # of these, those that the guest may not meet yet
         self._forgotten: set[int] = set()  # of these, those whose event a reset has taken
@@ -62,14 +62,14 @@ class OwnHotplugSession(PlayedSession):
     # ------------------------------------------------------------------- machine
 
     async def _create(self) -> Hardware:
-        machine = await OwnMachine.start(self._config, self.board, self._program, self._ears())
+        machine = await NativeMachine.start(self._config, self.board, self._program, self._ears())
         self.block = Block(machine.machine.qtest, self.board, self._config.possible)
         try:
             await self.block.set_up()
         except BaseException:
             await machine.machine.close()
             raise
-        self.wiring = OwnWiring(self, self.block, self.board, self._report)
+        self.wiring = NativeHardware(self, self.block, self.board, self._report)
         self.machine = machine
         return self.wiring
 
@@ -206,7 +206,7 @@ class OwnHotplugSession(PlayedSession):
     def _ears(self) -> Ears:
         return Ears(irq=self._interrupted, event=self._told, lost=self._lose)
 
-    def _own(self) -> OwnMachine:
+    def _own(self) -> NativeMachine:
         self._running()
         assert self.machine is not None
         return self.machine

@@ -34,14 +34,14 @@ from hpcore.platform.hotplug_registers import (
 from hpcore.run.accelerator import AcceleratorError, Report
 from hpcore_qtest.block import Block
 from hpcore_qtest.boards import GED_CPU_EVENT, NativeBoard
-from hpcore_qtest.psci import PsciWiring, Reached
+from hpcore_qtest.psci import PsciCalls, Reached
 
 EVENT = Flag.INSERT | Flag.REMOVE
 OST_SECONDS = 20.0
 """For QEMU to tell of an `_OST`; it does so at once."""
 
 
-class OwnWiring(PsciWiring):
+class NativeHardware(PsciCalls):
     """A `hpcore.guest.played.Wiring`: arm's addresses outside, those of `board` inside."""
 
     def __init__(self, session: Reached, block: Block, board: NativeBoard, report: Report) -> None:

@@ -22,7 +22,7 @@ class Reached(Protocol):
         """Power the machine off."""
 
 
-class PsciWiring:
+class PsciCalls:
     """The PSCI half of a `hpcore.guest.played.Wiring`, on the machine of `reached`."""
 
     def __init__(self, reached: Reached) -> None:

@@ -15,7 +15,7 @@ from hpcore.qemu.qmp import Qmp, QmpRefused
 
 
 @frozen
-class Seat:
+class HotpluggableCpu:
     """A place for a vCPU: its driver and props for `device_add`, and who is there, if any."""
 
     driver: str
@@ -27,7 +27,7 @@ class NoHotplug(QemuError):
     """This QEMU's machine hotplugs no vCPU. The text says how it said so."""
 
 
-async def ask(qmp: Qmp) -> list[Seat]:
+async def ask(qmp: Qmp) -> list[HotpluggableCpu]:
     """Every possible vCPU's seat, by index. Raises NoHotplug, or QemuError."""
     try:
         return read(await qmp.execute("query-hotpluggable-cpus"))
@@ -35,7 +35,7 @@ async def ask(qmp: Qmp) -> list[Seat]:
         raise NoHotplug(f"this QEMU hotplugs no vCPU of its machine: {refused}") from refused
 
 
-def read(answer: object) -> list[Seat]:
+def read(answer: object) -> list[HotpluggableCpu]:
     """The seats of an answer, which has them with the highest index first.
 
     Raises NoHotplug for an answer that no slot could follow: one seat for several vCPUs (as
@@ -46,7 +46,7 @@ def read(answer: object) -> list[Seat]:
     for entry in reversed(answer):
         if entry["vcpus-count"] != 1 or not entry["props"]:
             raise NoHotplug(f"this QEMU plugs vCPUs otherwise than one by one: {entry}")
-        seats.append(Seat(entry["type"], dict(entry["props"]), entry.get("qom-path")))
+        seats.append(HotpluggableCpu(entry["type"], dict(entry["props"]), entry.get("qom-path")))
     if not seats:
         raise NoHotplug("this QEMU's machine has no vCPU that could be plugged")
     return seats

@@ -17,7 +17,7 @@ from hpcore_qtest.machine import Ears, StoppedQemu
 from hpcore_qtest.played_session import PlayedSession
 from hpcore_qtest.redistributor import RedistributorError
 from hpcore_qtest.virt_machine import GED_SPI, VirtMachine
-from hpcore_qtest.wiring import MachineWiring
+from hpcore_qtest.wiring import VirtHardware
 
 TOLD_AT_ONCE = NOTIFICATIONS | {Step.ENABLE, Step.DISABLE}
 """The steps that are the hotplug registers'; they touch no QEMU."""
@@ -31,7 +31,7 @@ class _Interface:
     wired: bool = False
 
 
-class QtestSession(PlayedSession):
+class VirtSession(PlayedSession):
     """`device` has the hotplug registers, `machine` is the QEMU that runs now."""
 
     def __init__(
@@ -57,7 +57,7 @@ class QtestSession(PlayedSession):
 
     async def _create(self) -> Hardware:
         self.machine = await VirtMachine.start(self._config, self._program, self._ears())
-        return MachineWiring(self)
+        return VirtHardware(self)
 
     async def _init_gic(self) -> None:
         await self._virt().gicr.check()

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.run.accelerator import AcceleratorError
-from hpcore_qtest.psci import PsciWiring, Reached
+from hpcore_qtest.psci import PsciCalls, Reached
 from hpcore_qtest.virt_machine import VirtMachine
 
 
@@ -17,7 +17,7 @@ class Registers(Reached, Protocol):
     machine: VirtMachine | None
 
 
-class MachineWiring(PsciWiring):
+class VirtHardware(PsciCalls):
     """A `hpcore.guest.played.Wiring`.
 
     The hotplug registers and the GED are `HotplugDevice`'s; everything else on the bus is
