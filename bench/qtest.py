@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from hpcore_qtest import QtestAccelerator, launch
-from hpcore_qtest.client import Qtest
-from hpcore_qtest.machine import Ears
-from hpcore_qtest.virt_machine import VirtMachine, arguments
+from hpcore_qtest import QtestAccelerator
+from hpcore_qtest.qemu import launch
+from hpcore_qtest.qemu.client import Qtest
+from hpcore_qtest.qemu.machine import Ears
+from hpcore_qtest.virt.machine import VirtMachine, arguments
 from rich.console import Console
 from rich.table import Table
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from attrs import frozen
-from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
+from hpcore_qtest.native.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 
 from tests.conformance.operations import BYTES, Add, Operation, decode
 from tests.conformance.sides import OurSide, QemuSide, Result, accepts

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import attrs
 from attrs import field, frozen, mutable
-from hpcore_qtest import lines
-from hpcore_qtest.boards import Ged, Gpe, NativeBoard
-from hpcore_qtest.lines import Line
-from hpcore_qtest.machine import Ears
-from hpcore_qtest.own_machine import NativeMachine, device_id
+from hpcore_qtest.native.boards import Ged, Gpe, NativeBoard
+from hpcore_qtest.native.machine import NativeMachine, device_id
+from hpcore_qtest.qemu import lines
+from hpcore_qtest.qemu.lines import Line
+from hpcore_qtest.qemu.machine import Ears
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 
-from hpcore_qtest.boards import ARM_VIRT
-from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.seats import NoHotplug, ask
+from hpcore_qtest.native.boards import ARM_VIRT
+from hpcore_qtest.native.hotpluggable_cpus import NoHotplug, ask
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 from hpcore.platform import virt
 from hpcore.platform.ged import EventRegister, GedEvent

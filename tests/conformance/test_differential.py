@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
+from hpcore_qtest.native.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 from hypothesis import given, settings
 from hypothesis import strategies as some
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpcore_qtest.redistributor import (
+from hpcore_qtest.virt.redistributor import (
     ASLEEP,
     EVERY,
     ICFGR1,
@@ -19,7 +19,7 @@ from hpcore_qtest.redistributor import (
     WAKER,
     WIRED,
 )
-from hpcore_qtest.session import VirtSession
+from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.model.machines import GiccState
 from hpcore.model.states import State

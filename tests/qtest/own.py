@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.native.session import NativeSession
 from hpcore_qtest.own_accelerator import (
     LoongarchAccelerator,
     NativeAccelerator,
     Q35Accelerator,
 )
-from hpcore_qtest.own_session import NativeSession
-from hpcore_qtest.played_session import PlayedSession
 
 from hpcore.model.states import State
 from hpcore.platform.hotplug_registers import Flag

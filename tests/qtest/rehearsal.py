@@ -12,9 +12,9 @@ from contextlib import AsyncExitStack
 from itertools import count
 
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.played_session import PlayedSession
-from hpcore_qtest.redistributor import ISPENDR0
-from hpcore_qtest.session import VirtSession
+from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.virt.redistributor import ISPENDR0
+from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call

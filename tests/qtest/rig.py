@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hpcore_qtest.machine import Ears, StoppedQemu
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 from hpcore.qemu import find_qemu
 

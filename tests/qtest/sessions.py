@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.session import VirtSession
+from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step

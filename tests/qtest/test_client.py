@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hpcore_qtest import lines
-from hpcore_qtest.client import QtestRefused
-from hpcore_qtest.machine import Ears
+from hpcore_qtest.qemu import lines
+from hpcore_qtest.qemu.client import QtestRefused
+from hpcore_qtest.qemu.machine import Ears
 
 from hpcore.platform import virt
 from tests.qemu.support import needs_qemu, until

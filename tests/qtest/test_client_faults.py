@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hpcore_qtest.client import LONGEST_ANSWER, Qtest, QtestError
-from hpcore_qtest.lines import Line
-from hpcore_qtest.machine import Ears, StoppedQemu
+from hpcore_qtest.qemu.client import LONGEST_ANSWER, Qtest, QtestError
+from hpcore_qtest.qemu.lines import Line
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 from hpcore.platform import virt
 from hpcore.qemu import Qemu, QemuError, find_qemu
@@ -68,7 +68,7 @@ async def answering(
 def test_an_answer_that_is_none_is_quoted_beside_the_question(
     answer: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpcore_qtest.client.LAST_WORDS_SECONDS", 0.05)
+    monkeypatch.setattr("hpcore_qtest.qemu.client.LAST_WORDS_SECONDS", 0.05)
 
     async def run() -> None:
         lost: list[str] = []

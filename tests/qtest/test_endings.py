@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.machine import StoppedQemu
+from hpcore_qtest.qemu.machine import StoppedQemu
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step

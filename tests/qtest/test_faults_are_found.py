@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from hpcore_qtest.power import Power
-from hpcore_qtest.redistributor import (
+from hpcore_qtest.virt.machine import VirtMachine
+from hpcore_qtest.virt.redistributor import (
     EVERY,
     ICENABLER0,
     PROCESSOR_SLEEP,
     WAKER,
     Redistributors,
 )
-from hpcore_qtest.session import VirtSession
-from hpcore_qtest.virt_machine import VirtMachine
+from hpcore_qtest.virt.session import VirtSession
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import pytest
 from attrs import field, frozen
-from hpcore_qtest.block import Block
-from hpcore_qtest.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, NativeBoard
-from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.own_machine import NativeMachine, device_id
-from hpcore_qtest.seats import HotpluggableCpu
+from hpcore_qtest.native.block import Block
+from hpcore_qtest.native.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, NativeBoard
+from hpcore_qtest.native.hotpluggable_cpus import HotpluggableCpu
+from hpcore_qtest.native.machine import NativeMachine, device_id
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 from hpcore.guest.played.hostile import Call
 from hpcore.model.config import MachineConfig

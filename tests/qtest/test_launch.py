@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hpcore_qtest import launch
+from hpcore_qtest.qemu import launch
 
 from hpcore.qemu import Qemu, QemuError
 from tests.qemu.support import needs_qemu, program

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hpcore_qtest import QtestAccelerator, accelerator, own_hotplug, seats
-from hpcore_qtest.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
+from hpcore_qtest import QtestAccelerator, accelerator
+from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.native import hotpluggable_cpus
+from hpcore_qtest.native.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
+from hpcore_qtest.native.detection import hotplugs_itself
+from hpcore_qtest.native.hotpluggable_cpus import NoHotplug
+from hpcore_qtest.native.session import NativeSession
 from hpcore_qtest.own_accelerator import LoongarchAccelerator
-from hpcore_qtest.own_hotplug import hotplugs_itself
-from hpcore_qtest.own_session import NativeSession
-from hpcore_qtest.played_session import PlayedSession
-from hpcore_qtest.seats import NoHotplug
-from hpcore_qtest.session import VirtSession
+from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
@@ -144,7 +145,7 @@ def entry(core: int, path: str | None = None, count: int = 1) -> dict[str, objec
 
 
 def test_an_arm_qemu_of_the_future_has_a_seat_for_each_vcpu() -> None:
-    found = seats.read([entry(2), entry(1), entry(0, "/machine/unattached/device[0]")])
+    found = hotpluggable_cpus.read([entry(2), entry(1), entry(0, "/machine/unattached/device[0]")])
     assert [seat.props["core-id"] for seat in found] == [0, 1, 2]
     assert [seat.path is not None for seat in found] == [True, False, False]
     assert {seat.driver for seat in found} == {"cortex-a57-arm-cpu"}
@@ -155,4 +156,4 @@ def test_an_arm_qemu_of_the_future_has_a_seat_for_each_vcpu() -> None:
 )
 def test_an_answer_that_no_slot_could_follow_counts_as_no(answer: list[object]) -> None:
     with pytest.raises(NoHotplug):
-        seats.read(answer)
+        hotpluggable_cpus.read(answer)

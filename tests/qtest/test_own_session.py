@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
-from hpcore_qtest.own_session import NativeSession
+from hpcore_qtest.native.session import NativeSession
 
 from hpcore.guest.played import Hardware
 from hpcore.model.config import MachineConfig

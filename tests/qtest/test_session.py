@@ -8,9 +8,9 @@ from typing import cast
 
 import attrs
 import pytest
-from hpcore_qtest.client import Qtest
 from hpcore_qtest.power import Power
-from hpcore_qtest.redistributor import (
+from hpcore_qtest.qemu.client import Qtest
+from hpcore_qtest.virt.redistributor import (
     ASLEEP,
     ISPENDR0,
     WAKER,

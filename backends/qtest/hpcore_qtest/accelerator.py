@@ -16,12 +16,12 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.admission import need_gicv3
-from hpcore_qtest.boards import ARM_VIRT
+from hpcore_qtest.base import PlayedSession
 from hpcore_qtest.entry import capabilities, script_of
-from hpcore_qtest.own_hotplug import arm_hotplugs_itself
-from hpcore_qtest.own_session import NativeSession
-from hpcore_qtest.played_session import PlayedSession
-from hpcore_qtest.session import VirtSession
+from hpcore_qtest.native.boards import ARM_VIRT
+from hpcore_qtest.native.detection import arm_hotplugs_itself
+from hpcore_qtest.native.session import NativeSession
+from hpcore_qtest.virt.session import VirtSession
 
 MODELLED = {
     "realize": "QEMU has all possible vCPUs from its start; none of them ever runs",

@@ -8,7 +8,7 @@ from hpcore.guest.played import KINDS
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import AcceleratorError, Capabilities, GuestImages, GuestScript
-from hpcore_qtest import launch
+from hpcore_qtest.qemu import launch
 
 
 def script_of(guest: GuestImages | GuestScript | None) -> GuestScript | None:

@@ -14,9 +14,9 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_qtest.boards import LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.entry import capabilities, script_of
-from hpcore_qtest.own_session import NativeSession
+from hpcore_qtest.native.boards import LOONGARCH64_VIRT, Q35, NativeBoard
+from hpcore_qtest.native.session import NativeSession
 
 MODELLED = {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",

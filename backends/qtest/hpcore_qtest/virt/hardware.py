@@ -7,7 +7,7 @@ from typing import Protocol
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.run.accelerator import AcceleratorError
 from hpcore_qtest.psci import PsciCalls, Reached
-from hpcore_qtest.virt_machine import VirtMachine
+from hpcore_qtest.virt.machine import VirtMachine
 
 
 class Registers(Reached, Protocol):

@@ -6,9 +6,9 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore_qtest.ged_line import CTLR, GedLine
-from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.redistributor import STATE, Redistributors
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
+from hpcore_qtest.virt.ged_line import CTLR, GedLine
+from hpcore_qtest.virt.redistributor import STATE, Redistributors
 
 GED_SPI = virt.ACPI_GED_GSI - 32
 SPIS_SHOWN = 32 * 8

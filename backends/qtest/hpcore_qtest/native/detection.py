@@ -5,10 +5,10 @@ from __future__ import annotations
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.find import Qemu
-from hpcore_qtest.boards import ARM_VIRT, NativeBoard
-from hpcore_qtest.machine import Ears
-from hpcore_qtest.own_machine import NativeMachine
-from hpcore_qtest.seats import NoHotplug
+from hpcore_qtest.native.boards import ARM_VIRT, NativeBoard
+from hpcore_qtest.native.hotpluggable_cpus import NoHotplug
+from hpcore_qtest.native.machine import NativeMachine
+from hpcore_qtest.qemu.machine import Ears
 
 ARM_KNOWN_WITHOUT = (10, 0)
 """The newest QEMU whose arm `virt` is known to hotplug no vCPU; up to it none is asked."""

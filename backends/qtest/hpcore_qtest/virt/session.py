@@ -13,11 +13,11 @@ from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import NEVER_WIRED, EffectError, GuestScript, Report
-from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.played_session import PlayedSession
-from hpcore_qtest.redistributor import RedistributorError
-from hpcore_qtest.virt_machine import GED_SPI, VirtMachine
-from hpcore_qtest.wiring import VirtHardware
+from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
+from hpcore_qtest.virt.hardware import VirtHardware
+from hpcore_qtest.virt.machine import GED_SPI, VirtMachine
+from hpcore_qtest.virt.redistributor import RedistributorError
 
 TOLD_AT_ONCE = NOTIFICATIONS | {Step.ENABLE, Step.DISABLE}
 """The steps that are the hotplug registers'; they touch no QEMU."""

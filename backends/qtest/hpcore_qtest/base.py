@@ -38,8 +38,8 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
-from hpcore_qtest.machine import StoppedQemu
 from hpcore_qtest.power import Power
+from hpcore_qtest.qemu.machine import StoppedQemu
 
 
 class PlayedSession(ABC):

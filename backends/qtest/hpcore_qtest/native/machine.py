@@ -9,10 +9,10 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore_qtest import seats
-from hpcore_qtest.boards import NativeBoard
-from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.seats import HotpluggableCpu
+from hpcore_qtest.native import hotpluggable_cpus
+from hpcore_qtest.native.boards import NativeBoard
+from hpcore_qtest.native.hotpluggable_cpus import HotpluggableCpu
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 DELETED_SECONDS = 20.0
 """For QEMU to join the thread of a vCPU and tell of its end; it takes 20 ms."""
@@ -37,7 +37,7 @@ class NativeMachine:
         room = board.room_for(config)
         machine = await StoppedQemu.start(qemu, board.arguments(config, room), ears)
         try:
-            found = await seats.ask(machine.qmp)
+            found = await hotpluggable_cpus.ask(machine.qmp)
             if len(found) < config.possible:
                 raise QemuError(
                     f"{board.name} has {len(found)} possible vCPUs, not {config.possible}"
@@ -52,7 +52,7 @@ class NativeMachine:
 
     async def occupied(self, slot: int) -> bool:
         """Whether QEMU says that there is a vCPU in `slot`."""
-        return (await seats.ask(self.machine.qmp))[slot].path is not None
+        return (await hotpluggable_cpus.ask(self.machine.qmp))[slot].path is not None
 
     async def add(self, slot: int) -> None:
         """`device_add`. Raises QmpRefused, or QemuError; see `full` for what it must not meet."""

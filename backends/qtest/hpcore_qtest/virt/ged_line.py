@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 
 from hpcore.platform import virt
-from hpcore_qtest import lines
-from hpcore_qtest.client import Qtest
-from hpcore_qtest.lines import Pin
+from hpcore_qtest.qemu import lines
+from hpcore_qtest.qemu.client import Qtest
+from hpcore_qtest.qemu.lines import Pin
 
 CTLR, TYPER = virt.GICD_BASE, virt.GICD_BASE + 0x4
 ENABLE_GROUP1, ARE = 1 << 1, 1 << 4

@@ -19,12 +19,12 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import EffectError, GuestScript, Report
-from hpcore_qtest.block import Block
-from hpcore_qtest.boards import NativeBoard
-from hpcore_qtest.machine import Ears, StoppedQemu
-from hpcore_qtest.own_machine import NativeMachine
-from hpcore_qtest.own_wiring import NativeHardware
-from hpcore_qtest.played_session import PlayedSession
+from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.native.block import Block
+from hpcore_qtest.native.boards import NativeBoard
+from hpcore_qtest.native.hardware import NativeHardware
+from hpcore_qtest.native.machine import NativeMachine
+from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 NO_MIGRATION = (
     "a machine whose QEMU hotplugs vCPUs is not migrated: QEMU 10.0 hangs (x86) or crashes "

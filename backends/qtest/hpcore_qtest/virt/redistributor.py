@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
-from hpcore_qtest import lines
-from hpcore_qtest.client import Qtest
+from hpcore_qtest.qemu import lines
+from hpcore_qtest.qemu.client import Qtest
 
 SGI_BASE = 0x1_0000
 TYPER, WAKER = 0x08, 0x14

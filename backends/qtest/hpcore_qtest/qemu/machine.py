@@ -19,9 +19,9 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.process import QemuProcess, runtime_directory
 from hpcore.qemu.qmp import OnEvent, Qmp
-from hpcore_qtest import launch
-from hpcore_qtest.client import OnIrq, Qtest
-from hpcore_qtest.lines import Pin
+from hpcore_qtest.qemu import launch
+from hpcore_qtest.qemu.client import OnIrq, Qtest
+from hpcore_qtest.qemu.lines import Pin
 
 log = structlog.get_logger(__name__)
 

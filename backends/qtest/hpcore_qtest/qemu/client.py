@@ -18,8 +18,8 @@ from attrs import define
 
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.process import QemuProcess
-from hpcore_qtest import lines
-from hpcore_qtest.lines import Line, Pin
+from hpcore_qtest.qemu import lines
+from hpcore_qtest.qemu.lines import Line, Pin
 
 ANSWER_SECONDS = 20.0
 """How long QEMU may take for one answer. It takes 20 microseconds on an idle machine."""

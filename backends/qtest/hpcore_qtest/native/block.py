@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Sequence
 
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR, RegisterCommand, Store
-from hpcore_qtest import lines
-from hpcore_qtest.boards import NativeBoard
-from hpcore_qtest.client import Qtest
-from hpcore_qtest.lines import Line
+from hpcore_qtest.native.boards import NativeBoard
+from hpcore_qtest.qemu import lines
+from hpcore_qtest.qemu.client import Qtest
+from hpcore_qtest.qemu.lines import Line
 
 NO_SLOT = 0xFFFF_FFFF
 """A selector beyond all slots: reads give 0, stores are dropped."""

@@ -32,8 +32,8 @@ from hpcore.platform.hotplug_registers import (
     pieces,
 )
 from hpcore.run.accelerator import AcceleratorError, Report
-from hpcore_qtest.block import Block
-from hpcore_qtest.boards import GED_CPU_EVENT, NativeBoard
+from hpcore_qtest.native.block import Block
+from hpcore_qtest.native.boards import GED_CPU_EVENT, NativeBoard
 from hpcore_qtest.psci import PsciCalls, Reached
 
 EVENT = Flag.INSERT | Flag.REMOVE

@@ -13,7 +13,7 @@ from attrs import frozen
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.qemu.find import AARCH64, LOONGARCH64, X86_64, Program
-from hpcore_qtest.client import Qtest
+from hpcore_qtest.qemu.client import Qtest
 
 GED_CPU_EVENT = 0x08
 """The vCPUs' bit of the GED's event register, and what a played guest looks for there."""

@@ -1,0 +1,1 @@
+"""Machines whose vCPUs QEMU hotplugs itself; the effects become its own commands."""
