@@ -154,11 +154,11 @@ async def measure(figures: Figures) -> None:
         )
     machine = await VirtMachine.start(CONFIG, find_qemu(), Ears())
     try:
-        qtest = machine.machine.qtest
+        qtest = machine.qemu.qtest
         await note("read one by one", READS, lambda: _one_by_one(qtest))
         await note("read pipelined", READS, lambda: qtest.read_all((REGISTER,) * READS, 4))
     finally:
-        await machine.machine.close()
+        await machine.qemu.close()
     await note("bare QEMU starts", STARTS, lambda: _times(STARTS, _start_bare))
     await note("machine starts", STARTS, _start_machines)
     await note("sessions until the GIC is checked", STARTS, _start_sessions)
@@ -190,7 +190,7 @@ def _start_bare() -> None:
 async def _start_machines() -> None:
     for _ in range(STARTS):
         machine = await VirtMachine.start(CONFIG, find_qemu(), Ears())
-        await machine.machine.close()
+        await machine.qemu.close()
 
 
 async def _start_sessions() -> None:

@@ -18,10 +18,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guest": {"model", "fetch", "platform"},
     "qemu": {"fetch"},
     "run": {"model", "log", "guest", "platform"},
+    "scenario": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest"},
     "triage": {"model", "log"},
-    "cli": {"model", "log", "platform", "guest", "run", "check", "triage", "fetch", "qemu"},
-}
+    "cli": {
+        "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
+    },
+}  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""
 
 

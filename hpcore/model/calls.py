@@ -28,121 +28,121 @@ _OST_WORDS = {
 }
 
 
-def _scan_started(turn: Draft, s: stimuli.ScanStarted) -> None:
-    if not turn.refused((guards.GUEST_RUNS,), 0, s):
-        turn.emit(ev.ScanBegun())
+def _scan_started(draft: Draft, s: stimuli.ScanStarted) -> None:
+    if not draft.refused((guards.GUEST_RUNS,), 0, s):
+        draft.emit(ev.ScanBegun())
 
 
-def _scan_ended(turn: Draft, s: stimuli.ScanEnded) -> None:
-    if not turn.shared.scanning:
-        turn.refuse(s, "scan_begun", "the guest ends a scan of event bits that it did not begin")
+def _scan_ended(draft: Draft, s: stimuli.ScanEnded) -> None:
+    if not draft.shared.scanning:
+        draft.refuse(s, "scan_begun", "the guest ends a scan of event bits that it did not begin")
         return
-    turn.emit(ev.ScanFinished())
-    left = any(slot.insert or slot.remove for slot in turn.state.slots)
-    if left and not turn.shared.ged and turn.keeps(Habit.SCAN_END_REARMS_GED):
-        turn.emit(ev.GedRaised())
+    draft.emit(ev.ScanFinished())
+    left = any(slot.insert or slot.remove for slot in draft.state.slots)
+    if left and not draft.shared.ged and draft.keeps(Habit.SCAN_END_REARMS_GED):
+        draft.emit(ev.GedRaised())
 
 
-def _insert_acked(turn: Draft, s: stimuli.InsertAcked) -> None:
-    if not turn.slot(s.slot).insert:
-        turn.refuse(s, "bit_set", f"the insert bit of vCPU {s.slot} is not set", s.slot)
+def _insert_acked(draft: Draft, s: stimuli.InsertAcked) -> None:
+    if not draft.slot(s.slot).insert:
+        draft.refuse(s, "bit_set", f"the insert bit of vCPU {s.slot} is not set", s.slot)
         return
-    turn.emit(ev.InsertCleared(s.slot))
-    advance(turn, s.slot)
+    draft.emit(ev.InsertCleared(s.slot))
+    advance(draft, s.slot)
 
 
-def _remove_acked(turn: Draft, s: stimuli.RemoveAcked) -> None:
-    if not turn.slot(s.slot).remove:
-        turn.refuse(s, "bit_set", f"the remove bit of vCPU {s.slot} is not set", s.slot)
+def _remove_acked(draft: Draft, s: stimuli.RemoveAcked) -> None:
+    if not draft.slot(s.slot).remove:
+        draft.refuse(s, "bit_set", f"the remove bit of vCPU {s.slot} is not set", s.slot)
         return
-    turn.emit(ev.RemoveCleared(s.slot))
+    draft.emit(ev.RemoveCleared(s.slot))
 
 
-def _ost_reported(turn: Draft, s: stimuli.OstReported) -> None:
-    if turn.refused((guards.GUEST_RUNS,), s.slot, s):
+def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
+    if draft.refused((guards.GUEST_RUNS,), s.slot, s):
         return
-    slot = turn.slot(s.slot)
-    turn.emit(ev.OstReceived(s.slot, s.source, s.status))
+    slot = draft.slot(s.slot)
+    draft.emit(ev.OstReceived(s.slot, s.source, s.status))
     if s.source == OST_DEVICE_CHECK and s.status == OST_SUCCESS:
         if slot.enabled and not slot.registered:
-            turn.emit(ev.Registered(s.slot))
+            draft.emit(ev.Registered(s.slot))
     elif (
         s.source == OST_EJECT_REQUEST
         and s.status not in (OST_SUCCESS, OST_IN_PROGRESS)
         and slot.requested
         and slot.command is Owed.UNPLUG
-        and turn.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
+        and draft.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
         why = _OST_WORDS.get(s.status, f"the guest refuses the eject ({s.status:#x})")
-        turn.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
+        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
 
 
-def _eject_called(turn: Draft, s: stimuli.EjectCalled) -> None:
-    guard = turn.refused(guards.EJECT, s.slot, s, answer=False)
+def _eject_called(draft: Draft, s: stimuli.EjectCalled) -> None:
+    guard = draft.refused(guards.EJECT, s.slot, s, answer=False)
     if guard is None:
-        turn.emit(ev.EjectAccepted(s.slot))
-        advance(turn, s.slot)
+        draft.emit(ev.EjectAccepted(s.slot))
+        advance(draft, s.slot)
     else:
-        turn.emit(ev.EjectRefused(s.slot, guard.name, guard.refusal(turn.ask(s.slot))))
+        draft.emit(ev.EjectRefused(s.slot, guard.name, guard.refusal(draft.ask(s.slot))))
 
 
-def _cpu_on_called(turn: Draft, s: stimuli.CpuOnCalled) -> None:
-    guard = turn.refused(guards.CPU_ON, s.slot, s, answer=False)
+def _cpu_on_called(draft: Draft, s: stimuli.CpuOnCalled) -> None:
+    guard = draft.refused(guards.CPU_ON, s.slot, s, answer=False)
     delegated = s.verdict is not None
     if s.verdict is True and guard is not None:
-        _granted_by_accelerator(turn, s, guard)
+        _granted_by_accelerator(draft, s, guard)
     elif guard is None and s.verdict is not False:
-        turn.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated))
+        draft.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated))
     else:
         on = guard is guards.CPU_ON_WHILE_OFF
         status = PSCI_ALREADY_ON if on else PSCI_DENIED
-        turn.emit(ev.CpuOnDenied(s.slot, s.caller, status, delegated))
+        draft.emit(ev.CpuOnDenied(s.slot, s.caller, status, delegated))
 
 
-def _granted_by_accelerator(turn: Draft, s: stimuli.CpuOnCalled, guard: Guard) -> None:
+def _granted_by_accelerator(draft: Draft, s: stimuli.CpuOnCalled, guard: Guard) -> None:
     """The accelerator granted what the core would not.
 
     Legitimate only in one window: the slot is on its way out, and DISABLE has not been
     answered, so that the accelerator did not know. The teardown takes the vCPU off again.
     """
-    slot = turn.slot(s.slot)
+    slot = draft.slot(s.slot)
     leaving = slot.lifecycle is SlotState.EJECTING
     window = leaving and slot.enabled and not slot.powered
-    if window and turn.shared.guest_runs:
-        turn.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated=True))
+    if window and draft.shared.guest_runs:
+        draft.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated=True))
     else:
         lose(
-            turn, f"the accelerator granted CPU_ON of vCPU {s.slot} against the rule "
-            f"'{guard.name}': {guard.refusal(turn.ask(s.slot))}",
+            draft, f"the accelerator granted CPU_ON of vCPU {s.slot} against the rule "
+            f"'{guard.name}': {guard.refusal(draft.ask(s.slot))}",
         )  # fmt: skip
 
 
-def _cpu_off_seen(turn: Draft, s: stimuli.CpuOffSeen) -> None:
-    if turn.slot(s.slot).powered:
-        turn.emit(ev.CpuWentOff(s.slot))
+def _cpu_off_seen(draft: Draft, s: stimuli.CpuOffSeen) -> None:
+    if draft.slot(s.slot).powered:
+        draft.emit(ev.CpuWentOff(s.slot))
     else:
-        turn.refuse(s, "powered", f"vCPU {s.slot} is off already", s.slot)
+        draft.refuse(s, "powered", f"vCPU {s.slot} is off already", s.slot)
 
 
-def _reset_seen(turn: Draft, s: stimuli.ResetSeen) -> None:
-    if not turn.shared.guest_runs and turn.shared.phase is not Phase.RESETTING:
-        turn.refuse(s, "guest_runs", f"the machine is {turn.shared.phase}; nothing to reset")
+def _reset_seen(draft: Draft, s: stimuli.ResetSeen) -> None:
+    if not draft.shared.guest_runs and draft.shared.phase is not Phase.RESETTING:
+        draft.refuse(s, "guest_runs", f"the machine is {draft.shared.phase}; nothing to reset")
         return
-    if turn.shared.step is MachineStep.START:
-        turn.emit(ev.MachineStepDone(MachineStep.START))
-    if turn.keeps(Habit.RESET_ENDS_COMMANDS):
-        end_commands(turn, "the machine was reset", waiting_for_guest_only=True)
-    turn.emit(ev.MachineWasReset(turn.state.enabled))
-    if turn.shared.step is MachineStep.RESET:
-        turn.emit(ev.MachineStepDone(MachineStep.RESET))
-    if turn.shared.step is MachineStep.RESTART:
-        turn.emit(ev.MachineStepBegun(MachineStep.RESTART, turn.state.enabled))
-    restart_when_idle(turn)
+    if draft.shared.step is MachineStep.START:
+        draft.emit(ev.MachineStepDone(MachineStep.START))
+    if draft.keeps(Habit.RESET_ENDS_COMMANDS):
+        end_commands(draft, "the machine was reset", waiting_for_guest_only=True)
+    draft.emit(ev.MachineWasReset(draft.state.enabled))
+    if draft.shared.step is MachineStep.RESET:
+        draft.emit(ev.MachineStepDone(MachineStep.RESET))
+    if draft.shared.step is MachineStep.RESTART:
+        draft.emit(ev.MachineStepBegun(MachineStep.RESTART, draft.state.enabled))
+    restart_when_idle(draft)
 
 
-def _power_off_seen(turn: Draft, s: stimuli.PowerOffSeen) -> None:
-    end_commands(turn, "the machine was powered off")
-    turn.emit(ev.MachinePoweredOff("guest"))
+def _power_off_seen(draft: Draft, s: stimuli.PowerOffSeen) -> None:
+    end_commands(draft, "the machine was powered off")
+    draft.emit(ev.MachinePoweredOff("guest"))
 
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {

@@ -17,22 +17,22 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
 """What QEMU takes for an id (util/id.c, id_wellformed), with an end."""
 
 
-def _boot(turn: Draft, s: stimuli.Boot) -> None:
-    if not turn.refused(guards.BOOT, 0, s):
-        turn.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))
+def _boot(draft: Draft, s: stimuli.Boot) -> None:
+    if not draft.refused(guards.BOOT, 0, s):
+        draft.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))
 
 
-def _device_add(turn: Draft, s: stimuli.DeviceAdd) -> None:
-    config = turn.state.config
+def _device_add(draft: Draft, s: stimuli.DeviceAdd) -> None:
+    config = draft.state.config
     if not s.id:
-        turn.refuse(s, "id_given", "Parameter 'id' is missing; name the vCPU, such as id=cpu4")
+        draft.refuse(s, "id_given", "Parameter 'id' is missing; name the vCPU, such as id=cpu4")
         return
     if not _IDENTIFIER.fullmatch(s.id):
-        turn.refuse(s, "id_given", f"Parameter 'id' expects an identifier, not {s.id!r}")
+        draft.refuse(s, "id_given", f"Parameter 'id' expects an identifier, not {s.id!r}")
         return
     if s.driver is not None and s.driver != config.driver:
         known = s.driver.endswith("-arm-cpu")
-        turn.refuse(
+        draft.refuse(
             s, "driver_matches",
             f"Invalid CPU type, expected cpu type: '{config.driver}'" if known
             else f"'{s.driver}' is not a valid device model name",
@@ -41,53 +41,53 @@ def _device_add(turn: Draft, s: stimuli.DeviceAdd) -> None:
     try:
         index = config.topology.locate(dict(s.props), device=config.driver)
     except TopologyError as error:
-        turn.refuse(s, "props_name_a_vcpu", str(error))
+        draft.refuse(s, "props_name_a_vcpu", str(error))
         return
-    if turn.refused(guards.PLUG, index, s):
+    if draft.refused(guards.PLUG, index, s):
         return
-    if turn.guarded(guards.ID_UNUSED) and any(slot.id == s.id for slot in turn.state.slots):
-        turn.refuse(s, guards.ID_UNUSED, f"Duplicate device ID '{s.id}'", index)
+    if draft.guarded(guards.ID_UNUSED) and any(slot.id == s.id for slot in draft.state.slots):
+        draft.refuse(s, guards.ID_UNUSED, f"Duplicate device ID '{s.id}'", index)
         return
-    turn.emit(ev.PlugAccepted(index, s.id))
-    advance(turn, index)
+    draft.emit(ev.PlugAccepted(index, s.id))
+    advance(draft, index)
 
 
-def _device_del(turn: Draft, s: stimuli.DeviceDel) -> None:
-    index = next((i for i, slot in enumerate(turn.state.slots) if slot.id == s.id), None)
+def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
+    index = next((i for i, slot in enumerate(draft.state.slots) if slot.id == s.id), None)
     if index is None:
-        turn.refuse(s, "device_exists", f"Device '{s.id}' not found")
+        draft.refuse(s, "device_exists", f"Device '{s.id}' not found")
         return
-    if turn.refused(guards.REVOKE if s.force else guards.UNPLUG, index, s):
+    if draft.refused(guards.REVOKE if s.force else guards.UNPLUG, index, s):
         return
-    turn.emit(ev.UnplugAccepted(index, s.id, s.force))
-    advance(turn, index)
+    draft.emit(ev.UnplugAccepted(index, s.id, s.force))
+    advance(draft, index)
 
 
 def _machine_command(
     table: tuple[Guard, ...], step: MachineStep
 ) -> Callable[[Draft, stimuli.Stimulus], None]:
-    def handler(turn: Draft, s: stimuli.Stimulus) -> None:
-        if not turn.refused(table, 0, s):
-            turn.emit(ev.MachineStepBegun(step))
+    def handler(draft: Draft, s: stimuli.Stimulus) -> None:
+        if not draft.refused(table, 0, s):
+            draft.emit(ev.MachineStepBegun(step))
 
     return handler
 
 
-def _power_down(turn: Draft, s: stimuli.PowerDown) -> None:
-    turn.emit(ev.MachineStepBegun(MachineStep.POWER_DOWN))
+def _power_down(draft: Draft, s: stimuli.PowerDown) -> None:
+    draft.emit(ev.MachineStepBegun(MachineStep.POWER_DOWN))
 
 
-def _migrate(turn: Draft, s: stimuli.Migrate) -> None:
-    if turn.refused(guards.MIGRATE, 0, s):
+def _migrate(draft: Draft, s: stimuli.Migrate) -> None:
+    if draft.refused(guards.MIGRATE, 0, s):
         return
-    busy = [i for i, slot in enumerate(turn.state.slots) if slot.busy]
-    if busy and turn.guarded(guards.MIGRATION_QUIET):
-        turn.refuse(
+    busy = [i for i, slot in enumerate(draft.state.slots) if slot.busy]
+    if busy and draft.guarded(guards.MIGRATION_QUIET):
+        draft.refuse(
             s, guards.MIGRATION_QUIET, f"vCPU {busy[0]} is being plugged or unplugged; "
             "try again when that has ended",
         )  # fmt: skip
         return
-    turn.emit(ev.MachineStepBegun(MachineStep.MIGRATE))
+    draft.emit(ev.MachineStepBegun(MachineStep.MIGRATE))
 
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {

@@ -4,7 +4,7 @@
 refusal among them, and never raises for a stimulus. There is one handler a stimulus, in
 `commands`, `calls` and `outcomes`; the guards that they ask stand in `guards`, the orders
 in `rules`, how events change the state in `evolve`, and what goes on by itself once a
-step has ended is `turn.advance`.
+step has ended is `draft.advance`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ __all__ = ["Decision", "decide"]
 
 def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> Decision:
     """What `stimulus` makes happen to a machine in `state`."""
-    turn = Draft(state, rules)
+    draft = Draft(state, rules)
     slot = getattr(stimulus, "slot", None)
     if state.shared.ended and not isinstance(stimulus, stimuli.Note):
-        turn.refuse(stimulus, "machine_ended", f"the machine is {state.shared.phase}")
-        return turn.decision()
+        draft.refuse(stimulus, "machine_ended", f"the machine is {state.shared.phase}")
+        return draft.decision()
     if slot is not None and not 0 <= slot < len(state.slots):
-        turn.refuse(
+        draft.refuse(
             stimulus, "slot_exists",
             f"there is no vCPU {slot}; this machine has 0 to {len(state.slots) - 1}",
         )  # fmt: skip
-        return turn.decision()
-    _HANDLERS[type(stimulus)](turn, stimulus)
-    return turn.decision()
+        return draft.decision()
+    _HANDLERS[type(stimulus)](draft, stimulus)
+    return draft.decision()
 
 
-def _note(turn: Draft, s: stimuli.Note) -> None:
-    turn.emit(ev.Noted(plain(s.text)))
+def _note(draft: Draft, s: stimuli.Note) -> None:
+    draft.emit(ev.Noted(plain(s.text)))
 
 
 _HANDLERS: dict[type, Callable[[Draft, Any], None]] = {

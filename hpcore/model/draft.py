@@ -81,60 +81,60 @@ class Draft:
         return Decision(tuple(self.events), effects, self.state)
 
 
-def advance(turn: Draft, index: int, done: Step | None = None) -> None:
+def advance(draft: Draft, index: int, done: Step | None = None) -> None:
     """Begin the slot's next step, or end its command, if nothing is under way for it."""
-    slot = turn.slot(index)
-    if slot.step is not None or turn.shared.ended:
+    slot = draft.slot(index)
+    if slot.step is not None or draft.shared.ended:
         return
     if slot.command in (Owed.PLUG, Owed.COLD_BOOT):
-        _advance_build(turn, index, slot, done)
+        _advance_build(draft, index, slot, done)
     elif slot.lifecycle is SlotState.EJECTING:
         if not slot.stalled:
-            turn.emit(ev.StepBegun(index, turn.rules.teardown_step(slot)))
+            draft.emit(ev.StepBegun(index, draft.rules.teardown_step(slot)))
     elif slot.command is Owed.REVOKE:
-        turn.emit(ev.TakenByForce(index))
-        advance(turn, index)
+        draft.emit(ev.TakenByForce(index))
+        advance(draft, index)
     elif slot.command is Owed.UNPLUG and not slot.requested:
-        waits = turn.keeps(Habit.REMOVE_WAITS_FOR_INSERT) and slot.insert
+        waits = draft.keeps(Habit.REMOVE_WAITS_FOR_INSERT) and slot.insert
         if not waits:
-            turn.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
+            draft.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
 
 
-def _advance_build(turn: Draft, index: int, slot: Slot, done: Step | None) -> None:
-    step = turn.rules.build_step_after(done)
+def _advance_build(draft: Draft, index: int, slot: Slot, done: Step | None) -> None:
+    step = draft.rules.build_step_after(done)
     cold = slot.command is Owed.COLD_BOOT
     if step is None or (cold and step is Step.NOTIFY_INSERT):
-        turn.emit(ev.ColdBootDone(index) if cold else ev.PlugCompleted(index, slot.id or ""))
-        _start_when_ready(turn)
+        draft.emit(ev.ColdBootDone(index) if cold else ev.PlugCompleted(index, slot.id or ""))
+        _start_when_ready(draft)
     else:
-        turn.emit(ev.StepBegun(index, step))
+        draft.emit(ev.StepBegun(index, step))
 
 
-def _start_when_ready(turn: Draft) -> None:
+def _start_when_ready(draft: Draft) -> None:
     """vCPU 0 enters the kernel once every cold-booted vCPU is enabled."""
-    if turn.shared.phase is not Phase.READY or turn.shared.step is not None:
+    if draft.shared.phase is not Phase.READY or draft.shared.step is not None:
         return
-    if all(s.enabled and s.command is Owed.NONE for s in turn.state.slots if s.cold):
-        turn.emit(ev.MachineStepBegun(MachineStep.START, turn.state.enabled))
+    if all(s.enabled and s.command is Owed.NONE for s in draft.state.slots if s.cold):
+        draft.emit(ev.MachineStepBegun(MachineStep.START, draft.state.enabled))
 
 
-def restart_when_idle(turn: Draft) -> None:
-    if turn.shared.phase is Phase.RESETTING and turn.shared.step is None:
-        turn.emit(ev.MachineStepBegun(MachineStep.RESTART, turn.state.enabled))
+def restart_when_idle(draft: Draft) -> None:
+    if draft.shared.phase is Phase.RESETTING and draft.shared.step is None:
+        draft.emit(ev.MachineStepBegun(MachineStep.RESTART, draft.state.enabled))
 
 
-def end_commands(turn: Draft, why: str, *, waiting_for_guest_only: bool = False) -> None:
+def end_commands(draft: Draft, why: str, *, waiting_for_guest_only: bool = False) -> None:
     """End what was accepted and can't be carried on, with an error each."""
-    for index, slot in enumerate(turn.state.slots):
+    for index, slot in enumerate(draft.state.slots):
         id_ = slot.id or ""
         if slot.command is Owed.PLUG and not waiting_for_guest_only:
-            turn.emit(ev.PlugFailed(index, id_, why))
+            draft.emit(ev.PlugFailed(index, id_, why))
         if slot.command in (Owed.UNPLUG, Owed.REVOKE) and (
             not waiting_for_guest_only or slot.lifecycle is not SlotState.EJECTING
         ):
-            turn.emit(ev.UnplugFailed(index, id_, why))
+            draft.emit(ev.UnplugFailed(index, id_, why))
 
 
-def lose(turn: Draft, error: str) -> None:
-    end_commands(turn, error)
-    turn.emit(ev.MachineLost(error))
+def lose(draft: Draft, error: str) -> None:
+    end_commands(draft, error)
+    draft.emit(ev.MachineLost(error))

@@ -15,102 +15,102 @@ from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
 
 
-def _done(turn: Draft, s: stimuli.Done) -> None:
-    if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
+def _done(draft: Draft, s: stimuli.Done) -> None:
+    if not _expected(draft, s, s.slot, draft.slot(s.slot).step, s.step):
         return
-    wanted = turn.slot(s.slot).affinity
+    wanted = draft.slot(s.slot).affinity
     wanted = mp_affinity(s.slot) if wanted is None else wanted
-    if s.step is Step.BIND and s.affinity != wanted and turn.guarded(guards.BIND_MATCHES):
+    if s.step is Step.BIND and s.affinity != wanted and draft.guarded(guards.BIND_MATCHES):
         found = "nothing" if s.affinity is None else f"{s.affinity:#x}"
-        _failed(turn, stimuli.Failed(
+        _failed(draft, stimuli.Failed(
             s.step, s.slot, f"GICR_TYPER of vCPU {s.slot} has affinity {found}, not {wanted:#x}"
         ))  # fmt: skip
         return
-    leaving = turn.slot(s.slot)
-    turn.emit(ev.StepDone(s.slot, s.step, s.affinity))
+    leaving = draft.slot(s.slot)
+    draft.emit(ev.StepDone(s.slot, s.step, s.affinity))
     if s.step is Step.PARK:
         if leaving.command in (Owed.UNPLUG, Owed.REVOKE):
-            turn.emit(ev.UnplugCompleted(s.slot, leaving.id or ""))
+            draft.emit(ev.UnplugCompleted(s.slot, leaving.id or ""))
         return
-    advance(turn, s.slot, s.step)
+    advance(draft, s.slot, s.step)
 
 
-def _failed(turn: Draft, s: stimuli.Failed) -> None:
-    if not _expected(turn, s, s.slot, turn.slot(s.slot).step, s.step):
+def _failed(draft: Draft, s: stimuli.Failed) -> None:
+    if not _expected(draft, s, s.slot, draft.slot(s.slot).step, s.step):
         return
     error = plain(s.error)
-    turn.emit(ev.StepFailed(s.slot, s.step, error))
-    slot = turn.slot(s.slot)
+    draft.emit(ev.StepFailed(s.slot, s.step, error))
+    slot = draft.slot(s.slot)
     why = f"{s.step} failed: {error}"
     if slot.command is Owed.COLD_BOOT:
-        lose(turn, f"cold-booted vCPU {s.slot}: {why}")
+        lose(draft, f"cold-booted vCPU {s.slot}: {why}")
     elif slot.command is Owed.PLUG:
-        turn.emit(ev.PlugFailed(s.slot, slot.id or "", why))
-        if turn.keeps(Habit.FAILED_PLUG_IS_UNDONE):
-            advance(turn, s.slot)
+        draft.emit(ev.PlugFailed(s.slot, slot.id or "", why))
+        if draft.keeps(Habit.FAILED_PLUG_IS_UNDONE):
+            advance(draft, s.slot)
     elif s.step is Step.NOTIFY_REMOVE and slot.lifecycle is SlotState.EJECTING:
-        advance(turn, s.slot)  # the guest had acted on it all the same
+        advance(draft, s.slot)  # the guest had acted on it all the same
     elif slot.command is Owed.REVOKE and s.step is Step.NOTIFY_REMOVE:
-        advance(turn, s.slot)  # force does not need the guest's notice
+        advance(draft, s.slot)  # force does not need the guest's notice
     elif slot.command in (Owed.UNPLUG, Owed.REVOKE):
-        turn.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
+        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
 
 
 def _expected(
-    turn: Draft, s: stimuli.Done | stimuli.Failed, index: int, under_way: Step | None, step: Step
+    draft: Draft, s: stimuli.Done | stimuli.Failed, index: int, under_way: Step | None, step: Step
 ) -> bool:
-    if under_way is step or not turn.guarded(guards.OUTCOME_EXPECTED):
+    if under_way is step or not draft.guarded(guards.OUTCOME_EXPECTED):
         return True
-    turn.refuse(
+    draft.refuse(
         s, guards.OUTCOME_EXPECTED,
         f"'{step}' of vCPU {index} is reported, but {under_way or 'nothing'} is under way", index,
     )  # fmt: skip
     return False
 
 
-def _machine_done(turn: Draft, s: stimuli.MachineDone) -> None:
+def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
     if s.step is MachineStep.RESET:
         return  # asked for; it has happened once the accelerator sees the reset
-    if turn.shared.step is not s.step:
-        turn.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
+    if draft.shared.step is not s.step:
+        draft.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
         return
-    turn.emit(ev.MachineStepDone(s.step))
+    draft.emit(ev.MachineStepDone(s.step))
     match s.step:
         case MachineStep.CREATE_VCPUS:
-            turn.emit(ev.MachineStepBegun(MachineStep.INIT_GIC))
+            draft.emit(ev.MachineStepBegun(MachineStep.INIT_GIC))
         case MachineStep.INIT_GIC:
-            for index, slot in enumerate(turn.state.slots):
+            for index, slot in enumerate(draft.state.slots):
                 if slot.cold:
-                    turn.emit(ev.ColdBootBegun(index))
-                    advance(turn, index)
+                    draft.emit(ev.ColdBootBegun(index))
+                    advance(draft, index)
         case MachineStep.POWER_DOWN:
-            end_commands(turn, "the machine was powered off")
-            turn.emit(ev.MachinePoweredOff("user"))
-    restart_when_idle(turn)
+            end_commands(draft, "the machine was powered off")
+            draft.emit(ev.MachinePoweredOff("user"))
+    restart_when_idle(draft)
 
 
-def _machine_failed(turn: Draft, s: stimuli.MachineFailed) -> None:
-    if turn.shared.step is not s.step:
-        turn.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
+def _machine_failed(draft: Draft, s: stimuli.MachineFailed) -> None:
+    if draft.shared.step is not s.step:
+        draft.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
         return
     error = plain(s.error)
-    turn.emit(ev.MachineStepFailed(s.step, error))
+    draft.emit(ev.MachineStepFailed(s.step, error))
     if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE):
-        lose(turn, f"{s.step} failed: {error}")
-    restart_when_idle(turn)
+        lose(draft, f"{s.step} failed: {error}")
+    restart_when_idle(draft)
 
 
-def _lost(turn: Draft, s: stimuli.Lost) -> None:
-    lose(turn, plain(s.error))
+def _lost(draft: Draft, s: stimuli.Lost) -> None:
+    lose(draft, plain(s.error))
 
 
-def _guest_silent(turn: Draft, s: stimuli.GuestSilent) -> None:
-    slot = turn.slot(s.slot)
+def _guest_silent(draft: Draft, s: stimuli.GuestSilent) -> None:
+    slot = draft.slot(s.slot)
     waits = slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING
     if not waits or slot.step is not None:
-        turn.refuse(s, "waits_for_guest", f"vCPU {s.slot} does not wait for the guest", s.slot)
+        draft.refuse(s, "waits_for_guest", f"vCPU {s.slot} does not wait for the guest", s.slot)
         return
-    turn.emit(ev.UnplugFailed(
+    draft.emit(ev.UnplugFailed(
         s.slot, slot.id or "", "the guest did not answer in time; it may still eject later",
         still_asked=True,
     ))  # fmt: skip

@@ -263,7 +263,9 @@ class Player:
         deadline = time.monotonic() + END_SECONDS
         while not self._at_rest():
             if time.monotonic() >= deadline:
-                raise ScenarioStepFailed(f"the machine did not come to rest within {END_SECONDS:g} s")
+                raise ScenarioStepFailed(
+                    f"the machine did not come to rest within {END_SECONDS:g} s"
+                )
             await asyncio.sleep(SETTLE_POLL)
 
     def _at_rest(self) -> bool:
@@ -311,7 +313,9 @@ class Player:
                 raise ScenarioStepFailed(f"no vCPU is plugged under the id '{cpu}'")
             return found
         if not 0 <= cpu < len(slots):
-            raise ScenarioStepFailed(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
+            raise ScenarioStepFailed(
+                f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}"
+            )
         return cpu
 
     def _guest(self) -> Guest:

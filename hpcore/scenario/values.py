@@ -125,8 +125,9 @@ class RepeatStep:
 
 
 ScenarioStep = (
-    BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep | ResetStep | RebootStep | PauseStep | ResumeStep
-    | PowerOffStep | MigrateStep | CallStep | SettleStep | RepeatStep
+    BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep
+    | ResetStep | RebootStep | PauseStep | ResumeStep | PowerOffStep | MigrateStep | CallStep
+    | SettleStep | RepeatStep
 )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class QemuSide:
 
     def __init__(self, machine: NativeMachine, board: NativeBoard) -> None:
         self._machine, self._board = machine, board
-        self._qtest, self._qmp = machine.machine.qtest, machine.machine.qmp
+        self._qtest, self._qmp = machine.qemu.qtest, machine.qemu.qmp
         self._sent: list[asyncio.Future[list[str]]] = []
         self._irqs: list[tuple[int, bool]] = []
         self._told: list[Told] = []
@@ -83,15 +83,17 @@ class QemuSide:
         """Start QEMU with one vCPU of `SLOTS`."""
         config = MachineConfig(Topology.resolve(cpus=1, maxcpus=SLOTS))
         program = await asyncio.to_thread(find_hotplugging, board.program)
-        machine = await NativeMachine.start(config, attrs.evolve(board, most=SLOTS), program, Ears())
+        machine = await NativeMachine.start(
+            config, attrs.evolve(board, most=SLOTS), program, Ears()
+        )
         side = cls(machine, board)
-        machine.machine.listen(Ears(irq=side._irq, event=side._event))
+        machine.qemu.listen(Ears(irq=side._irq, event=side._event))
         await side._set_up()
         return side
 
     async def close(self) -> None:
         """End QEMU."""
-        await self._machine.machine.close()
+        await self._machine.qemu.close()
 
     @property
     def creations_left(self) -> int:
@@ -169,7 +171,7 @@ class QemuSide:
                 case Remove(slot=slot):
                     await self._qmp.execute("device_del", {"id": self._name(slot)})
                 case Reset():
-                    await self._machine.machine.reset()
+                    await self._machine.qemu.reset()
                     await self._board.events.set_up(self._qtest)
         except QmpRefused:
             value = REFUSED
@@ -178,7 +180,7 @@ class QemuSide:
         return Outcome(value, changes)
 
     def _name(self, slot: int) -> str:
-        return device_id(slot) if slot else str(self._machine.seats[0].path)
+        return device_id(slot) if slot else str(self._machine.slots[0].path)
 
     async def _flush(self) -> None:
         """Events come before the answer to a later command; a turn or two later, to us."""

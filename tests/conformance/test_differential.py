@@ -18,7 +18,7 @@ from tests.conformance.differential import BOARDS, Differential, run
 from tests.conformance.operations import BYTES, Add, Read, Remove, Reset, TakeEvents, Write, decode
 from tests.conformance.qemu_host import QemuHost
 from tests.conformance.sides import accepts
-from tests.qtest.own import needs_hotplugging
+from tests.qtest.native import needs_hotplugging
 
 pytestmark = needs_hotplugging
 

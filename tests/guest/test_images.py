@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.fetch import apt, cache
+from hpcore.fetch import apt, cache, whole_directory
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.errors import FetchError
@@ -179,5 +179,5 @@ def test_the_real_guest_is_a_6_12_kernel_and_an_arm64_busybox() -> None:
 
 
 def test_the_modules_name_no_network_host() -> None:
-    for module in (apt, cache, keep, images):
+    for module in (apt, cache, whole_directory, images):
         assert "://" not in Path(str(module.__file__)).read_text()

@@ -34,15 +34,15 @@ class Slow(NoPsci):
 
 def test_methods_of_aml_that_run_at_once_keep_each_its_selection() -> None:
     async def stores(*, at_once: bool) -> list[tuple[int, int]]:
-        wiring = Slow()
-        aml = PlayedAml(wiring, 4)
+        hardware = Slow()
+        aml = PlayedAml(hardware, 4)
         methods = (aml.ost(1, 3, 0x84), aml.enabled(2), aml.eject(3), aml._scan(), aml.ost(2, 1, 0))
         if at_once:
             await asyncio.gather(*methods)
         else:
             for method in methods:
                 await method
-        return wiring.stores
+        return hardware.stores
 
     one_by_one = asyncio.run(stores(at_once=False))
     assert (SELECTOR, 3) in one_by_one and (FLAGS, Store.EJECT) in one_by_one
@@ -52,18 +52,18 @@ def test_methods_of_aml_that_run_at_once_keep_each_its_selection() -> None:
 @pytest.mark.parametrize("notification", Notify)
 def test_what_the_user_asks_for_keeps_notifications_waiting(notification: Notify) -> None:
     async def scene() -> None:
-        wiring = Slow()
-        kernel = LinuxKernel(MachineConfig(Topology.resolve(1, 2)), "maxcpus=1", wiring)
+        hardware = Slow()
+        kernel = LinuxKernel(MachineConfig(Topology.resolve(1, 2)), "maxcpus=1", hardware)
         life = asyncio.create_task(kernel.live())
         try:
             await turns()
             async with kernel.hotplug:  # as a write to online holds it
-                before = len(wiring.stores)
+                before = len(hardware.stores)
                 kernel._notified.put_nowait((1, notification))
                 await turns()
-                assert len(wiring.stores) == before and not kernel.idle
+                assert len(hardware.stores) == before and not kernel.idle
             await turns()
-            assert len(wiring.stores) > before and kernel.idle
+            assert len(hardware.stores) > before and kernel.idle
         finally:
             life.cancel()
 

@@ -43,7 +43,7 @@ async def differences(
     machine, device = session.machine, session.device
     assert machine is not None
     gicr = machine.gicr
-    typers = await machine.machine.qtest.read_all((f + TYPER for f in gicr.frames), 8)
+    typers = await machine.qemu.qtest.read_all((f + TYPER for f in gicr.frames), 8)
     for index, slot in enumerate(state.slots):
         registers = dict(zip(STATE, await gicr.state(index), strict=True))
         wired = slot.gicc is GiccState.WIRED
@@ -60,7 +60,7 @@ async def differences(
         hold(f"the event bits of vCPU {index}", device.pending(index), (slot.insert, slot.remove))
         hold(f"the power of vCPU {index}", index in session.power.on, slot.powered)
     ged = machine.ged
-    enabled, spis = await machine.machine.qtest.read_all((ged.enable, ged.pending), 4)
+    enabled, spis = await machine.qemu.qtest.read_all((ged.enable, ged.pending), 4)
     bit = 1 << ged.pin.number
     hold("the GED's SPI enabled", bool(enabled & bit), True)
     raised = bool(device.ged_events & GedEvent.CPU_HOTPLUG)

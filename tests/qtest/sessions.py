@@ -44,7 +44,7 @@ class Rig:
     async def register(self, slot: int, offset: int) -> int:
         machine = self.session.machine
         assert machine is not None
-        return await machine.machine.qtest.read(machine.gicr.frames[slot] + offset, 4)
+        return await machine.qemu.qtest.read(machine.gicr.frames[slot] + offset, 4)
 
 
 @asynccontextmanager

@@ -181,6 +181,6 @@ def test_the_error_of_a_missing_device_names_it() -> None:
         async with rig() as r:
             assert r.session.machine is not None
             with pytest.raises(QemuError, match="no arm-gicv9"):
-                await r.session.machine.machine.device("arm-gicv9")
+                await r.session.machine.qemu.device("arm-gicv9")
 
     asyncio.run(run())

@@ -29,7 +29,7 @@ from hpcore.qemu.find import X86_64
 from hpcore.run.accelerator import GuestScript
 from hpcore.scenario import values as sc
 from tests.qemu.support import needs_qemu, until
-from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
+from tests.qtest.native import ACCELERATORS, NativeRehearsal, needs_hotplugging
 
 pytestmark = [needs_qemu, needs_hotplugging]
 
@@ -56,25 +56,25 @@ class Raw:
 async def raw(board: NativeBoard) -> AsyncIterator[Raw]:
     qemu = find_hotplugging(board.program)
     machine = await NativeMachine.start(CONFIG, board, qemu, Ears())
-    made = Raw(machine, Block(machine.machine.qtest, board, CONFIG.possible))
+    made = Raw(machine, Block(machine.qemu.qtest, board, CONFIG.possible))
 
     def event(name: str, data: Mapping[str, object]) -> None:
         if name == "DEVICE_DELETED":
             made.deleted.append(str(data["path"]))
 
-    machine.machine.listen(Ears(event=event))
+    machine.qemu.listen(Ears(event=event))
     try:
         await made.block.set_up()
-        await board.events.set_up(machine.machine.qtest)
+        await board.events.set_up(machine.qemu.qtest)
         yield made
     finally:
-        await machine.machine.close()
+        await machine.qemu.close()
 
 
 @asynccontextmanager
-async def controlled(accel: str) -> AsyncIterator[tuple[OwnRehearsal, list[Event]]]:
+async def controlled(accel: str) -> AsyncIterator[tuple[NativeRehearsal, list[Event]]]:
     """The core on the same machine, booted; and the events that come."""
-    rehearsal = OwnRehearsal(CONFIG)
+    rehearsal = NativeRehearsal(CONFIG)
     rehearsal.accel = accel
     events: list[Event] = []
     rehearsal.watch(events.append)
@@ -133,7 +133,7 @@ def test_a_plug_that_would_abort_qemu_is_refused(
 def test_qemu_is_given_room_for_far_more_plugs_than_the_machine_has_slots(accel: str) -> None:
     async def scene() -> None:
         async with raw(BOARDS[accel]) as it:
-            assert len(it.machine.seats) - it.machine.creations >= 250
+            assert len(it.machine.slots) - it.machine.creations >= 250
 
     asyncio.run(scene())
 
@@ -200,7 +200,7 @@ async def qemus_scan(it: Raw) -> list[tuple[int, Flag]]:
 def test_qemus_scan_loses_a_removal_that_meets_an_insert(accel: str) -> None:
     async def scene() -> None:
         async with raw(BOARDS[accel]) as it:
-            events, qtest = it.machine.board.events, it.machine.machine.qtest
+            events, qtest = it.machine.board.events, it.machine.qemu.qtest
             await it.machine.add(2)
             await it.machine.request_removal(2)
             assert await events.take(qtest) == GED_CPU_EVENT
@@ -267,7 +267,7 @@ def test_qemu_keeps_events_over_a_reset(accel: str) -> None:
         async with raw(BOARDS[accel]) as it:
             await it.machine.add(2)
             await it.machine.request_removal(2)
-            await it.machine.machine.reset()
+            await it.machine.qemu.reset()
             assert await it.block.flags(2) == Flag.ENABLED | BOTH_FLAGS
 
     asyncio.run(scene())
@@ -301,26 +301,26 @@ def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(accel: str) -> N
 def test_q35_ends_no_migration_once_a_migrated_vcpu_was_unplugged() -> None:
     """Why a machine whose QEMU hotplugs vCPUs is not migrated; see test_own_hotplug."""
 
-    async def destination(seat: HotpluggableCpu) -> StoppedQemu:
-        props = ",".join(f"{name}={value}" for name, value in seat.props.items())
+    async def destination(cpu: HotpluggableCpu) -> StoppedQemu:
+        props = ",".join(f"{name}={value}" for name, value in cpu.props.items())
         arguments = Q35.arguments(CONFIG, CONFIG.possible)
-        arguments += ["-device", f"{seat.driver},id={device_id(2)},{props}"]
+        arguments += ["-device", f"{cpu.driver},id={device_id(2)},{props}"]
         return await StoppedQemu.start(find_hotplugging(X86_64), arguments, incoming=True)
 
     async def scene() -> None:
         small = attrs.evolve(Q35, most=CONFIG.possible)
         async with raw(small) as it, AsyncExitStack() as stack:
             await it.machine.add(2)
-            first = await destination(it.machine.seats[2])
+            first = await destination(it.machine.slots[2])
             stack.push_async_callback(first.close)
-            await it.machine.machine.move_to(first)
+            await it.machine.qemu.move_to(first)
             there = Block(first.qtest, Q35, CONFIG.possible)
             assert await there.flags(2) == Flag.ENABLED | Flag.INSERT
             await there.visit(2, (Store.CLEAR_INSERT, Store.EJECT))
-            seat = it.machine.seats[2]
-            again = {"driver": seat.driver, "id": device_id(2), **seat.props}
+            cpu = it.machine.slots[2]
+            again = {"driver": cpu.driver, "id": device_id(2), **cpu.props}
             await first.qmp.execute("device_add", again)
-            second = await destination(seat)
+            second = await destination(cpu)
             stack.push_async_callback(second.close)
             with pytest.raises(QemuError, match="was not sent within"):
                 await first.move_to(second, seconds=3.0)

@@ -86,7 +86,9 @@ class AnyOrder(RuleBasedStateMachine):
         self._take(what)
 
     @precondition(lambda self: not self.runs)
-    @rule(what=some.sampled_from((sc.ResumeStep(), sc.ResumeStep(), sc.MigrateStep(), sc.ResetStep(), sc.PauseStep())))
+    @rule(what=some.sampled_from((
+        sc.ResumeStep(), sc.ResumeStep(), sc.MigrateStep(), sc.ResetStep(), sc.PauseStep(),
+    )))  # fmt: skip
     def change_the_paused_machine(self, what: sc.ScenarioStep) -> None:
         self._take(what)
 

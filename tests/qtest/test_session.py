@@ -67,7 +67,7 @@ def test_what_a_guest_left_in_a_parked_vcpus_redistributor_is_gone_when_it_is_bo
         async with rig() as r:
             assert r.session.machine is not None
             gicr = r.session.machine.gicr
-            qtest = r.session.machine.machine.qtest
+            qtest = r.session.machine.qemu.qtest
             await qtest.write(gicr.frames[1] + WAKER, 4, 0)
             await qtest.write(gicr.frames[1] + ISPENDR0, 4, 1 << 5)
             with pytest.raises(RedistributorError, match=r"GICR_.* of vCPU 1 reads"):

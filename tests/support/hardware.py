@@ -1,10 +1,10 @@
-"""A played guest's wiring where only the registers are of use."""
+"""A played guest's hardware where only the registers are of use."""
 
 from __future__ import annotations
 
 
 class NoPsci:
-    """The calls of `Wiring` that are none of a register's; add `read` and `write`."""
+    """The calls of `Hardware` that are none of a register's; add `read` and `write`."""
 
     async def cpu_on(self, caller: int, cpu: int) -> int:
         raise NotImplementedError

@@ -41,7 +41,7 @@ PSCI_INVALID, PSCI_ALREADY_ON = -2, -4
 
 
 class PlayedSession:
-    """A machine; it is the guest's `Wiring` as well."""
+    """A machine; it is the guest's `Hardware` as well."""
 
     console: Console | None = None
     process_id: int | None = None

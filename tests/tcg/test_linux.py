@@ -46,7 +46,9 @@ def cpu_on(rig: SessionRig, slot: int, since: int = 0) -> list[bool | None]:
     ]
 
 
-def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(guest: FetchedGuest) -> None:
+def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(
+    guest: FetchedGuest,
+) -> None:
     async def run() -> None:
         async with session(2, 4, guest) as rig:
             await rig.start()

@@ -1,5 +1,5 @@
 """The qtest accelerator: stock QEMU that runs no guest code, and a guest that is played."""
 
-from hpcore_qtest.accelerator import QtestAccelerator
+from hpcore_qtest.accelerator import LoongarchAccelerator, Q35Accelerator, QtestAccelerator
 
-__all__ = ["QtestAccelerator"]
+__all__ = ["LoongarchAccelerator", "Q35Accelerator", "QtestAccelerator"]

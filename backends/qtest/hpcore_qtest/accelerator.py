@@ -1,13 +1,20 @@
-"""The entry point: what can run here, and a session of it."""
+"""The entry points: what can run here, and a session of it.
+
+`qtest` is arm `virt` with hpcore's own hotplug registers; the others are machines whose
+vCPUs QEMU hotplugs itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 
+from hpcore.guest.played import KINDS
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import find_qemu
+from hpcore.qemu.fetch import find_hotplugging
+from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -17,25 +24,42 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.admission import need_gicv3
 from hpcore_qtest.base import PlayedSession
-from hpcore_qtest.entry import capabilities, script_of
-from hpcore_qtest.native.boards import ARM_VIRT
+from hpcore_qtest.native.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.native.detection import arm_hotplugs_itself
 from hpcore_qtest.native.session import NativeSession
+from hpcore_qtest.qemu import launch
 from hpcore_qtest.virt.session import VirtSession
 
-MODELLED = {
-    "realize": "QEMU has all possible vCPUs from its start; none of them ever runs",
+_MODELLED_EVERYWHERE = {
     "power_off": "no vCPU runs, so that it is only noted which are on",
-    "stop": "there is no thread that runs guest code",
-    "release": "QEMU keeps the vCPU's address space, for it cannot be made anew",
     "pause": "the machine's time never runs; the played guest is held back instead",
     "cpu_on": "the played guest calls PSCI, and the core answers it; QEMU is not asked",
+    "shell": "no code of the guest runs; a line for its shell counts as run",
+}
+
+MODELLED = _MODELLED_EVERYWHERE | {
+    "realize": "QEMU has all possible vCPUs from its start; none of them ever runs",
+    "stop": "there is no thread that runs guest code",
+    "release": "QEMU keeps the vCPU's address space, for it cannot be made anew",
     "interrupt": (
         "the GED's SPI pends in the real distributor; the CPU interface is out of qtest's "
         "reach, so that its pending bit is cleared where a kernel would read ICC_IAR1_EL1"
     ),
-    "shell": "no code of the guest runs; a line for its shell counts as run",
 }
+"""What arm `virt` cannot do for real when none of its vCPUs runs, and why."""
+
+NATIVE_MODELLED = _MODELLED_EVERYWHERE | {
+    "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
+    "bind": "there is no GICR_TYPER here; the affinity is that of the model",
+    "wire": "QEMU connects the vCPU's interrupts within device_add",
+    "unwire": "QEMU disconnects them within the eject",
+    "unbind": "there is no redistributor to let go of",
+    "park": "QEMU keeps nothing of an unplugged vCPU; the next plug creates one",
+    "notify_insert": "device_add sets the event already; the guest is held back until here",
+    "raise_ged": "QEMU can't be made to raise the line again; the registers answer as if it had",
+    "cpu_model": "the machine's own vCPU type stands for the arm one",
+}
+"""The same for machines whose vCPUs QEMU hotplugs itself."""
 
 
 class QtestAccelerator:
@@ -43,7 +67,7 @@ class QtestAccelerator:
 
     def probe(self) -> Capabilities:
         """Whether there is a QEMU, and how it is kept from running. Starts no machine."""
-        return capabilities(find_qemu, MAX_POSSIBLE, MODELLED)
+        return _capabilities(find_qemu, MAX_POSSIBLE, MODELLED)
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
@@ -56,9 +80,79 @@ class QtestAccelerator:
         need_gicv3("qtest", machine)
         try:
             qemu = await asyncio.to_thread(find_qemu)
-            own = await arm_hotplugs_itself(qemu)
+            native = await arm_hotplugs_itself(qemu)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        if own:
+        if native:
             return NativeSession(machine, ARM_VIRT, script, qemu, report)
         return VirtSession(machine, script, qemu, report)
+
+
+class NativeAccelerator:
+    """QEMU's own vCPU hotplug on one board; the guest is played."""
+
+    board: NativeBoard
+
+    def probe(self) -> Capabilities:
+        """Whether there is a QEMU for it. Starts no machine."""
+        return _capabilities(
+            lambda: find_hotplugging(self.board.program), self.board.most, NATIVE_MODELLED
+        )
+
+    async def open(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> NativeSession:
+        """A session for `machine`. Without a guest everything works but START."""
+        script = script_of(guest)
+        if machine.possible > (most := self.board.room_for(machine)):
+            raise AcceleratorError(
+                f"{self.board.name} has at most {most} vCPUs with this topology, and the "
+                f"machine {machine.possible}; lower maxcpus"
+            )
+        try:
+            qemu = await asyncio.to_thread(find_hotplugging, self.board.program)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return NativeSession(machine, self.board, script, qemu, report)
+
+
+class LoongarchAccelerator(NativeAccelerator):
+    """QEMU's loongarch64 `virt`: registers in memory, a GED."""
+
+    board = LOONGARCH64_VIRT
+
+
+class Q35Accelerator(NativeAccelerator):
+    """QEMU's x86 `q35`: registers at I/O ports, a general purpose event."""
+
+    board = Q35
+
+
+def script_of(guest: GuestImages | GuestScript | None) -> GuestScript | None:
+    """`guest`, which must be one that is played. Raises AcceleratorError."""
+    if isinstance(guest, GuestImages):
+        raise AcceleratorError("qtest runs no guest code: give it a guest to play, no kernel")
+    if guest is not None and guest.kind not in KINDS:
+        raise AcceleratorError(
+            f"there is no guest '{guest.kind}' to play; there are {', '.join(KINDS)}"
+        )
+    return guest
+
+
+def _capabilities(find: Callable[[], Qemu], most: int, modelled: Mapping[str, str]) -> Capabilities:
+    """What an accelerator with such sessions can do here, on the QEMU that `find` finds."""
+    versions: dict[str, str] = {}
+    unavailable = None
+    try:
+        qemu = find()
+        versions["qemu"] = qemu.version
+        versions["qemu accelerator"] = launch.accelerator(qemu.path)[-1]
+    except QemuError as error:
+        unavailable = str(error)
+    return Capabilities(
+        unavailable=unavailable,
+        max_vcpus=most,
+        plays_guest=True,
+        modelled=modelled,
+        versions=versions,
+    )

@@ -209,12 +209,12 @@ class PlayedSession(ABC):
         if self.qemu is not None:
             raise EffectError(CREATED_ONCE)
         try:
-            wiring = await self._create()
+            hardware = await self._create()
         except QemuError as error:
             raise EffectError(str(error)) from error
         if self._script is not None:
             kind, append = self._script.kind, self._script.append
-            self._guest = make_guest(kind, self._config, append, wiring)
+            self._guest = make_guest(kind, self._config, append, hardware)
 
     async def _start(self) -> None:
         if self._guest is None:

@@ -1,9 +1,10 @@
-"""PSCI, modelled: which vCPUs are on, and the CPU_ON calls that wait for the core's answer."""
+"""PSCI, modelled: which vCPUs are on, and the calls of a guest that is played."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from hpcore.model.effects import AnswerCpuOn
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled
@@ -57,3 +58,47 @@ class Power:
             if not future.done():
                 future.set_exception(AcceleratorError(why))
         self.reset()
+
+
+class Reached(Protocol):
+    """What a session is to its guest."""
+
+    power: Power
+
+    async def guest_may_act(self) -> None:
+        """Wait for as long as the guest's time stands still."""
+
+    async def reset(self) -> None:
+        """Reset the machine."""
+
+    def power_off(self) -> None:
+        """Power the machine off."""
+
+
+class PsciCalls:
+    """The PSCI half of a `hpcore.guest.played.Hardware`, on the machine of `reached`."""
+
+    def __init__(self, reached: Reached) -> None:
+        self._reached = reached
+
+    async def cpu_on(self, caller: int, cpu: int) -> int:
+        """PSCI CPU_ON."""
+        await self._reached.guest_may_act()
+        status = await self._reached.power.cpu_on(caller, cpu)
+        await self._reached.guest_may_act()
+        return status
+
+    async def cpu_off(self, cpu: int) -> None:
+        """PSCI CPU_OFF."""
+        await self._reached.guest_may_act()
+        self._reached.power.cpu_off(cpu)
+
+    async def system_reset(self) -> None:
+        """PSCI SYSTEM_RESET."""
+        await self._reached.guest_may_act()
+        await self._reached.reset()
+
+    async def system_off(self) -> None:
+        """PSCI SYSTEM_OFF."""
+        await self._reached.guest_may_act()
+        self._reached.power_off()

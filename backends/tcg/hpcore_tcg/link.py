@@ -105,7 +105,9 @@ class Link:
         self._gone: str | None = None
         self._task = asyncio.create_task(self._read())
 
-    def send(self, op: Op, slot: int = 0, arg: int = 0, *, turn: CallerTurn | None = None) -> Request:
+    def send(
+        self, op: Op, slot: int = 0, arg: int = 0, *, turn: CallerTurn | None = None
+    ) -> Request:
         """Send a request at once, and return it to be awaited.
 
         With `turn`, no frame that follows the answer is delivered before the turn ends.

@@ -67,7 +67,12 @@ class TcgSession:
     """
 
     def __init__(
-        self, config: MachineConfig, boot: BootFiles | None, qemu: Qemu, monitor: Monitor, report: Report
+        self,
+        config: MachineConfig,
+        boot: BootFiles | None,
+        qemu: Qemu,
+        monitor: Monitor,
+        report: Report,
     ) -> None:
         self._config, self._boot = config, boot
         self._qemu, self._monitor = qemu, monitor

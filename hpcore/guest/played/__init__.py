@@ -3,7 +3,7 @@
 A played guest drives its machine through a `Hardware`, in the same registers and with the
 same PSCI calls that a kernel would use, in the order in which it would.
 
-    guest = make_guest("linux", config, "maxcpus=2", wiring)
+    guest = make_guest("linux", config, "maxcpus=2", hardware)
     guest.start()                 # vCPU 0 enters the kernel
     await guest.wait_ready(10)
     guest.ged_interrupt()         # the GED's line was raised
@@ -28,7 +28,7 @@ KINDS = ("linux", "legacy", "hostile")
 
 
 def make_guest(
-    kind: str, config: MachineConfig, append: str, wiring: Hardware, random: Random | None = None
+    kind: str, config: MachineConfig, append: str, hardware: Hardware, random: Random | None = None
 ) -> PlayedGuest:
     """A guest of the kind `kind` for the machine `config`, not started yet.
 
@@ -37,10 +37,10 @@ def make_guest(
     """
     match kind:
         case "linux":
-            return PlayedGuest(lambda: LinuxKernel(config, append, wiring), wiring)
+            return PlayedGuest(lambda: LinuxKernel(config, append, hardware), hardware)
         case "legacy":
-            return PlayedGuest(lambda: LegacyKernel(config, append, wiring), wiring)
+            return PlayedGuest(lambda: LegacyKernel(config, append, hardware), hardware)
         case "hostile":
             source = random or Random(0)
-            return PlayedGuest(lambda: HostileKernel(config, append, wiring, source), wiring)
+            return PlayedGuest(lambda: HostileKernel(config, append, hardware, source), hardware)
     raise ValueError(f"'{kind}' is no guest that is played; there are {', '.join(KINDS)}")

@@ -42,13 +42,13 @@ _TOLD = (
 class PlayedAml:
     """The methods. All but the first hold AML's mutex, for the block has one selector."""
 
-    wiring: Hardware
+    hardware: Hardware
     possible: int
     _mutex: asyncio.Lock = field(factory=asyncio.Lock)
 
     async def events(self) -> list[tuple[int, Notify]]:
         """The GED's `_EVT`: take its events, scan if one is a vCPU's; what the kernel is told."""
-        events = await self.wiring.read(virt.GED_BASE + EVENTS, EVENTS_SIZE)
+        events = await self.hardware.read(virt.GED_BASE + EVENTS, EVENTS_SIZE)
         return await self._scan() if events & GedEvent.CPU_HOTPLUG else []
 
     async def enabled(self, cpu: int) -> bool:
@@ -89,7 +89,7 @@ class PlayedAml:
         return told
 
     async def _read(self, offset: int, size: int) -> int:
-        return await self.wiring.read(BLOCK + offset, size)
+        return await self.hardware.read(BLOCK + offset, size)
 
     async def _write(self, offset: int, size: int, value: int) -> None:
-        await self.wiring.write(BLOCK + offset, size, value)
+        await self.hardware.write(BLOCK + offset, size, value)

@@ -21,8 +21,8 @@ class PlayedGuest:
     For one event loop, and not thread-safe. `kernel` is the boot under way, or None.
     """
 
-    def __init__(self, make_kernel: Callable[[], LinuxKernel], wiring: Hardware) -> None:
-        self._make_kernel, self._wiring = make_kernel, wiring
+    def __init__(self, make_kernel: Callable[[], LinuxKernel], hardware: Hardware) -> None:
+        self._make_kernel, self._hardware = make_kernel, hardware
         self.kernel: LinuxKernel | None = None
         self._life: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[object]] = set()
@@ -93,7 +93,7 @@ class PlayedGuest:
 
     async def make(self, move: Move) -> None:
         """Make one call beside what the kernel does, of which it knows nothing."""
-        await self._ask(make(move, self._wiring, self._kernel().config.possible))
+        await self._ask(make(move, self._hardware, self._kernel().config.possible))
 
     @property
     def at_rest(self) -> bool:
@@ -104,13 +104,13 @@ class PlayedGuest:
         """See `Guest`. As Linux does, with the secondary vCPUs stopped but not off."""
         starts = self._starts
         self._kernel()
-        await self._call(self._wiring.system_reset())
+        await self._call(self._hardware.system_reset())
         await self._until(lambda: self._starts > starts and self._booted(), within, "boot again")
 
     async def power_off(self) -> None:
         """See `Guest`."""
         self._kernel()
-        await self._call(self._wiring.system_off())
+        await self._call(self._hardware.system_off())
 
     # ----------------------------------------------------------------- helpers
 

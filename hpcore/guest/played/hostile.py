@@ -47,7 +47,7 @@ ARGUMENTS = {
 
 @frozen
 class Move:
-    """One call. `arguments` are those of the wiring's or the firmware's method."""
+    """One call. `arguments` are those of the hardware's or the firmware's method."""
 
     call: Call
     arguments: tuple[int, ...]
@@ -79,59 +79,61 @@ _READS = (
 )  # fmt: skip
 
 
-async def make(move: Move, wiring: Hardware, possible: int) -> None:
+async def make(move: Move, hardware: Hardware, possible: int) -> None:
     """Make one move, by whatever means; AML's mutex is not heeded."""
-    firmware = PlayedAml(wiring, possible)
+    firmware = PlayedAml(hardware, possible)
     match move.call, move.arguments:
         case Call.READ, (address, size):
-            await wiring.read(address, size)
+            await hardware.read(address, size)
         case Call.WRITE, (address, size, value):
-            await wiring.write(address, size, value)
+            await hardware.write(address, size, value)
         case Call.OST, (cpu, source, status):
             await firmware.ost(cpu, source, status)
         case Call.EJECT, (cpu,):
             await firmware.eject(cpu)
         case Call.CPU_ON, (caller, cpu):
-            await wiring.cpu_on(caller, cpu)
+            await hardware.cpu_on(caller, cpu)
         case Call.CPU_OFF, (cpu,):
-            await wiring.cpu_off(cpu)
+            await hardware.cpu_off(cpu)
 
 
 class _Noisy:
-    """A wiring on which moves are made before some of what passes."""
+    """Hardware on which moves are made before some of what passes."""
 
-    def __init__(self, wiring: Hardware, kernel: HostileKernel) -> None:
-        self._wiring, self._kernel = wiring, kernel
+    def __init__(self, hardware: Hardware, kernel: HostileKernel) -> None:
+        self._hardware, self._kernel = hardware, kernel
 
     async def read(self, address: int, size: int) -> int:
         await self._kernel.noise()
-        return await self._wiring.read(address, size)
+        return await self._hardware.read(address, size)
 
     async def write(self, address: int, size: int, value: int) -> None:
         await self._kernel.noise()
-        await self._wiring.write(address, size, value)
+        await self._hardware.write(address, size, value)
 
     async def cpu_on(self, caller: int, cpu: int) -> int:
         await self._kernel.noise()
-        return await self._wiring.cpu_on(caller, cpu)
+        return await self._hardware.cpu_on(caller, cpu)
 
     async def cpu_off(self, cpu: int) -> None:
         await self._kernel.noise()
-        await self._wiring.cpu_off(cpu)
+        await self._hardware.cpu_off(cpu)
 
     async def system_reset(self) -> None:
-        await self._wiring.system_reset()
+        await self._hardware.system_reset()
 
     async def system_off(self) -> None:
-        await self._wiring.system_off()
+        await self._hardware.system_off()
 
 
 class HostileKernel(LinuxKernel):
-    """Linux on a noisy wiring. The moves are `random`'s choice."""
+    """Linux on noisy hardware. The moves are `random`'s choice."""
 
-    def __init__(self, config: MachineConfig, append: str, wiring: Hardware, random: Random) -> None:
-        super().__init__(config, append, _Noisy(wiring, self))
-        self._quiet, self._random = wiring, random
+    def __init__(
+        self, config: MachineConfig, append: str, hardware: Hardware, random: Random
+    ) -> None:
+        super().__init__(config, append, _Noisy(hardware, self))
+        self._quiet, self._random = hardware, random
         self._moves = moves(config)
         self.moves_made = 0
 

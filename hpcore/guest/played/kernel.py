@@ -21,9 +21,9 @@ class PlayedKernel(ABC):
     (device_hotplug_lock).
     """
 
-    def __init__(self, config: MachineConfig, append: str, wiring: Hardware) -> None:
-        self.config, self.append, self.wiring = config, append, wiring
-        self.firmware = PlayedAml(wiring, config.possible)
+    def __init__(self, config: MachineConfig, append: str, hardware: Hardware) -> None:
+        self.config, self.append, self.hardware = config, append, hardware
+        self.firmware = PlayedAml(hardware, config.possible)
         self.online: set[int] = set()
         self.registered: set[int] = set()
         self.hotplug = asyncio.Lock()

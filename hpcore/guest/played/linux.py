@@ -24,8 +24,8 @@ NOT_PERMITTED, INVALID = "Operation not permitted", "Invalid argument"
 class LinuxKernel(PlayedKernel):
     """One boot of Linux. Every possible vCPU is present; those in `_STA` are enabled."""
 
-    def __init__(self, config: MachineConfig, append: str, wiring: Hardware) -> None:
-        super().__init__(config, append, wiring)
+    def __init__(self, config: MachineConfig, append: str, hardware: Hardware) -> None:
+        super().__init__(config, append, hardware)
         limits = cpu_limits(append)
         self.possible = self.usable()[: limits.possible]
         self.at_boot = limits.at_boot
@@ -96,12 +96,12 @@ class LinuxKernel(PlayedKernel):
 
     async def cpu_on(self, cpu: int) -> int:
         """PSCI CPU_ON from whichever vCPU this runs on: here the lowest that is online."""
-        return await self.wiring.cpu_on(min(self.online), cpu)
+        return await self.hardware.cpu_on(min(self.online), cpu)
 
     async def cpu_off(self, cpu: int) -> None:
         """Off the lists first, for nothing is asked of a vCPU that is going."""
         self.online.discard(cpu)
-        await self.wiring.cpu_off(cpu)
+        await self.hardware.cpu_off(cpu)
 
     # ------------------------------------------------------------------- sysfs
 

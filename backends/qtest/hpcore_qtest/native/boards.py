@@ -168,5 +168,5 @@ ARM_VIRT = NativeBoard(
     # a GED is made only where there is firmware, be it nothing but zeroes
     options=("-blockdev", "driver=null-co,node-name=firmware,size=67108864,read-zeroes=on"),
 )
-"""Not plugged by any QEMU yet; `seats.ask` finds out about the one at hand."""
+"""Not plugged by any QEMU yet; `hotpluggable_cpus.ask` finds out about the one at hand."""
 

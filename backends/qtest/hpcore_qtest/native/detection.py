@@ -29,7 +29,7 @@ async def hotplugs_itself(qemu: Qemu, board: NativeBoard) -> bool:
             _ASKED[qemu, board.name] = False
         else:
             _ASKED[qemu, board.name] = True
-            await machine.machine.close()
+            await machine.qemu.close()
     return _ASKED[qemu, board.name]
 
 

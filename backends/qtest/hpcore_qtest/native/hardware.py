@@ -34,7 +34,7 @@ from hpcore.platform.hotplug_registers import (
 from hpcore.run.accelerator import AcceleratorError, Report
 from hpcore_qtest.native.block import Block
 from hpcore_qtest.native.boards import GED_CPU_EVENT, NativeBoard
-from hpcore_qtest.psci import PsciCalls, Reached
+from hpcore_qtest.power import PsciCalls, Reached
 
 EVENT = Flag.INSERT | Flag.REMOVE
 OST_SECONDS = 20.0
@@ -42,7 +42,7 @@ OST_SECONDS = 20.0
 
 
 class NativeHardware(PsciCalls):
-    """A `hpcore.guest.played.Wiring`: arm's addresses outside, those of `board` inside."""
+    """A `hpcore.guest.played.Hardware`: arm's addresses outside, those of `board` inside."""
 
     def __init__(self, session: Reached, block: Block, board: NativeBoard, report: Report) -> None:
         super().__init__(session)

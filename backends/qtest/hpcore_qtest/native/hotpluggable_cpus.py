@@ -28,7 +28,7 @@ class NoHotplug(QemuError):
 
 
 async def ask(qmp: Qmp) -> list[HotpluggableCpu]:
-    """Every possible vCPU's seat, by index. Raises NoHotplug, or QemuError."""
+    """What QEMU says of every possible vCPU, by index. Raises NoHotplug, or QemuError."""
     try:
         return read(await qmp.execute("query-hotpluggable-cpus"))
     except QmpRefused as refused:
@@ -36,17 +36,17 @@ async def ask(qmp: Qmp) -> list[HotpluggableCpu]:
 
 
 def read(answer: object) -> list[HotpluggableCpu]:
-    """The seats of an answer, which has them with the highest index first.
+    """The vCPUs of an answer, which has them with the highest index first.
 
-    Raises NoHotplug for an answer that no slot could follow: one seat for several vCPUs (as
+    Raises NoHotplug for an answer that no slot could follow: one entry for several vCPUs (as
     on ppc), or with none that says where it is.
     """
-    seats = []
+    found = []
     assert isinstance(answer, list), "QMP's schema says so"
     for entry in reversed(answer):
         if entry["vcpus-count"] != 1 or not entry["props"]:
             raise NoHotplug(f"this QEMU plugs vCPUs otherwise than one by one: {entry}")
-        seats.append(HotpluggableCpu(entry["type"], dict(entry["props"]), entry.get("qom-path")))
-    if not seats:
+        found.append(HotpluggableCpu(entry["type"], dict(entry["props"]), entry.get("qom-path")))
+    if not found:
         raise NoHotplug("this QEMU's machine has no vCPU that could be plugged")
-    return seats
+    return found

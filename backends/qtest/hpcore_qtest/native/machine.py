@@ -21,56 +21,58 @@ DELETED_SECONDS = 20.0
 class NativeMachine:
     """One QEMU process. `creations` counts the vCPUs that it has made in its life."""
 
-    def __init__(self, board: NativeBoard, machine: StoppedQemu, found: list[HotpluggableCpu]) -> None:
-        self.board, self.machine, self.seats = board, machine, found
+    def __init__(
+        self, board: NativeBoard, qemu: StoppedQemu, slots: list[HotpluggableCpu]
+    ) -> None:
+        self.board, self.qemu, self.slots = board, qemu, slots
         self._deleted: dict[str, asyncio.Event] = {}
-        self.creations = sum(seat.path is not None for seat in found)
+        self.creations = sum(cpu.path is not None for cpu in slots)
 
     @classmethod
     async def start(
-        cls, config: MachineConfig, board: NativeBoard, qemu: Qemu, ears: Ears
+        cls, config: MachineConfig, board: NativeBoard, program: Qemu, ears: Ears
     ) -> NativeMachine:
         """Start QEMU; interrupts of the hotplug line are told from here on.
 
         Raises NoHotplug where this QEMU plugs none, QemuError; nothing is left behind.
         """
         room = board.room_for(config)
-        machine = await StoppedQemu.start(qemu, board.arguments(config, room), ears)
+        qemu = await StoppedQemu.start(program, board.arguments(config, room), ears)
         try:
-            found = await hotpluggable_cpus.ask(machine.qmp)
+            found = await hotpluggable_cpus.ask(qemu.qmp)
             if len(found) < config.possible:
                 raise QemuError(
                     f"{board.name} has {len(found)} possible vCPUs, not {config.possible}"
                 )
             named = board.controller.startswith("/")
-            controller = board.controller if named else await machine.device(board.controller)
-            await machine.qtest.intercept_in(controller)
+            controller = board.controller if named else await qemu.device(board.controller)
+            await qemu.qtest.intercept_in(controller)
         except BaseException:
-            await machine.close()
+            await qemu.close()
             raise
-        return cls(board, machine, found)
+        return cls(board, qemu, found)
 
     async def occupied(self, slot: int) -> bool:
         """Whether QEMU says that there is a vCPU in `slot`."""
-        return (await hotpluggable_cpus.ask(self.machine.qmp))[slot].path is not None
+        return (await hotpluggable_cpus.ask(self.qemu.qmp))[slot].path is not None
 
     async def add(self, slot: int) -> None:
         """`device_add`. Raises QmpRefused, or QemuError; see `full` for what it must not meet."""
-        seat = self.seats[slot]
+        cpu = self.slots[slot]
         self._deleted[device_id(slot)] = asyncio.Event()
-        await self.machine.qmp.execute(
-            "device_add", {"driver": seat.driver, "id": device_id(slot), **seat.props}
+        await self.qemu.qmp.execute(
+            "device_add", {"driver": cpu.driver, "id": device_id(slot), **cpu.props}
         )
         self.creations += 1
 
     async def request_removal(self, slot: int) -> None:
         """`device_del`: QEMU asks the guest. Raises QmpRefused, or QemuError."""
-        await self.machine.qmp.execute("device_del", {"id": device_id(slot)})
+        await self.qemu.qmp.execute("device_del", {"id": device_id(slot)})
 
     @property
     def full(self) -> str | None:
         """Why QEMU could not make one more vCPU, and what to do; None as long as it can."""
-        if self.creations < len(self.seats):
+        if self.creations < len(self.slots):
             return None
         return (
             f"QEMU has created {self.creations} vCPUs, and with TCG it aborts at the next: it "
@@ -90,14 +92,14 @@ class NativeMachine:
         except TimeoutError:
             raise QemuError(
                 f"QEMU did not tell of the end of vCPU {slot} within {DELETED_SECONDS:g} s; "
-                f"{self.machine.process.last_words}"
+                f"{self.qemu.process.last_words}"
             ) from None
 
     async def affinity(self, slot: int) -> int | None:
         """What GICR_TYPER of `slot` says; None where the machine has no GIC."""
         if not self.board.gic:
             return None
-        return await self.machine.qtest.read(virt.redistributor(slot) + 0x8, 8) >> 32
+        return await self.qemu.qtest.read(virt.redistributor(slot) + 0x8, 8) >> 32
 
 
 def device_id(slot: int) -> str:

@@ -49,7 +49,7 @@ class NativeSession(PlayedSession):
         self.board, self._program = board, qemu
         self.machine: NativeMachine | None = None
         self.block: Block
-        self.wiring: NativeHardware
+        self.hardware: NativeHardware
         self._plugged: set[int] = set()  # by device_add
         self._unseen: set[int] = set()  # of these, those that the guest may not meet yet
         self._forgotten: set[int] = set()  # of these, those whose event a reset has taken
@@ -57,21 +57,21 @@ class NativeSession(PlayedSession):
     @property
     def qemu(self) -> StoppedQemu | None:
         """The QEMU that runs now."""
-        return None if self.machine is None else self.machine.machine
+        return None if self.machine is None else self.machine.qemu
 
     # ------------------------------------------------------------------- machine
 
     async def _create(self) -> Hardware:
         machine = await NativeMachine.start(self._config, self.board, self._program, self._ears())
-        self.block = Block(machine.machine.qtest, self.board, self._config.possible)
+        self.block = Block(machine.qemu.qtest, self.board, self._config.possible)
         try:
             await self.block.set_up()
         except BaseException:
-            await machine.machine.close()
+            await machine.qemu.close()
             raise
-        self.wiring = NativeHardware(self, self.block, self.board, self._report)
+        self.hardware = NativeHardware(self, self.block, self.board, self._report)
         self.machine = machine
-        return self.wiring
+        return self.hardware
 
     async def _init_gic(self) -> None:
         """QEMU made what interrupt controller the machine has, for all possible vCPUs."""
@@ -92,7 +92,7 @@ class NativeSession(PlayedSession):
         self._forgotten |= self._unseen
 
     def _forget(self) -> None:
-        self.wiring.reset()
+        self.hardware.reset()
 
     async def _move(self) -> None:
         raise QemuError(NO_MIGRATION)
@@ -117,7 +117,7 @@ class NativeSession(PlayedSession):
                 try:
                     await self._eject(slot)
                 finally:
-                    self.wiring.eject_settled(slot)
+                    self.hardware.eject_settled(slot)
             case Step.POWER_OFF:
                 self.power.on.discard(slot)
             case Step.STOP:
@@ -180,11 +180,11 @@ class NativeSession(PlayedSession):
 
     def _reassert(self, slot: int) -> None:
         """QEMU has heard nothing of it, so that the vCPU is enabled as it was."""
-        self.wiring.eject_settled(slot)
+        self.hardware.eject_settled(slot)
 
     def _raise_ged(self) -> None:
         """QEMU raises it with an event alone, and the event is there already."""
-        self.wiring.raise_again()
+        self.hardware.raise_again()
         if self._guest is not None:
             self._guest.ged_interrupt()
 
@@ -201,7 +201,7 @@ class NativeSession(PlayedSession):
         elif name == "ACPI_DEVICE_OST":
             info = data.get("info")
             assert isinstance(info, dict), "QMP's schema says so"
-            self.wiring.ost_seen(info)
+            self.hardware.ost_seen(info)
 
     def _ears(self) -> Ears:
         return Ears(irq=self._interrupted, event=self._told, lost=self._lose)
@@ -214,4 +214,4 @@ class NativeSession(PlayedSession):
     def _end(self, why: str) -> None:
         super()._end(why)
         if self.machine is not None:
-            self.wiring.end(why)
+            self.hardware.end(why)

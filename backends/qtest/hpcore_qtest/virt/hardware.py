@@ -6,7 +6,7 @@ from typing import Protocol
 
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.run.accelerator import AcceleratorError
-from hpcore_qtest.psci import PsciCalls, Reached
+from hpcore_qtest.power import PsciCalls, Reached
 from hpcore_qtest.virt.machine import VirtMachine
 
 
@@ -18,7 +18,7 @@ class Registers(Reached, Protocol):
 
 
 class VirtHardware(PsciCalls):
-    """A `hpcore.guest.played.Wiring`.
+    """A `hpcore.guest.played.Hardware`.
 
     The hotplug registers and the GED are `HotplugDevice`'s; everything else on the bus is
     QEMU's own.
@@ -33,7 +33,7 @@ class VirtHardware(PsciCalls):
         await self._session.guest_may_act()
         if self._ours(address):
             return self._session.device.read(address, size)
-        return await self._qemu().machine.qtest.read(address, size)
+        return await self._qemu().qemu.qtest.read(address, size)
 
     async def write(self, address: int, size: int, value: int) -> None:
         """Write a register."""
@@ -41,7 +41,7 @@ class VirtHardware(PsciCalls):
         if self._ours(address):
             self._session.device.write(address, size, value)
         else:
-            await self._qemu().machine.qtest.write(address, size, value)
+            await self._qemu().qemu.qtest.write(address, size, value)
 
     def _ours(self, address: int) -> bool:
         regions = self._session.device.regions

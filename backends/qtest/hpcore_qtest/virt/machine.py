@@ -18,29 +18,29 @@ SPIS_SHOWN = 32 * 8
 class VirtMachine:
     """One QEMU process, and the parts of its GIC that a session acts on."""
 
-    def __init__(self, config: MachineConfig, qemu: Qemu, machine: StoppedQemu) -> None:
-        self._config, self._qemu = config, qemu
-        self.machine = machine
-        self.gicr = Redistributors(machine.qtest, config.possible)
+    def __init__(self, config: MachineConfig, program: Qemu, qemu: StoppedQemu) -> None:
+        self._config, self._program = config, program
+        self.qemu = qemu
+        self.gicr = Redistributors(qemu.qtest, config.possible)
         self.ged: GedLine
 
     @classmethod
     async def start(
-        cls, config: MachineConfig, qemu: Qemu, ears: Ears, *, incoming: bool = False
+        cls, config: MachineConfig, program: Qemu, ears: Ears, *, incoming: bool = False
     ) -> VirtMachine:
         """Start QEMU; interrupts of the GIC's inputs are told from here on.
 
         Raises QemuError and leaves nothing behind.
         """
-        machine = await StoppedQemu.start(qemu, arguments(config), ears, incoming=incoming)
+        qemu = await StoppedQemu.start(program, arguments(config), ears, incoming=incoming)
         try:
-            started = cls(config, qemu, machine)
-            gic = await machine.device("arm-gicv3")
-            pins = await machine.inputs(gic)
-            started.ged = GedLine(machine.qtest, pins[GED_SPI])
-            await machine.qtest.intercept_in(gic)
+            started = cls(config, program, qemu)
+            gic = await qemu.device("arm-gicv3")
+            pins = await qemu.inputs(gic)
+            started.ged = GedLine(qemu.qtest, pins[GED_SPI])
+            await qemu.qtest.intercept_in(gic)
         except BaseException:
-            await machine.close()
+            await qemu.close()
             raise
         return started
 
@@ -51,9 +51,9 @@ class VirtMachine:
         with the new one ended, if anything of it failed.
         """
         before = await self.gic_state()
-        other = await VirtMachine.start(self._config, self._qemu, Ears(), incoming=True)
+        other = await VirtMachine.start(self._config, self._program, Ears(), incoming=True)
         try:
-            await self.machine.move_to(other.machine)
+            await self.qemu.move_to(other.qemu)
             after = await other.gic_state()
             lost = [register for register in before if after[register] != before[register]]
             if lost:
@@ -63,7 +63,7 @@ class VirtMachine:
                     f"{before[first]:#x}, and is {after[first]:#x}"
                 )
         except BaseException:
-            await other.machine.close()
+            await other.qemu.close()
             raise
         return other
 
@@ -77,7 +77,7 @@ class VirtMachine:
         addresses += [virt.GICD_BASE + 0xC00 + n // 4 for n in range(32, SPIS_SHOWN + 32, 16)]
         addresses += [virt.GICD_BASE + 0x6000 + 8 * n for n in range(32, SPIS_SHOWN + 32)]
         addresses += [frame + register for frame in self.gicr.frames for register in STATE]
-        return dict(zip(addresses, await self.machine.qtest.read_all(addresses, 4), strict=True))
+        return dict(zip(addresses, await self.qemu.qtest.read_all(addresses, 4), strict=True))
 
 
 def arguments(config: MachineConfig) -> list[str]:

@@ -46,7 +46,7 @@ class VirtSession(PlayedSession):
     @property
     def qemu(self) -> StoppedQemu | None:
         """The QEMU that runs now."""
-        return None if self.machine is None else self.machine.machine
+        return None if self.machine is None else self.machine.qemu
 
     async def execute(self, effect: Effect) -> int | None:
         """Carry `effect` out; see the protocol."""
@@ -120,7 +120,7 @@ class VirtSession(PlayedSession):
     async def _move(self) -> None:
         there = await self._virt().moved()
         self.machine = there
-        there.machine.listen(self._ears())
+        there.qemu.listen(self._ears())
 
     # ---------------------------------------------------------------- interrupts
 

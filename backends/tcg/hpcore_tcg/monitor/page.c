@@ -51,23 +51,23 @@ void doorbell_arm(void)
 static void record(u32 kind, u32 slot, u32 argument)
 {
     switch (kind) {
-    case RECORD_SCAN_STARTED:
+    case RINGRECORD_SCAN_STARTED:
         report(EVENT_SCAN_STARTED);
         break;
-    case RECORD_SCAN_ENDED:
+    case RINGRECORD_SCAN_ENDED:
         report(EVENT_SCAN_ENDED);
         break;
-    case RECORD_INSERT_ACKED:
+    case RINGRECORD_INSERT_ACKED:
         report_slot(EVENT_INSERT_ACKED, slot);
         break;
-    case RECORD_REMOVE_ACKED:
+    case RINGRECORD_REMOVE_ACKED:
         report_slot(EVENT_REMOVE_ACKED, slot);
         break;
-    case RECORD_EJECT:
+    case RINGRECORD_EJECT:
         slots_eject(slot);
         report_slot(EVENT_EJECT, slot);
         break;
-    case RECORD_OST: {
+    case RINGRECORD_OST: {
         u64 ost[3] = {slot, argument >> 16, argument & 0xffff};
         report_fields(EVENT_OST, ost);
         break;

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hpcore_qtest.base import PlayedSession
-from hpcore_qtest.native.session import NativeSession
-from hpcore_qtest.own_accelerator import (
+from hpcore_qtest.accelerator import (
     LoongarchAccelerator,
     NativeAccelerator,
     Q35Accelerator,
 )
+from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.native.session import NativeSession
 
 from hpcore.model.states import State
 from hpcore.platform.hotplug_registers import Flag
@@ -40,7 +40,7 @@ ACCELERATORS: dict[str, type[NativeAccelerator]] = {
 }
 
 
-class OwnRehearsal(Rehearsal):
+class NativeRehearsal(Rehearsal):
     """On the machine that `accel` names; its guest can make no SGI pend."""
 
     session: NativeSession

@@ -32,7 +32,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestScript
 from hpcore.scenario import values as sc
 from tests.qemu.support import alive, needs_qemu, until
-from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
+from tests.qtest.native import ACCELERATORS, NativeRehearsal, needs_hotplugging
 
 pytestmark = [needs_qemu, needs_hotplugging]
 
@@ -63,8 +63,8 @@ class Played:
         await self.session.execute(RunMachineStep(step, enabled))
 
     @property
-    def wiring(self) -> Hardware:
-        return self.session.wiring
+    def hardware(self) -> Hardware:
+        return self.session.hardware
 
     async def occupied(self, slot: int = 2) -> bool:
         assert self.session.machine is not None
@@ -96,7 +96,7 @@ def test_the_guest_is_held_back_from_a_vcpu_until_it_is_notified(accel: str) -> 
         async with played(accel) as it:
             await it.do(Step.REALIZE)
             assert await it.occupied(), "it is added at the first step"
-            load = asyncio.ensure_future(it.wiring.read(FLAGS, 1))
+            load = asyncio.ensure_future(it.hardware.read(FLAGS, 1))
             await it.do(Step.BIND, Step.WIRE, Step.ENABLE)
             assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
             assert not load.done()
@@ -128,7 +128,7 @@ def test_a_vcpu_that_qemu_refuses_leaves_nothing_and_the_guest_goes_on(accel: st
             await it.session.machine.add(2)
             with pytest.raises(EffectError, match="Duplicate device ID 'slot2'"):
                 await it.do(Step.REALIZE)
-            await asyncio.wait_for(it.wiring.read(FLAGS, 1), 20)
+            await asyncio.wait_for(it.hardware.read(FLAGS, 1), 20)
 
     asyncio.run(scene())
 
@@ -140,7 +140,7 @@ def test_a_plug_that_is_undone_takes_the_vcpu_away_unseen(accel: str) -> None:
             await it.do(*UNTIL_SEEN[:2], Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK)
             assert not await it.occupied()
             assert await it.session.block.flags(2) == 0
-            await asyncio.wait_for(it.wiring.read(FLAGS, 1), 20)
+            await asyncio.wait_for(it.hardware.read(FLAGS, 1), 20)
             assert not {type(s) for s in it.told} & {InsertAcked, OstReported}
 
     asyncio.run(scene())
@@ -176,18 +176,18 @@ def test_a_line_raised_again_has_the_guest_scan_again(accel: str) -> None:
 def test_the_guest_sees_its_own_slots_alone_and_its_selection_stays(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
-            wiring, block = it.wiring, it.session.block
+            hardware, block = it.hardware, it.session.block
             for selector, flags in ((1, 1), (2, 0), (CONFIG.possible, 0), (200, 0), (0, 1)):
-                await wiring.write(SELECTOR, 4, selector)
+                await hardware.write(SELECTOR, 4, selector)
                 await block.flags(1)
-                assert await wiring.read(FLAGS, 1) == flags, selector
-                assert await wiring.read(BLOCK, 8) == flags << 32
-            await wiring.write(SELECTOR, 4, 3)
-            await wiring.write(COMMAND, 1, 0)
-            assert await wiring.read(DATA, 4) == 3
-            await wiring.write(SELECTOR, 4, CONFIG.possible)
-            await wiring.write(DATA, 4, 5)
-            assert await wiring.read(DATA, 4) == 0
+                assert await hardware.read(FLAGS, 1) == flags, selector
+                assert await hardware.read(BLOCK, 8) == flags << 32
+            await hardware.write(SELECTOR, 4, 3)
+            await hardware.write(COMMAND, 1, 0)
+            assert await hardware.read(DATA, 4) == 3
+            await hardware.write(SELECTOR, 4, CONFIG.possible)
+            await hardware.write(DATA, 4, 5)
+            assert await hardware.read(DATA, 4) == 0
 
     asyncio.run(scene())
 
@@ -198,19 +198,19 @@ def test_the_guest_goes_on_once_its_ost_is_told_and_its_eject_is_decided(
 ) -> None:
     async def scene() -> None:
         async with played(accel) as it:
-            wiring, events = it.session.wiring, list[Mapping[str, object]]()
-            tell = wiring.ost_seen
-            monkeypatch.setattr(wiring, "ost_seen", events.append)
-            await wiring.write(SELECTOR, 4, 1)
-            await wiring.write(COMMAND, 1, hotplug_registers.RegisterCommand.OST_STATUS)
-            ost = asyncio.ensure_future(wiring.write(DATA, 4, 0x84))
+            hardware, events = it.session.hardware, list[Mapping[str, object]]()
+            tell = hardware.ost_seen
+            monkeypatch.setattr(hardware, "ost_seen", events.append)
+            await hardware.write(SELECTOR, 4, 1)
+            await hardware.write(COMMAND, 1, hotplug_registers.RegisterCommand.OST_STATUS)
+            ost = asyncio.ensure_future(hardware.write(DATA, 4, 0x84))
             await until("QEMU tells of it", lambda: len(events) == 1)
             assert not ost.done() and not it.told
             tell(events[0])
             await asyncio.wait_for(ost, 20)
-            eject = asyncio.ensure_future(wiring.write(FLAGS, 1, hotplug_registers.Store.EJECT))
+            eject = asyncio.ensure_future(hardware.write(FLAGS, 1, hotplug_registers.Store.EJECT))
             await until("it is told", lambda: EjectCalled(1) in it.told)
-            await wiring.read(FLAGS, 1)
+            await hardware.read(FLAGS, 1)
             assert not eject.done()
             await it.session.execute(Reassert(1))
             await asyncio.wait_for(eject, 20)
@@ -238,20 +238,20 @@ def test_steps_that_qemu_contradicts_fail(accel: str) -> None:
 @ON_BOTH
 def test_a_qemu_that_dies_ends_the_machine_and_whoever_waits(accel: str) -> None:
     async def scene() -> None:
-        rehearsal = OwnRehearsal(CONFIG)
+        rehearsal = NativeRehearsal(CONFIG)
         rehearsal.accel = accel
         try:
             await rehearsal.start()
             await rehearsal.take(sc.PlugStep("core2", dict(CONFIG.topology.props(2))))
             pid = rehearsal.session.process_id
             assert pid is not None
-            load = asyncio.ensure_future(rehearsal.session.wiring.read(FLAGS, 1))
+            load = asyncio.ensure_future(rehearsal.session.hardware.read(FLAGS, 1))
             os.kill(pid, signal.SIGKILL)
             await until("the end", lambda: rehearsal.state.shared.phase is Phase.FAILED)
             assert not alive(pid)
             with pytest.raises((AcceleratorError, QemuError)) as caught:
                 await asyncio.wait_for(load, 20)
-                await rehearsal.session.wiring.read(FLAGS, 1)
+                await rehearsal.session.hardware.read(FLAGS, 1)
             assert "SIGKILL" in str(caught.value)
         finally:
             await rehearsal.close()

@@ -27,8 +27,10 @@ STEPS = some.one_of(
     some.builds(sc.ExpectStep, some.dictionaries(
         some.sampled_from(sc.MASKS), some.frozensets(some.integers(0, 20))),
         some.dictionaries(CPUS, some.sampled_from(["parked", "online"]))),
-    some.sampled_from([sc.ResetStep(), sc.RebootStep(), sc.PauseStep(), sc.ResumeStep(), sc.PowerOffStep(),
-                       sc.MigrateStep(), sc.SettleStep(), sc.BootStep()]),
+    some.sampled_from([
+        sc.ResetStep(), sc.RebootStep(), sc.PauseStep(), sc.ResumeStep(), sc.PowerOffStep(),
+        sc.MigrateStep(), sc.SettleStep(), sc.BootStep(),
+    ]),
     some.sampled_from(moves(CONFIG)).map(lambda m: sc.CallStep(str(m.call), m.arguments)),
 )  # fmt: skip
 

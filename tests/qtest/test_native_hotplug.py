@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import pytest
 from hpcore_qtest import QtestAccelerator, accelerator
+from hpcore_qtest.accelerator import LoongarchAccelerator
 from hpcore_qtest.base import PlayedSession
-from hpcore_qtest.native import hotpluggable_cpus
+from hpcore_qtest.native import detection, hotpluggable_cpus
 from hpcore_qtest.native.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.native.detection import hotplugs_itself
 from hpcore_qtest.native.hotpluggable_cpus import NoHotplug
 from hpcore_qtest.native.session import NativeSession
-from hpcore_qtest.own_accelerator import LoongarchAccelerator
 from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.model.config import MachineConfig
@@ -29,7 +29,7 @@ from hpcore.scenario.read import bundled
 from hpcore.scenario.runner import Job, Outcome, run_job
 from hpcore.triage.diff import diff
 from tests.qemu.support import needs_qemu
-from tests.qtest.own import ACCELERATORS, OwnRehearsal, needs_hotplugging
+from tests.qtest.native import ACCELERATORS, NativeRehearsal, needs_hotplugging
 from tests.qtest.rehearsal import Rehearsal
 from tests.qtest.test_properties import AnyOrder, play
 
@@ -73,11 +73,11 @@ def test_a_migration_is_refused_and_the_machine_goes_on(
     ran(tmp_path / "moved.yaml", accel, tmp_path / "log.jsonl")
 
 
-class OnLoongarch(OwnRehearsal):
+class OnLoongarch(NativeRehearsal):
     accel = "qtest-loongarch64"
 
 
-class OnQ35(OwnRehearsal):
+class OnQ35(NativeRehearsal):
     accel = "qtest-q35"
 
 
@@ -131,7 +131,7 @@ def test_qtest_takes_the_hotplug_that_a_new_enough_arm_qemu_says_it_has(
         return says
 
     monkeypatch.setattr(accelerator, "find_qemu", lambda: Qemu(Path("/qemu"), version))
-    monkeypatch.setattr(own_hotplug, "hotplugs_itself", asked)
+    monkeypatch.setattr(detection, "hotplugs_itself", asked)
     config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
     opened = asyncio.run(QtestAccelerator().open(config, GuestScript(), lambda _stimulus: None))
     assert type(opened) is session
@@ -146,9 +146,9 @@ def entry(core: int, path: str | None = None, count: int = 1) -> dict[str, objec
 
 def test_an_arm_qemu_of_the_future_has_a_seat_for_each_vcpu() -> None:
     found = hotpluggable_cpus.read([entry(2), entry(1), entry(0, "/machine/unattached/device[0]")])
-    assert [seat.props["core-id"] for seat in found] == [0, 1, 2]
-    assert [seat.path is not None for seat in found] == [True, False, False]
-    assert {seat.driver for seat in found} == {"cortex-a57-arm-cpu"}
+    assert [cpu.props["core-id"] for cpu in found] == [0, 1, 2]
+    assert [cpu.path is not None for cpu in found] == [True, False, False]
+    assert {cpu.driver for cpu in found} == {"cortex-a57-arm-cpu"}
 
 
 @pytest.mark.parametrize(
