@@ -48,7 +48,6 @@
 #define GUEST_PRIORITY 0xa0
 #define PATIENCE 1000000 /* reads of GICR_WAKER before it counts as stuck */
 
-volatile u32 slot_count;
 static volatile u32 probe_failed, probing;
 
 /* Read a register that may not exist: an address with nothing behind it makes QEMU raise
@@ -64,7 +63,6 @@ static bool8 probe(u64 address, u64 *value)
     return !probe_failed;
 }
 
-bool8 gic_probe_faulted(void);
 bool8 gic_probe_faulted(void)
 {
     if (probing)
@@ -88,7 +86,7 @@ static u32 affinity_at(u64 frame)
 
 /* Walk one contiguous region, and give every slot the frame that has its affinity, which
  * need not be the frame at its index. */
-static u32 walk(u64 base, u32 most)
+static u32 walk(struct slot *table, u64 base, u32 most)
 {
     u64 typer;
     for (u32 n = 0; n < most; n++) {
@@ -99,15 +97,16 @@ static u32 walk(u64 base, u32 most)
         u32 slot = (affinity >> 8 & 0xff) * TOPOLOGY_AFF0_WIDTH + (affinity & 0xff);
         if (!(affinity >> 16) && (affinity & 0xff) < TOPOLOGY_AFF0_WIDTH
             && slot < TOPOLOGY_MAX_POSSIBLE)
-            slots[slot].frame = frame;
+            table[slot].frame = frame;
         if (typer & TYPER_LAST)
             return n + 1;
     }
     return most;
 }
 
-/* Set the distributor up and count the redistributors: how many vCPUs can ever be. */
-u32 gic_init(void)
+/* Set the distributor up, give every slot of `table` its frame, and count the
+ * redistributors: how many vCPUs can ever be. */
+u32 gic_init(struct slot *table)
 {
     R32(GICD_CTLR) = GICD_CTLR_ARE; /* before the groups are enabled: IHI0069, 12.9.4 */
     R32(GICD_CTLR) = GICD_CTLR_ARE | GICD_CTLR_GROUPS;
@@ -120,10 +119,11 @@ u32 gic_init(void)
     secure_spi(VIRT_RTC_GSI);
 
     for (u32 i = 0; i < TOPOLOGY_MAX_POSSIBLE; i++)
-        slots[i].frame = 0;
-    u32 found = walk(VIRT_GICR_BASE, VIRT_GICR_FIRST_REGION);
+        table[i].frame = 0;
+    u32 found = walk(table, VIRT_GICR_BASE, VIRT_GICR_FIRST_REGION);
     if (found == VIRT_GICR_FIRST_REGION)
-        found += walk(VIRT_GICR_HIGH_BASE, TOPOLOGY_MAX_POSSIBLE - VIRT_GICR_FIRST_REGION);
+        found += walk(table, VIRT_GICR_HIGH_BASE,
+                      TOPOLOGY_MAX_POSSIBLE - VIRT_GICR_FIRST_REGION);
     return found;
 }
 

@@ -46,7 +46,7 @@ struct slot {
 };
 
 extern struct slot slots[TOPOLOGY_MAX_POSSIBLE];
-extern volatile u32 slot_count; /* redistributors found by INIT; 0 until then */
+extern volatile u32 slot_count;
 
 /* One lock for everything above, the link and the page. EL3 runs with all exceptions
  * masked, so the holder is never interrupted on its own vCPU. */
@@ -59,7 +59,8 @@ NORETURN void park(u32 me);
 NORETURN void enter_normal_world(u64 entry, u64 context); /* start.S */
 
 /* gic.c */
-u32 gic_init(void);
+u32 gic_init(struct slot *table);
+bool8 gic_probe_faulted(void);
 bool8 gic_bind(const struct slot *s);
 u32 gic_affinity(const struct slot *s);
 void gic_wire(const struct slot *s);

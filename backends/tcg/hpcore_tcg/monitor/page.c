@@ -28,13 +28,15 @@ void page_set(u32 cells, u32 slot, u32 value)
     BARRIER();
 }
 
+/* Every slot shows PRESENT and no more, because INIT calls slots_reset just before, which
+ * takes the permission from all of them. */
 void page_reset(void)
 {
     tail = 0;
     R32(PAGE + PAGE_HEAD) = 0;
     R32(PAGE + PAGE_TAIL) = 0;
     for (u32 i = 0; i < TOPOLOGY_MAX_POSSIBLE; i++) {
-        page_sta(i, slots[i].allowed ? ACPI_STA_ENABLED : ACPI_STA_PRESENT);
+        page_sta(i, ACPI_STA_PRESENT);
         page_set(PAGE_INSERT, i, 0);
         page_set(PAGE_REMOVE, i, 0);
     }

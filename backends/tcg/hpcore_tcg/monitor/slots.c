@@ -6,6 +6,7 @@
 #include "monitor.h"
 
 struct slot slots[TOPOLOGY_MAX_POSSIBLE];
+volatile u32 slot_count; /* redistributors found by INIT; 0 until then */
 volatile u32 epoch;   /* of resets, so that a request from before one is known as such */
 volatile u32 running; /* vCPU 0 is to enter the kernel, or has */
 static u32 ready;     /* INIT has been obeyed since the last reset */
@@ -33,7 +34,7 @@ static u32 init(u32 wanted, u32 *found)
     slots_reset();
     page_reset();
     doorbell_arm();
-    slot_count = *found = gic_init();
+    slot_count = *found = gic_init(slots);
     ready = 1;
     return STATUS_OK;
 }

@@ -7,7 +7,6 @@
 #define SPSR_MODE 0xf
 #define SPSR_EL1H_MASKED 0x3c5
 
-bool8 gic_probe_faulted(void);
 NORETURN void monitor_main(void);
 void trap_from_guest(u64 *regs);
 void interrupt_from_guest(void);
