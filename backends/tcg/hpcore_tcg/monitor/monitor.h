@@ -56,7 +56,7 @@ void unlock(void);
 /* vcpu.c: what one vCPU does in EL3 */
 u32 whoami(void);
 NORETURN void park(u32 me);
-NORETURN void enter_normal_world(u64 entry, u64 context); /* start.S */
+NORETURN void enter_normal_world(u64 entry, u64 context); /* enter.S */
 
 /* gic.c */
 u32 gic_init(struct slot *table);
