@@ -51,7 +51,7 @@
 static volatile u32 probe_failed, probing;
 
 /* Read a register that may not exist: an address with nothing behind it makes QEMU raise
- * an external abort, which trap_from_monitor turns into a failed probe. */
+ * an external abort, which vcpu_trap_from_monitor turns into a failed probe. */
 static bool8 probe(u64 address, u64 *value)
 {
     probe_failed = 0;

@@ -1,4 +1,7 @@
-/* What the monitor's parts share: registers, the table of vCPUs, the lock.
+/* What the monitor's files share: types, registers, and what each of them offers the others.
+ *
+ * A shared name begins with the name of its file. Which file uses which is a graph without
+ * circles; tests/tcg/test_monitor_sources.py holds both.
  *
  * The monitor is the only code at EL3. It decides every PSCI CPU_ON by a policy that it
  * takes from the host alone, and it believes nothing that the guest writes. It runs from
@@ -45,18 +48,10 @@ struct slot {
     volatile u64 entry, context;
 };
 
-extern struct slot slots[TOPOLOGY_MAX_POSSIBLE];
-extern volatile u32 slot_count;
-
-/* One lock for everything above, the link and the page. EL3 runs with all exceptions
- * masked, so the holder is never interrupted on its own vCPU. */
-void lock(void);
-void unlock(void);
-
-/* vcpu.c: what one vCPU does in EL3 */
-u32 whoami(void);
-NORETURN void park(u32 me);
-NORETURN void enter_normal_world(u64 entry, u64 context); /* enter.S */
+/* lock.c: one lock for the table of vCPUs, the link and the page */
+void lock_reset(void);
+void lock_take(void);
+void lock_release(void);
 
 /* gic.c */
 u32 gic_init(struct slot *table);
@@ -74,30 +69,55 @@ void gic_pend(u32 intid);
 u32 gic_acknowledge(void);
 void gic_end(u32 intid);
 
-/* link.c: all with the lock held */
-void link_reset(void);
-void link_listen(void);
-void link_drain(void);
-void link_reply(u32 tag, u32 status, u32 value);
-void report(u32 event);
+/* report.c: frames to the host, lock held */
+u8 report_crc(u8 crc, u32 byte);
+void report_event(u32 event);
 void report_slot(u32 event, u32 slot);
 void report_fields(u32 event, const u64 *values);
-
-/* slots.c: the host's requests, lock held. True when the answer comes later. */
-bool8 slots_request(u32 op, u32 slot, u32 arg, u32 tag, u32 *status, u32 *value);
-void slots_reset(void);
-void slots_eject(u32 slot);
-extern volatile u32 epoch, running;
+void report_reply(u32 tag, u32 status, u32 value);
 
 /* page.c: the page shared with AML, lock held */
+struct ring_record {
+    u32 kind, slot, argument;
+};
+
 void page_reset(void);
+void page_arm_doorbell(void);
 void page_sta(u32 slot, u32 sta);
 u32 page_read_sta(u32 slot);
 void page_set(u32 cells, u32 slot, u32 value);
-void page_drain(void);
-void doorbell_arm(void);
+u32 page_unread(void);
+void page_skip(u32 count);
+struct ring_record page_record(void);
+void page_pass(void);
+
+/* slots.c: the table of vCPUs and the host's requests, lock held. slots_request is true
+ * when the answer comes later. */
+extern struct slot slots[TOPOLOGY_MAX_POSSIBLE];
+extern volatile u32 slots_count, slots_epoch, slots_running;
+
+bool8 slots_request(u32 op, u32 slot, u32 arg, u32 tag, u32 *status, u32 *value);
+void slots_reset(void);
+void slots_eject(u32 slot);
+
+/* calls.c: what AML has put into the page, lock held */
+void calls_drain(void);
+
+/* link.c: frames from the host, lock held */
+void link_reset(void);
+void link_listen(void);
+void link_drain(void);
 
 /* psci.c */
-u64 psci(u32 me, const u64 *args);
+u64 psci_call(u32 me, const u64 *args, bool8 *off);
+
+/* enter.S */
+NORETURN void enter_normal_world(u64 entry, u64 context);
+
+/* vcpu.c: called by start.S alone */
+NORETURN void vcpu_main(void);
+void vcpu_trap_from_guest(u64 *regs);
+void vcpu_interrupt_from_guest(void);
+void vcpu_trap_from_monitor(void);
 
 #endif

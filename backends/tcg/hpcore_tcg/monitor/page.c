@@ -1,8 +1,8 @@
-/* The page shared with AML, and the doorbell with which AML calls for attention.
+/* The page shared with AML, and the doorbell with which AML calls for attention: where
+ * things lie, not what they mean.
  *
- * hpcore/platform/hotplug_page.py is its layout. The guest can write anything here: a
- * record is read once and judged by the monitor's own state, and `tail` is kept where
- * the guest cannot reach it.
+ * hpcore/platform/hotplug_page.py is the page's layout. The guest can write anything here:
+ * a record is read once, and `tail` is kept where the guest cannot reach it.
  */
 #include "monitor.h"
 
@@ -44,61 +44,36 @@ void page_reset(void)
 
 /* AML sets the RTC's alarm to now; the alarm's interrupt is the monitor's. The mask is
  * set again at every turn, since the guest can reach the RTC and might have cleared it. */
-void doorbell_arm(void)
+void page_arm_doorbell(void)
 {
     R32(RTC_ICR) = 1;
     R32(RTC_IMSC) = 1;
 }
 
-static void record(u32 kind, u32 slot, u32 argument)
+/* How many records AML has written that are not passed yet. More than the ring holds: the
+ * oldest are overwritten. */
+u32 page_unread(void)
 {
-    switch (kind) {
-    case RINGRECORD_SCAN_STARTED:
-        report(EVENT_SCAN_STARTED);
-        break;
-    case RINGRECORD_SCAN_ENDED:
-        report(EVENT_SCAN_ENDED);
-        break;
-    case RINGRECORD_INSERT_ACKED:
-        report_slot(EVENT_INSERT_ACKED, slot);
-        break;
-    case RINGRECORD_REMOVE_ACKED:
-        report_slot(EVENT_REMOVE_ACKED, slot);
-        break;
-    case RINGRECORD_EJECT:
-        slots_eject(slot);
-        report_slot(EVENT_EJECT, slot);
-        break;
-    case RINGRECORD_OST: {
-        u64 ost[3] = {slot, argument >> 16, argument & 0xffff};
-        report_fields(EVENT_OST, ost);
-        break;
-    }
-    default: {
-        u64 stray[3] = {kind, slot, argument};
-        report_fields(EVENT_STRAY, stray);
-    }
-    }
+    return R32(PAGE + PAGE_HEAD) - tail;
 }
 
-/* Read what AML has written since last time, at most one ring's worth: a guest that keeps
- * writing gets another interrupt, and does not keep vCPU 0 in EL3. */
-void page_drain(void)
+/* Leave out `count` records that are overwritten. */
+void page_skip(u32 count)
 {
-    doorbell_arm();
-    u32 head = R32(PAGE + PAGE_HEAD);
-    if (head - tail > PAGE_RING_RECORDS) {
-        u64 lost = head - tail - PAGE_RING_RECORDS;
-        report_fields(EVENT_OVERRUN, &lost);
-        tail = head - PAGE_RING_RECORDS;
-    }
-    while (tail != head) {
-        u64 at = PAGE + PAGE_RING + (u64)(tail % PAGE_RING_RECORDS) * PAGE_RECORD_SIZE;
-        u32 word = R32(at), argument = R32(at + 4);
-        record(word & 0xffff, word >> 16, argument);
-        tail++;
-        R32(PAGE + PAGE_TAIL) = tail;
-    }
-    if (R32(PAGE + PAGE_HEAD) != tail)
-        gic_pend(VIRT_RTC_GSI);
+    tail += count;
+}
+
+/* The oldest record that is not passed yet. */
+struct ring_record page_record(void)
+{
+    u64 at = PAGE + PAGE_RING + (u64)(tail % PAGE_RING_RECORDS) * PAGE_RECORD_SIZE;
+    u32 word = R32(at), argument = R32(at + 4);
+    return (struct ring_record){word & 0xffff, word >> 16, argument};
+}
+
+/* The oldest record is done with: AML may write over it. */
+void page_pass(void)
+{
+    tail++;
+    R32(PAGE + PAGE_TAIL) = tail;
 }

@@ -37,7 +37,7 @@ static NORETURN void pull(u32 line)
 static int slot_of(u64 mpidr)
 {
     u64 slot = (mpidr >> 8 & 0xff) * TOPOLOGY_AFF0_WIDTH + (mpidr & 0xff);
-    if (mpidr & ~0xfffful || (mpidr & 0xff) >= TOPOLOGY_AFF0_WIDTH || slot >= slot_count)
+    if (mpidr & ~0xfffful || (mpidr & 0xff) >= TOPOLOGY_AFF0_WIDTH || slot >= slots_count)
         return -1;
     return (int)slot;
 }
@@ -51,7 +51,7 @@ static int cpu_on(u32 caller, u64 mpidr, u64 entry, u64 context)
         return INVALID_ADDRESS;
     struct slot *s = &slots[target];
     int answer = 0;
-    lock();
+    lock_take();
     if (s->allowed && s->power == POWER_ON)
         answer = ALREADY_ON;
     else if (s->allowed && s->power == POWER_PENDING)
@@ -68,17 +68,16 @@ static int cpu_on(u32 caller, u64 mpidr, u64 entry, u64 context)
             gic_wake((u32)target);
         }
     }
-    unlock();
+    lock_release();
     return answer;
 }
 
-static NORETURN void cpu_off(u32 me)
+static void cpu_off(u32 me)
 {
-    lock();
+    lock_take();
     slots[me].power = POWER_OFF;
     report_slot(EVENT_CPU_OFF, me);
-    unlock();
-    park(me);
+    lock_release();
 }
 
 static int affinity_info(u64 mpidr, u64 level)
@@ -109,14 +108,16 @@ static int has(u32 function)
 }
 
 /* The answer to an SMC, for x0. args[0] is the function, args[1..3] its arguments; the
- * 32-bit calling convention has 32-bit arguments. */
-u64 psci(u32 me, const u64 *args)
+ * 32-bit calling convention has 32-bit arguments. `*off` says whether the caller is off now:
+ * then it gets no answer, and must be parked. */
+u64 psci_call(u32 me, const u64 *args, bool8 *off)
 {
     u32 function = (u32)args[0];
     u64 mask = function & SMC64 ? ~0ul : 0xfffffffful;
     u64 a = args[1] & mask, b = args[2] & mask, c = args[3] & mask;
     int answer = NOT_SUPPORTED;
 
+    *off = 0;
     switch (function) {
     case SMCCC_VERSION:
     case PSCI_VERSION:
@@ -129,6 +130,8 @@ u64 psci(u32 me, const u64 *args)
         break;
     case PSCI_CPU_OFF:
         cpu_off(me);
+        *off = 1;
+        break;
     case PSCI_CPU_ON:
     case PSCI_CPU_ON | SMC64:
         answer = cpu_on(me, a, b, c);
@@ -141,9 +144,9 @@ u64 psci(u32 me, const u64 *args)
         answer = NO_TRUSTED_OS;
         break;
     case PSCI_SYSTEM_OFF:
-        lock();
-        report(EVENT_SYSTEM_OFF);
-        unlock();
+        lock_take();
+        report_event(EVENT_SYSTEM_OFF);
+        lock_release();
         pull(GPIO_POWER_OFF);
     case PSCI_SYSTEM_RESET:
         pull(GPIO_RESET);

@@ -6,16 +6,16 @@
 #include "monitor.h"
 
 struct slot slots[TOPOLOGY_MAX_POSSIBLE];
-volatile u32 slot_count; /* redistributors found by INIT; 0 until then */
-volatile u32 epoch;   /* of resets, so that a request from before one is known as such */
-volatile u32 running; /* vCPU 0 is to enter the kernel, or has */
-static u32 ready;     /* INIT has been obeyed since the last reset */
+volatile u32 slots_count;   /* redistributors found by INIT; 0 until then */
+volatile u32 slots_epoch;   /* of resets, so that a request from before one is known as such */
+volatile u32 slots_running; /* vCPU 0 is to enter the kernel, or has */
+static u32 ready;           /* INIT has been obeyed since the last reset */
 
 /* vCPU 0 counts as ON from RUN; before that every vCPU is in EL3 and OFF. */
 void slots_reset(void)
 {
-    slot_count = 0;
-    running = ready = 0;
+    slots_count = 0;
+    slots_running = ready = 0;
     for (u32 i = 0; i < TOPOLOGY_MAX_POSSIBLE; i++) {
         struct slot *s = &slots[i];
         s->realized = s->bound = s->wired = s->allowed = 0;
@@ -27,26 +27,26 @@ void slots_reset(void)
 
 static u32 init(u32 wanted, u32 *found)
 {
-    if (wanted != epoch)
+    if (wanted != slots_epoch)
         return STATUS_STALE_EPOCH;
-    if (running)
+    if (slots_running)
         return STATUS_RUNNING;
     slots_reset();
     page_reset();
-    doorbell_arm();
-    slot_count = *found = gic_init(slots);
+    page_arm_doorbell();
+    slots_count = *found = gic_init(slots);
     ready = 1;
     return STATUS_OK;
 }
 
 static u32 run(void)
 {
-    if (running)
+    if (slots_running)
         return STATUS_RUNNING;
     if (!slots[0].allowed)
         return STATUS_NOT_ENABLED;
     slots[0].power = POWER_ON;
-    running = 1;
+    slots_running = 1;
     return STATUS_OK;
 }
 
@@ -241,7 +241,7 @@ bool8 slots_request(u32 op, u32 slot, u32 arg, u32 tag, u32 *status, u32 *value)
         *status = run();
     else if (op == OP_RAISE_GED)
         gic_raise_ged();
-    else if (slot >= slot_count)
+    else if (slot >= slots_count)
         *status = STATUS_NO_SLOT;
     else {
         struct slot *s = &slots[slot];
@@ -272,7 +272,7 @@ bool8 slots_request(u32 op, u32 slot, u32 arg, u32 tag, u32 *status, u32 *value)
  * vCPU go off; the permission goes at this instant, before the host hears of it. */
 void slots_eject(u32 slot)
 {
-    if (slot >= slot_count)
+    if (slot >= slots_count)
         return;
     struct slot *s = &slots[slot];
     bool8 granted = s->allowed && s->requested && !s->cold && s->power == POWER_OFF;

@@ -51,21 +51,21 @@ _start: msr     daifset, #15
         add     x0, x1, x2, lsl #4
         msr     tpidr_el3, x0
         bl      enter_own_stack
-        bl      monitor_main                // does not return
+        bl      vcpu_main                   // does not return
 
         .text
 from_guest_sync:
         SAVE
         mov     x0, sp
-        bl      trap_from_guest
+        bl      vcpu_trap_from_guest
         RESTORE_AND_RETURN
 from_guest_fiq:
         SAVE
-        bl      interrupt_from_guest
+        bl      vcpu_interrupt_from_guest
         RESTORE_AND_RETURN
 from_monitor:
         SAVE
-        bl      trap_from_monitor
+        bl      vcpu_trap_from_monitor
         RESTORE_AND_RETURN
 
         .balign 2048

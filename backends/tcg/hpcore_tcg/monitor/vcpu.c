@@ -7,28 +7,7 @@
 #define SPSR_MODE 0xf
 #define SPSR_EL1H_MASKED 0x3c5
 
-NORETURN void monitor_main(void);
-void trap_from_guest(u64 *regs);
-void interrupt_from_guest(void);
-void trap_from_monitor(void);
-
-static volatile u32 lock_word;
-
-void lock(void)
-{
-    u32 old, failed;
-    __asm__ volatile("1: ldaxr %w0, [%2]; cbnz %w0, 1b; stxr %w1, %w3, [%2]; cbnz %w1, 1b"
-                     : "=&r"(old), "=&r"(failed)
-                     : "r"(&lock_word), "r"(1)
-                     : "memory");
-}
-
-void unlock(void)
-{
-    __asm__ volatile("stlr wzr, [%0]" ::"r"(&lock_word) : "memory");
-}
-
-u32 whoami(void)
+static u32 whoami(void)
 {
     return (u32)MRS("tpidr_el3");
 }
@@ -84,41 +63,41 @@ static void take_interrupts(void)
         u32 id = gic_acknowledge();
         if (id >= 1020)
             return;
-        lock();
+        lock_take();
         if (id == VIRT_UART1_GSI)
             link_drain();
         if (id == VIRT_UART1_GSI || id == VIRT_RTC_GSI)
-            page_drain();
-        unlock();
+            calls_drain();
+        lock_release();
         gic_end(id);
     }
 }
 
 /* Where a vCPU is when it is off. It leaves by CPU_ON alone. */
-void park(u32 me)
+static NORETURN void park(u32 me)
 {
     struct slot *s = &slots[me];
     gic_silence_this_cpu();
     MSR("cntv_ctl_el0", 0); /* a forgotten timer must not wake us for ever */
     MSR("cntp_ctl_el0", 0);
     for (;;) {
-        lock();
+        lock_take();
         if (s->revoke) {
             s->revoke = 0;
             s->power = POWER_OFF;
-            link_reply(s->revoke_tag, STATUS_OK, 0);
+            report_reply(s->revoke_tag, STATUS_OK, 0);
         } else if (s->power == POWER_PENDING) {
             s->power = POWER_ON;
-            unlock();
+            lock_release();
             enter_normal_world(s->entry, s->context);
         }
-        unlock();
+        lock_release();
         WFI();
         take_interrupts();
     }
 }
 
-void interrupt_from_guest(void)
+void vcpu_interrupt_from_guest(void)
 {
     u32 me = whoami();
     take_interrupts();
@@ -128,10 +107,15 @@ void interrupt_from_guest(void)
 
 /* x0 to x18 and x30 of the guest are at `regs`. An SMC returns behind itself; anything
  * else is an instruction that EL3 does not offer, and becomes UNDEFINED at EL1. */
-void trap_from_guest(u64 *regs)
+void vcpu_trap_from_guest(u64 *regs)
 {
     if (MRS("esr_el3") >> ESR_EC_SHIFT == EC_SMC64) {
-        regs[0] = psci(whoami(), regs);
+        u32 me = whoami();
+        bool8 off;
+        u64 answer = psci_call(me, regs, &off);
+        if (off) /* `power` does not tell: another vCPU may have made it PENDING by now */
+            park(me);
+        regs[0] = answer;
         return;
     }
     u64 spsr = MRS("spsr_el3"), mode = spsr & SPSR_MODE;
@@ -147,7 +131,7 @@ void trap_from_guest(u64 *regs)
 
 /* An exception in the monitor is its own fault, unless it was looking whether something is
  * there. The host is told where, and hears nothing more from this vCPU. */
-void trap_from_monitor(void)
+void vcpu_trap_from_monitor(void)
 {
     u64 elr = MRS("elr_el3");
     if (gic_probe_faulted()) {
@@ -175,7 +159,7 @@ static NORETURN void sleep_until_woken(u32 me)
     }
 }
 
-void monitor_main(void)
+void vcpu_main(void)
 {
     u32 me = whoami();
     open_features();
@@ -183,16 +167,16 @@ void monitor_main(void)
     if (me)
         sleep_until_woken(me);
 
-    lock_word = 0;
-    epoch = (epoch + 1) % PROTOCOL_EPOCHS;
+    lock_reset();
+    slots_epoch = (slots_epoch + 1) % PROTOCOL_EPOCHS;
     slots_reset();
     link_reset();
-    lock();
-    u64 hello[2] = {PROTOCOL_VERSION, epoch};
+    lock_take();
+    u64 hello[2] = {PROTOCOL_VERSION, slots_epoch};
     report_fields(EVENT_HELLO, hello);
-    while (!running)
+    while (!slots_running)
         link_drain(); /* no policy, no guest */
     link_listen();
-    unlock();
+    lock_release();
     enter_normal_world(VIRT_KERNEL_BASE, VIRT_DTB_BASE);
 }
