@@ -87,4 +87,4 @@ def test_the_header_has_the_numbers_of_both_sides() -> None:
     assert f"#define VIRT_GED_GSI {virt.GED_GSI:#x}\n" in header
     assert f"#define PAGE_RING {hotplug_page.RING:#x}\n" in header
     assert "#define VIRT_GICR_HIGH_BASE 0x4000000000UL\n" in header
-    assert "#define RECORD_EJECT 0x5\n" in header
+    assert "#define RINGRECORD_EJECT 0x5\n" in header

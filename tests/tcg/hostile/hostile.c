@@ -130,11 +130,11 @@ static void ring(void)
 {
     R8(PAGE + PAGE_STA + 0) = 0x0d;
     R8(PAGE + PAGE_STA + 1) = 0x0f;
-    record(RECORD_EJECT, 0, 0);      /* cold */
-    record(RECORD_EJECT, 1, 0);      /* not even plugged */
-    record(RECORD_EJECT, 600, 0);    /* no such vCPU */
-    record(77, 3, 0x12345678);       /* no such record */
-    record(RECORD_OST, 0xffff, 0xdeadbeef);
+    record(RINGRECORD_EJECT, 0, 0);      /* cold */
+    record(RINGRECORD_EJECT, 1, 0);      /* not even plugged */
+    record(RINGRECORD_EJECT, 600, 0);    /* no such vCPU */
+    record(77, 3, 0x12345678);           /* no such record */
+    record(RINGRECORD_OST, 0xffff, 0xdeadbeef);
     bell();
     say("ring_drained", (u64)drained());
     say("sta_0", R8(PAGE + PAGE_STA + 0));
@@ -143,7 +143,7 @@ static void ring(void)
     bell();
     say("overrun_drained", (u64)drained());
     R32(PAGE + PAGE_TAIL) = 12345; /* the monitor keeps its own */
-    record(RECORD_SCAN_ENDED, 0, 0);
+    record(RINGRECORD_SCAN_ENDED, 0, 0);
     bell();
     say("tail_drained", (u64)drained());
 }
@@ -160,7 +160,7 @@ static void plugged(void)
     say("on_running", smc(0xc4000003, 1, here, 0));
     say("info_running", smc(0xc4000004, 1, 0, 0));
     wait_cell(PAGE + PAGE_REMOVE + 1);
-    record(RECORD_EJECT, 1, 0); /* asked for, but it runs */
+    record(RINGRECORD_EJECT, 1, 0); /* asked for, but it runs */
     bell();
     say("eject_drained", (u64)drained());
     say("sta_running", R8(PAGE + PAGE_STA + 1));
