@@ -35,7 +35,6 @@ from hpcore.guest.shell import Shell
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.states import initial
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestScript
@@ -43,7 +42,7 @@ from hpcore.run.controller import Controller
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4), memory=256)
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4, memory=256)
 REGISTER = virt.redistributor(0) + 0x14
 LINE = b"readl %#x\n" % REGISTER
 READS, CHUNK, STARTS, CYCLES, ROUNDS = 20_000, 128, 5, 40, 20

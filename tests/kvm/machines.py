@@ -24,7 +24,6 @@ from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, S
 from hpcore.model.events import Event
 from hpcore.model.states import Owed, State, initial
 from hpcore.model.stimuli import Stimulus
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.run.accelerator import Session
 from hpcore.run.controller import Controller
@@ -49,7 +48,7 @@ T = TypeVar("T")
 
 
 def config(cpus: int, maxcpus: int) -> MachineConfig:
-    return MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus), memory=MEMORY)
+    return MachineConfig.of(cpus=cpus, maxcpus=maxcpus, memory=MEMORY)
 
 
 def mailbox(cpu: int) -> int:

@@ -21,12 +21,11 @@ from hypothesis.stateful import (
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.hostile import Move, moves
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.scenario import values as sc
 from tests.qemu.support import needs_qemu
 from tests.qtest.rehearsal import Rehearsal
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4), memory=256)
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4, memory=256)
 SLOTS = some.sampled_from((2, 3, 2, 3, 1, 0))
 """Cold-booted ones less often: with them nearly everything is refused."""
 COMMANDS = ("plug", "plug", "plug", "plug under another id", "unplug", "unplug", "force")

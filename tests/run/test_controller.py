@@ -18,13 +18,12 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunStep, Step
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import Owed, State, initial
-from hpcore.model.topology import Topology
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
 from tests.support.paper import Behaviour, PaperAccelerator
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 SOON = 15.0
 """Seconds within which what must come comes, on however busy a machine."""
 

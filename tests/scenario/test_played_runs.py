@@ -19,7 +19,6 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import AnswerCpuOn
 from hpcore.model.machines import Phase
 from hpcore.model.states import initial
-from hpcore.model.topology import Topology
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import CommandRefused, Controller
 from hpcore.run.discovery import Found
@@ -32,7 +31,7 @@ from tests.support.command import records
 from tests.support.paper import PaperAccelerator
 from tests.support.played import PlayedAccelerator, found, play
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 
 
 @pytest.mark.parametrize("name", sorted(bundled()))

@@ -21,7 +21,6 @@ from hpcore.guest.shell import Result, Shell
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.stimuli import EjectCalled, OstReported, Stimulus
-from hpcore.model.topology import Topology
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestImages
 
@@ -33,7 +32,7 @@ EJECTING = 0x84
 
 
 def config(cpus: int, maxcpus: int) -> MachineConfig:
-    return MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+    return MachineConfig.of(cpus=cpus, maxcpus=maxcpus)
 
 
 class MonitorRig:
