@@ -7,25 +7,14 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
+from hpcore.model.acpi import OstSource, OstStatus, eject_refusal
 from hpcore.model.draft import Draft, advance, end_commands, lose, restart_when_idle
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
+from hpcore.model.psci import PsciStatus
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
-
-OST_DEVICE_CHECK = 0x1
-OST_EJECT_REQUEST = 0x3
-OST_SUCCESS = 0x0
-OST_IN_PROGRESS = 0x84  # ACPI 6.5, table 6.50: ejection in progress
-PSCI_DENIED, PSCI_ALREADY_ON = -3, -4
-
-_OST_WORDS = {
-    0x80: "the guest's administrator disabled ejection (0x80)",
-    0x81: "the guest does not know the vCPU (0x81)",
-    0x82: "the guest says that the vCPU is busy (0x82)",
-    0x83: "the guest says that something depends on the vCPU (0x83)",
-}
 
 
 def _scan_started(draft: Draft, s: stimuli.ScanStarted) -> None:
@@ -63,18 +52,17 @@ def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
         return
     slot = draft.slot(s.slot)
     draft.emit(ev.OstReceived(s.slot, s.source, s.status))
-    if s.source == OST_DEVICE_CHECK and s.status == OST_SUCCESS:
+    if s.source == OstSource.DEVICE_CHECK and s.status == OstStatus.SUCCESS:
         if slot.enabled and not slot.registered:
             draft.emit(ev.Registered(s.slot))
     elif (
-        s.source == OST_EJECT_REQUEST
-        and s.status not in (OST_SUCCESS, OST_IN_PROGRESS)
+        s.source == OstSource.EJECT_REQUEST
+        and s.status not in (OstStatus.SUCCESS, OstStatus.IN_PROGRESS)
         and slot.requested
         and slot.command is Owed.UNPLUG
         and draft.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
-        why = _OST_WORDS.get(s.status, f"the guest refuses the eject ({s.status:#x})")
-        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
+        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", eject_refusal(s.status)))
 
 
 def _eject_called(draft: Draft, s: stimuli.EjectCalled) -> None:
@@ -95,8 +83,8 @@ def _cpu_on_called(draft: Draft, s: stimuli.CpuOnCalled) -> None:
         draft.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated))
     else:
         on = guard is guards.CPU_ON_WHILE_OFF
-        status = PSCI_ALREADY_ON if on else PSCI_DENIED
-        draft.emit(ev.CpuOnDenied(s.slot, s.caller, status, delegated))
+        status = PsciStatus.ALREADY_ON if on else PsciStatus.DENIED
+        draft.emit(ev.CpuOnDenied(s.slot, s.caller, int(status), delegated))
 
 
 def _granted_by_accelerator(draft: Draft, s: stimuli.CpuOnCalled, guard: Guard) -> None:

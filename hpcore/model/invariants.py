@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from attrs import frozen
 
 from hpcore.model import events as ev
+from hpcore.model.acpi import MadtFlag
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.states import (
-    MADT_ENABLED,
-    MADT_ONLINE_CAPABLE,
     Owed,
     Shared,
     Slot,
@@ -284,7 +283,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(
         "madt_fixed", 11,
         "The MADT says enabled or online-capable, one of the two, for the machine's life.",
-        lambda i, s, m: madt_flags(s) in (MADT_ENABLED, MADT_ONLINE_CAPABLE),
+        lambda i, s, m: madt_flags(s) in tuple(MadtFlag),
         lambda c: madt_flags(c.before) == madt_flags(c.after),
     ),
     Invariant(

@@ -19,8 +19,8 @@ from attrs import frozen
 
 from hpcore.log import LogError, Record, read
 from hpcore.model import events as ev
-from hpcore.model.calls import PSCI_DENIED
 from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript, Session
 from hpcore.run.discovery import Found
@@ -66,7 +66,7 @@ async def execute_log(
     denials: set[asyncio.Task[int | None]] = set()
 
     def deny(call: CpuOnCalled) -> None:
-        effect = AnswerCpuOn(call.slot, call.caller, granted=False, status=PSCI_DENIED)
+        effect = AnswerCpuOn(call.slot, call.caller, granted=False, status=PsciStatus.DENIED)
         denials.add(asyncio.ensure_future(session.execute(effect)))
 
     def report(stimulus: Stimulus) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hpcore.guest import linux
 from hpcore.guest.shell import Shell
+from hpcore.model import acpi
 from hpcore.platform import hotplug_page as page
-from hpcore.platform.acpi import words
 from hpcore.platform.hotplug_page import RingRecord
 from tests.platform.guest_memory import WRAP, Entry, GuestMemory, booted
 from tests.platform.machines import machine
@@ -48,7 +48,7 @@ async def boots_without_a_complaint(shell: Shell) -> None:
 
 
 async def plug(memory: GuestMemory, slot: int) -> list[Entry]:
-    await memory.set_byte(page.STA, slot, words.STA_ENABLED)
+    await memory.set_byte(page.STA, slot, acpi.STA_ENABLED)
     await memory.set_byte(page.INSERT, slot, 1)
     await memory.raise_event()
     return await memory.until(lambda seen: (RingRecord.OST, slot, DEVICE_CHECK_DONE) in seen)
@@ -85,7 +85,7 @@ async def a_vcpu_is_plugged_and_unplugged(shell: Shell, memory: GuestMemory) -> 
     )
     in_order = [entry for entry in seen if entry[0] in (RingRecord.OST, RingRecord.EJECT)]
     assert [entry[2] for entry in in_order] == [EJECT_UNDER_WAY, 0, EJECT_DONE]
-    assert await memory.byte(page.STA, 3) == words.STA_PRESENT
+    assert await memory.byte(page.STA, 3) == acpi.STA_PRESENT
     masks = await linux.masks(shell)
     assert masks.enabled == masks.online == BOOTED
 
@@ -99,7 +99,7 @@ async def counters_wrap_around(shell: Shell, memory: GuestMemory) -> None:
 
 
 async def an_insert_does_not_hide_a_removal(shell: Shell, memory: GuestMemory) -> None:
-    await memory.set_byte(page.STA, 2, words.STA_ENABLED)
+    await memory.set_byte(page.STA, 2, acpi.STA_ENABLED)
     await memory.set_byte(page.INSERT, 2, 1)
     await memory.set_byte(page.REMOVE, 2, 1)
     await memory.raise_event()

@@ -98,7 +98,7 @@ FAULTS: tuple[tuple[Plant, str], ...] = (
     (_lost_by_migration, "GICR_ISENABLER0 of vCPU 0 is 0, not"),
     (_not_restored, "GICR_WAKER of vCPU 0 is 6, not 0"),
     (_lost_while_paused, "the GED's SPI pending is False, not True"),
-    (_off_is_not_told, "the power of vCPU [123] is False, not True"),
+    (_off_is_not_told, "the power of vCPU [0123] is False, not True"),
 )
 """Each with what it is known by."""
 
