@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import structlog
 from attrs import frozen
 
+from hpcore.errors import HpcoreError
 from hpcore.model import stimuli
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
@@ -48,7 +49,7 @@ class Log(Protocol):
         """Append, durably, and return the first event's number."""
 
 
-class RunError(Exception):
+class RunError(HpcoreError):
     """A run cannot go on. The text says why."""
 
 

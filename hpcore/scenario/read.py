@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from hpcore.errors import HpcoreError
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.hostile import ARGUMENTS
@@ -41,7 +42,7 @@ _MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memor
 _SLOT_STATES = tuple(str(s) for s in SlotState)
 
 
-class ScenarioError(ValueError):
+class ScenarioError(HpcoreError, ValueError):
     """A scenario that cannot be read. The text names the file, the line and the remedy."""
 
 
