@@ -15,7 +15,7 @@ from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.images import FetchedGuest
-from hpcore.guest.linux import masks
+from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Result, Shell
 from hpcore.model.config import MachineConfig
@@ -162,7 +162,7 @@ class SessionRig:
         await self.shell.run("dmesg -n 1")
 
     async def masks(self) -> Masks:
-        return await masks(self.shell)
+        return await LinuxGuest(self.shell).masks()
 
     async def online(self, slot: int, value: int = 1) -> Result:
         return await self.shell.run(f"echo {value} > /sys/devices/system/cpu/cpu{slot}/online")
