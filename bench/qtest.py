@@ -31,7 +31,6 @@ from rich.console import Console
 from rich.table import Table
 
 from hpcore.cli.main import set_up_diagnostics
-from hpcore.guest.shell import Shell
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.states import initial
@@ -39,6 +38,7 @@ from hpcore.platform import virt
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
+from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player
 
@@ -127,7 +127,7 @@ async def playing() -> Any:
         return QtestAccelerator().open(CONFIG, GuestScript(), report)
 
     async with Controller(initial(CONFIG), Memory, open_session) as controller:
-        player = Player(controller, Shell)
+        player = Player(LiveMachine(controller))
         assert await player.play((sc.Line(sc.BootStep(), 1, "boot"),))
         yield player
 
