@@ -25,6 +25,7 @@ from hpcore.guest.shell import GuestGoneError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
+from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.run.commands import (
     Accepted,
@@ -62,11 +63,7 @@ class LiveMachine:
     has ended or nothing is heard within the `patience`.
     """
 
-    def __init__(
-        self,
-        controller: Controller,
-        printed: Printed = lambda _data: None,
-    ) -> None:
+    def __init__(self, controller: Controller, printed: Printed = lambda _data: None) -> None:
         self.last_seq = 0
         """The number that the last event has in the log."""
         self._c, self._printed = controller, printed
@@ -107,6 +104,8 @@ class LiveMachine:
     @property
     def guest(self) -> Guest:
         """The guest, once `boot` or `guest_ready` has met it. Raises RunError before."""
+        if self.state.shared.phase is Phase.DEFINED:
+            raise RunError("there is no guest yet; boot the machine first")
         if self._guest is None:
             raise RunError("this accelerator has no guest that could do that")
         return self._guest
@@ -206,10 +205,10 @@ class LiveMachine:
     async def begin(
         self, command: stimuli.DeviceAdd | stimuli.DeviceDel | OnTheMachine
     ) -> Accepted:
-        """Give a command and return once it is accepted; what it gives can be awaited.
+        """Give a command and return once it is accepted; what this gives can be awaited.
 
-        For whoever answers at acceptance, and tells the end as an event. Raises
-        CommandRefused.
+        For whoever answers at acceptance, and tells the end as an event. Those who subscribe
+        may be told of later events before this returns. Raises CommandRefused.
         """
         boots = isinstance(command, stimuli.Boot)
         asked = Asked(self._c, self.patience.boot if boots else self.patience.end)
@@ -312,4 +311,4 @@ class LiveMachine:
                 watcher(event, state)
             except Exception:
                 _log.exception("watcher_raised", watcher=repr(watcher), on=repr(event))
-                del self._watchers[key]
+                self._watchers.pop(key, None)
