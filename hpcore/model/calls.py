@@ -8,23 +8,24 @@ from typing import Any
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
 from hpcore.model.acpi import OstSource, OstStatus, eject_refusal
-from hpcore.model.draft import Draft, advance, end_commands, lose, restart_when_idle
+from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
+from hpcore.model.progress import advance, end_commands, lose, restart_when_idle
 from hpcore.model.psci import PsciStatus
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
 
 
 def _scan_started(draft: Draft, s: stimuli.ScanStarted) -> None:
-    if not draft.refused((guards.GUEST_RUNS,), 0, s):
+    if not draft.refused((guards.GUEST_RUNS,), s):
         draft.emit(ev.ScanBegun())
 
 
 def _scan_ended(draft: Draft, s: stimuli.ScanEnded) -> None:
     if not draft.shared.scanning:
-        draft.refuse(s, "scan_begun", "the guest ends a scan of event bits that it did not begin")
+        draft.refuse(s, guards.SCAN_BEGUN)
         return
     draft.emit(ev.ScanFinished())
     left = any(slot.insert or slot.remove for slot in draft.state.slots)
@@ -34,7 +35,7 @@ def _scan_ended(draft: Draft, s: stimuli.ScanEnded) -> None:
 
 def _insert_acked(draft: Draft, s: stimuli.InsertAcked) -> None:
     if not draft.slot(s.slot).insert:
-        draft.refuse(s, "bit_set", f"the insert bit of vCPU {s.slot} is not set", s.slot)
+        draft.refuse(s, guards.BIT_SET, s.slot, bit="insert", i=s.slot)
         return
     draft.emit(ev.InsertCleared(s.slot))
     advance(draft, s.slot)
@@ -42,13 +43,13 @@ def _insert_acked(draft: Draft, s: stimuli.InsertAcked) -> None:
 
 def _remove_acked(draft: Draft, s: stimuli.RemoveAcked) -> None:
     if not draft.slot(s.slot).remove:
-        draft.refuse(s, "bit_set", f"the remove bit of vCPU {s.slot} is not set", s.slot)
+        draft.refuse(s, guards.BIT_SET, s.slot, bit="remove", i=s.slot)
         return
     draft.emit(ev.RemoveCleared(s.slot))
 
 
 def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
-    if draft.refused((guards.GUEST_RUNS,), s.slot, s):
+    if draft.refused((guards.GUEST_RUNS,), s, s.slot):
         return
     slot = draft.slot(s.slot)
     draft.emit(ev.OstReceived(s.slot, s.source, s.status))
@@ -66,16 +67,16 @@ def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
 
 
 def _eject_called(draft: Draft, s: stimuli.EjectCalled) -> None:
-    guard = draft.refused(guards.EJECT, s.slot, s, answer=False)
+    guard = draft.first_refusal(guards.EJECT, s.slot)
     if guard is None:
         draft.emit(ev.EjectAccepted(s.slot))
         advance(draft, s.slot)
     else:
-        draft.emit(ev.EjectRefused(s.slot, guard.name, guard.refusal(draft.ask(s.slot))))
+        draft.emit(ev.EjectRefused(s.slot, guard.name, draft.why(guard, s.slot)))
 
 
 def _cpu_on_called(draft: Draft, s: stimuli.CpuOnCalled) -> None:
-    guard = draft.refused(guards.CPU_ON, s.slot, s, answer=False)
+    guard = draft.first_refusal(guards.CPU_ON, s.slot)
     delegated = s.verdict is not None
     if s.verdict is True and guard is not None:
         _granted_by_accelerator(draft, s, guard)
@@ -101,7 +102,7 @@ def _granted_by_accelerator(draft: Draft, s: stimuli.CpuOnCalled, guard: Guard) 
     else:
         lose(
             draft, f"the accelerator granted CPU_ON of vCPU {s.slot} against the rule "
-            f"'{guard.name}': {guard.refusal(draft.ask(s.slot))}",
+            f"'{guard.name}': {draft.why(guard, s.slot)}",
         )  # fmt: skip
 
 
@@ -109,12 +110,12 @@ def _cpu_off_seen(draft: Draft, s: stimuli.CpuOffSeen) -> None:
     if draft.slot(s.slot).powered:
         draft.emit(ev.CpuWentOff(s.slot))
     else:
-        draft.refuse(s, "powered", f"vCPU {s.slot} is off already", s.slot)
+        draft.refuse(s, guards.POWERED, s.slot, i=s.slot)
 
 
 def _reset_seen(draft: Draft, s: stimuli.ResetSeen) -> None:
     if not draft.shared.guest_runs and draft.shared.phase is not Phase.RESETTING:
-        draft.refuse(s, "guest_runs", f"the machine is {draft.shared.phase}; nothing to reset")
+        draft.refuse(s, guards.NOTHING_TO_RESET, phase=draft.shared.phase)
         return
     if draft.shared.step is MachineStep.START:
         draft.emit(ev.MachineStepDone(MachineStep.START))

@@ -22,8 +22,8 @@ from hpcore.model import stimuli
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.events import Event, MachineLost, MachinePoweredOff, OstReceived, Refused
-from hpcore.model.evolve import evolve
-from hpcore.model.invariants import Violation, check_event
+from hpcore.model.fold import steps
+from hpcore.model.properties import Violation
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
@@ -229,11 +229,10 @@ class Controller:
 
     def _take(self, decision: Decision) -> None:
         """Make the decision's state ours, having held every invariant against it."""
-        last = len(decision.events) - 1
-        for n, event in enumerate(decision.events):
-            before, self.state = self.state, evolve(self.state, event)
-            for violation in check_event(before, event, self.state, rest=n == last):
-                raise ProtocolBroken(violation, event)
+        for folded in steps(self.state, decision.events):
+            event, self.state = folded.event, folded.after
+            if folded.violation is not None:
+                raise ProtocolBroken(folded.violation, event)
             if isinstance(event, OstReceived):
                 self._deadlines.restart(GuestWait(event.slot))
             elif isinstance(event, MachineLost):

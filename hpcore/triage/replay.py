@@ -10,7 +10,7 @@ from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.model.invariants import Violation
+from hpcore.model.properties import Violation
 from hpcore.model.states import State, initial
 
 
@@ -86,13 +86,13 @@ def replay(
 
 
 def _take(result: Replay, decision: LoggedDecision, at: int | None) -> bool:
-    for folded in fold(result.state, decision):
+    for record, folded in fold(result.state, decision):
         if folded.violation is not None:
-            result.wrong = WrongEvent(folded.record, folded.violation, folded.before)
+            result.wrong = WrongEvent(record, folded.violation, folded.before)
             return False
         result.state = folded.after
         result.events += 1
-        if folded.record.seq == at:
+        if record.seq == at:
             result.at = result.state
     return True
 

@@ -365,7 +365,7 @@ def test_a_grant_against_the_policy_ends_the_machine() -> None:
 
 
 def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpcore.model.invariants import Violation  # noqa: PLC0415
+    from hpcore.model.properties import Violation  # noqa: PLC0415
     from hpcore.run import controller as room  # noqa: PLC0415
 
     def broken(*_: object, **__: object) -> list[Violation]:
