@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -219,55 +220,74 @@ def test_a_reset_before_the_gic_is_there_changes_nothing() -> None:
 
 # --------------------------------------------------------------------- in any order
 
-ASKED = some.tuples(some.just("ask"), some.sampled_from(Step), some.integers(0, POSSIBLE - 1))
-HAPPENED = some.tuples(some.sampled_from(["created", "open", "shut", "end", "cancel", "pass"]))
+
+class Account:
+    """A gate, and a plain account of it: a stage, and who waits."""
+
+    def __init__(self) -> None:
+        self.gate, self.stage = Gate(POSSIBLE), Stage.NEW
+        self.waiting: list[asyncio.Task[bool]] = []
+
+    async def ask(self, step: Step, slot: int) -> None:
+        task = asyncio.create_task(self.gate.admits(step, slot))
+        await passes()
+        if self.stage is Stage.SHUT and step not in NOTIFICATIONS:
+            assert not task.done()
+            self.waiting.append(task)
+        elif self.stage is Stage.GONE:
+            assert isinstance(task.exception(), AcceleratorError)
+        elif self.stage in (Stage.NEW, Stage.CREATED):
+            assert isinstance(task.exception(), EffectError)
+        else:
+            assert task.result() is (self.stage is Stage.OPEN)
+
+    async def created(self) -> None:
+        self.gate.created()
+        self.stage = Stage.CREATED if self.stage is Stage.NEW else self.stage
+
+    async def open(self) -> None:
+        if self.stage is not Stage.NEW:  # no session opens what was not created
+            self.gate.open()
+            self.stage = self.stage if self.stage is Stage.GONE else Stage.OPEN
+
+    async def shut(self) -> None:
+        self.gate.shut()
+        self.stage = Stage.SHUT if self.stage is Stage.OPEN else self.stage
+
+    async def end(self) -> None:
+        assert self.gate.end("gone") is (self.stage is not Stage.GONE)
+        self.stage = Stage.GONE
+
+    async def cancel(self) -> None:
+        if self.waiting:
+            self.waiting.pop(0).cancel()
+
+    async def look(self) -> None:
+        """After some turns of the loop."""
+        await passes()
+        done = [task.done() for task in self.waiting]
+        if self.stage is not Stage.SHUT:
+            assert all(done)
+        self.waiting = [task for task in self.waiting if not task.done()]
+        assert self.gate.stage is self.stage
 
 
-@given(some.lists(ASKED | HAPPENED, max_size=40))
-def test_in_any_order_who_waits_is_who_must(moves: list[tuple[object, ...]]) -> None:
-    """Held against a plain account of the same: a stage, and who waits."""
+MOVES = (Account.created, Account.open, Account.shut, Account.end, Account.cancel, Account.look)
+ASKED = some.tuples(some.sampled_from(Step), some.integers(0, POSSIBLE - 1))
 
+
+@given(some.lists(ASKED | some.sampled_from(MOVES), max_size=40))
+def test_in_any_order_who_waits_is_who_must(moves: list[Any]) -> None:
     async def run() -> None:
-        gate, stage = Gate(POSSIBLE), Stage.NEW
-        waiting: list[asyncio.Task[bool]] = []
+        account = Account()
         for move in moves:
-            match move:
-                case ("ask", Step() as step, int() as slot):
-                    task = asyncio.create_task(gate.admits(step, slot))
-                    await passes()
-                    if stage is Stage.SHUT and step not in NOTIFICATIONS:
-                        assert not task.done()
-                        waiting.append(task)
-                    elif stage is Stage.GONE:
-                        assert isinstance(task.exception(), AcceleratorError)
-                    elif stage in (Stage.NEW, Stage.CREATED):
-                        assert isinstance(task.exception(), EffectError)
-                    else:
-                        assert task.result() is (stage is Stage.OPEN)
-                case ("created",):
-                    gate.created()
-                    stage = Stage.CREATED if stage is Stage.NEW else stage
-                case ("open",):
-                    if stage is not Stage.NEW:  # no session opens what was not created
-                        gate.open()
-                        stage = Stage.OPEN if stage is not Stage.GONE else stage
-                case ("shut",):
-                    gate.shut()
-                    stage = Stage.SHUT if stage is Stage.OPEN else stage
-                case ("end",):
-                    assert gate.end("gone") is (stage is not Stage.GONE)
-                    stage = Stage.GONE
-                case ("cancel",):
-                    if waiting and not waiting[0].done():
-                        waiting.pop(0).cancel()
-                case ("pass",):
-                    await passes()
-                    if stage is Stage.SHUT:
-                        waiting = [task for task in waiting if not task.done()]
-                    else:
-                        assert all(task.done() for task in waiting)
-            assert gate.stage is stage
-        gate.end("the end")
+            if isinstance(move, tuple):
+                await account.ask(*move)
+            else:
+                await move(account)
+        await account.look()
+        waiting = account.waiting
+        account.gate.end("the end")
         await passes()
         assert all(task.done() for task in waiting), "nobody waits for a machine that is gone"
         await asyncio.gather(*waiting, return_exceptions=True)
