@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,24 +32,24 @@ from rich.table import Table
 
 from hpcore.cli.main import set_up_diagnostics
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
+from hpcore.model.effects import MachineStep, RunMachineStep, RunStep
+from hpcore.model.rules import TEARDOWN
 from hpcore.model.states import initial
 from hpcore.platform import virt
+from hpcore.promises.rig import COLD_BUILD
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
 from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player
+from tests.support.logs import NoLog
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4, memory=256)
 REGISTER = virt.redistributor(0) + 0x14
 LINE = b"readl %#x\n" % REGISTER
 READS, CHUNK, STARTS, CYCLES, ROUNDS = 20_000, 128, 5, 40, 20
-A_CYCLE = (
-    Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE, Step.DISABLE, Step.POWER_OFF, Step.UNWIRE,
-    Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
-)  # fmt: skip
+A_CYCLE = (*COLD_BUILD, *TEARDOWN)
 A_ROUND = (
     sc.Line(sc.PlugStep("core3", {"core-id": 3}), 1, "plug"),
     sc.Line(sc.OnlineStep("core3"), 2, "online"),
@@ -63,13 +63,6 @@ RATIOS = (
 )
 
 Figures = dict[str, list[float]]
-
-
-class Memory:
-    """A log that is not kept, so that the disk is not measured."""
-
-    def append(self, events: Iterable[object], t: float) -> int:
-        return 0
 
 
 class Raw:
@@ -126,7 +119,7 @@ async def playing() -> Any:
     def open_session(report: Any) -> Any:
         return QtestAccelerator().open(CONFIG, GuestScript(), report)
 
-    async with Controller(initial(CONFIG), Memory, open_session) as controller:
+    async with Controller(initial(CONFIG), NoLog, open_session) as controller:
         player = Player(LiveMachine(controller))
         assert await player.play((sc.Line(sc.BootStep(), 1, "boot"),))
         yield player

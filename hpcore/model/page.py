@@ -43,9 +43,9 @@ def _lines() -> Iterator[str]:
     yield "A step of an eject that has nothing to do is left out; a failed plug is taken back"
     yield "the same way."
     yield from ("", "## Reasons to refuse", "")
-    yield "Each by the name that a refusal has in a log. A star marks those that a check can switch"
-    yield "off, to see what breaks (`hpcore check --mutant NAME`). A QMP client is told the class and"
-    yield "the text."
+    yield "Each by the name that a refusal has in a log. A star marks those that a check can"
+    yield "switch off, to see what breaks (`hpcore check --mutant NAME`). A QMP client is told"
+    yield "the class and the text."
     yield ""
     yield "| reason | text | the invariant that it keeps | QMP class |"
     yield "| --- | --- | --- | --- |"

@@ -31,12 +31,9 @@ class AcceleratorError(HpcoreError):
     """The accelerator cannot be used, or is gone. The text says why and what to do."""
 
 
-NO_MACHINE_YET = "there is no machine yet: CREATE_VCPUS comes first"
-CREATED_ONCE = "the vCPUs exist already; they are created once"
 NO_GUEST = "there is no guest to start: the session was opened without one"
 NEVER_WIRED = "vCPU {} is to be enabled and was never wired"
-ENDED = "the machine was ended"
-"""What every session says to a step at the wrong time."""
+"""What every session says to a START or a RESTART that it cannot carry out."""
 
 
 @frozen

@@ -14,7 +14,8 @@ import pytest
 from hpcore.cli.main import cli
 from hpcore.scenario.read import bundled
 from hpcore.triage.diff import unknown_names
-from tests.support.command import HPCORE, hpcore, needs_guest, poll, refused, running, scenario
+from tests.support.command import HPCORE, hpcore, needs_guest, refused, running, scenario
+from tests.support.waits import poll
 from tests.triage.test_replay import PLUG, batches, write
 
 MODELS = ("slot", "gicc", "machine")

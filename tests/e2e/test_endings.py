@@ -21,11 +21,11 @@ from tests.support.command import (
     hpcore,
     logged,
     needs_guest,
-    poll,
     records,
     running,
     scenario,
 )
+from tests.support.waits import poll
 
 pytestmark = needs_guest
 

@@ -27,12 +27,12 @@ from tests.support.command import (
     Running,
     logged,
     needs_guest,
-    poll,
     processes,
     records,
     running,
     scenario,
 )
+from tests.support.waits import poll
 
 pytestmark = needs_guest
 

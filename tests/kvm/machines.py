@@ -5,13 +5,11 @@ The guest does what its mailbox tells each of its vCPUs, one thing at a time.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from hpcore_kvm.bus import Bus, Region
 from hpcore_kvm.machine import KvmMachine
@@ -20,31 +18,27 @@ from hpcore_kvm.session import KvmSession
 from hpcore.guest.boot import BootFiles
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
+from hpcore.model.effects import Effect, MachineStep, RunMachineStep
 from hpcore.model.events import Event
 from hpcore.model.states import Owed, State, initial
 from hpcore.model.stimuli import Stimulus
 from hpcore.platform import virt
+from hpcore.promises.rig import SessionRig
 from hpcore.run.accelerator import Session
 from hpcore.run.controller import Controller
 from tests.kvm.programs import CALLER, Program, image
 from tests.kvm.rig import HOLE
+from tests.support.logs import ListLog
+from tests.support.waits import SECONDS, until
 
-SECONDS = 60.0
 MEMORY = 256
 ENTRY = virt.KERNEL_BASE + 8
 """Where a second vCPU begins with CALLER, its mailbox in x0."""
-
-BUILD = (Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE)
-TEARDOWN = (
-    Step.DISABLE, Step.POWER_OFF, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
-)  # fmt: skip
 
 HVC, STORE, LOAD = 1, 2, 3
 MAILBOX_SIZE = 0x100
 IDLE_SECONDS = 0.001
 WORD = 1 << 64
-T = TypeVar("T")
 
 
 def config(cpus: int, maxcpus: int) -> MachineConfig:
@@ -99,55 +93,19 @@ class Mailboxes:
             self._results[cpu] = value - WORD if value >> 63 else value
 
 
-class ListLog:
-    """A log in memory."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def append(self, events: Iterable[object], t: float) -> int:
-        self.events += events  # type: ignore[arg-type]
-        return len(self.events)
-
-
-class Bare:
-    """A session without a core: effects by hand, and every stimulus kept."""
-
-    def __init__(self, machine: MachineConfig, images: BootFiles | None) -> None:
-        self.stimuli: list[Stimulus] = []
-        self.session = KvmSession(machine, images, self.stimuli.append)
+class KvmRig(SessionRig[KvmSession]):
+    """A session without a core, and its machine."""
 
     @property
     def machine(self) -> KvmMachine:
         assert self.session.machine is not None
         return self.session.machine
 
-    async def do(self, effect: Effect) -> int | None:
-        async with asyncio.timeout(SECONDS):
-            return await self.session.execute(effect)
 
-    async def steps(self, slot: int, steps: Iterable[Step]) -> None:
-        for step in steps:
-            await self.do(RunStep(step, slot))
-
-    async def machine_step(self, step: MachineStep, enabled: tuple[int, ...] = ()) -> None:
-        await self.do(RunMachineStep(step, enabled))
-
-    async def created(self) -> KvmMachine:
-        """A machine that takes steps."""
-        await self.machine_step(MachineStep.CREATE_VCPUS)
-        await self.machine_step(MachineStep.INIT_GIC)
-        return self.machine
-
-
-@asynccontextmanager
-async def bare(cpus: int, maxcpus: int, images: BootFiles | None = None) -> AsyncIterator[Bare]:
+def bare(cpus: int, maxcpus: int, images: BootFiles | None = None) -> KvmRig:
     """A session that is closed in the end."""
-    rig = Bare(config(cpus, maxcpus), images)
-    try:
-        yield rig
-    finally:
-        await rig.session.close()
+    stimuli: list[Stimulus] = []
+    return KvmRig(KvmSession(config(cpus, maxcpus), images, stimuli.append), stimuli)
 
 
 class Whole:
@@ -189,7 +147,7 @@ class Whole:
     async def order(self, cpu: int, *words: int) -> int:
         """Have the guest's `cpu` do so, and wait for what comes of it."""
         self.boxes.order(cpu, *words)
-        return await eventually(lambda: self.boxes.result(cpu))
+        return await until(lambda: self.boxes.result(cpu))
 
     async def store(self, cpu: int, address: int, value: int) -> None:
         """Have the guest's `cpu` store a 32-bit word."""
@@ -240,15 +198,6 @@ def flat(directory: Path, program: Program) -> BootFiles:
     kernel.write_bytes(image(program))
     initrd.write_bytes(b"")
     return BootFiles(b"", b"", kernel, initrd)
-
-
-async def eventually(find: Callable[[], T | None]) -> T:
-    """What `find` finds, as soon as it finds something."""
-    deadline = time.monotonic() + SECONDS
-    while (found := find()) is None or found is False:
-        assert time.monotonic() < deadline, "it did not come in time"
-        await asyncio.sleep(0.002)
-    return found
 
 
 def thread_ids() -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,13 @@ from hpcore_kvm.vm import Memory, Vm
 
 from hpcore.platform import virt
 from tests.kvm.programs import Program
+from tests.support.waits import SECONDS, poll
 
 HOLE = 0x0A00_0000
 """An address where no machine of ours has anything."""
 
 RAM_SIZE = 2 << 20
 CODE_STEP = 0x1000
-SECONDS = 60.0
-"""How long anything may take. Nothing takes a second; the machine may be very busy."""
 
 
 class Rig:
@@ -157,7 +156,7 @@ class Runner:
         """Kick the vCPU out of as many runs, one after the other."""
         for before in range(self.exits.count(Kicked()), self.exits.count(Kicked()) + times):
             self.vcpu.kick()
-            eventually(partial(self.took, Kicked(), before + 1), "the end of the run")
+            poll(partial(self.took, Kicked(), before + 1), "the end of the run")
 
     def _main(self) -> None:
         try:
@@ -178,11 +177,3 @@ def running(vcpu: Vcpu) -> Iterator[Runner]:
         yield runner
     finally:
         runner.stop()
-
-
-def eventually(holds: Callable[[], object], what: str) -> None:
-    """Wait until `holds` does."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come within {SECONDS:g} s"
-        time.sleep(0.001)

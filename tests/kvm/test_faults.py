@@ -37,7 +37,6 @@ from tests.kvm.machines import (
     ENTRY,
     HVC,
     Whole,
-    eventually,
     mailbox,
     open_files,
     thread_ids,
@@ -45,6 +44,7 @@ from tests.kvm.machines import (
 )
 from tests.kvm.programs import UNDECODABLE
 from tests.kvm.rig import HOLE
+from tests.support.waits import until
 
 
 class Failing:
@@ -173,7 +173,7 @@ def test_an_eject_that_fails_stops_there_and_can_be_carried_on(
             await rig.plug(1)
             Failing(monkeypatch, Ioctl.KVM_SET_DEVICE_ATTR, errno.EBUSY)
             await rig.core.submit(stimuli.DeviceDel("cpu1", force=True))
-            await eventually(lambda: any(isinstance(e, UnplugFailed) for e in rig.events))
+            await until(lambda: any(isinstance(e, UnplugFailed) for e in rig.events))
             assert last(rig, StepFailed).step == "unwire"
             slot = rig.core.state.slots[1]
             assert slot.lifecycle is SlotState.EJECTING and slot.command is Owed.NONE
@@ -200,7 +200,7 @@ def test_a_vcpu_that_kvm_cannot_run_loses_the_machine(
             name = errno.errorcode[number]
             assert f"vCPU 1 cannot go on: KVM_RUN on vCPU 1 failed with {name}" in lost
             # what is left does not run on
-            await eventually(lambda: not rig.machine.threads.wait_out(0))
+            await until(lambda: not rig.machine.threads.wait_out(0))
 
     asyncio.run(run())
 
@@ -231,7 +231,7 @@ def test_a_pause_that_fails_leaves_the_guest_running(
             await rig.boot()
             Failing(monkeypatch, Ioctl.KVM_GET_ONE_REG)
             await rig.core.submit(stimuli.Pause())
-            await eventually(lambda: any(isinstance(e, MachineStepFailed) for e in rig.events))
+            await until(lambda: any(isinstance(e, MachineStepFailed) for e in rig.events))
             assert "KVM_GET_ONE_REG on vCPU 0 failed" in last(rig, MachineStepFailed).error
             await rig.load(0, virt.KERNEL_BASE)
 

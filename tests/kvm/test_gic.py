@@ -13,7 +13,8 @@ from hpcore_kvm.vcpu import Mmio
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
 from tests.kvm.programs import ACKNOWLEDGE, IDLE, LOAD
-from tests.kvm.rig import HOLE, Rig, eventually, ready, refused, run, running
+from tests.kvm.rig import HOLE, Rig, ready, refused, run, running
+from tests.support.waits import poll
 
 pytestmark = pytest.mark.nvhe
 
@@ -140,7 +141,7 @@ def test_kvm_lets_nobody_at_the_registers_while_a_vcpu_runs() -> None:
     with ready(2) as r:
         r.gic.bind(0)
         with running(r.load(0, IDLE)) as runner:
-            eventually(runner.waits_in_kvm_run, "KVM_RUN")
+            poll(runner.waits_in_kvm_run, "KVM_RUN")
             with refused("VGIC GICR register", "EBUSY"):
                 r.gic.read_redistributor(0, g.GICR_ISENABLER0)
         r.gic.read_redistributor(0, g.GICR_ISENABLER0)
@@ -149,7 +150,7 @@ def test_kvm_lets_nobody_at_the_registers_while_a_vcpu_runs() -> None:
 def test_a_failed_bind_leaves_the_interface_unbound() -> None:
     with ready(2) as r:
         with running(r.load(0, IDLE)) as runner:
-            eventually(runner.waits_in_kvm_run, "KVM_RUN")
+            poll(runner.waits_in_kvm_run, "KVM_RUN")
             with refused("VGIC GICR register", "EBUSY"):
                 r.gic.bind(1)
         assert r.gic.bound == frozenset()
@@ -181,7 +182,7 @@ def test_an_spi_reaches_the_guest(by_eventfd: bool) -> None:
                 else:
                     r.vm.set_irq(SPI, True)
                     r.vm.set_irq(SPI, False)
-                eventually(partial(runner.took, taken, times), "the SPI")
+                poll(partial(runner.took, taken, times), "the SPI")
         assert runner.exits.count(taken) == 3
 
 

@@ -25,15 +25,14 @@ from hpcore.platform import virt
 from tests.kvm.machines import (
     ENTRY,
     HVC,
-    SECONDS,
     Whole,
-    eventually,
     mailbox,
     open_files,
     thread_ids,
     whole,
 )
 from tests.kvm.programs import COUNTERS
+from tests.support.waits import SECONDS, until
 
 AFFINITY_INFO, SYSTEM_OFF, SYSTEM_RESET = 0xC400_0004, 0x8400_0008, 0x8400_0009
 ON, OFF = 0, 1
@@ -125,7 +124,7 @@ def test_only_realized_vcpus_have_a_thread_and_a_run_page(tmp_path: Path) -> Non
             fd = rig.machine.vcpu(5).fd
             assert await cpu_on(rig, 5) == PsciStatus.SUCCESS
             await rig.revoke(5)
-            await eventually(lambda: new not in thread_ids())  # joined, and gone soon after
+            await until(lambda: new not in thread_ids())  # joined, and gone soon after
             assert set(rig.machine.threads.ids()) == {0, 1}
             assert not rig.machine.vcpu(5).mapped
             # the vCPU itself is kept, by the same file, for the next plug
@@ -170,7 +169,7 @@ def test_the_guests_resets_keep_what_is_plugged(tmp_path: Path) -> None:
                 assert await cpu_on(rig, 2) == PsciStatus.SUCCESS
                 # either vCPU may reset the machine, while the other runs
                 rig.boxes.order(2 * (resets % 2), HVC, SYSTEM_RESET)
-                await eventually(lambda: sum(
+                await until(lambda: sum(
                     isinstance(e, MachineWasReset) for e in rig.events) == resets)  # noqa: B023
                 await rig.until(lambda s: s.shared.phase.value == "running")
                 assert await rig.order(0, HVC, AFFINITY_INFO, 2) == OFF
@@ -200,7 +199,7 @@ def test_no_vcpu_runs_while_the_machine_is_paused(tmp_path: Path) -> None:
         async with whole(tmp_path, 2, 3) as rig:
             await rig.boot()
             assert await cpu_on(rig, 1) == PsciStatus.SUCCESS
-            await eventually(lambda: rig.boxes.polls.get(1))
+            await until(lambda: rig.boxes.polls.get(1))
             await rig.core.submit(stimuli.Pause())
             await rig.until(lambda s: s.shared.paused)
             exits = [rig.machine.threads[n].exits for n in (0, 1)]
@@ -225,7 +224,7 @@ def test_the_guests_counter_stands_still_while_the_machine_is_paused(
 
             async def apart(start: int) -> int:
                 """How far apart the two counters are, in what is said from `start` on."""
-                await eventually(lambda: len(said) > start + 20)
+                await until(lambda: len(said) > start + 20)
                 pairs = zip(said[start::2], said[start + 1 :: 2], strict=False)
                 return min(physical - virtual for virtual, physical in pairs)
 
@@ -265,7 +264,7 @@ def test_machines_come_and_go_and_leave_nothing_behind(tmp_path: Path) -> None:
             await cpu_on(rig, 1)
 
     async def gone(before: set[int]) -> None:
-        await eventually(lambda: thread_ids() <= before)
+        await until(lambda: thread_ids() <= before)
 
     threads = thread_ids()
     asyncio.run(one())

@@ -16,15 +16,14 @@ from hpcore.platform import virt
 from tests.kvm.programs import COPY, HVC, IDLE, LOAD, SMC, SPIN, STORE, Program
 from tests.kvm.rig import (
     HOLE,
-    SECONDS,
     Runner,
-    eventually,
     ready,
     refused,
     rig,
     run,
     running,
 )
+from tests.support.waits import SECONDS, poll
 
 PSCI_AFFINITY_INFO, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET = 0xC400_0004, 0x8400_0008, 0x8400_0009
 PSCI_VERSION, PSCI_MIGRATE_INFO_TYPE, PSCI_FEATURES = 0x8400_0000, 0x8400_0006, 0x8400_000A
@@ -101,7 +100,7 @@ def test_a_vcpu_that_asks_to_be_off_goes_where_we_put_it() -> None:
         assert run(vcpu) == Hypercall(Function.CPU_OFF, False)
         vcpu.mp_state = MpState.STOPPED
         with running(vcpu) as runner:
-            eventually(runner.waits_in_kvm_run, "KVM_RUN")
+            poll(runner.waits_in_kvm_run, "KVM_RUN")
             runner.kick_through(2)
         assert set(runner.exits) == {Kicked()}
 
@@ -212,7 +211,7 @@ def test_a_stopped_vcpu_waits_inside_and_its_power_state_with_it_until_a_kick() 
             done.set()
 
         with running(vcpu) as runner:
-            eventually(runner.waits_in_kvm_run, "KVM_RUN")
+            poll(runner.waits_in_kvm_run, "KVM_RUN")
             switch = threading.Thread(target=power_on, daemon=True)
             switch.start()
             assert not done.wait(0.3)
@@ -222,7 +221,7 @@ def test_a_stopped_vcpu_waits_inside_and_its_power_state_with_it_until_a_kick() 
                 vcpu.kick()
                 return done.is_set()
 
-            eventually(kick_free, "the power state")
+            poll(kick_free, "the power state")
         switch.join(SECONDS)
 
 
@@ -309,4 +308,4 @@ def test_memory_of_the_guest_is_ours_to_read() -> None:
         vcpu = r.load(0, STORE, 0x1122)
         vcpu.set_x(9, virt.RAM_BASE + 0x8000)
         with running(vcpu):
-            eventually(lambda: r.ram.data[0x8000] or r.ram.data[0x8001], "the store")
+            poll(lambda: r.ram.data[0x8000] or r.ram.data[0x8001], "the store")

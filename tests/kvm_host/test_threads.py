@@ -10,7 +10,7 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -26,8 +26,8 @@ from hpcore_kvm.vcpu_thread import Where
 
 from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, Stimulus
+from tests.support.waits import SECONDS, poll
 
-SECONDS = 20.0
 POSSIBLE = 4
 
 
@@ -116,15 +116,8 @@ class Rig:
         self.threads.start(cast(Vcpu, vcpu))
         if on:
             self.threads[index].power_on()
-            until(vcpu.inside.is_set)
+            poll(vcpu.inside.is_set)
         return vcpu
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -146,10 +139,10 @@ def cpu_on(vcpu: FakeVcpu, affinity: int, function: int = Function.CPU_ON_64) ->
 def test_a_vcpu_that_is_off_waits_outside_of_kvm_run(rig: Rig) -> None:
     vcpu = rig.vcpu(1, on=False)
     thread = rig.threads[1]
-    until(lambda: thread.where is Where.GATE)
+    poll(lambda: thread.where is Where.GATE)
     assert vcpu.runs == 0
     thread.power_on()
-    until(vcpu.inside.is_set)
+    poll(vcpu.inside.is_set)
     thread.power_off()
     assert rig.threads.wait_out(SECONDS, 1) == []
     assert thread.where is Where.GATE
@@ -165,17 +158,17 @@ def test_a_vcpu_runs_again_when_nothing_holds_it_any_more(rig: Rig) -> None:
     rig.threads.let_go(Hold.WORK)
     assert [vcpu.runs for vcpu in vcpus] == runs
     rig.threads.let_go(Hold.PAUSED)
-    until(lambda: all(vcpu.inside.is_set() for vcpu in vcpus))
+    poll(lambda: all(vcpu.inside.is_set() for vcpu in vcpus))
 
 
 def test_a_held_vcpu_that_is_powered_on_still_waits(rig: Rig) -> None:
     vcpu = rig.vcpu(0, on=False)
     rig.threads.hold(Hold.PAUSED)
     rig.threads[0].power_on()
-    until(lambda: rig.threads[0].where is Where.GATE)
+    poll(lambda: rig.threads[0].where is Where.GATE)
     assert vcpu.runs == 0
     rig.threads.let_go(Hold.PAUSED)
-    until(vcpu.inside.is_set)
+    poll(vcpu.inside.is_set)
 
 
 def test_an_access_is_finished_before_its_thread_leaves(rig: Rig) -> None:
@@ -204,9 +197,9 @@ def test_a_stuck_thread_is_named_in_time(rig: Rig) -> None:
     rig.vcpu(3)
     vcpu.deaf = True
     rig.threads.hold(Hold.WORK)
-    until(lambda: rig.threads.wait_out(0.05) == [2])
+    poll(lambda: rig.threads.wait_out(0.05) == [2])
     assert not rig.threads.join(2, 0.05)
-    until(lambda: rig.threads.join_all(0.05) == [2])
+    poll(lambda: rig.threads.join_all(0.05) == [2])
     vcpu.deaf = False
 
 
@@ -225,11 +218,11 @@ def test_a_joined_vcpu_has_no_thread_and_can_get_another(rig: Rig) -> None:
 def test_cpu_on_waits_for_the_core_and_returns_its_status(rig: Rig) -> None:
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, 2)
-    until(lambda: rig.stimuli == [CpuOnCalled(2, 0, 0x4000_0000, 7)])
+    poll(lambda: rig.stimuli == [CpuOnCalled(2, 0, 0x4000_0000, 7)])
     assert rig.threads[0].where is Where.ASKING
     assert rig.threads.wait_out(0) == []  # it counts as out
     rig.threads[0].answer(PsciStatus.DENIED)
-    until(vcpu.inside.is_set)
+    poll(vcpu.inside.is_set)
     assert vcpu.x[0] == PsciStatus.DENIED
 
 
@@ -237,7 +230,7 @@ def test_the_32_bit_call_has_32_bit_arguments(rig: Rig) -> None:
     vcpu = rig.vcpu(0)
     vcpu.x[2] = 0
     cpu_on(vcpu, 0xFF00_0000_0000_0001, Function.CPU_ON_32)
-    until(lambda: rig.stimuli == [CpuOnCalled(1, 0, 0x4000_0000, 7)])
+    poll(lambda: rig.stimuli == [CpuOnCalled(1, 0, 0x4000_0000, 7)])
     rig.threads[0].answer(PsciStatus.SUCCESS)
 
 
@@ -245,27 +238,27 @@ def test_the_32_bit_call_has_32_bit_arguments(rig: Rig) -> None:
 def test_cpu_on_of_no_possible_vcpu_is_answered_at_once(rig: Rig, affinity: int) -> None:
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, affinity)
-    until(lambda: vcpu.x[0] == PsciStatus.INVALID_PARAMETERS)
+    poll(lambda: vcpu.x[0] == PsciStatus.INVALID_PARAMETERS)
     assert rig.stimuli == []
 
 
 def test_an_answer_while_paused_is_taken_after_the_resume(rig: Rig) -> None:
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, 1)
-    until(lambda: bool(rig.stimuli))
+    poll(lambda: bool(rig.stimuli))
     rig.threads.hold(Hold.PAUSED)
     rig.threads[0].answer(PsciStatus.DENIED)
     assert rig.threads.wait_out(0) == []
     assert vcpu.x[0] == Function.CPU_ON_64
     rig.threads.let_go(Hold.PAUSED)
-    until(lambda: vcpu.x[0] == PsciStatus.DENIED)
+    poll(lambda: vcpu.x[0] == PsciStatus.DENIED)
 
 
 @pytest.mark.parametrize("how", ["reset", "power off", "end"])
 def test_a_call_that_is_called_off_waits_no_longer(rig: Rig, how: str) -> None:
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, 1)
-    until(lambda: bool(rig.stimuli))
+    poll(lambda: bool(rig.stimuli))
     thread = rig.threads[0]
     match how:
         case "reset":
@@ -276,12 +269,12 @@ def test_a_call_that_is_called_off_waits_no_longer(rig: Rig, how: str) -> None:
         case "end":
             assert rig.threads.join(0, SECONDS)
             return
-    until(lambda: thread.where is Where.GATE)
+    poll(lambda: thread.where is Where.GATE)
     thread.answer(PsciStatus.SUCCESS)  # too late: nobody asks any more
     assert vcpu.x[0] == Function.CPU_ON_64
     rig.threads.let_go(Hold.RESET)
     thread.power_on()
-    until(vcpu.inside.is_set)
+    poll(vcpu.inside.is_set)
     assert vcpu.x[0] == Function.CPU_ON_64
 
 
@@ -291,7 +284,7 @@ def test_a_core_that_never_answers_ends_the_machine(
     monkeypatch.setattr(vcpu_thread, "ANSWER_SECONDS", 0.05)
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, 1)
-    until(lambda: bool(rig.failures))
+    poll(lambda: bool(rig.failures))
     assert "CPU_ON of vCPU 1 was not answered in 0.05 s" in rig.failures[0]
 
 
@@ -309,12 +302,12 @@ def test_a_process_that_stood_still_has_not_waited(
     monkeypatch.setattr(threading, "_time", clock)
     vcpu = rig.vcpu(0)
     cpu_on(vcpu, 1)
-    until(lambda: bool(rig.stimuli))
+    poll(lambda: bool(rig.stimuli))
     ahead, before = 3600.0, looks
     rig.threads.let_go(Hold.PAUSED)  # wakes it, for nothing
-    until(lambda: looks > before)
+    poll(lambda: looks > before)
     rig.threads[0].answer(PsciStatus.DENIED)
-    until(lambda: vcpu.x[0] == PsciStatus.DENIED or bool(rig.failures))
+    poll(lambda: vcpu.x[0] == PsciStatus.DENIED or bool(rig.failures))
     assert rig.failures == []
 
 
@@ -329,7 +322,7 @@ def test_cpu_off_is_reported_before_another_vcpu_can_see_it(
 
     monkeypatch.setattr(rig, "report", report)
     vcpu.leave(Hypercall(Function.CPU_OFF, False))
-    until(lambda: rig.threads[1].where is Where.GATE)
+    poll(lambda: rig.threads[1].where is Where.GATE)
     assert seen == [(CpuOffSeen(1), MpState.RUNNABLE)]
     assert vcpu.mp_state is MpState.STOPPED
     assert not rig.threads[1].powered
@@ -338,7 +331,7 @@ def test_cpu_off_is_reported_before_another_vcpu_can_see_it(
 def test_a_reset_or_a_power_off_of_the_guest_is_handed_on(rig: Rig) -> None:
     vcpu = rig.vcpu(0)
     vcpu.leave(SystemEvent(SystemEventType.RESET))
-    until(lambda: rig.threads[0].where is Where.GATE)
+    poll(lambda: rig.threads[0].where is Where.GATE)
     assert rig.events == [SystemEventType.RESET]
     assert rig.failures == []
 
@@ -361,10 +354,10 @@ def test_a_vcpu_that_cannot_go_on_says_why_and_its_thread_ends(
 ) -> None:
     vcpu = rig.vcpu(1)
     vcpu.leave(exit)
-    until(lambda: bool(rig.failures))
+    poll(lambda: bool(rig.failures))
     assert "vCPU 1" in rig.failures[0]
     assert says in rig.failures[0]
-    until(lambda: rig.threads[1].where is Where.ENDED)
+    poll(lambda: rig.threads[1].where is Where.ENDED)
     assert rig.threads.wait_out(0) == []  # a thread that is gone holds nobody up
 
 
@@ -377,7 +370,7 @@ def test_a_device_that_fails_is_a_failure_of_the_machine(rig: Rig) -> None:
 
     rig.bus = Bus(Region(0, 8, Broken()))
     rig.vcpu(0).leave(Mmio(0, 4, False, 0))
-    until(lambda: bool(rig.failures))
+    poll(lambda: bool(rig.failures))
     assert rig.failures == ["the thread of vCPU 0 died of RuntimeError: bent"]
 
 

@@ -1,14 +1,11 @@
-"""Waiting, and programs that stand in for QEMU."""
+"""Processes, and programs that stand in for QEMU."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +13,6 @@ import pytest
 needs_qemu = pytest.mark.skipif(
     shutil.which("qemu-system-aarch64") is None, reason="qemu-system-aarch64 is not installed"
 )
-
-
-async def until(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Return when `condition` holds; fail, naming `what`, if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.005)
 
 
 def alive(pid: int) -> bool:

@@ -19,7 +19,8 @@ from hpcore.qemu import (
     find_qemu,
     runtime_directory,
 )
-from tests.qemu.support import alive, needs_qemu, outlived, program, until
+from tests.qemu.support import alive, needs_qemu, outlived, program
+from tests.support.waits import until
 
 PARENT = """
 import asyncio
@@ -138,7 +139,7 @@ def test_a_qemu_that_ignores_sigterm_is_killed(
     async def run() -> None:
         fake = program(tmp_path / "qemu", "trap '' TERM; echo up >&2; while :; do sleep 1; done")
         process = await QemuProcess.start([fake], tmp_path / "own")
-        await until("the trap is set", lambda: "up" in process.last_words)
+        await until(lambda: "up" in process.last_words, "the trap is set")
         await process.close()
         assert not alive(process.pid)
 
@@ -148,7 +149,7 @@ def test_a_qemu_that_ignores_sigterm_is_killed(
 @needs_qemu
 def test_no_qemu_outlives_a_parent_killed_with_kill_9() -> None:
     pid = outlived(PARENT)
-    asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
+    asyncio.run(until(lambda: not alive(pid), "QEMU is gone"))
 
 
 @needs_qemu
@@ -166,7 +167,7 @@ def test_qmp_answers_refuses_and_tells_events_in_order() -> None:
             assert refused.value.error_class == "CommandNotFound"
             await qmp.execute("stop")
             await qmp.execute("cont")
-            await until("both events", lambda: len(events) == 2)
+            await until(lambda: len(events) == 2, "both events")
             assert events == ["STOP", "RESUME"]
             await qmp.close()
             await qmp.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from itertools import count
 
@@ -31,19 +31,13 @@ from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player
 from hpcore.scenario.write import dump
 from tests.qtest.agreement import differences
+from tests.support.logs import NoLog
 
 AGREE_SECONDS = 5.0
 """For registers to become what the model says: the guest may still be at its interrupt."""
 LOOKS = 25
 """At least, however long they take: each gives QEMU and the guest a turn."""
 SGIS = 16
-
-
-class Memory:
-    """A log that is not kept."""
-
-    def append(self, events: Iterable[object], t: float) -> int:
-        return 0
 
 
 class Disagreement(AssertionError):
@@ -63,7 +57,7 @@ class Rehearsal:
         self._pending: dict[int, int] = {}
         self._stack = AsyncExitStack()
         self._controller = Controller(
-            initial(config), Memory, self._open, Patience(guest=1e6, end=20.0)
+            initial(config), NoLog, self._open, Patience(guest=1e6, end=20.0)
         )
         self._machine = LiveMachine(self._controller)
         self._machine.subscribe(self._watch)

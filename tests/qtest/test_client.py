@@ -10,8 +10,9 @@ from hpcore_qtest.qemu.client import QtestRefused
 from hpcore_qtest.qemu.machine import Ears
 
 from hpcore.platform import virt
-from tests.qemu.support import needs_qemu, until
+from tests.qemu.support import needs_qemu
 from tests.qtest.rig import bare
+from tests.support.waits import until
 
 GICD_ISPENDR1, GICD_ICFGR2 = virt.GICD_BASE + 0x204, virt.GICD_BASE + 0xC08
 UART_DR, UART_IMSC, UART_CR = virt.UART0_BASE, virt.UART0_BASE + 0x38, virt.UART0_BASE + 0x30
@@ -76,7 +77,7 @@ def test_a_byte_from_the_host_raises_the_uarts_spi() -> None:
             await m.qtest.write(UART_CR, 4, 0x301)  # enabled, both ways
             await m.qtest.write(UART_IMSC, 4, 0x10)  # the receive interrupt
             m.serials[0].write(b"A")
-            await until("SPI 1 is raised", lambda: (1, True) in told)
+            await until(lambda: (1, True) in told, "SPI 1 is raised")
             assert await m.qtest.read(GICD_ISPENDR1, 4) == 1 << 1
             assert await m.qtest.read(UART_DR, 4) == ord("A")
             assert told == [(1, True), (1, False)]

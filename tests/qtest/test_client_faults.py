@@ -17,8 +17,9 @@ from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 from hpcore.platform import virt
 from hpcore.qemu import Qemu, QemuError, find_qemu
-from tests.qemu.support import alive, needs_qemu, until
+from tests.qemu.support import alive, needs_qemu
 from tests.qtest.rig import ARGUMENTS, bare
+from tests.support.waits import until
 
 pytestmark = needs_qemu
 
@@ -88,7 +89,7 @@ def test_an_answer_to_no_question_ends_the_connection(tmp_path: Path) -> None:
         answer = b"OK 0x1\nOK 0x2\n"
         async with bare() as machine, answering(answer, machine, tmp_path / "q", lost) as qtest:
             assert await qtest.read(TYPER, 4) == 1
-            await until("it is lost", lambda: bool(lost))
+            await until(lambda: bool(lost), "it is lost")
             assert lost[0].startswith("QEMU's qtest socket answered 'OK 0x2' to nothing that was")
 
     asyncio.run(run())
@@ -126,7 +127,7 @@ def test_a_qemu_that_is_killed_fails_all_that_was_asked_and_is_reported_once() -
             for future in asked:
                 with pytest.raises(QtestError, match=r"before it answered qtest's .* SIGKILL"):
                     await future
-            await until("it is reported", lambda: bool(lost))
+            await until(lambda: bool(lost), "it is reported")
             assert len(lost) == 1 and "SIGKILL" in lost[0]
         assert not alive(pid)
         assert len(lost) == 1

@@ -18,9 +18,10 @@ from hpcore.model.rules import BUILD
 from hpcore.model.stimuli import Lost, ScanStarted
 from hpcore.qemu import QemuError
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript
-from tests.qemu.support import alive, needs_qemu, outlived, program, until
-from tests.qtest.sessions import ALONE, CONFIG, WIRE, booted, rig
-from tests.support.command import AROUND, logged, poll, refused, running, scenario
+from tests.qemu.support import alive, needs_qemu, outlived, program
+from tests.qtest.sessions import ALONE, CONFIG, WIRE, rig
+from tests.support.command import AROUND, logged, refused, running, scenario
+from tests.support.waits import poll, until
 
 PARENT = """
 import asyncio
@@ -46,14 +47,14 @@ asyncio.run(main())
 def test_a_qemu_that_dies_is_reported_once_with_its_end_and_everything_else_fails() -> None:
     async def run() -> None:
         async with rig(script=ALONE) as r:
-            await booted(r)
+            await r.started(0)
             os.kill(r.pid, signal.SIGKILL)
-            await until("it is reported", lambda: any(isinstance(s, Lost) for s in r.told))
+            await until(lambda: any(isinstance(s, Lost) for s in r.stimuli), "it is reported")
             with pytest.raises(AcceleratorError, match="SIGKILL"):
                 await r.steps(1, *WIRE)
             with pytest.raises(AcceleratorError, match="SIGKILL"):
                 await r.steps(1, Step.NOTIFY_INSERT)
-            assert sum(isinstance(s, Lost) for s in r.told) == 1
+            assert sum(isinstance(s, Lost) for s in r.stimuli) == 1
 
     asyncio.run(run())
 
@@ -74,14 +75,14 @@ def test_a_destination_that_dies_leaves_the_machine_where_it_was(
 
     async def run() -> None:
         async with rig(script=ALONE) as r:
-            await booted(r)
+            await r.started(0)
             before = r.pid
             with pytest.raises(EffectError, match=r"was not sent|SIGKILL"):
-                await r.whole(MachineStep.MIGRATE)
+                await r.machine_step(MachineStep.MIGRATE)
             assert r.pid == before and not alive(pids[0])
             await r.steps(1, *BUILD)
-            await until("the guest scans", lambda: ScanStarted() in r.told)
-            assert not any(isinstance(s, Lost) for s in r.told)
+            await until(lambda: ScanStarted() in r.stimuli, "the guest scans")
+            assert not any(isinstance(s, Lost) for s in r.stimuli)
 
     asyncio.run(run())
 
@@ -100,16 +101,16 @@ def test_a_migration_that_loses_a_register_fails_and_works_after_a_reset(
 
     async def run() -> None:
         async with rig(script=ALONE) as r:
-            await booted(r)
+            await r.started(0)
             with pytest.raises(EffectError, match=r"1 GIC registers did not arrive: .*0x80b0400"):
-                await r.whole(MachineStep.MIGRATE)
+                await r.machine_step(MachineStep.MIGRATE)
             monkeypatch.setattr(StoppedQemu, "move_to", move)
             with pytest.raises(EffectError, match="reset the machine, then migrate it"):
-                await r.whole(MachineStep.MIGRATE)
-            await r.whole(MachineStep.RESET)
-            await r.whole(MachineStep.RESTART, 0)
+                await r.machine_step(MachineStep.MIGRATE)
+            await r.machine_step(MachineStep.RESET)
+            await r.machine_step(MachineStep.RESTART, (0,))
             before = r.pid
-            await r.whole(MachineStep.MIGRATE)
+            await r.machine_step(MachineStep.MIGRATE)
             assert r.pid != before and not alive(before)
 
     asyncio.run(run())
@@ -118,7 +119,7 @@ def test_a_migration_that_loses_a_register_fails_and_works_after_a_reset(
 @needs_qemu
 def test_no_qemu_outlives_hpcore() -> None:
     pid = outlived(PARENT)
-    asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
+    asyncio.run(until(lambda: not alive(pid), "QEMU is gone"))
 
 
 # ------------------------------------------------------------------------- refusals
@@ -149,7 +150,7 @@ def test_what_qemu_says_of_a_machine_that_it_cannot_make_is_in_the_error() -> No
     async def run() -> None:
         async with rig(attrs.evolve(CONFIG, cpu_model="z80"), created=False) as r:
             with pytest.raises(EffectError, match="unable to find CPU model 'z80'"):
-                await r.whole(MachineStep.CREATE_VCPUS)
+                await r.machine_step(MachineStep.CREATE_VCPUS)
 
     asyncio.run(run())
 

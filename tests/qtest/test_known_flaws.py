@@ -27,8 +27,9 @@ from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import X86_64
 from hpcore.run.accelerator import GuestScript
 from hpcore.scenario import values as sc
-from tests.qemu.support import needs_qemu, until
+from tests.qemu.support import needs_qemu
 from tests.qtest.native import ACCELERATORS, NativeRehearsal, needs_hotplugging
+from tests.support.waits import until
 
 pytestmark = [needs_qemu, needs_hotplugging]
 
@@ -219,7 +220,7 @@ def test_a_removal_asked_for_before_the_insert_was_seen_is_carried_out(accel: st
             await it.take(sc.UnplugStep("core2"))
             assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
             await it.take(sc.ResumeStep())
-            await until("the vCPU is gone", lambda: UnplugCompleted(2, "core2") in events)
+            await until(lambda: UnplugCompleted(2, "core2") in events, "the vCPU is gone")
 
     asyncio.run(scene())
 
@@ -236,7 +237,7 @@ def test_qemu_ejects_what_the_guest_was_not_asked_for(accel: str) -> None:
                 assert await it.machine.occupied(slot)
                 await it.eject(slot)
                 assert not await it.machine.occupied(slot)
-            await until("QEMU tells of both", lambda: len(it.deleted) >= 2)
+            await until(lambda: len(it.deleted) >= 2, "QEMU tells of both")
 
     asyncio.run(scene())
 

@@ -13,7 +13,7 @@ from hpcore_qtest.native.session import NativeSession
 
 from hpcore.guest.played import Hardware
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep, RaiseGed, Reassert, RunMachineStep, RunStep, Step
+from hpcore.model.effects import MachineStep, RaiseGed, Reassert, RunStep, Step
 from hpcore.model.machines import Phase
 from hpcore.model.stimuli import (
     EjectCalled,
@@ -28,11 +28,13 @@ from hpcore.model.topology import mp_affinity
 from hpcore.platform import hotplug_registers
 from hpcore.platform.hotplug_registers import Flag
 from hpcore.platform.virt import CPU_HOTPLUG_BASE as BLOCK
+from hpcore.promises.rig import COLD_BUILD, SessionRig
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestScript
 from hpcore.scenario import values as sc
-from tests.qemu.support import alive, needs_qemu, until
+from tests.qemu.support import alive, needs_qemu
 from tests.qtest.native import ACCELERATORS, NativeRehearsal, needs_hotplugging
+from tests.support.waits import until
 
 pytestmark = [needs_qemu, needs_hotplugging]
 
@@ -46,21 +48,10 @@ SELECTOR, FLAGS, COMMAND, DATA = (
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 ON_BOTH = pytest.mark.parametrize("accel", ACCELERATORS)
-UNTIL_SEEN = (Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE)
 
 
-class Played:
-    """A session whose guest has booted, and what it reported."""
-
-    def __init__(self, session: NativeSession, told: list[Stimulus]) -> None:
-        self.session, self.told = session, told
-
-    async def do(self, *steps: Step, slot: int = 2) -> None:
-        for step in steps:
-            await self.session.execute(RunStep(step, slot))
-
-    async def whole(self, step: MachineStep, enabled: tuple[int, ...] = ()) -> None:
-        await self.session.execute(RunMachineStep(step, enabled))
+class NativeRig(SessionRig[NativeSession]):
+    """A session whose guest has booted."""
 
     @property
     def hardware(self) -> Hardware:
@@ -72,40 +63,34 @@ class Played:
 
 
 @asynccontextmanager
-async def played(accel: str) -> AsyncIterator[Played]:
-    told: list[Stimulus] = []
+async def played(accel: str) -> AsyncIterator[NativeRig]:
+    stimuli: list[Stimulus] = []
     script = GuestScript("linux", "maxcpus=1")  # it calls no CPU_ON, which nobody answers
-    session = await ACCELERATORS[accel]().open(CONFIG, script, told.append)
-    it = Played(session, told)
-    try:
-        for step in (MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC):
-            await it.whole(step)
-        for slot in (0, 1):
-            await it.do(*UNTIL_SEEN, slot=slot)
-        await it.whole(MachineStep.START, (0, 1))
+    session = await ACCELERATORS[accel]().open(CONFIG, script, stimuli.append)
+    async with NativeRig(session, stimuli) as it:
+        await it.created()
+        await it.started(0, 1)
         assert session.played is not None
         await session.played.wait_ready(30)
         yield it
-    finally:
-        await session.close()
 
 
 @ON_BOTH
 def test_the_guest_is_held_back_from_a_vcpu_until_it_is_notified(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
-            await it.do(Step.REALIZE)
+            await it.steps(2, Step.REALIZE)
             assert await it.occupied(), "it is added at the first step"
             load = asyncio.ensure_future(it.hardware.read(FLAGS, 1))
-            await it.do(Step.BIND, Step.WIRE, Step.ENABLE)
+            await it.steps(2, Step.BIND, Step.WIRE, Step.ENABLE)
             assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
             assert not load.done()
-            assert not it.told
-            await it.do(Step.NOTIFY_INSERT)
+            assert not it.stimuli
+            await it.steps(2, Step.NOTIFY_INSERT)
             await asyncio.wait_for(load, 20)
             success = OstReported(2, 1, 0)
-            await until("the guest has registered it", lambda: success in it.told)
-            assert it.told[:4] == [ScanStarted(), InsertAcked(2), ScanEnded(), success]
+            await until(lambda: success in it.stimuli, "the guest has registered it")
+            assert it.stimuli[:4] == [ScanStarted(), InsertAcked(2), ScanEnded(), success]
 
     asyncio.run(scene())
 
@@ -114,7 +99,7 @@ def test_the_guest_is_held_back_from_a_vcpu_until_it_is_notified(accel: str) -> 
 def test_bind_gives_the_models_affinity(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
-            await it.do(Step.REALIZE)
+            await it.steps(2, Step.REALIZE)
             assert await it.session.execute(RunStep(Step.BIND, 2)) == mp_affinity(2)
 
     asyncio.run(scene())
@@ -127,7 +112,7 @@ def test_a_vcpu_that_qemu_refuses_leaves_nothing_and_the_guest_goes_on(accel: st
             assert it.session.machine is not None
             await it.session.machine.add(2)
             with pytest.raises(EffectError, match="Duplicate device ID 'slot2'"):
-                await it.do(Step.REALIZE)
+                await it.steps(2, Step.REALIZE)
             await asyncio.wait_for(it.hardware.read(FLAGS, 1), 20)
 
     asyncio.run(scene())
@@ -137,11 +122,11 @@ def test_a_vcpu_that_qemu_refuses_leaves_nothing_and_the_guest_goes_on(accel: st
 def test_a_plug_that_is_undone_takes_the_vcpu_away_unseen(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
-            await it.do(*UNTIL_SEEN[:2], Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK)
+            await it.steps(2, *COLD_BUILD[:2], Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK)
             assert not await it.occupied()
             assert await it.session.block.flags(2) == 0
             await asyncio.wait_for(it.hardware.read(FLAGS, 1), 20)
-            assert not {type(s) for s in it.told} & {InsertAcked, OstReported}
+            assert not {type(s) for s in it.stimuli} & {InsertAcked, OstReported}
 
     asyncio.run(scene())
 
@@ -150,14 +135,14 @@ def test_a_plug_that_is_undone_takes_the_vcpu_away_unseen(accel: str) -> None:
 def test_a_plug_goes_on_over_a_reset_in_the_middle(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
-            await it.do(Step.REALIZE, Step.BIND)
-            await it.whole(MachineStep.RESET)
-            assert it.told[-1:] == [ResetSeen()]
-            wire = asyncio.ensure_future(it.do(Step.WIRE, Step.ENABLE, Step.NOTIFY_INSERT))
-            await it.whole(MachineStep.RESTART, (0, 1))
+            await it.steps(2, Step.REALIZE, Step.BIND)
+            await it.machine_step(MachineStep.RESET)
+            assert it.stimuli[-1:] == [ResetSeen()]
+            wire = asyncio.ensure_future(it.steps(2, Step.WIRE, Step.ENABLE, Step.NOTIFY_INSERT))
+            await it.machine_step(MachineStep.RESTART, (0, 1))
             await wire
             success = OstReported(2, 1, 0)
-            await until("the guest has registered it", lambda: success in it.told)
+            await until(lambda: success in it.stimuli, "the guest has registered it")
 
     asyncio.run(scene())
 
@@ -167,7 +152,7 @@ def test_a_line_raised_again_has_the_guest_scan_again(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
             await it.session.execute(RaiseGed())
-            await until("a scan", lambda: it.told == [ScanStarted(), ScanEnded()])
+            await until(lambda: it.stimuli == [ScanStarted(), ScanEnded()], "a scan")
 
     asyncio.run(scene())
 
@@ -204,17 +189,17 @@ def test_the_guest_goes_on_once_its_ost_is_told_and_its_eject_is_decided(
             await hardware.write(SELECTOR, 4, 1)
             await hardware.write(COMMAND, 1, hotplug_registers.RegisterCommand.OST_STATUS)
             ost = asyncio.ensure_future(hardware.write(DATA, 4, 0x84))
-            await until("QEMU tells of it", lambda: len(events) == 1)
-            assert not ost.done() and not it.told
+            await until(lambda: len(events) == 1, "QEMU tells of it")
+            assert not ost.done() and not it.stimuli
             tell(events[0])
             await asyncio.wait_for(ost, 20)
             eject = asyncio.ensure_future(hardware.write(FLAGS, 1, hotplug_registers.Store.EJECT))
-            await until("it is told", lambda: EjectCalled(1) in it.told)
+            await until(lambda: EjectCalled(1) in it.stimuli, "it is told")
             await hardware.read(FLAGS, 1)
             assert not eject.done()
             await it.session.execute(Reassert(1))
             await asyncio.wait_for(eject, 20)
-            assert it.told == [OstReported(1, 0, 0x84), EjectCalled(1)]
+            assert it.stimuli == [OstReported(1, 0, 0x84), EjectCalled(1)]
 
     asyncio.run(scene())
 
@@ -224,13 +209,13 @@ def test_steps_that_qemu_contradicts_fail(accel: str) -> None:
     async def scene() -> None:
         async with played(accel) as it:
             with pytest.raises(EffectError, match="do not say that vCPU 2 is enabled"):
-                await it.do(Step.ENABLE)
+                await it.steps(2, Step.ENABLE)
             with pytest.raises(EffectError, match="no insert event for vCPU 2"):
-                await it.do(Step.NOTIFY_INSERT)
+                await it.steps(2, Step.NOTIFY_INSERT)
             with pytest.raises(EffectError, match="Device 'slot2' not found"):
-                await it.do(Step.NOTIFY_REMOVE)
+                await it.steps(2, Step.NOTIFY_REMOVE)
             with pytest.raises(EffectError, match="still has a vCPU in slot 1"):
-                await it.do(Step.RELEASE, slot=1)
+                await it.steps(1, Step.RELEASE)
 
     asyncio.run(scene())
 
@@ -247,7 +232,7 @@ def test_a_qemu_that_dies_ends_the_machine_and_whoever_waits(accel: str) -> None
             assert pid is not None
             load = asyncio.ensure_future(rehearsal.session.hardware.read(FLAGS, 1))
             os.kill(pid, signal.SIGKILL)
-            await until("the end", lambda: rehearsal.state.shared.phase is Phase.FAILED)
+            await until(lambda: rehearsal.state.shared.phase is Phase.FAILED, "the end")
             assert not alive(pid)
             with pytest.raises((AcceleratorError, QemuError)) as caught:
                 await asyncio.wait_for(load, 20)

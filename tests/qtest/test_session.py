@@ -24,8 +24,9 @@ from hpcore.model.stimuli import CpuOffSeen, PowerOffSeen, ResetSeen, ScanStarte
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.platform import virt
 from hpcore.run.accelerator import EffectError
-from tests.qemu.support import needs_qemu, until
-from tests.qtest.sessions import ALONE, CONFIG, WIRE, booted, rig
+from tests.qemu.support import needs_qemu
+from tests.qtest.sessions import ALONE, CONFIG, WIRE, rig
+from tests.support.waits import until
 
 # ------------------------------------------------------------------------ the GIC
 
@@ -91,7 +92,7 @@ def test_steps_out_of_order_are_refused_and_leave_all_as_it_was() -> None:
             with pytest.raises(EffectError, match="vCPU 1 is still bound"):
                 await r.steps(1, Step.PARK)
             with pytest.raises(EffectError, match="created once"):
-                await r.whole(MachineStep.CREATE_VCPUS)
+                await r.machine_step(MachineStep.CREATE_VCPUS)
 
     asyncio.run(run())
 
@@ -100,12 +101,12 @@ def test_steps_out_of_order_are_refused_and_leave_all_as_it_was() -> None:
 def test_a_redistributor_that_is_not_as_it_must_be_stops_the_machine_before_it_starts() -> None:
     async def run() -> None:
         async with rig(created=False) as r:
-            await r.whole(MachineStep.CREATE_VCPUS)
+            await r.machine_step(MachineStep.CREATE_VCPUS)
             assert r.session.machine is not None
             gicr = r.session.machine.gicr
             await gicr.wake(2)
             with pytest.raises(EffectError, match=r"GICR_WAKER of vCPU 2 reads 0x0, not 0x6"):
-                await r.whole(MachineStep.INIT_GIC)
+                await r.machine_step(MachineStep.INIT_GIC)
 
     asyncio.run(run())
 
@@ -143,18 +144,18 @@ def test_every_part_of_a_typer_is_held_against_its_vcpu(typer: int, says: str | 
 def test_the_geds_interrupt_waits_in_the_gic_while_the_machine_is_paused() -> None:
     async def run() -> None:
         async with rig(script=ALONE) as r:
-            await booted(r)
+            await r.started(0)
             assert r.session.machine is not None
             ged = r.session.machine.ged
-            await r.whole(MachineStep.PAUSE)
+            await r.machine_step(MachineStep.PAUSE)
             await r.steps(1, *BUILD)
             assert await ged.pends()
-            assert ScanStarted() not in r.told
-            await r.whole(MachineStep.MIGRATE)
+            assert ScanStarted() not in r.stimuli
+            await r.machine_step(MachineStep.MIGRATE)
             ged = r.session.machine.ged
             assert await ged.pends()
-            await r.whole(MachineStep.RESUME)
-            await until("the guest scans", lambda: ScanStarted() in r.told)
+            await r.machine_step(MachineStep.RESUME)
+            await until(lambda: ScanStarted() in r.stimuli, "the guest scans")
             assert not await ged.pends()
 
     asyncio.run(run())
@@ -164,22 +165,22 @@ def test_the_geds_interrupt_waits_in_the_gic_while_the_machine_is_paused() -> No
 def test_a_reset_ends_the_guest_and_restart_wires_what_is_plugged() -> None:
     async def run() -> None:
         async with rig(script=ALONE) as r:
-            await booted(r)
+            await r.started(0)
             await r.steps(2, *BUILD)
-            await r.whole(MachineStep.RESET)
-            assert r.told[-1] == ResetSeen()
+            await r.machine_step(MachineStep.RESET)
+            assert r.stimuli[-1] == ResetSeen()
             assert await r.register(2, WAKER) == 6 and not r.session.device.enabled(2)
             assert not r.session.power.on
             await r.steps(2, Step.NOTIFY_REMOVE)  # answered as done, and not done
             late = asyncio.create_task(r.steps(1, *WIRE))  # waits for RESTART
-            await r.whole(MachineStep.RESTART, 0, 2)
+            await r.machine_step(MachineStep.RESTART, (0, 2))
             assert await r.register(2, WAKER) == 0 and r.session.device.enabled(2)
             assert r.session.device.pending(2) == (False, False)
             await late
             assert await r.register(1, WAKER) == 0
             await r.steps(1, Step.UNWIRE)
             with pytest.raises(EffectError, match="vCPU 1 is to be enabled and was never wired"):
-                await r.whole(MachineStep.RESTART, 0, 1)
+                await r.machine_step(MachineStep.RESTART, (0, 1))
 
     asyncio.run(run())
 
@@ -198,10 +199,10 @@ def test_only_a_vcpu_that_is_on_can_switch_itself_off() -> None:
 def test_a_guest_that_powers_the_machine_off_is_seen() -> None:
     async def run() -> None:
         async with rig(script=ALONE) as r:
-            await booted(r)
+            await r.started(0)
             assert r.session.played is not None
             await r.session.played.wait_ready(10)
             await r.session.played.power_off()
-            assert r.told[-1] == PowerOffSeen()
+            assert r.stimuli[-1] == PowerOffSeen()
 
     asyncio.run(run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hpcore.model.states import Owed, State, initial
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
+from tests.support.logs import ListLog
 from tests.support.paper import Behaviour, PaperAccelerator
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
@@ -29,23 +30,6 @@ SOON = 15.0
 
 QUICK = Patience(guest=0.4, step=0.4, machine=0.4)
 CORE2 = st.DeviceAdd("core2", (("core-id", 2),))
-
-
-class ListLog:
-    """A log in a list; with `room`, one that is full after so many events."""
-
-    def __init__(self, room: int | None = None) -> None:
-        self.events: list[Any] = []
-        self.times: list[float] = []
-        self.room = room
-
-    def append(self, events: Iterable[object], t: float) -> int:
-        batch = list(events)
-        if self.room is not None and len(self.events) + len(batch) > self.room:
-            raise OSError(28, "No space left on device")
-        self.events += batch
-        self.times.append(t)
-        return len(self.events)
 
 
 def play(

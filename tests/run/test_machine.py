@@ -36,7 +36,8 @@ from hpcore.run import (
 )
 from hpcore.triage.replay import replay
 from tests.qemu.support import needs_qemu
-from tests.run.test_controller import QUICK, SOON, ListLog
+from tests.run.test_controller import QUICK, SOON
+from tests.support.logs import ListLog
 from tests.support.paper import Behaviour, PaperAccelerator
 from tests.support.played import PlayedAccelerator, found
 

@@ -26,8 +26,8 @@ from hpcore.run.execute import execute_log
 from hpcore.scenario.read import ScenarioError, bundled, load, parse
 from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
-from tests.run.test_controller import ListLog
 from tests.support.command import records
+from tests.support.logs import ListLog
 from tests.support.paper import PaperAccelerator
 from tests.support.played import PlayedAccelerator, found, play
 

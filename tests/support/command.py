@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from attrs import field, frozen, mutable
 from hpcore.guest.errors import GuestError
 from hpcore.guest.images import fetched_guest
 from hpcore.log import Record, read
+from tests.support.waits import poll
 
 HPCORE = Path(sys.executable).with_name("hpcore")
 MARK = "HPCORE_TEST_RUN"
@@ -170,15 +170,6 @@ def processes(mark: str) -> list[int]:
             continue
         if _proc(int(entry.name), "stat").rpartition(")")[2].split()[:1] not in ([], ["Z"]):
             found.append(int(entry.name))
-    return found
-
-
-def poll(look: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
-    """What `look` finds, as soon as it is not None or False; fail, naming `what`, if never."""
-    deadline = time.monotonic() + seconds
-    while (found := look()) is None or found is False:
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.002)
     return found
 
 

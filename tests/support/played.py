@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hpcore.guest.played import PlayedGuest, make_guest
+from hpcore.guest.played import KINDS, PlayedGuest, make_guest
 from hpcore.log import Sync
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
@@ -27,6 +27,8 @@ from hpcore.model.psci import PsciStatus
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.run.accelerator import (
+    NEVER_WIRED,
+    AcceleratorError,
     Capabilities,
     Console,
     EffectError,
@@ -35,6 +37,7 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.discovery import Found
+from hpcore.run.gate import ENDED, Gate
 from hpcore.scenario.runner import Job, Outcome, run_job
 from hpcore.scenario.values import Scenario
 
@@ -50,6 +53,8 @@ class PlayedSession:
         self.device = HotplugDevice(config, report, self._raise_ged)
         self.guest: PlayedGuest = make_guest(script.kind, config, script.append, self)
         self.powered: set[int] = set()
+        self._gate = Gate(config.possible)
+        self._wired: set[int] = set()
         self._runs = asyncio.Event()
         self._answers: dict[int, asyncio.Future[int]] = {}
 
@@ -65,15 +70,14 @@ class PlayedSession:
     async def execute(self, effect: Effect) -> int | None:
         match effect:
             case RunStep(step=step, slot=slot):
-                self.device.apply(step, slot)
-                if step is Step.POWER_OFF:
-                    self.powered.discard(slot)
-                return mp_affinity(slot) if step is Step.BIND else None
+                if await self._gate.admits(step, slot):
+                    return self._step(step, slot)
             case Reassert(slot=slot):
-                if slot < self._config.possible:
+                if self._gate.is_open and slot < self._config.possible:
                     self.device.reassert(slot)
             case RaiseGed():
-                self.device.raise_ged()
+                if self._gate.is_open:
+                    self.device.raise_ged()
             case AnswerCpuOn(slot=slot, granted=granted, status=status):
                 if granted:
                     self.powered.add(slot)
@@ -83,14 +87,29 @@ class PlayedSession:
                 self._machine_step(effect)
         return None
 
+    def _step(self, step: Step, slot: int) -> int | None:
+        self.device.apply(step, slot)
+        match step:
+            case Step.BIND:
+                return mp_affinity(slot)
+            case Step.WIRE:
+                self._wired.add(slot)
+            case Step.UNWIRE:
+                self._wired.discard(slot)
+            case Step.POWER_OFF:
+                self.powered.discard(slot)
+        return None
+
     def _machine_step(self, effect: RunMachineStep) -> None:
+        self._gate.check(effect.step)
         match effect.step:
+            case MachineStep.CREATE_VCPUS:
+                self._gate.created()
+            case MachineStep.INIT_GIC:
+                self._gate.open()
             case MachineStep.START | MachineStep.RESTART:
-                for slot in effect.enabled:
-                    self.device.apply(Step.ENABLE, slot)
-                self.powered.add(0)
-                self.guest.start()
-                self._runs.set()
+                self._start(effect.enabled)
+                self._gate.open()
             case MachineStep.RESET:
                 self._reset()
             case MachineStep.PAUSE:
@@ -98,15 +117,35 @@ class PlayedSession:
             case MachineStep.RESUME:
                 self._runs.set()
             case MachineStep.POWER_DOWN:
-                self.guest.stop()
+                self._end(ENDED)
             case MachineStep.MIGRATE:
                 raise EffectError("there is nowhere to go")
 
+    def _start(self, enabled: tuple[int, ...]) -> None:
+        for slot in enabled:
+            if slot not in self._wired:
+                raise EffectError(NEVER_WIRED.format(slot))
+        for slot in enabled:
+            self.device.apply(Step.ENABLE, slot)
+        self.powered.add(0)
+        self.guest.start()
+        self._runs.set()
+
     async def close(self) -> None:
-        self.guest.stop()
+        self._end(ENDED)
         await asyncio.sleep(0)
 
+    def lose(self, why: str) -> None:
+        """The machine breaks."""
+        if self._end(why):
+            self._report(st.Lost(why))
+
+    def _end(self, why: str) -> bool:
+        self.guest.stop()
+        return self._gate.end(why)
+
     def _reset(self) -> None:
+        self._gate.shut()
         self._runs.clear()
         self.guest.stop()
         self.powered.clear()
@@ -167,7 +206,10 @@ class PlayedAccelerator:
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> PlayedSession:
-        assert isinstance(guest, GuestScript)
+        if not isinstance(guest, GuestScript):
+            raise AcceleratorError("give it a guest to play: a GuestScript")
+        if guest.kind not in KINDS:
+            raise AcceleratorError(f"there is no guest '{guest.kind}' to play")
         self.sessions.append(PlayedSession(machine, guest, report))
         return self.sessions[-1]
 

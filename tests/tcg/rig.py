@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hpcore_tcg import TcgAccelerator
@@ -19,15 +18,13 @@ from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Result, Shell
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
+from hpcore.model.effects import Step
+from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import EjectCalled, OstReported, Stimulus
+from hpcore.promises.rig import COLD_BUILD, SessionRig
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestImages
 
-PLUG = (Step.REALIZE, Step.BIND, Step.WIRE, Step.ENABLE)
-UNPLUG = (
-    Step.DISABLE, Step.POWER_OFF, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
-)  # fmt: skip
 EJECTING = 0x84
 
 
@@ -104,55 +101,10 @@ async def monitor(vcpus: int) -> AsyncIterator[MonitorRig]:
         await machine.close()
 
 
-class SessionRig:
-    """A session, and what it reported."""
+class TcgRig(SessionRig[TcgSession]):
+    """A session without a core, and what its Linux says."""
 
-    session: TcgSession
     shell: Shell
-
-    def __init__(self, machine: MachineConfig) -> None:
-        self.config = machine
-        self.reported: list[tuple[float, Stimulus]] = []
-        self._news = asyncio.Event()
-
-    def report(self, stimulus: Stimulus) -> None:
-        self.reported.append((time.monotonic(), stimulus))
-        self._news.set()
-
-    @property
-    def stimuli(self) -> list[Stimulus]:
-        return [stimulus for _, stimulus in self.reported]
-
-    async def wait(
-        self, what: Callable[[Stimulus], bool], since: int = 0, seconds: float = 60.0
-    ) -> tuple[float, Stimulus]:
-        """The first stimulus from number `since` on that `what` holds for, and its time."""
-        async with asyncio.timeout(seconds):
-            while True:
-                for at, stimulus in self.reported[since:]:
-                    if what(stimulus):
-                        return at, stimulus
-                self._news.clear()
-                await self._news.wait()
-
-    async def do(self, effect: Effect) -> int | None:
-        async with asyncio.timeout(120):
-            return await self.session.execute(effect)
-
-    async def machine_step(self, step: MachineStep, enabled: tuple[int, ...] = ()) -> None:
-        await self.do(RunMachineStep(step, enabled))
-
-    async def steps(self, slot: int, steps: Sequence[Step]) -> None:
-        for step in steps:
-            await self.do(RunStep(step, slot))
-
-    async def start(self) -> None:
-        """As the core boots a machine: cold-booted vCPUs, then START."""
-        await self.machine_step(MachineStep.CREATE_VCPUS)
-        await self.machine_step(MachineStep.INIT_GIC)
-        for slot in range(self.config.topology.cpus):
-            await self.steps(slot, PLUG)
-        await self.machine_step(MachineStep.START)
 
     async def linux(self) -> None:
         """Wait until Linux has a shell."""
@@ -169,40 +121,41 @@ class SessionRig:
 
     async def ost(self, slot: int, source: int, since: int) -> int:
         """The final `_OST` status for an event."""
-        _, stimulus = await self.wait(
-            lambda s: isinstance(s, OstReported)
-            and (s.slot, s.source) == (slot, source)
-            and s.status != EJECTING,
-            since,
-        )
-        assert isinstance(stimulus, OstReported)
-        return stimulus.status
+
+        def final() -> OstReported | None:
+            for s in self.stimuli[since:]:
+                match s:
+                    case OstReported(status=status) if status != EJECTING:
+                        if (s.slot, s.source) == (slot, source):
+                            return s
+            return None
+
+        found = await self.until(final, f"vCPU {slot}'s _OST for event {source}")
+        return found.status
 
     async def plug(self, slot: int) -> int:
         """Plug as the core does; the `_OST` status."""
-        await self.steps(slot, PLUG)
-        since = len(self.reported)
-        await self.steps(slot, [Step.NOTIFY_INSERT])
+        await self.steps(slot, *COLD_BUILD)
+        since = len(self.stimuli)
+        await self.steps(slot, Step.NOTIFY_INSERT)
         return await self.ost(slot, 1, since)
 
     async def unplug(self, slot: int) -> int:
         """Unplug as the core does; the final `_OST` status."""
-        since = len(self.reported)
-        await self.steps(slot, [Step.NOTIFY_REMOVE])
-        await self.wait(lambda s: s == EjectCalled(slot), since)
-        await self.steps(slot, UNPLUG)
+        since = len(self.stimuli)
+        await self.steps(slot, Step.NOTIFY_REMOVE)
+        await self.heard(EjectCalled(slot), since)
+        await self.steps(slot, *TEARDOWN)
         return await self.ost(slot, 3, since)
 
 
 @asynccontextmanager
 async def session(
     cpus: int, maxcpus: int, guest: FetchedGuest | None = None, append: str = ""
-) -> AsyncIterator[SessionRig]:
+) -> AsyncIterator[TcgRig]:
     """A session with nothing started; ended at the end."""
-    rig = SessionRig(config(cpus, maxcpus))
+    stimuli: list[Stimulus] = []
     images = None if guest is None else GuestImages(guest.kernel, guest.initramfs(), append)
-    rig.session = await TcgAccelerator().open(rig.config, images, rig.report)
-    try:
+    opened = await TcgAccelerator().open(config(cpus, maxcpus), images, stimuli.append)
+    async with TcgRig(opened, stimuli) as rig:
         yield rig
-    finally:
-        await rig.session.close()

@@ -13,17 +13,20 @@ from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.effects import MachineStep, Reassert, Step
+from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import (
     CpuOnCalled,
     EjectCalled,
     OstReported,
     PowerOffSeen,
     ScanEnded,
+    Stimulus,
 )
 from hpcore.platform import firmware
+from hpcore.promises.rig import COLD_BUILD
 from hpcore.qemu import find_qemu
 from tests.qemu.support import needs_qemu
-from tests.tcg.rig import PLUG, UNPLUG, SessionRig, config
+from tests.tcg.rig import TcgRig, config
 
 pytestmark = needs_qemu
 
@@ -47,17 +50,17 @@ def program(directory: Path) -> Path:
     return image
 
 
-class HostileRig(SessionRig):
+class HostileRig(TcgRig):
     """A session of that guest, and the values that it prints."""
 
     def __init__(self, image: Path) -> None:
-        super().__init__(config(1, 3))
-        tree = firmware.build(self.config).device_tree(
+        machine, stimuli = config(1, 3), list[Stimulus]()
+        tree = firmware.build(machine).device_tree(
             bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
         )
         boot = BootFiles(bytes(0x10_0000), tree, image, SOURCES / "hostile.ld")
-        self.session = TcgSession(
-            self.config, boot, find_qemu(), build.ensure_monitor(), self.report
+        super().__init__(
+            TcgSession(machine, boot, find_qemu(), build.ensure_monitor(), stimuli.append), stimuli
         )
         self._printed = b""
 
@@ -79,15 +82,13 @@ class HostileRig(SessionRig):
 
 def test_a_hostile_guest_gets_nothing(tmp_path: Path) -> None:
     async def run() -> None:
-        rig = HostileRig(program(tmp_path))
-        try:
-            await rig.start()
+        async with HostileRig(program(tmp_path)) as rig:
+            await rig.created()
+            await rig.started(0)
             await psci(rig)
             await secure_world(rig)
             await ring(rig)
             await plugged(rig)
-        finally:
-            await rig.session.close()
 
     asyncio.run(run())
 
@@ -103,7 +104,7 @@ async def psci(rig: HostileRig) -> None:
     }  # fmt: skip
     assert await rig.values(" ".join(expected)) == expected
     # the console and the link are two sockets: what was said first may be read last
-    await rig.wait(lambda s: isinstance(s, CpuOnCalled))
+    await rig.heard(CpuOnCalled)
     calls = [s for s in rig.stimuli if isinstance(s, CpuOnCalled)]
     assert [(c.slot, c.caller, c.context, c.verdict) for c in calls] == [(1, 0, 7, False)]
 
@@ -119,7 +120,7 @@ async def ring(rig: HostileRig) -> None:
         "ring_drained": 1, "sta_0": 0x0F, "sta_1": 0x0D, "overrun_drained": 1, "tail_drained": 1,
     }  # fmt: skip
     assert await rig.values(" ".join(expected)) == expected
-    await rig.wait(lambda s: s == ScanEnded())
+    await rig.heard(ScanEnded())
     first = [s for s in rig.stimuli if not isinstance(s, CpuOnCalled)][:4]
     assert first == [
         EjectCalled(0), EjectCalled(1), EjectCalled(600), OstReported(0xFFFF, 0xDEAD, 0xBEEF),
@@ -131,16 +132,16 @@ async def plugged(rig: HostileRig) -> None:
     for slot in (0, 1, 600):  # as the core answers those ejects
         await rig.do(Reassert(slot))
     since = len(rig.stimuli)
-    await rig.steps(1, [*PLUG, Step.NOTIFY_INSERT])
+    await rig.steps(1, *COLD_BUILD, Step.NOTIFY_INSERT)
     expected = {"on_plugged": 0, "context": 0x5EC0, "on_running": -4, "info_running": 0}
     assert await rig.values(" ".join(expected)) == expected
-    await rig.steps(1, [Step.NOTIFY_REMOVE])
+    await rig.steps(1, Step.NOTIFY_REMOVE)
     expected = {"eject_drained": 1, "sta_running": 0x0F, "on_still": -4}
     assert await rig.values(" ".join(expected)) == expected
-    await rig.wait(lambda s: s == EjectCalled(1), since)
-    await rig.steps(1, UNPLUG)
+    await rig.heard(EjectCalled(1), since)
+    await rig.steps(1, *TEARDOWN)
     assert await rig.value("on_revoked") == -3
     assert await rig.value("done") == 5
-    await rig.steps(1, [*PLUG, Step.NOTIFY_INSERT])
-    await rig.wait(lambda s: s == PowerOffSeen())
+    await rig.steps(1, *COLD_BUILD, Step.NOTIFY_INSERT)
+    await rig.heard(PowerOffSeen())
     await rig.machine_step(MachineStep.POWER_DOWN)

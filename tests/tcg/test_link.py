@@ -10,7 +10,7 @@ import pytest
 from hpcore_tcg.link import CallerTurn, Link, LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.protocol import REPLY, Decoder, Event, Frame, Op, Status, encode
 
-from tests.qemu.support import until
+from tests.support.waits import until
 
 
 class Far:
@@ -73,7 +73,7 @@ def test_a_done_callback_runs_before_the_event_that_follows_the_answer() -> None
         task.add_done_callback(lambda _: far.heard.append("done"))
         frame = await far.asked()
         far.say(encode(Event.SCAN_STARTED) + answer(frame["tag"]) + encode(Event.SCAN_ENDED))
-        await until("the event", lambda: "SCAN_ENDED" in far.heard)
+        await until(lambda: "SCAN_ENDED" in far.heard, "the event")
 
     assert play(scene) == ["SCAN_STARTED", "done", "SCAN_ENDED"]
 
@@ -92,7 +92,7 @@ def test_a_failing_caller_does_not_stop_the_link() -> None:
         far.say(answer(frame["tag"], Status.NOT_BOUND) + encode(Event.SCAN_ENDED))
         with pytest.raises(RequestRefused, match="WIRE of vCPU 3: the CPU interface is not bound"):
             await task
-        await until("something is heard", lambda: bool(far.heard))
+        await until(lambda: bool(far.heard), "something is heard")
 
     assert play(scene) == ["SCAN_ENDED"]
 
@@ -111,7 +111,7 @@ def test_a_cancelled_caller_does_not_stop_the_link() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         far.say(answer(frame["tag"]) + encode(Event.SCAN_ENDED))
-        await until("something is heard", lambda: bool(far.heard))
+        await until(lambda: bool(far.heard), "something is heard")
 
     assert play(scene) == ["SCAN_ENDED"]
 
@@ -119,7 +119,7 @@ def test_a_cancelled_caller_does_not_stop_the_link() -> None:
 def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     async def scene(far: Far) -> None:
         far.say(answer(77) + b"\x01\x02garbage" + encode(Event.SCAN_ENDED))
-        await until("something is heard", lambda: bool(far.heard))
+        await until(lambda: bool(far.heard), "something is heard")
 
     assert play(scene) == ["SCAN_ENDED"]
 
@@ -152,7 +152,7 @@ def test_the_end_of_the_link_is_told_once_and_ends_requests() -> None:
     async def scene(far: Far) -> None:
         request = far.link.send(Op.BIND, 1)
         far.sock.close()
-        await until("something is heard", lambda: bool(far.heard))
+        await until(lambda: bool(far.heard), "something is heard")
         far.link.end("it broke")
         with pytest.raises(LinkGone, match="it broke"):
             await request

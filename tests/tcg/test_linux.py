@@ -23,7 +23,7 @@ from hpcore.model.stimuli import (
     Stimulus,
 )
 from tests.qemu.support import needs_qemu
-from tests.tcg.rig import EJECTING, SessionRig, session
+from tests.tcg.rig import EJECTING, TcgRig, session
 
 pytestmark = needs_qemu
 
@@ -39,7 +39,7 @@ def guest() -> FetchedGuest:
     return found
 
 
-def cpu_on(rig: SessionRig, slot: int, since: int = 0) -> list[bool | None]:
+def cpu_on(rig: TcgRig, slot: int, since: int = 0) -> list[bool | None]:
     """The verdicts on CPU_ON of `slot`."""
     return [
         s.verdict for s in rig.stimuli[since:] if isinstance(s, CpuOnCalled) and s.slot == slot
@@ -51,7 +51,8 @@ def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(
 ) -> None:
     async def run() -> None:
         async with session(2, 4, guest) as rig:
-            await rig.start()
+            await rig.created()
+            await rig.started(0, 1)
             await rig.linux()
             assert (cpu_on(rig, 1), cpu_on(rig, 2)) == ([True], [False])
             masks = await rig.masks()
@@ -86,7 +87,7 @@ def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(
                 assert await rig.unplug(2) == 0
 
             await rig.shell.send("poweroff -f")
-            await rig.wait(lambda s: s == PowerOffSeen())
+            await rig.heard(PowerOffSeen())
             await rig.machine_step(MachineStep.POWER_DOWN)
 
     asyncio.run(run())
@@ -95,7 +96,8 @@ def test_a_vcpu_is_plugged_onlined_and_unplugged_and_every_step_is_told(
 def test_a_plugged_vcpu_survives_a_reset_and_can_be_unplugged_after_it(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(1, 3, guest) as rig:
-            await rig.start()
+            await rig.created()
+            await rig.started(0)
             await rig.linux()
             assert await rig.plug(2) == 0
             for how in ("the guest reboots", "the host resets"):
@@ -104,7 +106,7 @@ def test_a_plugged_vcpu_survives_a_reset_and_can_be_unplugged_after_it(guest: Fe
                     await rig.shell.send("reboot -f")
                 else:
                     await rig.machine_step(MachineStep.RESET)
-                await rig.wait(lambda s: s == ResetSeen(), since)
+                await rig.heard(ResetSeen(), since)
                 await rig.machine_step(MachineStep.RESTART, (0, 2))
                 await rig.linux()
                 assert (await rig.masks()).online == {0, 2}, how
@@ -117,13 +119,14 @@ def test_a_plugged_vcpu_survives_a_reset_and_can_be_unplugged_after_it(guest: Fe
 def test_an_eject_that_the_guest_refuses_leaves_the_vcpu_as_it_was(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(1, 2, guest) as rig:
-            await rig.start()
+            await rig.created()
+            await rig.started(0)
             await rig.linux()
             assert await rig.plug(1) == 0
             assert (await rig.online(1)).status == 0
             assert (await rig.online(0, 0)).status == 0  # vCPU 1 is the last one online
             since = len(rig.stimuli)
-            await rig.steps(1, [Step.NOTIFY_REMOVE])
+            await rig.steps(1, Step.NOTIFY_REMOVE)
             assert await rig.ost(1, 3, since) == 0x82
             assert EjectCalled(1) not in rig.stimuli[since:]
             # vCPU 0 sits in EL3, off, and still serves the link and the doorbell
@@ -136,17 +139,17 @@ def test_an_eject_that_the_guest_refuses_leaves_the_vcpu_as_it_was(guest: Fetche
 def test_a_busy_vcpu_is_taken_by_force(guest: FetchedGuest) -> None:
     async def run() -> None:
         async with session(1, 2, guest) as rig:
-            await rig.start()
+            await rig.created()
+            await rig.started(0)
             await rig.linux()
             assert await rig.plug(1) == 0
             assert (await rig.online(1)).status == 0
             await rig.shell.run("{ taskset 2 sh -c 'while :; do :; done' & }")
             since = len(rig.stimuli)
-            await rig.steps(1, [Step.DISABLE, Step.POWER_OFF])
+            await rig.steps(1, Step.DISABLE, Step.POWER_OFF)
             assert CpuOffSeen(1) not in rig.stimuli[since:]
             await rig.steps(
-                1, [Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK, Step.REALIZE]
-            )
+                1, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK, Step.REALIZE)
             assert await rig.do(RunStep(Step.BIND, 1)) == 1
 
     asyncio.run(run())

@@ -9,7 +9,8 @@ import pytest
 from hpcore_tcg.protocol import Event, Op, Power, StateBit, Status, encode
 
 from hpcore.model.topology import mp_affinity
-from tests.qemu.support import needs_qemu, until
+from tests.qemu.support import needs_qemu
+from tests.support.waits import until
 from tests.tcg.rig import monitor
 
 pytestmark = needs_qemu
@@ -181,7 +182,7 @@ def test_a_damaged_request_is_not_obeyed_and_the_next_one_is() -> None:
             bad[3] ^= 1
             raw = rig.machine.link._writer  # the codec would not send such bytes
             raw.write(b"\x05\x06" + good[:4] + bytes(bad))
-            await until("both are told", lambda: len(rig.of(Event.GARBLED)) == 2)
+            await until(lambda: len(rig.of(Event.GARBLED)) == 2, "both are told")
             assert await rig.flag(1, StateBit.REALIZED) == 0
             assert await rig.flag(0, StateBit.REALIZED) == 0
 

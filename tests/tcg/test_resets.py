@@ -12,11 +12,14 @@ from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.effects import MachineStep, RunStep, Step
-from hpcore.model.stimuli import ResetSeen
+from hpcore.model.rules import TEARDOWN
+from hpcore.model.stimuli import ResetSeen, Stimulus
 from hpcore.platform import firmware
+from hpcore.promises.rig import COLD_BUILD
 from hpcore.qemu import find_qemu
-from tests.qemu.support import needs_qemu, until
-from tests.tcg.rig import PLUG, UNPLUG, SessionRig, config
+from tests.qemu.support import needs_qemu
+from tests.support.waits import until
+from tests.tcg.rig import TcgRig, config
 
 pytestmark = needs_qemu
 
@@ -25,20 +28,21 @@ SLOTS = range(1, 8)
 SPIN = bytes.fromhex("00000014")  # b .
 
 
-class World(SessionRig):
+class World(TcgRig):
     """A guest that only spins, and workers that plug and unplug every slot all the time."""
 
     def __init__(self, directory: Path, seed: int) -> None:
-        super().__init__(config(1, len(SLOTS) + 1))
+        machine, stimuli = config(1, len(SLOTS) + 1), list[Stimulus]()
         kernel = directory / "kernel"
         kernel.write_bytes(SPIN)
-        tree = firmware.build(self.config).device_tree(
+        tree = firmware.build(machine).device_tree(
             bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
         )
-        self.session = TcgSession(
-            self.config, BootFiles(b"", tree, kernel, kernel), find_qemu(), build.ensure_monitor(),
-            self.report,
+        session = TcgSession(
+            machine, BootFiles(b"", tree, kernel, kernel), find_qemu(), build.ensure_monitor(),
+            stimuli.append,
         )  # fmt: skip
+        super().__init__(session, stimuli)
         self.random = random.Random(seed)
         self.enabled = {0}
         self.stop = False
@@ -47,9 +51,9 @@ class World(SessionRig):
         plugged = False
         while not self.stop:
             if plugged:
-                steps: tuple[Step, ...] = UNPLUG
+                steps: tuple[Step, ...] = TEARDOWN
             else:
-                steps = (*PLUG, Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE)
+                steps = (*COLD_BUILD, Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE)
             for step in steps:
                 await self.do(RunStep(step, slot))
                 if step is Step.ENABLE:
@@ -60,11 +64,11 @@ class World(SessionRig):
 
     async def reset(self) -> None:
         """Reset, sometimes twice in a row or in the middle of RESTART, until it runs again."""
-        since = len(self.reported)
+        since = len(self.stimuli)
         await self.machine_step(MachineStep.RESET)
         seen = 0
         while seen == 0 or self.seen(since) > seen:
-            await self.wait(lambda s: s == ResetSeen(), since)
+            await self.heard(ResetSeen(), since)
             seen = self.seen(since)
             restart = asyncio.create_task(
                 self.machine_step(MachineStep.RESTART, tuple(sorted(self.enabled)))
@@ -74,7 +78,7 @@ class World(SessionRig):
                     await asyncio.sleep(0)
                 assert self.session._machine is not None
                 await self.session._machine.qmp.execute("system_reset")
-                await until("both resets are seen", lambda: self.seen(since) >= 2)
+                await until(lambda: self.seen(since) >= 2, "both resets are seen")
             await restart
 
     def seen(self, since: int) -> int:
@@ -83,9 +87,9 @@ class World(SessionRig):
 
 def test_resets_at_any_moment_lose_no_step(tmp_path: Path) -> None:
     async def run() -> None:
-        world = World(tmp_path, seed=20261)
-        try:
-            await world.start()
+        async with World(tmp_path, seed=20261) as world:
+            await world.created()
+            await world.started(0)
             workers = [asyncio.create_task(world.work(slot)) for slot in SLOTS]
             for _ in range(RESETS):
                 for _ in range(world.random.randrange(200)):
@@ -100,7 +104,5 @@ def test_resets_at_any_moment_lose_no_step(tmp_path: Path) -> None:
                 assert state >> StateBit.ALLOWED & 1 == (slot in world.enabled), slot
                 assert state >> StateBit.REALIZED & 1 == (slot in world.enabled), slot
             assert set(map(type, world.stimuli)) == {ResetSeen}
-        finally:
-            await world.session.close()
 
     asyncio.run(run())

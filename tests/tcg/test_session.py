@@ -23,11 +23,14 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import Lost, ResetSeen
 from hpcore.model.topology import mp_affinity
+from hpcore.promises.rig import COLD_BUILD
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages
-from tests.qemu.support import alive, needs_qemu, program, until
-from tests.tcg.rig import PLUG, UNPLUG, SessionRig, config, session
+from tests.qemu.support import alive, needs_qemu, program
+from tests.support.waits import until
+from tests.tcg.rig import TcgRig, config, session
 
 pytestmark = needs_qemu
 
@@ -48,10 +51,9 @@ asyncio.run(main())
 """
 
 
-async def created(rig: SessionRig) -> int:
+async def created(rig: TcgRig) -> int:
     """A machine whose monitor waits for steps; QEMU's process id."""
-    await rig.machine_step(MachineStep.CREATE_VCPUS)
-    await rig.machine_step(MachineStep.INIT_GIC)
+    await rig.created()
     assert rig.session.process_id is not None
     return rig.session.process_id
 
@@ -115,14 +117,14 @@ def test_32_vcpus_are_plugged_at_once_and_each_gets_its_own_interface() -> None:
             await created(rig)
 
             async def plug(slot: int) -> int | None:
-                await rig.steps(slot, [Step.REALIZE])
+                await rig.steps(slot, Step.REALIZE)
                 affinity = await rig.do(RunStep(Step.BIND, slot))
-                await rig.steps(slot, [Step.WIRE, Step.ENABLE])
+                await rig.steps(slot, Step.WIRE, Step.ENABLE)
                 return affinity
 
             found = await asyncio.gather(*(plug(slot) for slot in range(32)))
             assert found == [mp_affinity(slot) for slot in range(32)]
-            await asyncio.gather(*(rig.steps(slot, UNPLUG) for slot in range(1, 32)))
+            await asyncio.gather(*(rig.steps(slot, *TEARDOWN) for slot in range(1, 32)))
             assert rig.stimuli == []
 
     asyncio.run(run())
@@ -135,7 +137,7 @@ def test_an_illegal_step_is_an_effect_error_with_the_remedy() -> None:
                 await rig.machine_step(MachineStep.START)
             await created(rig)
             with pytest.raises(EffectError, match=r"ENABLE of vCPU 1: .* must be wired first"):
-                await rig.steps(1, [Step.ENABLE])
+                await rig.steps(1, Step.ENABLE)
             with pytest.raises(EffectError, match="created once"):
                 await rig.machine_step(MachineStep.CREATE_VCPUS)
             with pytest.raises(EffectError, match="no guest"):
@@ -156,7 +158,7 @@ def test_steps_wait_while_the_machine_is_paused() -> None:
         async with session(1, 2) as rig:
             await created(rig)
             await rig.machine_step(MachineStep.PAUSE)
-            step = asyncio.create_task(rig.steps(1, PLUG))
+            step = asyncio.create_task(rig.steps(1, *COLD_BUILD))
             await asyncio.wait({step}, timeout=0.2)
             assert not step.done()
             await rig.machine_step(MachineStep.RESUME)
@@ -170,23 +172,23 @@ def test_a_reset_ends_notifications_and_keeps_steps_until_restart() -> None:
         async with session(1, 4) as rig:
             await created(rig)
             for slot in (0, 1):
-                await rig.steps(slot, PLUG)
+                await rig.steps(slot, *COLD_BUILD)
             await rig.machine_step(MachineStep.PAUSE)
             under_way = [
-                asyncio.create_task(rig.steps(1, [Step.NOTIFY_INSERT])),
-                asyncio.create_task(rig.steps(2, PLUG)),
+                asyncio.create_task(rig.steps(1, Step.NOTIFY_INSERT)),
+                asyncio.create_task(rig.steps(2, *COLD_BUILD)),
             ]
             await asyncio.sleep(0)
             await rig.machine_step(MachineStep.RESET)
             assert rig.stimuli == []
             await rig.machine_step(MachineStep.RESUME)
-            await rig.wait(lambda s: s == ResetSeen())
+            await rig.heard(ResetSeen())
             await under_way[0]
             assert not under_way[1].done()
             await rig.machine_step(MachineStep.RESTART, (0, 1))
             await under_way[1]
             with pytest.raises(EffectError, match="the vCPU is still enabled"):
-                await rig.steps(1, [Step.ENABLE])
+                await rig.steps(1, Step.ENABLE)
             with pytest.raises(EffectError, match="vCPU 3 is to be enabled and was never wired"):
                 await rig.machine_step(MachineStep.RESTART, (0, 3))
             assert rig.stimuli == [ResetSeen()]
@@ -199,10 +201,10 @@ def test_a_killed_qemu_is_reported_once_and_ends_what_is_under_way() -> None:
         async with session(1, 2) as rig:
             pid = await created(rig)
             await rig.machine_step(MachineStep.PAUSE)
-            step = asyncio.create_task(rig.steps(1, PLUG))
+            step = asyncio.create_task(rig.steps(1, *COLD_BUILD))
             await asyncio.sleep(0)
             os.kill(pid, signal.SIGKILL)
-            _, lost = await rig.wait(lambda s: isinstance(s, Lost))
+            lost = await rig.heard(Lost)
             assert isinstance(lost, Lost) and "SIGKILL" in lost.error
             with pytest.raises(AcceleratorError, match="SIGKILL"):
                 await step
@@ -222,7 +224,7 @@ def test_power_down_ends_qemu_and_is_no_loss() -> None:
         async with session(1, 2) as rig:
             pid = await created(rig)
             await rig.machine_step(MachineStep.PAUSE)
-            step = asyncio.create_task(rig.steps(1, PLUG))
+            step = asyncio.create_task(rig.steps(1, *COLD_BUILD))
             await asyncio.sleep(0)
             await rig.machine_step(MachineStep.POWER_DOWN)
             assert not alive(pid)
@@ -247,7 +249,7 @@ def test_kill_9_of_the_parent_leaves_no_qemu_and_no_directory() -> None:
     directories = {Path(d) for d in re.findall(r"path=([^,]*hpcore-[^,/]+)/", argv)}
     assert len(directories) == 1
     assert not any(d.exists() for d in directories)
-    asyncio.run(until("QEMU is gone", lambda: not alive(pid)))
+    asyncio.run(until(lambda: not alive(pid), "QEMU is gone"))
 
 
 def test_the_links_bytes_are_logged_where_the_variable_says(

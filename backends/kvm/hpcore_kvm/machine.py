@@ -49,10 +49,6 @@ class _At:
 class KvmMachine:
     """Made with nothing in KVM yet; `create` and `init_gic` come first, in that order."""
 
-    vm: Vm
-    vgic: Vgic
-    features: Features
-
     def __init__(
         self,
         config: MachineConfig,
@@ -67,6 +63,9 @@ class KvmMachine:
         self.possible = config.possible
         self.report, self.system_event, self.failed = report, system_event, failed
         self._config, self._images = config, images
+        self._vm: Vm | None = None
+        self._vgic: Vgic | None = None
+        self.features = Features()  # none, before `create` has asked the host
         self._memory: Memory | None = None
         self._ged: Irqfd | None = None
         self._fresh: set[int] = set()  # initialised and not run since
@@ -80,6 +79,18 @@ class KvmMachine:
         )
         self.threads = Threads(self)
 
+    @property
+    def vm(self) -> Vm:
+        """The VM, once `create` has made it."""
+        assert self._vm is not None, "create comes first"
+        return self._vm
+
+    @property
+    def vgic(self) -> Vgic:
+        """The VGIC, once `init_gic` has begun."""
+        assert self._vgic is not None, "init_gic comes first"
+        return self._vgic
+
     # ------------------------------------------------------------- once, in KVM's order
 
     def create(self) -> None:
@@ -87,7 +98,7 @@ class KvmMachine:
 
         Raises KvmError, and leaves nothing behind.
         """
-        self.vm = Vm()
+        self._vm = Vm()
         try:
             self._memory = self.vm.add_memory(virt.RAM_BASE, self._config.memory << 20)
             self.features = self.vm.host_features()
@@ -102,7 +113,7 @@ class KvmMachine:
 
         Raises KvmError or MismatchError.
         """
-        self.vgic = Vgic(self.vm)
+        self._vgic = Vgic(self.vm)
         self.vgic.add_redistributors(self.possible)
         if self.features.pmu:
             for vcpu in self.vm.vcpus:
@@ -214,9 +225,9 @@ class KvmMachine:
 
     def close(self) -> None:
         """Free everything of it in KVM. All threads must have ended."""
-        if hasattr(self, "vm"):
+        if self._vm is not None:
             self._ged = None
-            self.vm.close()
+            self._vm.close()
 
     def _realize(self, index: int) -> None:
         """Unpark: reset the registers, map the run page, start the thread at its gate.

@@ -19,7 +19,6 @@ from hpcore.guest.boot import BootFiles
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
-    NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -32,16 +31,14 @@ from hpcore.model.effects import (
 from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen, Stimulus
 from hpcore.run.accelerator import (
-    CREATED_ONCE,
-    ENDED,
     NEVER_WIRED,
     NO_GUEST,
-    NO_MACHINE_YET,
     AcceleratorError,
     Console,
     EffectError,
     Report,
 )
+from hpcore.run.gate import ENDED, Gate, Stage
 from hpcore_kvm.blocking import BlockingCalls
 from hpcore_kvm.boot import LoadError
 from hpcore_kvm.console import UartConsole
@@ -67,9 +64,8 @@ FAILURES = (KvmError, MismatchError, OrderError, LoadError, RuntimeError)
 class KvmSession:
     """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
 
-    On a reset: machine steps under way, and steps that wait for threads, return first; then
-    `ResetSeen` is reported. Every step that is asked for from then on waits for RESTART,
-    but for notifications, which count as done.
+    On a reset: the gate is shut at once. Machine steps under way, and steps that wait for
+    threads, return first; then `ResetSeen` is reported.
     """
 
     def __init__(self, config: MachineConfig, images: BootFiles | None, report: Report) -> None:
@@ -79,13 +75,9 @@ class KvmSession:
         self._machine: KvmMachine | None = None
         self._console: UartConsole | None = None
         self._order = Order([SlotParts(config.cold_booted(i)) for i in range(config.possible)])
-        self._gic_ready = False
-        self._resetting = False
-        self._ready = asyncio.Event()  # no reset is under way, or the machine is gone
-        self._ready.set()
+        self._gate = Gate(config.possible)
         self._waiting = asyncio.Lock()  # of who waits for threads, or reports a reset
         self._silent = False  # nothing is reported any more
-        self._gone: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._work = BlockingCalls()
 
@@ -119,11 +111,13 @@ class KvmSession:
             case AnswerCpuOn():
                 self._answer_cpu_on(effect)
             case Reassert(slot=slot):
-                if not self._resetting and slot < self._config.possible:
-                    self._running().hotplug.reassert(slot)
+                machine = self._running()
+                if self._gate.is_open and slot < self._config.possible:
+                    machine.hotplug.reassert(slot)
             case RaiseGed():
-                if not self._resetting:
-                    self._running().hotplug.raise_ged()
+                machine = self._running()
+                if self._gate.is_open:  # or a reset has settled it
+                    machine.hotplug.raise_ged()
         return None
 
     async def close(self) -> None:
@@ -146,23 +140,18 @@ class KvmSession:
     # ------------------------------------------------------------------ steps of a slot
 
     async def _step(self, step: Step, slot: int) -> int | None:
-        while True:
-            if step in NOTIFICATIONS and self._resetting:
-                return None  # asked for before the core has heard of the reset
-            await self._ready.wait()
+        while await self._gate.admits(step, slot):
             self._check(step, slot)
             if step not in WAITS:
                 return self._do(step, slot)
             async with self._waiting:
-                if not self._resetting:
+                if self._gate.is_open:
                     self._check(step, slot)
                     return await self._do_waiting(step, slot)
+        return None
 
     def _check(self, step: Step, slot: int) -> None:
-        machine = self._running()
-        if not self._gic_ready:
-            raise EffectError(f"{step.name} of vCPU {slot} is refused: INIT_GIC comes first")
-        self._order.check(step, slot, machine.on(slot))
+        self._order.check(step, slot, self._running().on(slot))
 
     def _do(self, step: Step, slot: int) -> int | None:
         """`step`, at once."""
@@ -205,11 +194,12 @@ class KvmSession:
             f"the threads of vCPUs {slots} did not leave KVM_RUN within {OUT_SECONDS:g} s; "
             "the host's kernel log may say why"
         )
-        raise AcceleratorError(self._gone)
+        raise AcceleratorError(self._gate.gone)
 
     # ------------------------------------------------------------- steps of the machine
 
     async def _machine_step(self, effect: RunMachineStep) -> None:
+        self._gate.check(effect.step)
         try:
             match effect.step:
                 case MachineStep.CREATE_VCPUS:
@@ -219,7 +209,6 @@ class KvmSession:
                 case MachineStep.START:
                     await self._start()
                 case MachineStep.RESET:
-                    self._running()
                     self._reset_begins()
                 case MachineStep.RESTART:
                     await self._restart(effect.enabled)
@@ -231,7 +220,6 @@ class KvmSession:
                         machine.start_time()
                         machine.threads.let_go(Hold.PAUSED)
                 case MachineStep.POWER_DOWN:
-                    self._running()
                     await self.close()
                 case MachineStep.MIGRATE:
                     raise EffectError("migration is not supported yet on kvm")
@@ -239,10 +227,6 @@ class KvmSession:
             raise EffectError(f"{effect.step.name}: {error}") from error
 
     async def _create(self) -> None:
-        if self._machine is not None:
-            raise EffectError(CREATED_ONCE)
-        if self._gone is not None:
-            raise AcceleratorError(self._gone)
         console = UartConsole()
         machine = KvmMachine(
             self._config, self._images, self._report, self._system_event, self._failed,
@@ -256,13 +240,11 @@ class KvmSession:
             self._machine = None
             raise
         self._console = console
+        self._gate.created()
 
     async def _init_gic(self) -> None:
-        machine = self._running()
-        if self._gic_ready:
-            raise EffectError("the VGIC is initialised already; it is initialised once")
-        await self._work.do(machine.init_gic)
-        self._gic_ready = True
+        await self._work.do(self._running().init_gic)
+        self._gate.open()
 
     async def _start(self) -> None:
         machine = self._running()
@@ -278,7 +260,7 @@ class KvmSession:
 
     async def _restart(self, enabled: tuple[int, ...]) -> None:
         machine = self._running()
-        if not self._resetting:
+        if self._gate.stage is not Stage.SHUT:
             raise EffectError("RESTART is refused: there was no reset")
         for slot in enabled:
             if not self._order.slots[slot].wired:
@@ -292,8 +274,7 @@ class KvmSession:
                 slot_.enabled = index in enabled
             if self._images is not None:
                 machine.enter_kernel()
-            self._resetting = False
-            self._ready.set()
+            self._gate.open()
             machine.threads.let_go(Hold.RESET)
 
     async def _pause(self) -> None:
@@ -310,7 +291,7 @@ class KvmSession:
     def _answer_cpu_on(self, answer: AnswerCpuOn) -> None:
         """A reset in between has settled it; a caller that was stopped meanwhile is let be."""
         machine = self._running()
-        if self._resetting:
+        if not self._gate.is_open:
             return
         status = answer.status
         if answer.granted:
@@ -328,10 +309,8 @@ class KvmSession:
             caller.answer(status)
 
     def _running(self) -> KvmMachine:
-        if self._gone is not None:
-            raise AcceleratorError(self._gone)
-        if self._machine is None:
-            raise EffectError(NO_MACHINE_YET)
+        self._gate.require_created()
+        assert self._machine is not None, "it is there until the gate says that it is gone"
         return self._machine
 
     # ---------------------------------------------------------- from the vCPUs' threads
@@ -360,10 +339,9 @@ class KvmSession:
 
     def _reset_begins(self) -> None:
         """No vCPU runs any more; ResetSeen follows once none is in KVM_RUN either."""
-        if self._resetting or self._machine is None:
+        if not self._gate.is_open or self._machine is None:
             return
-        self._resetting = True
-        self._ready.clear()
+        self._gate.shut()
         self._machine.threads.hold(Hold.RESET)
         self._machine.threads.power_off_all()
         task = asyncio.create_task(self._report_reset())
@@ -372,13 +350,13 @@ class KvmSession:
 
     async def _report_reset(self) -> None:
         async with self._waiting:
-            if self._gone is None:
+            if self._gate.gone is None:
                 with suppress(AcceleratorError):
                     await self._wait_out()
                     self._report(ResetSeen())
 
     def _lose(self, why: str) -> None:
-        if self._gone is None:
+        if self._gate.gone is None:
             log.error("the machine is lost", why=why)
             if self._machine is not None:
                 self._machine.threads.hold(Hold.OVER)
@@ -387,7 +365,6 @@ class KvmSession:
 
     def _end(self, why: str) -> None:
         """Whatever waits, and whatever comes, is told that the machine is gone."""
-        self._gone = self._gone or why
-        self._ready.set()
+        self._gate.end(why)
         if self._console is not None:
             self._console.end()

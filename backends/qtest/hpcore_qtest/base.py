@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from hpcore.guest.played import Hardware, PlayedGuest, make_guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
-    NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -28,16 +27,14 @@ from hpcore.model.effects import (
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import (
-    CREATED_ONCE,
-    ENDED,
     NO_GUEST,
-    NO_MACHINE_YET,
     AcceleratorError,
     Console,
     EffectError,
     GuestScript,
     Report,
 )
+from hpcore.run.gate import ENDED, Gate
 from hpcore_qtest.power import Power
 from hpcore_qtest.qemu.machine import StoppedQemu
 
@@ -55,10 +52,9 @@ class PlayedSession(ABC):
         self.power = Power(config.possible, report)
         self._guest: PlayedGuest | None = None
         self._order = asyncio.Lock()
-        self._ready = asyncio.Event()  # steps are taken: the GIC is there, no reset is open
+        self._gate = Gate(config.possible)
         self._going = asyncio.Event()  # the guest's time passes
         self._paused = self._started = False
-        self._lost: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------ a session's own
@@ -131,7 +127,7 @@ class PlayedSession(ABC):
         try:
             return await self._execute(effect)
         except QemuError as error:
-            raise AcceleratorError(self._lost or str(error)) from error
+            raise AcceleratorError(self._gate.gone or str(error)) from error
 
     async def close(self) -> None:
         """End QEMU and all that belongs to it."""
@@ -151,38 +147,34 @@ class PlayedSession(ABC):
             case RunMachineStep():
                 await self._machine_step(effect)
             case Reassert(slot=slot):
-                if self._ready.is_set() and slot < self._config.possible:
+                self._gate.require_created()
+                if self._gate.is_open and slot < self._config.possible:
                     self._reassert(slot)
             case RaiseGed():
-                if self._ready.is_set():  # or a reset has settled it
+                self._gate.require_created()
+                if self._gate.is_open:  # or a reset has settled it
                     self._raise_ged()
             case AnswerCpuOn():
                 self.power.answer(effect)
         return None
 
     async def _slot_step(self, step: Step, slot: int) -> int | None:
-        if step in NOTIFICATIONS and not self._ready.is_set():
-            self._running()
-            return None  # asked for before the core has heard of the reset
-        while not self._ready.is_set():
-            await self._ready.wait()
-        self._running()
-        if self._at_once(step, slot):
-            return None
-        if step in NOTIFICATIONS:
-            async with self._alone():  # a reset since then has settled it
-                return await self._step(step, slot) if self._ready.is_set() else None
-        async with self._turn():
-            return await self._step(step, slot)
+        while await self._gate.admits(step, slot):
+            if self._at_once(step, slot):
+                return None
+            async with self._alone():
+                if self._gate.is_open:
+                    return await self._step(step, slot)
+        return None
 
     async def _machine_step(self, effect: RunMachineStep) -> None:
+        self._gate.check(effect.step)
         match effect.step:
             case MachineStep.CREATE_VCPUS:
                 await self._created()
             case MachineStep.INIT_GIC:
-                self._running()
                 await self._init_gic()
-                self._ready.set()
+                self._gate.open()
             case MachineStep.START:
                 async with self._alone():
                     await self._start()
@@ -190,7 +182,7 @@ class PlayedSession(ABC):
                 async with self._alone():
                     await self._restore(effect.enabled)
                     await self._start()
-                    self._ready.set()
+                    self._gate.open()
             case MachineStep.RESET:
                 await self.reset()
             case MachineStep.PAUSE | MachineStep.RESUME:
@@ -206,8 +198,6 @@ class PlayedSession(ABC):
                     await self._migrate()
 
     async def _created(self) -> None:
-        if self.qemu is not None:
-            raise EffectError(CREATED_ONCE)
         try:
             hardware = await self._create()
         except QemuError as error:
@@ -215,6 +205,7 @@ class PlayedSession(ABC):
         if self._script is not None:
             kind, append = self._script.kind, self._script.append
             self._guest = make_guest(kind, self._config, append, hardware)
+        self._gate.created()
 
     async def _start(self) -> None:
         if self._guest is None:
@@ -265,7 +256,7 @@ class PlayedSession(ABC):
     async def _reset(self) -> None:
         async with self._alone():
             self._going.clear()
-            self._ready.clear()
+            self._gate.shut()
             self._started = False
             if self._guest is not None:
                 self._guest.stop()
@@ -276,7 +267,7 @@ class PlayedSession(ABC):
 
     def _let_go(self) -> None:
         """Let the guest's time pass, or not; what pended meanwhile is taken."""
-        if self._lost is not None:
+        if self._gate.gone is not None:
             return
         if self._may_go():
             self._going.set()
@@ -287,26 +278,14 @@ class PlayedSession(ABC):
     # ------------------------------------------------------------------- helpers
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """A slot's step: alone, and not between a reset and its RESTART."""
-        while True:
-            await self._ready.wait()
-            async with self._alone():
-                if self._ready.is_set():
-                    yield
-                    return
-
-    @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         async with self._order:
             self._running()
             yield
 
     def _running(self) -> StoppedQemu:
-        if self._lost is not None:
-            raise AcceleratorError(self._lost)
-        if self.qemu is None:
-            raise EffectError(NO_MACHINE_YET)
+        self._gate.require_created()
+        assert self.qemu is not None, "the gate knows of it"
         return self.qemu
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -321,15 +300,17 @@ class PlayedSession(ABC):
             self._lose(str(error))
 
     def _lose(self, why: str) -> None:
-        if self._lost is None:
+        if self._end(why):
             self._report(Lost(why))
-            self._end(why)
 
-    def _end(self, why: str) -> None:
-        """Whatever waits, and whatever comes, is told that the machine is gone."""
-        self._lost = self._lost or why
+    def _end(self, why: str) -> bool:
+        """Whatever waits, and whatever comes, is told that the machine is gone.
+
+        False where it was gone before.
+        """
+        first = self._gate.end(why)
         if self._guest is not None:
             self._guest.stop()
-        self.power.end(self._lost)
-        self._ready.set()
+        self.power.end(why)
         self._going.set()
+        return first

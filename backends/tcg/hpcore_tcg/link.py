@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Generator
 import structlog
 from attrs import define, frozen
 
-from hpcore.run.accelerator import ENDED
+from hpcore.run.gate import ENDED
 from hpcore_tcg import protocol
 from hpcore_tcg.protocol import MEANING, Decoder, Frame, Op, Status
 

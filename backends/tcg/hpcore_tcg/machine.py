@@ -37,12 +37,16 @@ LAST_WORDS_SECONDS = 2.0
 class TcgMachine:
     """Started by `start`; all its sockets are drained until `close`."""
 
-    process: QemuProcess
-    qmp: Qmp
-    link: Link
-    console: SocketConsole
-
-    def __init__(self, on_lost: Callable[[str], None], on_shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        process: QemuProcess,
+        on_lost: Callable[[str], None],
+        on_shutdown: Callable[[], None],
+    ) -> None:
+        self.process = process
+        self._qmp: Qmp | None = None
+        self._link: Link | None = None
+        self._console: SocketConsole | None = None
         self._on_lost = on_lost
         self._on_shutdown = on_shutdown
         self._ending = False
@@ -66,24 +70,24 @@ class TcgMachine:
         to; `on_shutdown` is called when the guest has powered the machine off. Raises
         QemuError and leaves nothing behind.
         """
-        machine = cls(on_lost, on_shutdown)
         directory = runtime_directory()
         sockets = launch.Sockets.below(directory)
         try:
             argv = launch.command_line(config, boot, qemu, monitor, directory, sockets)
-            machine.process = await QemuProcess.start(argv, directory, sockets.all())
+            process = await QemuProcess.start(argv, directory, sockets.all())
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise QemuError(f"{directory} cannot be written: {error.strerror}") from error
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+        machine = cls(process, on_lost, on_shutdown)
         try:
-            machine.qmp = await Qmp.connect(machine.process, sockets.qmp, machine._qmp_event)
-            machine.console = SocketConsole(*await machine.process.connect(sockets.console))
-            streams = await machine.process.connect(sockets.link)
-            machine.link = Link(*streams, on_event, machine._link_ended)
-            machine.process.remove_directory()
+            machine._qmp = await Qmp.connect(process, sockets.qmp, machine._qmp_event)
+            machine._console = SocketConsole(*await process.connect(sockets.console))
+            streams = await process.connect(sockets.link)
+            machine._link = Link(*streams, on_event, machine._link_ended)
+            process.remove_directory()
         except BaseException:
             machine._ending = True
             await machine.close()
@@ -93,6 +97,24 @@ class TcgMachine:
             asyncio.create_task(machine._watch_answers()),
         ]
         return machine
+
+    @property
+    def qmp(self) -> Qmp:
+        """QEMU's QMP, once `start` has connected to it."""
+        assert self._qmp is not None, "start comes first"
+        return self._qmp
+
+    @property
+    def link(self) -> Link:
+        """The link to the monitor, once `start` has connected to it."""
+        assert self._link is not None, "start comes first"
+        return self._link
+
+    @property
+    def console(self) -> SocketConsole:
+        """The guest's console, once `start` has connected to it."""
+        assert self._console is not None, "start comes first"
+        return self._console
 
     async def command(self, name: str) -> None:
         """A QMP command. Raises EffectError where QEMU refuses it, AcceleratorError where it
@@ -116,9 +138,9 @@ class TcgMachine:
         self._ending = True
         for task in self._tasks:
             task.cancel()
-        for part in ("link", "qmp", "process", "console"):
-            if hasattr(self, part):
-                await getattr(self, part).close()
+        for part in (self._link, self._qmp, self.process, self._console):
+            if part is not None:
+                await part.close()
 
     def lose(self, why: str) -> None:
         """The machine is of no use any more; say so once."""

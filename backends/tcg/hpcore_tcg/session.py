@@ -27,16 +27,14 @@ from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import (
-    CREATED_ONCE,
-    ENDED,
     NEVER_WIRED,
     NO_GUEST,
-    NO_MACHINE_YET,
     AcceleratorError,
     Console,
     EffectError,
     Report,
 )
+from hpcore.run.gate import ENDED, Gate
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
@@ -61,9 +59,9 @@ class TcgSession:
     On order: `execute` returns before any event that the monitor sent after its answer is
     reported. The callbacks of a task that awaits `execute` have run by then, too.
 
-    On a reset: machine steps and notifications under way return first, then `ResetSeen` is
-    reported. Every other step, also one that is asked for between the two, waits for
-    RESTART.
+    On a reset: the gate is shut when the monitor says HELLO again. Machine steps and
+    notifications under way return first, then `ResetSeen` is reported. A step under way is
+    sent again once the gate is open.
     """
 
     def __init__(
@@ -83,8 +81,7 @@ class TcgSession:
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
-        self._ready = asyncio.Event()  # the monitor takes steps, or the machine is lost
-        self._lost: str | None = None
+        self._gate = Gate(config.possible)
         self._off_said = self._off_done = False
 
     @property
@@ -108,7 +105,7 @@ class TcgSession:
         try:
             return await self._execute(effect, turn)
         except LinkGone as error:
-            raise AcceleratorError(self._lost or str(error)) from error
+            raise AcceleratorError(self._gate.gone or str(error)) from error
         finally:
             turn.end()
 
@@ -117,7 +114,7 @@ class TcgSession:
         machine = self._machine
         if machine is not None:
             await machine.close()
-        self._end()
+        self._end(ENDED)
 
     async def _execute(self, effect: Effect, turn: CallerTurn) -> int | None:
         match effect:
@@ -142,36 +139,35 @@ class TcgSession:
 
     async def _step(self, step: Step, slot: int, turn: CallerTurn) -> int | None:
         cold = step is Step.REALIZE and self._config.cold_booted(slot)
-        while True:
-            if step in NOTIFICATIONS and not self._ready.is_set():
-                return None  # asked for before the core has heard of the reset
-            while not self._ready.is_set():
-                await self._ready.wait()
+        while await self._gate.admits(step, slot):
             try:
                 value = await self._running().link.send(
                     Op[step.name], slot, int(cold), turn=turn
                 )
             except ResetMeanwhile:
                 if step in NOTIFICATIONS:
-                    return None
+                    return None  # whatever has become of the gate meanwhile
             except RequestRefused as refused:
                 raise EffectError(str(refused)) from refused
             else:
                 self._mirror.done(step, slot)
                 return value if step is Step.BIND else None
+        return None
 
     async def _answer(self, op: Op, slot: int, turn: CallerTurn) -> None:
         """Nothing is reported for these, so a reset in between has simply settled them."""
-        if not self._ready.is_set() or slot >= self._config.possible:
+        machine = self._running()
+        if not self._gate.is_open or slot >= self._config.possible:
             return
         try:
-            await self._running().link.send(op, slot, turn=turn)
+            await machine.link.send(op, slot, turn=turn)
         except ResetMeanwhile:
             return
         except RequestRefused as refused:
             raise AcceleratorError(str(refused)) from refused
 
     async def _machine_step(self, effect: RunMachineStep, turn: CallerTurn) -> None:
+        self._gate.check(effect.step)
         match effect.step:
             case MachineStep.CREATE_VCPUS:
                 await self._create()
@@ -184,14 +180,13 @@ class TcgSession:
             case MachineStep.RESET | MachineStep.PAUSE | MachineStep.RESUME:
                 await self._running().command(QMP_COMMAND[effect.step])
             case MachineStep.POWER_DOWN:
-                await self._running().quit()
-                self._end()
+                if self._machine is not None:
+                    await self._machine.quit()
+                self._end(ENDED)
             case MachineStep.MIGRATE:
                 raise EffectError("migration is not supported yet on tcg")
 
     async def _create(self) -> None:
-        if self._machine is not None:
-            raise EffectError(CREATED_ONCE)
         try:
             self._machine = await TcgMachine.start(
                 self._config, self._boot, self._qemu, self._monitor,
@@ -208,7 +203,8 @@ class TcgSession:
             raise EffectError(
                 f"the EL3 monitor did not start within {HELLO_SECONDS:g} s; QEMU: {words}"
             ) from error
-        self._running()
+        self._gate.require_present()
+        self._gate.created()
 
     async def _init_gic(self) -> None:
         link, epoch = self._running().link, self._epoch
@@ -224,8 +220,9 @@ class TcgSession:
                 f"the GIC has {found} redistributors for {self._config.possible} possible "
                 "vCPUs; this QEMU cannot run the machine: lower maxcpus"
             )
-        if self._epoch == epoch:
-            self._ready.set()
+        self._gate.open()
+        if self._epoch != epoch:
+            self._gate.shut()
 
     async def _start(self, turn: CallerTurn) -> None:
         link = self._running().link
@@ -254,7 +251,7 @@ class TcgSession:
             if self._epoch != epoch:
                 return
             last = link.send(Op.RUN, turn=turn)
-            self._ready.set()  # steps that waited follow RUN on the link
+            self._gate.open()  # steps that waited follow RUN on the link
             await last
         except ResetMeanwhile:
             return  # the next ResetSeen asks for another RESTART
@@ -262,10 +259,8 @@ class TcgSession:
             raise EffectError(str(refused)) from refused
 
     def _running(self) -> TcgMachine:
-        if self._lost is not None:
-            raise AcceleratorError(self._lost)
-        if self._machine is None:
-            raise EffectError(NO_MACHINE_YET)
+        self._gate.require_created()
+        assert self._machine is not None, "the gate knows of it"
         return self._machine
 
     async def _event(self, frame: Frame) -> None:
@@ -283,7 +278,7 @@ class TcgSession:
         first = self._epoch is None
         self._epoch = frame["epoch"]
         self._off_said = False
-        self._ready.clear()
+        self._gate.shut()
         self._hello.set()
         if first or self._machine is None:
             return
@@ -305,15 +300,16 @@ class TcgSession:
             self._report(PowerOffSeen())
 
     def _lose(self, why: str) -> None:
-        if self._lost is None:
-            self._lost = why
+        if self._end(why):
             self._report(Lost(why))
-            self._end()
 
-    def _end(self) -> None:
-        """Whatever waits, and whatever comes, is told that the machine is gone."""
-        self._lost = self._lost or ENDED
+    def _end(self, why: str) -> bool:
+        """Whatever waits, and whatever comes, is told that the machine is gone.
+
+        False where it was gone before.
+        """
+        first = self._gate.end(why)
         self._hello.set()
-        self._ready.set()
         if self._machine is not None:
-            self._machine.link.end(self._lost)
+            self._machine.link.end(why)
+        return first

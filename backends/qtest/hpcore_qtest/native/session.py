@@ -211,7 +211,8 @@ class NativeSession(PlayedSession):
         assert self.machine is not None
         return self.machine
 
-    def _end(self, why: str) -> None:
-        super()._end(why)
+    def _end(self, why: str) -> bool:
+        first = super()._end(why)
         if self.machine is not None:
             self.hardware.end(why)
+        return first

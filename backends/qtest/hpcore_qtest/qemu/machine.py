@@ -44,11 +44,10 @@ class Ears:
 class StoppedQemu:
     """Started by `start`; its serial ports are drained until `close`."""
 
-    process: QemuProcess
-    qmp: Qmp
-    qtest: Qtest
-
-    def __init__(self, ears: Ears) -> None:
+    def __init__(self, process: QemuProcess, ears: Ears) -> None:
+        self.process = process
+        self._qmp: Qmp | None = None
+        self._qtest: Qtest | None = None
         self.serials: list[SocketConsole] = []
         self.lost: str | None = None
         self._ears = ears
@@ -74,21 +73,21 @@ class StoppedQemu:
         `serials` ports are there from the first one on. With `incoming` it waits for
         `move_to` of another machine. Raises QemuError and leaves nothing behind.
         """
-        machine = cls(ears or Ears())
         directory = runtime_directory()
         sockets = launch.Sockets.below(directory, serials)
         try:
             argv = await asyncio.to_thread(
                 launch.command_line, qemu, arguments, sockets, incoming=incoming
             )
-            machine.process = await QemuProcess.start(argv, directory, sockets.all())
+            process = await QemuProcess.start(argv, directory, sockets.all())
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
+        machine = cls(process, ears or Ears())
         try:
             await machine._connect(sockets)
             if not incoming:
-                machine.process.remove_directory()
+                process.remove_directory()
         except BaseException:
             await machine.close()
             raise
@@ -96,6 +95,18 @@ class StoppedQemu:
             machine._incoming = sockets.incoming
         machine._watcher = asyncio.create_task(machine._watch_process())
         return machine
+
+    @property
+    def qmp(self) -> Qmp:
+        """QEMU's QMP, once `start` has connected to it."""
+        assert self._qmp is not None, "start comes first"
+        return self._qmp
+
+    @property
+    def qtest(self) -> Qtest:
+        """QEMU's qtest socket, once `start` has connected to it."""
+        assert self._qtest is not None, "start comes first"
+        return self._qtest
 
     def listen(self, ears: Ears) -> None:
         """Tell `ears` from now on; at once, if the machine is lost already."""
@@ -167,9 +178,9 @@ class StoppedQemu:
         self._changed.set()
         if self._watcher is not None:
             self._watcher.cancel()
-        for part in ("qtest", "qmp", "process"):
-            if hasattr(self, part):
-                await getattr(self, part).close()
+        for part in (self._qtest, self._qmp, self.process):
+            if part is not None:
+                await part.close()
         for serial in self.serials:
             await serial.close()
 
@@ -186,8 +197,8 @@ class StoppedQemu:
         process = self.process
         for path in sockets.serials:
             self.serials.append(SocketConsole(*await process.connect(path)))
-        self.qmp = await Qmp.connect(process, sockets.qmp, self._event)
-        self.qtest = await Qtest.connect(process, sockets.qtest, self._irq, self.lose)
+        self._qmp = await Qmp.connect(process, sockets.qmp, self._event)
+        self._qtest = await Qtest.connect(process, sockets.qtest, self._irq, self.lose)
 
     async def _properties(self, path: str) -> dict[str, str]:
         found = await self.qmp.execute("qom-list", {"path": path})

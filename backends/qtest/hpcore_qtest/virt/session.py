@@ -126,7 +126,7 @@ class VirtSession(PlayedSession):
 
     def _pulse_ged(self) -> None:
         """The device has something to tell: an edge on the GED's SPI. The loop's thread."""
-        if self.machine is None or self._lost is not None:
+        if self.machine is None or self._gate.gone is not None:
             return
         self.machine.ged.pulse().add_done_callback(self._pulsed)
 

@@ -1,0 +1,1 @@
+"""What an accelerator promises, as checks that any accelerator's tests can run."""
