@@ -6,10 +6,10 @@
         await machine.plug("core2", core_id=2)
 
 What an accelerator is: accelerator; which are there: discovery; what they check alike:
-admission. The loop, its one writer, and how long it waits: controller, deadlines. What
-people and programs drive: machine, with the commands under way (commands), the slots seen
-from outside (view), and its opening (open). A counterexample asked of an accelerator
-without a core: execute.
+admission; what their sessions do during a reset: gate. The loop, its one writer, and how
+long it waits: controller, deadlines. What people and programs drive: machine, with the
+commands under way (commands), the slots seen from outside (view), and its opening (open).
+A counterexample asked of an accelerator without a core: execute.
 
 Every error is an HpcoreError: RunError and those below it for a machine that lives,
 AcceleratorError for one that cannot, or does no more.
@@ -37,6 +37,7 @@ from hpcore.run.commands import (
 from hpcore.run.controller import CommandRefused, Controller, ProtocolBroken, RunError, Watcher
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, find, look_up, probe_all
+from hpcore.run.gate import Gate
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
 from hpcore.run.view import SlotView
@@ -51,6 +52,7 @@ __all__ = [
     "Controller",
     "EffectError",
     "Found",
+    "Gate",
     "GuestImages",
     "GuestScript",
     "LiveMachine",
