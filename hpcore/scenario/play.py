@@ -19,6 +19,7 @@ from hpcore.guest.shell import GuestGoneError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.machines import Phase
+from hpcore.model.plain import plain_props
 from hpcore.model.states import State
 from hpcore.run.accelerator import Console
 from hpcore.run.controller import Controller, RunError
@@ -149,7 +150,7 @@ class Player:
         began, restarts = time.monotonic(), self._restarts
         self._ends.pop(step.id, None)
         events = await self._c.submit(
-            stimuli.DeviceAdd(step.id, tuple(step.props.items()), step.driver)
+            stimuli.DeviceAdd(step.id, plain_props(step.props.items()), step.driver)
         )
         slot = next(e.slot for e in events if isinstance(e, ev.PlugAccepted))
         if not self._waits:
