@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import structlog
 from attrs import frozen
 
+from hpcore.errors import HpcoreError
 from hpcore.model import stimuli
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
@@ -48,7 +49,7 @@ class Log(Protocol):
         """Append what `answers` led to, durably, and return the first event's number."""
 
 
-class RunError(Exception):
+class RunError(HpcoreError):
     """A run cannot go on. The text says why."""
 
 
@@ -78,7 +79,7 @@ OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 @frozen
 class _Posted:
     stimulus: Stimulus
-    answer: asyncio.Future[tuple[Event, ...]] | None = None
+    answer: Callable[[tuple[Event, ...]], None] | None = None
 
 
 class Controller:
@@ -96,7 +97,8 @@ class Controller:
         self.failure: BaseException | None = None
         self._end = "the machine has ended"
         self._open_log, self._open = open_log, open_session
-        self._deadlines = Deadlines(patience or Patience())
+        self.patience = patience or Patience()
+        self._deadlines = Deadlines(self.patience)
         self._queue: asyncio.Queue[_Posted] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._effects: set[asyncio.Task[None]] = set()
@@ -133,13 +135,26 @@ class Controller:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
         self._put(_Posted(stimulus))
 
-    async def submit(self, command: Stimulus) -> tuple[Event, ...]:
+    async def submit(
+        self,
+        command: Stimulus,
+        accepted: Callable[[tuple[Event, ...]], None] = lambda _events: None,
+    ) -> tuple[Event, ...]:
         """Post a command and return the events that it was answered with.
 
-        Raises CommandRefused where it was refused, RunError where the machine has ended.
+        `accepted` is called with them before anything else is decided; who only awaits this
+        may miss what follows. Raises CommandRefused where the command was refused, RunError
+        where the machine has ended.
         """
         answer: asyncio.Future[tuple[Event, ...]] = self._thread_loop.create_future()
-        self._put(_Posted(command, answer))
+
+        def decided(events: tuple[Event, ...]) -> None:
+            if not any(isinstance(event, Refused) for event in events):
+                accepted(events)
+            if not answer.done():
+                answer.set_result(events)
+
+        self._put(_Posted(command, decided))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -203,8 +218,8 @@ class Controller:
                 self._take(decision)
                 for effect in decision.effects:
                     self._begin(effect)
-                if posted.answer is not None and not posted.answer.done():
-                    posted.answer.set_result(decision.events)
+                if posted.answer is not None:
+                    posted.answer(decision.events)
                 await self._tell()
         except Exception as error:
             self.failure = error

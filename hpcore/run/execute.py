@@ -23,7 +23,7 @@ from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineSte
 from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript, Session
-from hpcore.run.discovery import Found
+from hpcore.run.discovery import Found, usable
 
 EFFECT_SECONDS = 120.0
 """For one effect; creating a large machine takes the longest."""
@@ -58,8 +58,7 @@ async def execute_log(
         records = [record for record, _ in zip(iterator, range(MOST_EVENTS + 1), strict=False)]
     if len(records) > MOST_EVENTS:
         raise LogError(f"{path}: more than {MOST_EVENTS} events; execute a counterexample")
-    accelerator = found.accelerator
-    assert accelerator is not None, "find() gives only what can be used"
+    accelerator = usable(found)
     resets = asyncio.Event()
     loop = asyncio.get_running_loop()
 

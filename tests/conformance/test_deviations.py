@@ -14,7 +14,6 @@ from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.stimuli import EjectCalled, GuestCall
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_device import DEVIATIONS, HotplugDevice
@@ -64,7 +63,7 @@ class Ours:
 
     def __init__(self, booted: int = 1) -> None:
         self.said: list[GuestCall] = []
-        config = MachineConfig(Topology.resolve(booted, POSSIBLE))
+        config = MachineConfig.of(booted, POSSIBLE)
         self.device = HotplugDevice(config, self.said.append, lambda: None)
         for slot in range(booted):
             self.device.apply(Step.ENABLE, slot)

@@ -18,7 +18,7 @@ from hpcore.model.fold import steps
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State, initial
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 
 OST_STATUSES = (0x0, 0x80, 0x82, 0x84, 0x7FFF)
 
@@ -32,7 +32,7 @@ class World:
 
     def __init__(self, rules: Rules = RULES, cpus: int = 2, maxcpus: int = 4) -> None:
         self.rules = rules
-        self.config = MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+        self.config = MachineConfig.of(cpus=cpus, maxcpus=maxcpus)
         self.state: State = initial(self.config)
         self.steps: list[RunStep] = []
         self.machine_steps: list[RunMachineStep] = []
