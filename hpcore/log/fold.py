@@ -25,14 +25,14 @@ class LoggedDecision:
 
 
 def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
-    """Records by decision: the controller gives the events of one, and no other, one time.
+    """Records by decision: all but the first event of one name that first one as their batch.
 
     A LogError of `records` is raised after the decision that it cuts short.
     """
     under_way: list[Record] = []
     try:
         for record in records:
-            if under_way and record.t != under_way[0].t:
+            if under_way and record.batch is None:
                 yield LoggedDecision(tuple(under_way), settled=True)
                 under_way = []
             under_way.append(record)

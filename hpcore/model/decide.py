@@ -14,7 +14,8 @@ from typing import Any
 
 from hpcore.model import calls, commands, guards, outcomes, stimuli
 from hpcore.model import events as ev
-from hpcore.model.draft import Decision, Draft, plain
+from hpcore.model.draft import Decision, Draft
+from hpcore.model.plain import plain
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 

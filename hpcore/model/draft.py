@@ -9,17 +9,9 @@ from hpcore.model.effects import Effect
 from hpcore.model.evolve import evolve
 from hpcore.model.guards import Ask, Guard, Reason, first_refusal
 from hpcore.model.machines import IllegalTransition
+from hpcore.model.plain import plain
 from hpcore.model.rules import Habit, Rules
 from hpcore.model.states import Shared, Slot, State
-
-LONGEST_TEXT = 2000
-"""Characters of anybody's words that go into one event."""
-
-
-def plain(text: str) -> str:
-    """`text` as a log can hold it: whole characters, and not too many of them."""
-    clipped = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + " ..."
-    return clipped.encode("utf-8", "backslashreplace").decode()
 
 
 @frozen

@@ -7,9 +7,10 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
-from hpcore.model.draft import Draft, plain
+from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
+from hpcore.model.plain import plain
 from hpcore.model.progress import advance, end_commands, lose, restart_when_idle
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed

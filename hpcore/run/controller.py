@@ -23,6 +23,7 @@ from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.events import Event, MachineLost, MachinePoweredOff, OstReceived, Refused
 from hpcore.model.fold import steps
+from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
@@ -36,17 +37,16 @@ LATEST_LOOK = 2 * TICK
 """The most that one look charges, in seconds. If it came later, we stood still ourselves (a
 Ctrl-Z, no CPU to be had), and the outcome may be on its way by now."""
 
-SMALLEST_STEP = 2e-6
-"""Seconds between two decisions in the log at least, so that their times differ."""
-
 _log = structlog.get_logger(__name__)
 
 
 class Log(Protocol):
     """Where events go; see hpcore.log.LogWriter."""
 
-    def append(self, events: Iterable[object], t: float) -> int:
-        """Append, durably, and return the first event's number."""
+    def append(
+        self, events: Iterable[object], t: float, answers: object | None = None
+    ) -> int:
+        """Append what `answers` led to, durably, and return the first event's number."""
 
 
 class RunError(HpcoreError):
@@ -103,7 +103,6 @@ class Controller:
         self._changed = asyncio.Condition()
         self._effects: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
-        self._last_t = 0.0
         self._last_tick = self._began
 
     async def __aenter__(self) -> Controller:
@@ -212,9 +211,10 @@ class Controller:
         try:
             while not self.state.shared.ended:
                 posted = await self._queue.get()
-                decision = decide(self.state, posted.stimulus)
+                stimulus = plain_stimulus(posted.stimulus)
+                decision = decide(self.state, stimulus)
                 if decision.events:
-                    self._log.append(decision.events, self._now())  # logged before done
+                    self._log.append(decision.events, self._now(), stimulus)  # logged before done
                 self._take(decision)
                 for effect in decision.effects:
                     self._begin(effect)
@@ -248,8 +248,7 @@ class Controller:
             self._changed.notify_all()
 
     def _now(self) -> float:
-        self._last_t = max(time.monotonic() - self._began, self._last_t + SMALLEST_STEP)
-        return self._last_t
+        return time.monotonic() - self._began
 
     # ------------------------------------------------------- effects and deadlines
 

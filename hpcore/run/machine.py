@@ -26,6 +26,7 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase
+from hpcore.model.plain import plain_props
 from hpcore.model.states import State
 from hpcore.run.commands import (
     Accepted,
@@ -260,7 +261,7 @@ class LiveMachine:
         NeverRegistered where the vCPU is plugged, but the guest was reset meanwhile.
         """
         given = {**(props or {}), **{name.replace("_", "-"): n for name, n in ids.items()}}
-        plug = await self.begin(stimuli.DeviceAdd(id_, tuple(given.items()), driver))
+        plug = await self.begin(stimuli.DeviceAdd(id_, plain_props(given.items()), driver))
         await plug.registered()
         return plug
 

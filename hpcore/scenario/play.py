@@ -15,6 +15,7 @@ from hpcore.guest.errors import GuestError
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call, Move
 from hpcore.model import stimuli
+from hpcore.model.plain import plain_props
 from hpcore.run.controller import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
@@ -113,7 +114,7 @@ class Player:
 
     async def _plug(self, step: sc.PlugStep) -> None:
         plug = await self._m.begin(
-            stimuli.DeviceAdd(step.id, tuple(step.props.items()), step.driver)
+            stimuli.DeviceAdd(step.id, plain_props(step.props.items()), step.driver)
         )
         if not self._waits:
             return
