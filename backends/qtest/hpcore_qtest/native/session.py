@@ -80,7 +80,12 @@ class NativeSession(PlayedSession):
         await self.board.events.set_up(self._running().qtest)
 
     async def _restore(self, enabled: tuple[int, ...]) -> None:
-        """QEMU keeps event bits over a reset, and what is plugged; the core drops the first."""
+        """QEMU keeps event bits over a reset, and what is plugged; the core drops the first.
+
+        A vCPU that is enabled has had its NOTIFY_INSERT, which the reset may have settled:
+        the guest may meet it from its boot on.
+        """
+        self._unseen.difference_update(enabled)
         await self._set_up()
         for slot in enabled:
             if not await self._own().occupied(slot):
