@@ -26,7 +26,8 @@ from hpcore.run.accelerator import (
     Session,
 )
 
-POSSIBLE = 6
+POSSIBLE = 18
+"""So many that the last ones have an affinity that is not their number: Aff1 is 1 there."""
 MEMORY = 256
 
 IDLE = GuestScript(append="maxcpus=1")
