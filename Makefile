@@ -30,7 +30,7 @@ setup:
 	@scripts/setup.sh
 
 docs:
-	$(BIN)/python -m hpcore.triage.model_page > docs/model.md
+	$(BIN)/python -m hpcore.model.page > docs/model.md
 
 bench:
 	$(BIN)/python -m bench.log

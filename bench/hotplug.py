@@ -25,7 +25,6 @@ from rich.table import Table
 from hpcore.cli.main import set_up_diagnostics
 from hpcore.guest.images import fetch_guest
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
 from hpcore.scenario import values as sc
@@ -72,7 +71,7 @@ def rounds(count: int) -> sc.Scenario:
         sc.Line(sc.UnplugStep("core3"), 4, "unplug core3"),
     )
     return sc.Scenario(
-        "rounds", "", MachineConfig(Topology.resolve(cpus=2, maxcpus=4)), "",
+        "rounds", "", MachineConfig.of(cpus=2, maxcpus=4), "",
         (sc.Line(sc.BootStep(), 1, "boot"), sc.Line(sc.RepeatStep(count, one), 5, "rounds")),
     )  # fmt: skip
 

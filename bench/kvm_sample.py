@@ -22,7 +22,6 @@ from hpcore_kvm.uapi import Ioctl, MpState
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from tests.kvm.programs import POLL, POLL_ONCE, Program
 
@@ -84,7 +83,7 @@ def _rate(once: Callable[[], object]) -> float:
 
 async def start(possible: int, realized: int) -> dict[str, object]:
     """Create a machine, and have `realized` of its vCPUs reach their first exit."""
-    config = MachineConfig(Topology.resolve(cpus=realized, maxcpus=possible), memory=MEMORY)
+    config = MachineConfig.of(cpus=realized, maxcpus=possible, memory=MEMORY)
     session = KvmSession(config, None, lambda _: None)
     try:
         before = held()
@@ -123,7 +122,7 @@ async def start(possible: int, realized: int) -> dict[str, object]:
 async def exits() -> dict[str, float]:
     """Exits a second of one vCPU that reads a device, one way after the other."""
     session = KvmSession(
-        MachineConfig(Topology.resolve(cpus=1), memory=MEMORY), None, lambda _: None
+        MachineConfig.of(cpus=1, memory=MEMORY), None, lambda _: None
     )
     try:
         effects: tuple[Effect, ...] = (

@@ -40,9 +40,9 @@ from hpcore.model.decide import decide
 from hpcore.model.effects import RunMachineStep, RunStep, Step
 from hpcore.model.events import Event
 from hpcore.model.states import State, initial
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 
-MACHINE = MachineConfig(Topology.resolve(cpus=2, maxcpus=8))
+MACHINE = MachineConfig.of(cpus=2, maxcpus=8)
 SYNCED = 500
 """Events that the runs which wait for the disk append."""
 

@@ -31,22 +31,21 @@ from rich.console import Console
 from rich.table import Table
 
 from hpcore.cli.main import set_up_diagnostics
-from hpcore.guest.shell import Shell
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep
 from hpcore.model.rules import TEARDOWN
 from hpcore.model.states import initial
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.promises.rig import COLD_BUILD
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
+from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player
 from tests.support.logs import NoLog
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4), memory=256)
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4, memory=256)
 REGISTER = virt.redistributor(0) + 0x14
 LINE = b"readl %#x\n" % REGISTER
 READS, CHUNK, STARTS, CYCLES, ROUNDS = 20_000, 128, 5, 40, 20
@@ -121,7 +120,7 @@ async def playing() -> Any:
         return QtestAccelerator().open(CONFIG, GuestScript(), report)
 
     async with Controller(initial(CONFIG), NoLog, open_session) as controller:
-        player = Player(controller, Shell)
+        player = Player(LiveMachine(controller))
         assert await player.play((sc.Line(sc.BootStep(), 1, "boot"),))
         yield player
 

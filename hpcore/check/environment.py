@@ -26,6 +26,7 @@ from attrs import frozen
 from hpcore.check.conditions import ANYHOW, BUSY, OWED, Need, Needs
 from hpcore.check.guests import Guest, calls, machine_calls
 from hpcore.check.offers import Offer
+from hpcore.errors import HpcoreError
 from hpcore.model import stimuli as st
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.states import Shared, Slot
@@ -38,7 +39,7 @@ MOST_FAULTS = 1000
 """The tables grow with each, and no order of events needs as many to show."""
 
 
-class EnvironmentRefused(ValueError):
+class EnvironmentRefused(HpcoreError, ValueError):
     """Options that make no environment; the text says which and why."""
 
 

@@ -65,13 +65,13 @@ def start_from(path: str, seq: int | None) -> Start:
     with records:
         for decision in decisions_of(records):
             start = state
-            for folded in fold(state, decision):
+            for record, folded in fold(state, decision):
                 if folded.violation is not None:
                     raise CheckError(
-                        f"{path}: event {folded.record.seq} breaks "
+                        f"{path}: event {record.seq} breaks "
                         f"{folded.violation.invariant}; see `hpcore replay`"
                     )
-                state, reached = folded.after, folded.record.seq
+                state, reached = folded.after, record.seq
             if not decision.settled and _breaks(start, attrs.evolve(decision, settled=True)):
                 raise CheckError(
                     f"{path}: it breaks off in the middle of a decision; give "
@@ -91,4 +91,4 @@ def start_from(path: str, seq: int | None) -> Start:
 
 
 def _breaks(state: State, decision: LoggedDecision) -> bool:
-    return any(folded.violation for folded in fold(state, decision))
+    return any(folded.violation for _, folded in fold(state, decision))

@@ -17,11 +17,8 @@ from enum import StrEnum
 from hpcore.check.conditions import EVENT_BITS, Need
 from hpcore.check.offers import Offer
 from hpcore.model import stimuli as st
-from hpcore.model.calls import OST_DEVICE_CHECK, OST_EJECT_REQUEST, OST_SUCCESS
+from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.states import Shared, Slot
-
-REFUSED = 0x80
-"""`_OST` for an eject that the guest's administrator does not allow."""
 
 
 class Guest(StrEnum):
@@ -66,8 +63,8 @@ def _hostile(index: int, slot: Slot) -> Iterator[Offer]:
     yield from _cpu_on(index, slot)
     for stimulus in (
         st.InsertAcked(index), st.RemoveAcked(index), st.CpuOffSeen(index), st.EjectCalled(index),
-        st.OstReported(index, OST_DEVICE_CHECK, OST_SUCCESS),
-        st.OstReported(index, OST_EJECT_REQUEST, REFUSED),
+        st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS),
+        st.OstReported(index, OstSource.EJECT_REQUEST, OstStatus.EJECTION_DISABLED),
     ):  # fmt: skip
         yield Offer(stimulus)
 
@@ -83,9 +80,9 @@ def _acks(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
 def _answers(index: int, slot: Slot) -> Iterator[Offer]:
     """What ACPI answers: to a device check with success, to an eject request either way."""
     if slot.enabled and not (slot.insert or slot.registered or slot.cold):
-        yield Offer(st.OstReported(index, OST_DEVICE_CHECK, OST_SUCCESS))
+        yield Offer(st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS))
     if _asked(slot):
-        yield Offer(st.OstReported(index, OST_EJECT_REQUEST, REFUSED))
+        yield Offer(st.OstReported(index, OstSource.EJECT_REQUEST, OstStatus.EJECTION_DISABLED))
         if not slot.powered:
             yield Offer(st.EjectCalled(index))
 

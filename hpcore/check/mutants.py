@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from hpcore.check.environment import Environment
 from hpcore.model.effects import Step
-from hpcore.model.guards import GUARD_NAMES
+from hpcore.model.guards import SWITCHES
 from hpcore.model.rules import BUILD, RULES, TEARDOWN, Habit, Rules
 
 SECOND_LINES: Mapping[str, str] = {
@@ -90,7 +90,7 @@ def _swapped(order: tuple[Step, ...], i: int) -> tuple[Step, ...]:
 def _switched_off() -> list[Mutant]:
     return [
         Mutant(name, RULES.without(name), SECOND_LINES.get(name), asks=_ASKS.get(name, {}))
-        for name in dict.fromkeys((*GUARD_NAMES, *map(str, Habit)))
+        for name in dict.fromkeys((*SWITCHES, *map(str, Habit)))
     ]
 
 

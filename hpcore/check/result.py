@@ -7,10 +7,11 @@ from collections.abc import Callable
 from attrs import frozen
 
 from hpcore.check.start import Start
+from hpcore.errors import HpcoreError
 from hpcore.model.stimuli import Stimulus
 
 
-class CheckError(Exception):
+class CheckError(HpcoreError):
     """The check cannot be made as asked. The text says why, and what can."""
 
 

@@ -13,6 +13,7 @@ from attrs import frozen
 from hpcore.check.environment import Environment
 from hpcore.check.guests import Guest
 from hpcore.model import events as ev
+from hpcore.model.psci import PsciStatus
 
 
 @frozen
@@ -49,7 +50,7 @@ SOMETIMES = (
     ),
     Sometimes(
         "cpu_on_is_denied", "A CPU_ON is answered with DENIED.",
-        lambda event: isinstance(event, ev.CpuOnDenied) and event.status == -3,
+        lambda event: isinstance(event, ev.CpuOnDenied) and event.status == PsciStatus.DENIED,
         lambda e: e.slots > e.boot and e.guest is not Guest.LEGACY,
     ),
     Sometimes(

@@ -20,8 +20,10 @@ from hpcore.check.tables import Role
 from hpcore.model.decide import decide
 from hpcore.model.events import Event, Refused, slot_of
 from hpcore.model.evolve import evolve as apply
-from hpcore.model.invariants import TRANSITION, Change, check_change, check_slot
+from hpcore.model.fold import TRANSITION
+from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition
+from hpcore.model.properties import Change
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State
 from hpcore.model.stimuli import Stimulus
@@ -125,20 +127,21 @@ class SmallMachine:
     def sound(self, role: Role, slot: Slot, shared: Shared) -> Iterable[str]:
         """The invariants that the slot breaks by being as it is, between decisions."""
         index = INDEX[role]
-        return (v.invariant for v in check_slot(index, self._place(index, slot), shared, rest=True))
+        there = self._place(index, slot)
+        return (v.invariant for v in HELD.of_slot(index, there, shared, rest=True))
 
 
 def _broken(index: int, before: State, event: Event, after: State, *, rest: bool) -> str | None:
-    """What `check_event` says of one slot: the others are studied in their own turn."""
+    """What `Invariants.of_event` says of one slot: the others are studied in their own turn."""
     slot = slot_of(event)
     mine = slot is None or slot == index
     if mine:
         change = Change(
             index, before.slots[index], before.shared, event, after.slots[index], after.shared
         )
-        for violation in check_change(change):
+        for violation in HELD.of_change(change):
             return violation.invariant
     if mine or before.shared != after.shared:
-        for violation in check_slot(index, after.slots[index], after.shared, rest=rest):
+        for violation in HELD.of_slot(index, after.slots[index], after.shared, rest=rest):
             return violation.invariant
     return None

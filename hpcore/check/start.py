@@ -29,8 +29,10 @@ from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event, effects_of
 from hpcore.model.evolve import evolve as apply
-from hpcore.model.invariants import TRANSITION, Violation, check_event
+from hpcore.model.fold import TRANSITION
+from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition
+from hpcore.model.properties import Violation
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State, initial
 from hpcore.model.topology import Topology, mp_affinity
@@ -95,7 +97,7 @@ def take(state: State, stimulus: st.Stimulus, rules: Rules = RULES) -> Taken:
     before = state
     for n, event in enumerate(events):
         after = apply(before, event, rules)
-        broken = next(check_event(before, event, after, rest=n == len(events) - 1), None)
+        broken = next(HELD.of_event(before, event, after, rest=n == len(events) - 1), None)
         if broken is not None:
             return Taken(events, after, broken)
         before = after

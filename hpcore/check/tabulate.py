@@ -18,6 +18,7 @@ from hpcore.check.offers import Offer
 from hpcore.check.small import INDEX, OTHER, Others, Seen, SmallMachine
 from hpcore.check.start import Start, Word, booted, config_of, local, placed
 from hpcore.check.tables import Map, Role, Sight, SlotMove, Tables, WordMove, role_of
+from hpcore.errors import HpcoreError
 from hpcore.model.events import Refused
 from hpcore.model.machines import Phase
 from hpcore.model.rules import RULES, Rules
@@ -29,7 +30,7 @@ _Sight = tuple[str, Role, Slot, Word, Needs, bool, bool]
 _Wide = tuple[Word, Word, Needs, Stimulus]
 
 
-class NotTabulable(Exception):
+class NotTabulable(HpcoreError):
     """A decision about one slot does what the schema has no word for; the text says what."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpcore.check.environment import Environment
 from hpcore.model import stimuli as st
-from hpcore.model.calls import OST_DEVICE_CHECK
+from hpcore.model.acpi import OstSource
 
 
 def say(stimulus: st.Stimulus) -> str:
@@ -25,7 +25,7 @@ def say(stimulus: st.Stimulus) -> str:
         case st.MachineFailed():
             return f"the accelerator fails to {stimulus.step}"
         case st.OstReported(slot=slot, source=source, status=status):
-            event = "device check" if source == OST_DEVICE_CHECK else "eject request"
+            event = "device check" if source == OstSource.DEVICE_CHECK else "eject request"
             return f"the guest answers the {event} of vCPU {slot} with {status:#x}"
         case st.CpuOnCalled(slot=slot, verdict=verdict):
             by = {None: "", True: ", granted on the spot", False: ", denied on the spot"}[verdict]

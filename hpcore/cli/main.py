@@ -24,23 +24,11 @@ from hpcore.cli.run import run
 from hpcore.cli.scenarios import scenarios
 from hpcore.cli.signals import explain
 from hpcore.cli.tables import tables
-from hpcore.fetch.errors import FetchError
-from hpcore.guest.errors import GuestError
-from hpcore.log import LogError
-from hpcore.model.topology import TopologyError
-from hpcore.platform.firmware import FirmwareError
-from hpcore.run.accelerator import AcceleratorError
-from hpcore.run.controller import RunError
-from hpcore.scenario.read import ScenarioError
+from hpcore.errors import HpcoreError
 
 DEBUG = "HPCORE_DEBUG"
 NOBODY_LISTENS = 128 + signal.SIGPIPE
 """The exit code of a program whose output goes to `head`, say, which has seen enough."""
-
-EXPECTED = (
-    AcceleratorError, FetchError, FirmwareError, GuestError, LogError, RunError, ScenarioError,
-    TopologyError,
-)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
@@ -87,7 +75,7 @@ def _run() -> int:
         return explain(error.format_message().rstrip(".") + where, BAD_INPUT)
     except click.ClickException as error:
         return explain(error.format_message(), BAD_INPUT)
-    except EXPECTED as error:
+    except HpcoreError as error:
         return explain(str(error), BAD_INPUT)
     except (BrokenPipeError, SystemExit) as error:
         # click and rich make an exit with 1 of a broken pipe, which would be a verdict here;

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.model.diagram import mermaid
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.machines import TABLES
-from hpcore.triage.diagram import mermaid
 
 
 @click.command()

@@ -9,6 +9,8 @@ import click
 
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.log import LogError, LogTooNew, LogTooOld, LogUnreadable
+from hpcore.log.versions import own_version
+from hpcore.model.events import Event
 from hpcore.model.states import State, sta
 from hpcore.triage.replay import Replay, ReplayedDecision
 from hpcore.triage.replay import replay as replay_log
@@ -35,15 +37,16 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     """Say what happened in LOG, and check it event by event.
 
     The same code that ran the machine folds the log, with every invariant held against
-    every event. LOG may be - for standard input.
+    every event, and decides again on every stimulus in it. LOG may be - for standard input.
 
     \b
     hpcore replay run.jsonl
     hpcore replay run.jsonl --at 57
     hpcore replay run.jsonl --json | jq .violation
 
-    Exits with 1 if the log is damaged or an event in it is wrong, with 2 if it cannot be
-    read here. A log whose last line was torn by a crash is fine up to there.
+    Exits with 1 if the log is damaged, an event in it is wrong, or this very version of
+    hpcore would decide otherwise; with 2 if it cannot be read here. A log whose last line
+    was torn by a crash is fine up to there.
     """
     out = Output(json=as_json)
     try:
@@ -71,6 +74,7 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
         error=_error(found),
         torn=found.torn,
         in_flight=found.in_flight,
+        decided_again=_decided_again(found),
     )
 
 
@@ -100,6 +104,34 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
         out.say(f"{_error(found)}", style="bold red")
     else:
         out.say(f"{found.events} events, every invariant held at each.", style="green")
+    _say_decided_again(out, found)
+
+
+def _say_decided_again(out: Output, found: Replay) -> None:
+    mine = f"hpcore {own_version()}"
+    if not found.decided_again:
+        if found.events:
+            out.say("It has no stimuli (format 1.2 has), so that it was not decided again.")
+        return
+    other = found.otherwise
+    if other is None:
+        out.say(
+            f"{found.decided_again} decisions, made again by {mine}: the same events.",
+            style="green",
+        )
+        return
+    why = (
+        f"Decided otherwise: at event {other.record.seq}, {type(other.stimulus).__name__} led to "
+        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of {mine}."
+    )
+    if found.same_version:
+        out.say(f"{why} The log was written by other rules, or was changed.", style="bold red")
+    else:
+        out.say(f"{why} hpcore {found.written_by} wrote the log.", style="yellow")
+
+
+def _told(event: Event | None) -> str:
+    return "nothing more" if event is None else f"\"{say(event)}\""
 
 
 def _show_state(out: Output, state: State, title: str) -> None:
@@ -134,6 +166,21 @@ def _error(found: Replay) -> str | None:
         f"Event {record.seq} is wrong: {say(record.event)}.\n"
         f"It breaks {violation.invariant} for vCPU {violation.slot}: {violation.says}"
     )
+
+
+def _decided_again(found: Replay) -> dict[str, object]:
+    other = found.otherwise
+    return {
+        "decisions": found.decided_again,
+        "by": own_version(),
+        "written_by": found.written_by,
+        "otherwise": None if other is None else {
+            "seq": other.record.seq,
+            "stimulus": type(other.stimulus).__name__,
+            "logged": None if other.logged is None else say(other.logged),
+            "now": None if other.now is None else say(other.now),
+        },
+    }  # fmt: skip
 
 
 def _violation(found: Replay) -> dict[str, object] | None:

@@ -8,7 +8,6 @@ import click
 
 from hpcore.cli.output import Output, json_option
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, write_tables
 from hpcore.scenario import read
 
@@ -38,7 +37,7 @@ def tables(
     if scenario is not None:
         config = read.load(scenario).machine
     else:
-        config = MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+        config = MachineConfig.of(cpus=cpus, maxcpus=maxcpus)
     paths = write_tables(config, directory, BOARDS[board])
     for path in paths:
         out.say(f"{path}  {path.stat().st_size} bytes")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hpcore.errors import HpcoreError
 
-class FetchError(Exception):
+
+class FetchError(HpcoreError):
     """Something could not be fetched or kept. The text says what, where, and what to do."""

@@ -4,21 +4,24 @@
         log.append([StepBegun(1, Step.REALIZE)], t=0.5)
 
     header, records = read("run.log")
-    for seq, t, event in records:
-        ...
+    for record in records:
+        print(record.seq, record.t, record.event)
     if records.torn:
         print(f"the log ends in a torn line: {records.torn}")
 
-Format 1.1 is JSON Lines. The first line is the header; each later one is an event,
+Format 1.2 is JSON Lines. The first line is the header; each later one is an event,
 
     {"seq":1,"t":0.5,"event":"step_begun","slot":1,"step":"realize","sum":"..."}
 
 with its number, the seconds since the log was opened, its name and its fields. All but
-the first event of one append also have "batch", the seq of that first one. `sum` chains
-a line to the one before (framing). What a crash may leave at the end is cut and reported;
-anything else that differs from what was written is an error with the line's number (tail).
-What an event survives once it is appended is the log's policy (Sync). Other versions of
-the format: versions. Every error is a LogError, whose text is made to be shown.
+the first event of one decision also have "batch", the seq of that first one; the first has
+"answers", the stimulus that led to the decision, so that a log can be decided again, and
+may have "heard", how far the accelerator had been heard, a number that means something to
+the accelerator alone. `sum` chains a line to the one before (framing). What a crash may
+leave at the end is cut and reported; anything else that differs from what was written is
+an error with the line's number (tail). What an event survives once it is appended is the
+log's policy (Sync). Other versions of the format: versions. Every error is a LogError,
+whose text is made to be shown.
 
 Integers have up to 64 bits: jq and JavaScript round those beyond 2**53, such as a guest
 address in `entry`.

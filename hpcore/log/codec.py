@@ -1,49 +1,61 @@
-"""Events to and from the fields of a line, by functions made for each event class.
-
-The functions are generated from the attrs classes once, as attrs generates its own
-`__init__`: straight code for a class's fields reads twice as fast as a loop over them.
-They only find *that* something is wrong; a slow second look then says what.
-"""
+"""Lines of a log: events, and the stimuli that they answer, to and from plain fields."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from types import NoneType
-from typing import Any, get_type_hints
+from typing import Any
 
-import attrs
 import orjson
 
 from hpcore.log.errors import EventRefused
-from hpcore.log.kinds import Kind, WrongValue, kind_of
+from hpcore.log.forms import Decode, Form, WrongFields
+from hpcore.log.kinds import WrongValue
 from hpcore.log.versions import Fields
 from hpcore.model.events import EVENTS
+from hpcore.model.stimuli import STIMULI
 
 ENVELOPE = ("seq", "t", "event", "sum")
-"""Fields of every line; no event may have fields of these names, nor of BATCH."""
+"""Fields of every line."""
 
 BATCH = "batch"
-"""Field of the second and later lines of one append: the seq of its first line."""
+"""Field of the second and later lines of one decision: the seq of its first line."""
+ANSWERS = "answers"
+"""Field of the first line of a decision: the stimulus that the decision answers."""
+HEARD = "heard"
+"""Field of the first line of a decision: how far the accelerator had been heard by then, as
+a number of the accelerator's own."""
+
+STIMULUS = "stimulus"
+"""The name of a stimulus, among its fields."""
 
 Encode = Callable[[Any, int, float], Fields]
-Decode = Callable[[Fields], Any]
-
-
-class WrongFields(Exception):
-    """A line's fields make no event. The text names the event, the field and the fault."""
 
 
 class Codec:
-    """Encodes and decodes the events of `registry`, which maps the log's names to classes.
+    """Encodes and decodes the events of `events` and the stimuli of `stimuli`.
 
-    Raises TypeError for a class or a field that a log cannot hold.
+    Both map the log's names to classes. Raises TypeError for a class or a field that a log
+    cannot hold; no event may have a field with the name of one of a line's own.
     """
 
-    def __init__(self, registry: Mapping[str, type]) -> None:
-        self._classes = {name: _EventClass(name, cls) for name, cls in registry.items()}
+    def __init__(
+        self, events: Mapping[str, type], stimuli: Mapping[str, type] | None = None
+    ) -> None:
+        self._events = {
+            name: Form("event", name, cls, ENVELOPE, reserved=(BATCH, ANSWERS, HEARD))
+            for name, cls in events.items()
+        }
+        self._stimuli = {
+            name: Form("stimulus", name, cls, (STIMULUS,))
+            for name, cls in (stimuli or {}).items()
+        }
         self._encoders: dict[type, Encode] = {
-            each.cls: each.encoder() for each in self._classes.values()
+            f.cls: f.encoder(("seq", "t"), seq="seq", t="t", event=repr(f.name))
+            for f in self._events.values()
+        }
+        self._stimulus_encoders: dict[type, Callable[[Any], Fields]] = {
+            f.cls: f.encoder((), stimulus=repr(f.name)) for f in self._stimuli.values()
         }
 
     def encode(self, event: object, seq: int, t: float) -> Fields:
@@ -53,7 +65,18 @@ class Codec:
         except KeyError:
             raise EventRefused(f"a log holds no {type(event).__name__}: {event!r}") from None
         except WrongValue:
-            raise EventRefused(self._class_of(event).why_not_encoded(event)) from None
+            raise EventRefused(_why_not(self._events, event)) from None
+
+    def encode_stimulus(self, stimulus: object) -> Fields:
+        """The fields of `stimulus`. Raises EventRefused."""
+        try:
+            return self._stimulus_encoders[type(stimulus)](stimulus)
+        except KeyError:
+            raise EventRefused(
+                f"a log holds no stimulus {type(stimulus).__name__}: {stimulus!r}"
+            ) from None
+        except WrongValue:
+            raise EventRefused(_why_not(self._stimuli, stimulus)) from None
 
     def dump(self, fields: Fields) -> bytes:
         """`fields` as JSON. Raises EventRefused for what JSON cannot hold."""
@@ -71,160 +94,44 @@ class Codec:
             raise
 
     def decoders(self, ignore_unknown: bool = False, fill: bool = False) -> dict[str, Decode]:
-        """For each event's name, what makes an event of a whole line's fields.
+        """For each event's name, what makes an event of a line's fields.
 
-        Those functions raise WrongFields. `ignore_unknown` lets them pass over fields that
-        they do not know, and `fill` gives missing fields their class's default.
+        BATCH, ANSWERS and HEARD have been taken out of them. The functions raise WrongFields.
+        `ignore_unknown` lets them pass over fields that they do not know, and `fill` gives
+        missing fields their class's default.
         """
-        relaxed = ignore_unknown or fill
-        return {
-            name: each.relaxed(ignore_unknown, fill) if relaxed else each.decoder()
-            for name, each in self._classes.items()
-        }
+        return _decoders(self._events, ignore_unknown, fill)
 
-    def _class_of(self, event: object) -> _EventClass:
-        return next(each for each in self._classes.values() if each.cls is type(event))
+    def stimulus_decoder(
+        self, ignore_unknown: bool = False, fill: bool = False
+    ) -> Callable[[object], Any]:
+        """What makes a stimulus of the value of ANSWERS; likewise."""
+        decoders = _decoders(self._stimuli, ignore_unknown, fill)
 
-
-class _EventClass:
-    """One event class: its fields, and the functions generated for it."""
-
-    def __init__(self, name: str, cls: type) -> None:
-        if not attrs.has(cls):
-            raise TypeError(f"event {name}: {cls!r} is no attrs class")
-        self.name, self.cls = name, cls
-        self.attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
-        hints = get_type_hints(cls)
-        self.kinds: dict[str, Kind] = {}
-        for attribute in self.attributes:
-            if attribute.name in (*ENVELOPE, BATCH) or not attribute.init:
-                raise TypeError(
-                    f"event {name}: a field {attribute.name!r} cannot be logged; "
-                    "it is the line's own name, or __init__ does not take it"
-                )
-            try:
-                self.kinds[attribute.name] = kind_of(hints[attribute.name])
-            except TypeError as error:
-                raise TypeError(f"event {name}: field {attribute.name!r}: {error}") from None
-
-    # ------------------------------------------------------------------ generated
-
-    def encoder(self) -> Encode:
-        """A function from (event, seq, t) to a line's fields; raises WrongValue."""
-        scope: dict[str, Any] = {"WrongValue": WrongValue, "NoneType": NoneType}
-        lines = ["def encode(event, seq, t):"]
-        pairs = [f"'seq': seq, 't': t, 'event': {self.name!r}"]
-        for i, (field, kind) in enumerate(self.kinds.items()):
-            lines.append(f"    v{i} = event.{field}")
-            lines += _convert(scope, f"v{i}", f"convert{i}", kind, kind.dump)
-            pairs.append(f"{field!r}: v{i}")
-        lines.append("    return {" + ", ".join(pairs) + "}")
-        made: Encode = _run(lines, scope, "encode")
-        return made
-
-    def decoder(self) -> Decode:
-        """A function from a line's fields to an event; raises WrongFields."""
-        size = len(self.kinds) + len(ENVELOPE)
-        scope: dict[str, Any] = {
-            "WrongValue": WrongValue, "NoneType": NoneType, "cls": self.cls,
-            "explain": self.explain,
-        }  # fmt: skip
-        lines = [
-            "def decode(fields):",
-            "  try:",
-            f"    if len(fields) != {size}:",
-            f"        if len(fields) != {size + 1} or {BATCH!r} not in fields:",
-            "            raise WrongValue",
-        ]
-        arguments = []
-        for i, (attribute, kind) in enumerate(
-            zip(self.attributes, self.kinds.values(), strict=True)
-        ):
-            lines.append(f"    v{i} = fields[{attribute.name!r}]")
-            lines += _convert(scope, f"v{i}", f"convert{i}", kind, kind.load)
-            arguments.append(f"{attribute.alias}=v{i}" if attribute.kw_only else f"v{i}")
-        lines += [
-            f"    return cls({', '.join(arguments)})",
-            "  except Exception as error:",  # validators may raise anything
-            "    raise explain(fields, error) from None",
-        ]
-        made: Decode = _run(lines, scope, "decode")
-        return made
-
-    def relaxed(self, ignore_unknown: bool, fill: bool) -> Decode:
-        """`decoder` for lines of another minor version."""
-        strict = self.decoder()
-        known = {*ENVELOPE, BATCH, *self.kinds}
-        defaults = {
-            a.name: self.kinds[a.name].dump(a.default)
-            for a in self.attributes
-            if a.default is not attrs.NOTHING and not hasattr(a.default, "takes_self")
-        }
-
-        def decode(fields: Fields) -> Any:
-            if ignore_unknown:
-                fields = {k: v for k, v in fields.items() if k in known}
-            if fill:
-                fields = defaults | fields
-            return strict(fields)
+        def decode(value: object) -> Any:
+            name = value.get(STIMULUS) if isinstance(value, dict) else None
+            decoder = decoders.get(name) if isinstance(name, str) else None
+            if decoder is None or not isinstance(value, dict):
+                raise WrongFields(f"it answers an unknown stimulus: {value!r}")
+            return decoder(value)
 
         return decode
 
-    # ----------------------------------------------------------------- second looks
 
-    def explain(self, fields: Fields, error: Exception) -> WrongFields:
-        """What is wrong with `fields`, of which decoding raised `error`."""
-        return WrongFields(f"event {self.name}: " + "; ".join(self._faults(fields, error)))
-
-    def _faults(self, fields: Fields, error: Exception) -> Iterator[str]:
-        any_fault = False
-        for field, kind in self.kinds.items():
-            if field not in fields:
-                any_fault = True
-                yield f"field {field!r} is missing"
-                continue
-            try:
-                kind.load(fields[field])
-            except WrongValue as wrong:
-                any_fault = True
-                yield f"field {field!r} {wrong}"
-        for field in fields:
-            if field not in self.kinds and field not in (*ENVELOPE, BATCH):
-                any_fault = True
-                yield f"field {field!r} is unknown"
-        if not any_fault:
-            yield str(error) or "its fields make no event"
-
-    def why_not_encoded(self, event: object) -> str:
-        """Which field of `event` a log cannot hold."""
-        for field, kind in self.kinds.items():
-            try:
-                kind.dump(getattr(event, field))
-            except WrongValue as wrong:
-                return f"event {self.name}: field {field!r} {wrong}"
-        raise AssertionError(f"{event!r} was refused and is in order")
+def _decoders(forms: Mapping[str, Form], ignore_unknown: bool, fill: bool) -> dict[str, Decode]:
+    relaxed = ignore_unknown or fill
+    return {
+        name: form.relaxed(ignore_unknown, fill) if relaxed else form.decoder()
+        for name, form in forms.items()
+    }
 
 
-def _convert(
-    scope: dict[str, Any], value: str, function: str, kind: Kind, convert: Callable[[Any], Any]
-) -> list[str]:
-    """Lines that check the variable `value` and turn it into its other form."""
-    if kind.exact is not None:
-        unless = f"{value} is not None and " if kind.nullable else ""
-        return [
-            f"    if {unless}type({value}) is not {kind.exact.__name__}:",
-            "        raise WrongValue",
-        ]
-    scope[function] = convert
-    return [f"    {value} = {function}({value})"]
-
-
-def _run(lines: list[str], scope: dict[str, Any], name: str) -> Any:
-    exec("\n".join(lines), scope)
-    return scope[name]
+def _why_not(forms: Mapping[str, Form], value: object) -> str:
+    form = next(form for form in forms.values() if form.cls is type(value))
+    return form.why_not_encoded(value)
 
 
 @cache
 def model_codec() -> Codec:
-    """The codec of hpcore's own events."""
-    return Codec(EVENTS)
+    """The codec of hpcore's own events and stimuli."""
+    return Codec(EVENTS, STIMULI)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hpcore.errors import HpcoreError
 
-class LogError(Exception):
+
+class LogError(HpcoreError):
     """A log cannot be read or written. The text is whole: show it without a traceback."""
 
 

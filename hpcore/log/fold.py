@@ -8,9 +8,7 @@ from attrs import frozen
 
 from hpcore.log.errors import LogError
 from hpcore.log.reader import Record
-from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import TRANSITION, Violation, check_event
-from hpcore.model.machines import IllegalTransition
+from hpcore.model.fold import Folded, steps
 from hpcore.model.states import State
 
 
@@ -26,28 +24,15 @@ class LoggedDecision:
     settled: bool
 
 
-@frozen
-class Folded:
-    """An event, the state before it and after it, and what it breaks.
-
-    Where it breaks something, `after` is the state before it, and the fold ends there.
-    """
-
-    record: Record
-    before: State
-    after: State
-    violation: Violation | None
-
-
 def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
-    """Records by decision: the controller gives the events of one, and no other, one time.
+    """Records by decision: all but the first event of one name that first one as their batch.
 
     A LogError of `records` is raised after the decision that it cuts short.
     """
     under_way: list[Record] = []
     try:
         for record in records:
-            if under_way and record.t != under_way[0].t:
+            if under_way and record.batch is None:
                 yield LoggedDecision(tuple(under_way), settled=True)
                 under_way = []
             under_way.append(record)
@@ -59,21 +44,7 @@ def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
         yield LoggedDecision(tuple(under_way), settled=False)
 
 
-def fold(state: State, decision: LoggedDecision) -> Iterator[Folded]:
+def fold(state: State, decision: LoggedDecision) -> Iterator[tuple[Record, Folded]]:
     """Apply the events of `decision` to `state`, up to the first that breaks something."""
-    last = decision.records[-1]
-    for record in decision.records:
-        violation: Violation | None
-        try:
-            after = evolve(state, record.event)
-        except (IllegalTransition, NoSuchSlot) as error:
-            slot = getattr(record.event, "slot", 0) or 0
-            violation = Violation(TRANSITION, slot, str(error))
-        else:
-            rest = decision.settled and record is last
-            violation = next(check_event(state, record.event, after, rest=rest), None)
-        if violation is not None:
-            yield Folded(record, state, state, violation)
-            return
-        yield Folded(record, state, after, None)
-        state = after
+    folded = steps(state, (r.event for r in decision.records), settled=decision.settled)
+    return zip(decision.records, folded, strict=False)

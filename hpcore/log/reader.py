@@ -9,14 +9,16 @@ from typing import IO, Any, NamedTuple, Self
 
 import orjson
 
-from hpcore.log.codec import Codec, WrongFields, model_codec
+from hpcore.log.codec import ANSWERS, BATCH, HEARD, Codec, model_codec
 from hpcore.log.errors import LogDamaged, LogTooNew, LogUnreadable
+from hpcore.log.forms import WrongFields
 from hpcore.log.framing import MAGIC
 from hpcore.log.header import Header
 from hpcore.log.scan import Scan
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats, own_version
 from hpcore.model.events import Event
+from hpcore.model.stimuli import Stimulus
 
 Source = str | PathLike[str] | IO[bytes]
 
@@ -25,12 +27,19 @@ class Record(NamedTuple):
     """One event of a log.
 
     `seq` counts from 1. `t` is in seconds on a monotonic clock, since the log was opened.
-    A tuple, and no attrs class, for it is made a million times: 0.2 us less each.
+    The first event of a decision has no `batch`; it has the stimulus that it
+    `answers`, where the log says so (format 1.2), and how far the accelerator had been `heard`,
+    where that was said. The later ones have the seq of the first as their `batch`.
+
+    A tuple, and no attrs class, because it is made a million times: 0.2 us less each.
     """
 
     seq: int
     t: float
     event: Event
+    batch: int | None = None
+    answers: Stimulus | None = None
+    heard: int | None = None
 
 
 def is_log(path: str | PathLike[str]) -> bool:
@@ -109,16 +118,21 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(self, name: str, codec: Codec, formats: Formats) -> Generator[Record, None, None]:
+    def _read(  # noqa: PLR0912 - one loop, flat because it is the reader's speed
+        self, name: str, codec: Codec, formats: Formats
+    ) -> Generator[Record, None, None]:
         version = self._scan.header.format or formats.current
         decoders = codec.decoders(
             ignore_unknown=version > formats.current, fill=version != formats.current
         )
+        stimulus = codec.stimulus_decoder(
+            ignore_unknown=version > formats.current, fill=version != formats.current
+        )
         upgrade = formats.event_upgrade(version)
-        # Bound to names that are cheap to look up: this loop is the reader's speed.
+        # Bound to names that are cheap to look up.
         loads, new, record = orjson.loads, tuple.__new__, Record
         fields: Any = None
-        seq = 0
+        seq, first = 0, 0  # of the line, and of the decision that it belongs to
         try:
             for lines in self._scan.lines():
                 for line in lines:
@@ -132,14 +146,24 @@ class Records:
                         t = fields["t"]
                         if type(t) is not float:
                             t = _seconds(t)
+                        answers, batch = fields.pop(ANSWERS, None), fields.pop(BATCH, None)
+                        heard = fields.pop(HEARD, None)
                         event = decoders[fields["event"]](fields)
+                        if batch is None:
+                            first = seq
+                            if answers is not None:
+                                answers = stimulus(answers)
+                            if heard is not None:
+                                _check_heard(heard)
+                        else:
+                            _check_later(batch, first, answers, heard)
                     except (ValueError, LookupError, TypeError, WrongFields) as error:
                         if isinstance(error, orjson.JSONDecodeError):
                             fields = None  # and not those of the line before
                         elif version > formats.current and _is_unknown(fields, decoders):
                             raise _too_new(name, seq, fields, self._scan.header) from None
                         raise LogDamaged(name, seq + 1, _why(error, fields)) from None
-                    yield new(record, (seq, t, event))
+                    yield new(record, (seq, t, event, batch, answers, heard))
         finally:
             if self._owned is not None:
                 self._owned.close()
@@ -149,6 +173,19 @@ def _seconds(t: Any) -> float:
     if type(t) is not int:
         raise WrongFields(f"its time, t, is {t!r}; it must be a number of seconds")
     return float(t)
+
+
+def _check_heard(heard: Any) -> None:
+    if type(heard) is not int or heard < 0:
+        raise WrongFields(f"it has {HEARD} {heard!r}, which is no number")
+
+
+def _check_later(batch: Any, first: int, answers: Any, heard: Any) -> None:
+    """Raises WrongFields for a line that is not the first of its decision and is wrong."""
+    if type(batch) is not int or batch != first:
+        raise WrongFields(f"it has {BATCH} {batch!r}, and its decision began at seq {first}")
+    if answers is not None or heard is not None:
+        raise WrongFields(f"it has {ANSWERS} or {HEARD}, which only a decision's first line has")
 
 
 def _is_unknown(fields: Any, decoders: Mapping[str, Any]) -> bool:

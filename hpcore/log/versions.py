@@ -114,5 +114,6 @@ class Formats:
         return upgrade
 
 
-FORMATS = Formats(current=FormatVersion(1, 1))
-"""What this hpcore writes and reads. 1.1 added `modelled` and `differs` to the header."""
+FORMATS = Formats(current=FormatVersion(1, 2))
+"""What this hpcore writes and reads. 1.1 added `modelled` and `differs` to the header; 1.2
+added `answers` and `heard` to the first line of a decision."""

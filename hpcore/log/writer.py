@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from typing import Self
 
 from hpcore.log import header as headers
-from hpcore.log.codec import BATCH, Codec, model_codec
+from hpcore.log.codec import ANSWERS, BATCH, HEARD, Codec, model_codec
 from hpcore.log.disk import LogFile
 from hpcore.log.errors import EventRefused, LogEmpty, LogError, LogExists, LogTooOld
 from hpcore.log.framing import MAX_BATCH, MAX_LINE, NO_SUM, seal
@@ -16,7 +16,7 @@ from hpcore.log.header import Header, Sync
 from hpcore.log.recovery import Recovered, Sound, recover
 from hpcore.log.scan import Scan
 from hpcore.log.tail import Place
-from hpcore.log.versions import FORMATS, Formats
+from hpcore.log.versions import FORMATS, Fields, Formats
 
 BUFFER = 1 << 18
 """Bytes that a `buffered` writer holds back, at most, between two appends."""
@@ -110,8 +110,17 @@ class LogWriter:
         """The time of the last event, in seconds; no later one may be smaller."""
         return self._t
 
-    def append(self, events: Iterable[object], t: float) -> int:
-        """Append `events`, which all happened at `t` seconds; return the seq of the first.
+    def append(
+        self,
+        events: Iterable[object],
+        t: float,
+        answers: object | None = None,
+        heard: int | None = None,
+    ) -> int:
+        """Append one decision's `events`, made at `t` seconds; return the seq of the first.
+
+        `answers` is the stimulus that they answer, and `heard` how far the accelerator had been
+        heard, a number of its own; both stand on the first line.
 
         On return they are as safe as the log's policy says. It is one write for all of
         them, and at most one fdatasync. `t` is kept to the microsecond.
@@ -132,6 +141,8 @@ class LogWriter:
             fields = encode(event, seq, t)
             if seq != first:
                 fields[BATCH] = first
+            elif answers is not None or heard is not None:
+                fields |= self._first_line(answers, heard)
             line, before = seal(dump(fields), before)
             if len(line) > MAX_LINE:
                 raise EventRefused(
@@ -182,6 +193,14 @@ class LogWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _first_line(self, answers: object | None, heard: int | None) -> Fields:
+        fields: Fields = {}
+        if answers is not None:
+            fields[ANSWERS] = self._codec.encode_stimulus(answers)
+        if heard is not None:
+            fields[HEARD] = heard
+        return fields
 
     def _checked_time(self, t: float) -> float:
         if not math.isfinite(t):

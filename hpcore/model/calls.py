@@ -7,35 +7,25 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
-from hpcore.model.draft import Draft, advance, end_commands, lose, restart_when_idle
+from hpcore.model.acpi import OstSource, OstStatus, eject_refusal
+from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
+from hpcore.model.progress import advance, end_commands, lose, restart_when_idle
+from hpcore.model.psci import PsciStatus
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
 
-OST_DEVICE_CHECK = 0x1
-OST_EJECT_REQUEST = 0x3
-OST_SUCCESS = 0x0
-OST_IN_PROGRESS = 0x84  # ACPI 6.5, table 6.50: ejection in progress
-PSCI_DENIED, PSCI_ALREADY_ON = -3, -4
-
-_OST_WORDS = {
-    0x80: "the guest's administrator disabled ejection (0x80)",
-    0x81: "the guest does not know the vCPU (0x81)",
-    0x82: "the guest says that the vCPU is busy (0x82)",
-    0x83: "the guest says that something depends on the vCPU (0x83)",
-}
-
 
 def _scan_started(draft: Draft, s: stimuli.ScanStarted) -> None:
-    if not draft.refused((guards.GUEST_RUNS,), 0, s):
+    if not draft.refused((guards.GUEST_RUNS,), s):
         draft.emit(ev.ScanBegun())
 
 
 def _scan_ended(draft: Draft, s: stimuli.ScanEnded) -> None:
     if not draft.shared.scanning:
-        draft.refuse(s, "scan_begun", "the guest ends a scan of event bits that it did not begin")
+        draft.refuse(s, guards.SCAN_BEGUN)
         return
     draft.emit(ev.ScanFinished())
     left = any(slot.insert or slot.remove for slot in draft.state.slots)
@@ -45,7 +35,7 @@ def _scan_ended(draft: Draft, s: stimuli.ScanEnded) -> None:
 
 def _insert_acked(draft: Draft, s: stimuli.InsertAcked) -> None:
     if not draft.slot(s.slot).insert:
-        draft.refuse(s, "bit_set", f"the insert bit of vCPU {s.slot} is not set", s.slot)
+        draft.refuse(s, guards.BIT_SET, s.slot, bit="insert", i=s.slot)
         return
     draft.emit(ev.InsertCleared(s.slot))
     advance(draft, s.slot)
@@ -53,41 +43,40 @@ def _insert_acked(draft: Draft, s: stimuli.InsertAcked) -> None:
 
 def _remove_acked(draft: Draft, s: stimuli.RemoveAcked) -> None:
     if not draft.slot(s.slot).remove:
-        draft.refuse(s, "bit_set", f"the remove bit of vCPU {s.slot} is not set", s.slot)
+        draft.refuse(s, guards.BIT_SET, s.slot, bit="remove", i=s.slot)
         return
     draft.emit(ev.RemoveCleared(s.slot))
 
 
 def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
-    if draft.refused((guards.GUEST_RUNS,), s.slot, s):
+    if draft.refused((guards.GUEST_RUNS,), s, s.slot):
         return
     slot = draft.slot(s.slot)
     draft.emit(ev.OstReceived(s.slot, s.source, s.status))
-    if s.source == OST_DEVICE_CHECK and s.status == OST_SUCCESS:
+    if s.source == OstSource.DEVICE_CHECK and s.status == OstStatus.SUCCESS:
         if slot.enabled and not slot.registered:
             draft.emit(ev.Registered(s.slot))
     elif (
-        s.source == OST_EJECT_REQUEST
-        and s.status not in (OST_SUCCESS, OST_IN_PROGRESS)
+        s.source == OstSource.EJECT_REQUEST
+        and s.status not in (OstStatus.SUCCESS, OstStatus.IN_PROGRESS)
         and slot.requested
         and slot.command is Owed.UNPLUG
         and draft.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
-        why = _OST_WORDS.get(s.status, f"the guest refuses the eject ({s.status:#x})")
-        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", why))
+        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", eject_refusal(s.status)))
 
 
 def _eject_called(draft: Draft, s: stimuli.EjectCalled) -> None:
-    guard = draft.refused(guards.EJECT, s.slot, s, answer=False)
+    guard = draft.first_refusal(guards.EJECT, s.slot)
     if guard is None:
         draft.emit(ev.EjectAccepted(s.slot))
         advance(draft, s.slot)
     else:
-        draft.emit(ev.EjectRefused(s.slot, guard.name, guard.refusal(draft.ask(s.slot))))
+        draft.emit(ev.EjectRefused(s.slot, guard.name, draft.why(guard, s.slot)))
 
 
 def _cpu_on_called(draft: Draft, s: stimuli.CpuOnCalled) -> None:
-    guard = draft.refused(guards.CPU_ON, s.slot, s, answer=False)
+    guard = draft.first_refusal(guards.CPU_ON, s.slot)
     delegated = s.verdict is not None
     if s.verdict is True and guard is not None:
         _granted_by_accelerator(draft, s, guard)
@@ -95,8 +84,8 @@ def _cpu_on_called(draft: Draft, s: stimuli.CpuOnCalled) -> None:
         draft.emit(ev.CpuOnGranted(s.slot, s.caller, s.entry, s.context, delegated))
     else:
         on = guard is guards.CPU_ON_WHILE_OFF
-        status = PSCI_ALREADY_ON if on else PSCI_DENIED
-        draft.emit(ev.CpuOnDenied(s.slot, s.caller, status, delegated))
+        status = PsciStatus.ALREADY_ON if on else PsciStatus.DENIED
+        draft.emit(ev.CpuOnDenied(s.slot, s.caller, int(status), delegated))
 
 
 def _granted_by_accelerator(draft: Draft, s: stimuli.CpuOnCalled, guard: Guard) -> None:
@@ -113,7 +102,7 @@ def _granted_by_accelerator(draft: Draft, s: stimuli.CpuOnCalled, guard: Guard) 
     else:
         lose(
             draft, f"the accelerator granted CPU_ON of vCPU {s.slot} against the rule "
-            f"'{guard.name}': {guard.refusal(draft.ask(s.slot))}",
+            f"'{guard.name}': {draft.why(guard, s.slot)}",
         )  # fmt: skip
 
 
@@ -121,12 +110,12 @@ def _cpu_off_seen(draft: Draft, s: stimuli.CpuOffSeen) -> None:
     if draft.slot(s.slot).powered:
         draft.emit(ev.CpuWentOff(s.slot))
     else:
-        draft.refuse(s, "powered", f"vCPU {s.slot} is off already", s.slot)
+        draft.refuse(s, guards.POWERED, s.slot, i=s.slot)
 
 
 def _reset_seen(draft: Draft, s: stimuli.ResetSeen) -> None:
     if not draft.shared.guest_runs and draft.shared.phase is not Phase.RESETTING:
-        draft.refuse(s, "guest_runs", f"the machine is {draft.shared.phase}; nothing to reset")
+        draft.refuse(s, guards.NOTHING_TO_RESET, phase=draft.shared.phase)
         return
     if draft.shared.step is MachineStep.START:
         draft.emit(ev.MachineStepDone(MachineStep.START))

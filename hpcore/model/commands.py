@@ -8,9 +8,10 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
-from hpcore.model.draft import Draft, advance
+from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
+from hpcore.model.progress import advance
 from hpcore.model.topology import TopologyError
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
@@ -18,35 +19,32 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
 
 
 def _boot(draft: Draft, s: stimuli.Boot) -> None:
-    if not draft.refused(guards.BOOT, 0, s):
+    if not draft.refused(guards.BOOT, s):
         draft.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))
 
 
 def _device_add(draft: Draft, s: stimuli.DeviceAdd) -> None:
     config = draft.state.config
     if not s.id:
-        draft.refuse(s, "id_given", "Parameter 'id' is missing; name the vCPU, such as id=cpu4")
+        draft.refuse(s, guards.ID_GIVEN)
         return
     if not _IDENTIFIER.fullmatch(s.id):
-        draft.refuse(s, "id_given", f"Parameter 'id' expects an identifier, not {s.id!r}")
+        draft.refuse(s, guards.ID_WELL_FORMED, id=s.id)
         return
     if s.driver is not None and s.driver != config.driver:
         known = s.driver.endswith("-arm-cpu")
-        draft.refuse(
-            s, "driver_matches",
-            f"Invalid CPU type, expected cpu type: '{config.driver}'" if known
-            else f"'{s.driver}' is not a valid device model name",
-        )  # fmt: skip
+        reason = guards.DRIVER_MATCHES if known else guards.DRIVER_KNOWN
+        draft.refuse(s, reason, driver=s.driver, expected=config.driver)
         return
     try:
         index = config.topology.locate(dict(s.props), device=config.driver)
     except TopologyError as error:
-        draft.refuse(s, "props_name_a_vcpu", str(error))
+        draft.refuse(s, guards.PROPS_NAME_A_VCPU, error=error)
         return
-    if draft.refused(guards.PLUG, index, s):
+    if draft.refused(guards.PLUG, s, index):
         return
     if draft.guarded(guards.ID_UNUSED) and any(slot.id == s.id for slot in draft.state.slots):
-        draft.refuse(s, guards.ID_UNUSED, f"Duplicate device ID '{s.id}'", index)
+        draft.refuse(s, guards.ID_UNUSED, index, id=s.id)
         return
     draft.emit(ev.PlugAccepted(index, s.id))
     advance(draft, index)
@@ -55,9 +53,9 @@ def _device_add(draft: Draft, s: stimuli.DeviceAdd) -> None:
 def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
     index = next((i for i, slot in enumerate(draft.state.slots) if slot.id == s.id), None)
     if index is None:
-        draft.refuse(s, "device_exists", f"Device '{s.id}' not found")
+        draft.refuse(s, guards.DEVICE_EXISTS, id=s.id)
         return
-    if draft.refused(guards.REVOKE if s.force else guards.UNPLUG, index, s):
+    if draft.refused(guards.REVOKE if s.force else guards.UNPLUG, s, index):
         return
     draft.emit(ev.UnplugAccepted(index, s.id, s.force))
     advance(draft, index)
@@ -67,7 +65,7 @@ def _machine_command(
     table: tuple[Guard, ...], step: MachineStep
 ) -> Callable[[Draft, stimuli.Stimulus], None]:
     def handler(draft: Draft, s: stimuli.Stimulus) -> None:
-        if not draft.refused(table, 0, s):
+        if not draft.refused(table, s):
             draft.emit(ev.MachineStepBegun(step))
 
     return handler
@@ -78,14 +76,11 @@ def _power_down(draft: Draft, s: stimuli.PowerDown) -> None:
 
 
 def _migrate(draft: Draft, s: stimuli.Migrate) -> None:
-    if draft.refused(guards.MIGRATE, 0, s):
+    if draft.refused(guards.MIGRATE, s):
         return
     busy = [i for i, slot in enumerate(draft.state.slots) if slot.busy]
     if busy and draft.guarded(guards.MIGRATION_QUIET):
-        draft.refuse(
-            s, guards.MIGRATION_QUIET, f"vCPU {busy[0]} is being plugged or unplugged; "
-            "try again when that has ended",
-        )  # fmt: skip
+        draft.refuse(s, guards.MIGRATION_QUIET, i=busy[0])
         return
     draft.emit(ev.MachineStepBegun(MachineStep.MIGRATE))
 

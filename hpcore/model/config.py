@@ -10,20 +10,46 @@ from hpcore.model.topology import Topology
 MIN_MEMORY_MIB = 256
 """Below this a distribution kernel with an initramfs does not reach its init."""
 
+CPU_MODEL = "cortex-a57"
+GIC_VERSION = 3
+MEMORY_MIB = 1024
+"""What a machine has unless its user says otherwise."""
+
 
 @frozen
 class MachineConfig:
-    """Topology, CPU model, GIC and memory.
+    """Topology, CPU model, GIC and memory. `of` makes one from numbers.
 
     `memory` is in MiB. `no_hotplug` is the reason why possible vCPUs were capped to
     those present, or None; it is the text behind the refusal of every `device_add`.
     """
 
     topology: Topology
-    cpu_model: str = "cortex-a57"
-    gic_version: int = field(default=3, validator=validators.in_((2, 3)))
-    memory: int = field(default=1024, validator=validators.ge(MIN_MEMORY_MIB))
+    cpu_model: str = CPU_MODEL
+    gic_version: int = field(default=GIC_VERSION, validator=validators.in_((2, 3)))
+    memory: int = field(default=MEMORY_MIB, validator=validators.ge(MIN_MEMORY_MIB))
     no_hotplug: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        cpus: int | None = None,
+        maxcpus: int | None = None,
+        *,
+        sockets: int | None = None,
+        clusters: int | None = None,
+        cores: int | None = None,
+        threads: int | None = None,
+        cpu_model: str = CPU_MODEL,
+        gic_version: int = GIC_VERSION,
+        memory: int = MEMORY_MIB,
+    ) -> MachineConfig:
+        """The machine with this geometry, of which `Topology.resolve` fills in the rest.
+
+        Raises TopologyError where the numbers contradict each other.
+        """
+        topology = Topology.resolve(cpus, maxcpus, sockets, clusters, cores, threads)
+        return cls(topology, cpu_model, gic_version, memory)
 
     @property
     def possible(self) -> int:

@@ -4,7 +4,7 @@
 refusal among them, and never raises for a stimulus. There is one handler a stimulus, in
 `commands`, `calls` and `outcomes`; the guards that they ask stand in `guards`, the orders
 in `rules`, how events change the state in `evolve`, and what goes on by itself once a
-step has ended is `draft.advance`.
+step has ended in `progress`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hpcore.model import calls, commands, outcomes, stimuli
+from hpcore.model import calls, commands, guards, outcomes, stimuli
 from hpcore.model import events as ev
-from hpcore.model.draft import Decision, Draft, plain
+from hpcore.model.draft import Decision, Draft
+from hpcore.model.plain import plain
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 
@@ -26,13 +27,10 @@ def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> De
     draft = Draft(state, rules)
     slot = getattr(stimulus, "slot", None)
     if state.shared.ended and not isinstance(stimulus, stimuli.Note):
-        draft.refuse(stimulus, "machine_ended", f"the machine is {state.shared.phase}")
+        draft.refuse(stimulus, guards.MACHINE_ENDED, phase=state.shared.phase)
         return draft.decision()
     if slot is not None and not 0 <= slot < len(state.slots):
-        draft.refuse(
-            stimulus, "slot_exists",
-            f"there is no vCPU {slot}; this machine has 0 to {len(state.slots) - 1}",
-        )  # fmt: skip
+        draft.refuse(stimulus, guards.SLOT_EXISTS, i=slot, last=len(state.slots) - 1)
         return draft.decision()
     _HANDLERS[type(stimulus)](draft, stimulus)
     return draft.decision()

@@ -5,8 +5,6 @@ An event is named in the log by its class in snake_case. `EVENTS` maps names to 
 
 from __future__ import annotations
 
-import re
-
 from attrs import frozen
 
 from hpcore.model.effects import (
@@ -19,6 +17,7 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.naming import snake_case
 
 
 @frozen
@@ -294,10 +293,7 @@ Event = (
     | CpuOnGranted | CpuOnDenied | CpuWentOff
 )  # fmt: skip
 
-EVENTS: dict[str, type[Event]] = {
-    re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls
-    for cls in Event.__args__
-}
+EVENTS: dict[str, type[Event]] = {snake_case(cls): cls for cls in Event.__args__}
 _NAMES = {cls: name for name, cls in EVENTS.items()}
 
 

@@ -46,11 +46,27 @@ from hpcore.model.events import (
     UnplugFailed,
     slot_of,
 )
-from hpcore.model.machines import SlotState, next_gicc, next_phase, next_slot
+from hpcore.model.machines import SlotState, Trigger, next_gicc, next_phase, next_slot
 from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import Owed, Shared, Slot, State
 
 BOOT_VCPU = 0
+
+_PHASE_TRIGGERS = {
+    MachineStep.CREATE_VCPUS: Trigger.CREATE_VCPUS,
+    MachineStep.INIT_GIC: Trigger.INIT_GIC,
+    MachineStep.START: Trigger.START,
+    MachineStep.RESTART: Trigger.RESTART,
+}
+"""The steps of the machine that, once done, lead it on to its next phase."""
+
+_GICC_TRIGGERS = {
+    Step.BIND: Trigger.BIND,
+    Step.WIRE: Trigger.WIRE,
+    Step.UNWIRE: Trigger.UNWIRE,
+    Step.UNBIND: Trigger.UNBIND,
+}
+"""The steps of a slot that, once done, change its GIC CPU interface."""
 
 
 class NoSuchSlot(Exception):
@@ -114,12 +130,12 @@ def evolve_shared(shared: Shared, event: Event) -> Shared:
                 shared, step=None, migrating=shared.migrating and step is not MachineStep.MIGRATE
             )
         case MachineWasReset():
-            phase = next_phase(shared.phase, "reset")
+            phase = next_phase(shared.phase, Trigger.RESET)
             return attrs.evolve(shared, phase=phase, ged=False, scanning=False)
         case MachinePoweredOff():
-            return _ended(shared, "power_off")
+            return _ended(shared, Trigger.POWER_OFF)
         case MachineLost():
-            return _ended(shared, "fail")
+            return _ended(shared, Trigger.FAIL)
         case StepBegun(step=Step.NOTIFY_INSERT | Step.NOTIFY_REMOVE) | GedRaised():
             return attrs.evolve(shared, ged=True)
         case ScanBegun():
@@ -133,11 +149,11 @@ def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
     shared = attrs.evolve(shared, step=None)
     match step:
         case MachineStep.CREATE_VCPUS | MachineStep.START | MachineStep.RESTART:
-            return attrs.evolve(shared, phase=next_phase(shared.phase, step))
+            return attrs.evolve(shared, phase=next_phase(shared.phase, _PHASE_TRIGGERS[step]))
         case MachineStep.INIT_GIC:
             return attrs.evolve(
                 shared,
-                phase=next_phase(shared.phase, step),
+                phase=next_phase(shared.phase, _PHASE_TRIGGERS[step]),
                 gic_inits=min(2, shared.gic_inits + 1),
             )
         case MachineStep.PAUSE | MachineStep.RESUME:
@@ -147,7 +163,7 @@ def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
     return shared
 
 
-def _ended(shared: Shared, trigger: str) -> Shared:
+def _ended(shared: Shared, trigger: Trigger) -> Shared:
     return attrs.evolve(
         shared, phase=next_phase(shared.phase, trigger),
         step=None, ged=False, scanning=False, migrating=False, paused=False,
@@ -181,14 +197,14 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
             asked = slot.requested and still_asked
             return attrs.evolve(slot, command=Owed.NONE, requested=asked)
         case TakenByForce():
-            lifecycle = next_slot(slot.lifecycle, "revoke")
+            lifecycle = next_slot(slot.lifecycle, Trigger.REVOKE)
             return attrs.evolve(slot, lifecycle=lifecycle, requested=False)
         case EjectAccepted():
             # A guest that answers after its deadline re-opens the command, so that the
             # vCPU's end is reported like any other.
             command = Owed.UNPLUG if slot.command is Owed.NONE else slot.command
             return attrs.evolve(
-                slot, lifecycle=next_slot(slot.lifecycle, "eject"),
+                slot, lifecycle=next_slot(slot.lifecycle, Trigger.EJECT),
                 command=command, requested=False, registered=False,
             )  # fmt: skip
         case EjectRefused():
@@ -202,9 +218,10 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
         case CpuOnGranted():
             return _powered_on(slot)
         case CpuWentOff():
-            return _powered_off(slot, "cpu_off")
+            return _powered_off(slot, Trigger.CPU_OFF)
         case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART) if boot:
-            return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, "start"), powered=True)
+            lifecycle = next_slot(slot.lifecycle, Trigger.START)
+            return attrs.evolve(slot, lifecycle=lifecycle, powered=True)
         case MachineStepDone(step=MachineStep.CREATE_VCPUS):
             return attrs.evolve(slot, created=True)
         case MachineStepDone(step=MachineStep.MIGRATE):
@@ -229,14 +246,15 @@ def _step_begun(slot: Slot, step: Step) -> Slot:
 def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Slot:
     match step:
         case Step.REALIZE:
-            lifecycle = next_slot(slot.lifecycle, "realize")
+            lifecycle = next_slot(slot.lifecycle, Trigger.REALIZE)
             return attrs.evolve(slot, lifecycle=lifecycle, thread=True, space=True)
         case Step.BIND:
-            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, "bind"), affinity=affinity)
+            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, Trigger.BIND), affinity=affinity)
         case Step.WIRE | Step.UNWIRE | Step.UNBIND:
-            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, step))
+            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, _GICC_TRIGGERS[step]))
         case Step.ENABLE:
-            return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, "enable"), enabled=True)
+            lifecycle = next_slot(slot.lifecycle, Trigger.ENABLE)
+            return attrs.evolve(slot, lifecycle=lifecycle, enabled=True)
         case Step.DISABLE:
             return _disabled(slot, rules)
         case Step.POWER_OFF:
@@ -246,7 +264,7 @@ def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Sl
         case Step.RELEASE:
             return attrs.evolve(slot, space=False)
         case Step.PARK:
-            lifecycle = next_slot(slot.lifecycle, "park")
+            lifecycle = next_slot(slot.lifecycle, Trigger.PARK)
             return attrs.evolve(slot, lifecycle=lifecycle, id=None, registered=False)
     return slot
 
@@ -270,24 +288,24 @@ def _step_failed(slot: Slot, step: Step) -> Slot:
 def _plug_failed(slot: Slot) -> Slot:
     if slot.lifecycle is SlotState.PARKED:
         return attrs.evolve(slot, id=None)
-    return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, "abandon"))
+    return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, Trigger.ABANDON))
 
 
 def _powered_on(slot: Slot) -> Slot:
     if slot.lifecycle is SlotState.EJECTING:
         # Granted by the accelerator before it was told to disable: it is taken off next.
         return attrs.evolve(slot, powered=True)
-    return attrs.evolve(slot, powered=True, lifecycle=next_slot(slot.lifecycle, "cpu_on"))
+    return attrs.evolve(slot, powered=True, lifecycle=next_slot(slot.lifecycle, Trigger.CPU_ON))
 
 
-def _powered_off(slot: Slot, trigger: str) -> Slot:
+def _powered_off(slot: Slot, trigger: Trigger) -> Slot:
     if slot.lifecycle is SlotState.ONLINE:
         slot = attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, trigger))
     return attrs.evolve(slot, powered=False)
 
 
 def _reset(slot: Slot, rules: Rules) -> Slot:
-    slot = attrs.evolve(_powered_off(slot, "reset"), registered=False)
+    slot = attrs.evolve(_powered_off(slot, Trigger.RESET), registered=False)
     if Habit.RESET_DROPS_PENDING in rules.habits:
         slot = attrs.evolve(slot, insert=False, remove=False, requested=False)
     if Habit.RESET_KEEPS_PLUGGED not in rules.habits and not slot.cold:
@@ -304,7 +322,7 @@ def _migrated(slot: Slot, rules: Rules) -> Slot:
 def _halted(slot: Slot) -> Slot:
     cold_boot = slot.command is Owed.COLD_BOOT
     return attrs.evolve(
-        _powered_off(slot, "reset"),
+        _powered_off(slot, Trigger.RESET),
         step=None, insert=False, remove=False, requested=False,
         command=Owed.NONE if cold_boot else slot.command,
     )  # fmt: skip

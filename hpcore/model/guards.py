@@ -1,15 +1,17 @@
-"""Every reason to refuse a stimulus, by name, with the invariant that it keeps.
+"""Every reason to refuse a stimulus, by name: what it says, and what QMP makes of it.
 
-A guard sees one slot and the shared part (or, where it says so, the whole state) and
-answers yes or no; its refusal is QEMU's own text where QEMU has one. The order in a list
-is the order in which refusals are given.
+A `Guard` is a reason that can be asked beforehand: of one slot and the shared part, or of
+the shared part alone; it answers yes or no, and names the invariant that it keeps. The
+other reasons are found on the way, and are given with what was found. The texts are
+QEMU's own where QEMU has one. The order in a table is the order in which guards refuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase, SlotState
@@ -17,24 +19,61 @@ from hpcore.model.rules import Rules
 from hpcore.model.states import Owed, Shared, Slot
 
 
+class QmpErrorClass(StrEnum):
+    """The class of a QMP error (qapi/error.json, QapiErrorClass); most are generic."""
+
+    GENERIC = "GenericError"
+    DEVICE_NOT_FOUND = "DeviceNotFound"
+
+
+@frozen
+class Reason:
+    """A reason to refuse: its name in a log, the invariant that it keeps, if any, and its text.
+
+    `text` has the fields that `refusal` is given, in braces. `qmp_class` is what a QMP
+    client is told beside the text.
+    """
+
+    name: str
+    keeps: str | None
+    text: str
+    qmp_class: QmpErrorClass = field(default=QmpErrorClass.GENERIC, kw_only=True)
+
+    def refusal(self, **found: object) -> str:
+        """The text with what was found in it."""
+        return self.text.format(**found)
+
+
 @frozen
 class Ask:
-    """What a guard may look at: the machine's shape, the shared part, one slot."""
+    """What a guard may look at: the machine's shape, the shared part, and one slot, if any."""
 
     config: MachineConfig
     shared: Shared
-    index: int
-    slot: Slot
+    index: int | None = None
+    _slot: Slot | None = None
+
+    @property
+    def slot(self) -> Slot:
+        """The slot asked about; only a guard of the whole machine is asked about none."""
+        assert self._slot is not None, "this guard is asked of a slot"
+        return self._slot
+
+    @property
+    def words(self) -> dict[str, object]:
+        """What a guard's text may name."""
+        words: dict[str, object] = {"phase": self.shared.phase, "why": self.config.no_hotplug}
+        if self.index is not None:
+            arch, slot = self.config.topology.arch_name(self.index), self.slot
+            words |= {"i": self.index, "id": slot.id, "state": slot.lifecycle, "arch": arch}
+        return words
 
 
 @frozen
-class Guard:
-    """`holds` says whether the stimulus may go on; `refusal` says why not."""
+class Guard(Reason):
+    """A reason that can be asked beforehand; `holds` says whether the stimulus may go on."""
 
-    name: str
-    keeps: str
-    holds: Callable[[Ask], bool]
-    refusal: Callable[[Ask], str]
+    holds: Callable[[Ask], bool] = field(kw_only=True)
 
 
 def first_refusal(guards: tuple[Guard, ...], ask: Ask, rules: Rules) -> Guard | None:
@@ -45,117 +84,110 @@ def first_refusal(guards: tuple[Guard, ...], ask: Ask, rules: Rules) -> Guard | 
     return None
 
 
-def _say(text: str) -> Callable[[Ask], str]:
-    return lambda ask: text.format(
-        i=ask.index, id=ask.slot.id, slot=ask.slot.lifecycle, phase=ask.shared.phase,
-        arch=ask.config.topology.arch_name(ask.index), why=ask.config.no_hotplug,
-    )  # fmt: skip
-
-
 MACHINE_RUNS = Guard(
     "machine_runs", "no_command_lost",
-    lambda a: a.shared.phase is Phase.RUNNING,
-    _say("the machine is {phase}; commands are taken while it runs"),
+    "the machine is {phase}; commands are taken while it runs",
+    holds=lambda a: a.shared.phase is Phase.RUNNING,
 )  # fmt: skip
 GUEST_RUNS = Guard(
     "guest_runs", "reset_keeps_plugged",
-    lambda a: a.shared.guest_runs,
-    _say("the machine is {phase}: no guest runs that could ask"),
+    "the machine is {phase}: no guest runs that could ask",
+    holds=lambda a: a.shared.guest_runs,
 )  # fmt: skip
 NOT_MIGRATING = Guard(
     "not_migrating", "migration_carries_all",
-    lambda a: not a.shared.migrating,
-    _say("a migration is under way; try again when it has ended"),
+    "a migration is under way; try again when it has ended",
+    holds=lambda a: not a.shared.migrating,
 )  # fmt: skip
 HOTPLUG_SUPPORTED = Guard(
     "hotplug_supported", "gic_sized_once",
-    lambda a: a.config.no_hotplug is None,
-    _say("CPU hotplug not supported on this machine: {why}"),
+    "CPU hotplug not supported on this machine: {why}",
+    holds=lambda a: a.config.no_hotplug is None,
 )  # fmt: skip
 SLOT_VACANT = Guard(
     "slot_vacant", "eject_in_order",
-    lambda a: a.slot.lifecycle is SlotState.PARKED and a.slot.command is Owed.NONE
+    "cpu({arch}) with arch-id {i} exist",
+    holds=lambda a: a.slot.lifecycle is SlotState.PARKED and a.slot.command is Owed.NONE
     and a.slot.step is None,
-    _say("cpu({arch}) with arch-id {i} exist"),
 )  # fmt: skip
 NOT_COLD_BOOTED = Guard(
     "not_cold_booted", "cold_booted_stays",
-    lambda a: not a.slot.cold,
-    _say("Hot-unplug of cold-booted CPU not supported!"),
+    "Hot-unplug of cold-booted CPU not supported!",
+    holds=lambda a: not a.slot.cold,
 )  # fmt: skip
 PLUG_FINISHED = Guard(
     "plug_finished", "no_command_lost",
-    lambda a: a.slot.command not in (Owed.PLUG, Owed.COLD_BOOT)
+    "Device '{id}' is still being plugged; try again when that has ended",
+    holds=lambda a: a.slot.command not in (Owed.PLUG, Owed.COLD_BOOT)
     and (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled
          or a.slot.command is not Owed.NONE),
-    _say("Device '{id}' is still being plugged; try again when that has ended"),
 )  # fmt: skip
 NO_UNPLUG_PENDING = Guard(
     "no_unplug_pending", "no_command_lost",
-    lambda a: a.slot.command not in (Owed.UNPLUG, Owed.REVOKE) and a.slot.step is None,
-    _say("Device '{id}' is already in the process of unplug"),
+    "Device '{id}' is already in the process of unplug",
+    holds=lambda a: a.slot.command not in (Owed.UNPLUG, Owed.REVOKE) and a.slot.step is None,
 )  # fmt: skip
 NOT_BEING_EJECTED = Guard(
     "not_being_ejected", "eject_in_order",
-    lambda a: (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled)
+    "Device '{id}' is already being ejected",
+    holds=lambda a: (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled)
     and a.slot.command is not Owed.REVOKE,
-    _say("Device '{id}' is already being ejected"),
 )  # fmt: skip
 EJECT_NOT_COLD_BOOTED = Guard(
     "eject_not_cold_booted", "cold_booted_stays",
-    lambda a: not a.slot.cold,
-    _say("the guest ejects vCPU {i}, which is cold-booted"),
+    "the guest ejects vCPU {i}, which is cold-booted",
+    holds=lambda a: not a.slot.cold,
 )  # fmt: skip
 EJECT_OF_ENABLED = Guard(
     "eject_of_enabled", "eject_in_order",
-    lambda a: a.slot.lifecycle in (SlotState.ENABLED, SlotState.ONLINE),
-    _say("the guest ejects vCPU {i}, which is {slot}"),
+    "the guest ejects vCPU {i}, which is {state}",
+    holds=lambda a: a.slot.lifecycle in (SlotState.ENABLED, SlotState.ONLINE),
 )  # fmt: skip
 EJECT_WAS_REQUESTED = Guard(
     "eject_was_requested", "eject_requested_and_off",
-    lambda a: a.slot.requested,
-    _say("the guest ejects vCPU {i}, which it was not asked for"),
+    "the guest ejects vCPU {i}, which it was not asked for",
+    holds=lambda a: a.slot.requested,
 )  # fmt: skip
 EJECT_POWERED_OFF = Guard(
     "eject_powered_off", "eject_requested_and_off",
-    lambda a: not a.slot.powered,
-    _say("the guest ejects vCPU {i} while it runs"),
+    "the guest ejects vCPU {i} while it runs",
+    holds=lambda a: not a.slot.powered,
 )  # fmt: skip
 CPU_ON_ENABLED = Guard(
     "cpu_on_enabled", "cpu_on_only_enabled",
-    lambda a: a.slot.enabled and a.slot.lifecycle in (SlotState.ENABLED, SlotState.ONLINE),
-    _say("vCPU {i} is {slot}, not enabled"),
+    "vCPU {i} is {state}, not enabled",
+    holds=lambda a: a.slot.enabled and a.slot.lifecycle in (SlotState.ENABLED, SlotState.ONLINE),
 )  # fmt: skip
 CPU_ON_WHILE_OFF = Guard(
     "cpu_on_while_off", "online_is_enabled",
-    lambda a: not a.slot.powered,
-    _say("vCPU {i} is on"),
+    "vCPU {i} is on",
+    holds=lambda a: not a.slot.powered,
 )  # fmt: skip
 
 MACHINE_NEW = Guard(
     "machine_new", "vcpus_before_gic",
-    lambda a: a.shared.phase is Phase.DEFINED and a.shared.step is None,
-    _say("the machine is {phase}; it is booted once"),
+    "the machine is {phase}; it is booted once",
+    holds=lambda a: a.shared.phase is Phase.DEFINED and a.shared.step is None,
 )  # fmt: skip
 MACHINE_IDLE = Guard(
     "machine_idle", "one_step_at_a_time",
-    lambda a: a.shared.step is None,
-    _say("another operation on the whole machine is under way; try again when it has ended"),
+    "another operation on the whole machine is under way; try again when it has ended",
+    holds=lambda a: a.shared.step is None,
 )  # fmt: skip
 NOT_PAUSED = Guard(
     "not_paused", "one_step_at_a_time",
-    lambda a: not a.shared.paused,
-    _say("the machine is paused already"),
+    "the machine is paused already",
+    holds=lambda a: not a.shared.paused,
 )  # fmt: skip
 PAUSED = Guard(
     "paused", "one_step_at_a_time",
-    lambda a: a.shared.paused,
-    _say("the machine is not paused"),
+    "the machine is not paused",
+    holds=lambda a: a.shared.paused,
 )  # fmt: skip
 RESET_NOT_PAUSED = Guard(
     "reset_not_paused", "no_command_lost",
-    lambda a: not a.shared.paused,
-    _say("the machine is paused, so that its reset would not be seen; resume it first"),
+    "the machine is paused, so that its reset would not be seen; resume it first",
+    holds=lambda a: not a.shared.paused,
 )  # fmt: skip
 
 PLUG = (HOTPLUG_SUPPORTED, MACHINE_RUNS, NOT_MIGRATING, SLOT_VACANT)
@@ -170,17 +202,60 @@ PAUSE = (MACHINE_RUNS, MACHINE_IDLE, NOT_PAUSED)
 RESUME = (MACHINE_RUNS, MACHINE_IDLE, PAUSED)
 MIGRATE = (MACHINE_RUNS, MACHINE_IDLE)
 
-ID_UNUSED = "id_unused"
-"""Two devices never share an id. Looks at every slot."""
-MIGRATION_QUIET = "migration_quiet"
-"""Migration starts when no slot owes anything. Looks at every slot."""
-BIND_MATCHES = "bind_matches_affinity"
-"""A GICC whose GICR_TYPER names another vCPU is not this slot's."""
-OUTCOME_EXPECTED = "outcome_expected"
-"""An outcome counts if that very step is under way."""
+# ------------------------------------------- reasons that are found on the way
 
+MACHINE_ENDED = Reason("machine_ended", None, "the machine is {phase}")
+SLOT_EXISTS = Reason(
+    "slot_exists", None, "there is no vCPU {i}; this machine has 0 to {last}"
+)
+ID_GIVEN = Reason(
+    "id_given", None, "Parameter 'id' is missing; name the vCPU, such as id=cpu4"
+)
+ID_WELL_FORMED = Reason(
+    "id_well_formed", None, "Parameter 'id' expects an identifier, not {id!r}"
+)
+DRIVER_KNOWN = Reason("driver_known", None, "'{driver}' is not a valid device model name")
+DRIVER_MATCHES = Reason(
+    "driver_matches", None, "Invalid CPU type, expected cpu type: '{expected}'"
+)
+PROPS_NAME_A_VCPU = Reason("props_name_a_vcpu", None, "{error}")
+ID_UNUSED = Reason("id_unused", "command_ends_once", "Duplicate device ID '{id}'")
+"""Looks at every slot."""
+DEVICE_EXISTS = Reason(
+    "device_exists", None, "Device '{id}' not found", qmp_class=QmpErrorClass.DEVICE_NOT_FOUND
+)
+MIGRATION_QUIET = Reason(
+    "migration_quiet", "migration_carries_all",
+    "vCPU {i} is being plugged or unplugged; try again when that has ended",
+)  # fmt: skip
+"""Looks at every slot."""
+SCAN_BEGUN = Reason(
+    "scan_begun", None, "the guest ends a scan of event bits that it did not begin"
+)
+BIT_SET = Reason("bit_set", None, "the {bit} bit of vCPU {i} is not set")
+POWERED = Reason("powered", None, "vCPU {i} is off already")
+NOTHING_TO_RESET = Reason("nothing_to_reset", None, "the machine is {phase}; nothing to reset")
+BIND_MATCHES = Reason(
+    "bind_matches_affinity", "gicc_matches_affinity",
+    "GICR_TYPER of vCPU {i} has affinity {found}, not {wanted:#x}",
+)  # fmt: skip
+"""A GICC whose GICR_TYPER names another vCPU is not this slot's; the step has failed."""
+OUTCOME_EXPECTED = Reason(
+    "outcome_expected", "one_step_at_a_time",
+    "'{step}' of {whose} is reported, but {under_way} is under way",
+)  # fmt: skip
+WAITS_FOR_GUEST = Reason("waits_for_guest", None, "vCPU {i} does not wait for the guest")
+
+_FOUND = (
+    MACHINE_ENDED, SLOT_EXISTS, ID_GIVEN, ID_WELL_FORMED, DRIVER_KNOWN, DRIVER_MATCHES,
+    PROPS_NAME_A_VCPU, ID_UNUSED, DEVICE_EXISTS, MIGRATION_QUIET, SCAN_BEGUN, BIT_SET, POWERED,
+    NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, WAITS_FOR_GUEST,
+)  # fmt: skip
 _TABLES = (PLUG, UNPLUG, REVOKE, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
 GUARDS: dict[str, Guard] = {g.name: g for table in _TABLES for g in table}
-GUARD_NAMES: tuple[str, ...] = (
-    *GUARDS, ID_UNUSED, MIGRATION_QUIET, BIND_MATCHES, OUTCOME_EXPECTED,
+REASONS: dict[str, Reason] = {**GUARDS, **{r.name: r for r in _FOUND}}
+"""Every reason, by the name that an event `refused` or `eject_refused` has in a log."""
+SWITCHES: tuple[str, ...] = (
+    *GUARDS, *(r.name for r in (ID_UNUSED, MIGRATION_QUIET, BIND_MATCHES, OUTCOME_EXPECTED)),
 )  # fmt: skip
+"""The reasons that rules can do without, to see what breaks (`Rules.guards_off`)."""

@@ -1,69 +1,20 @@
 """What must hold, by name: in every state, and over every event.
 
-The numbers are those of the design's list. An invariant looks at one slot and the shared
-part, never at two slots, so that a checker can hold it against tables of slots. `on_state`
-is asked of a state; `on_event` of an event with the slot before and after it. The names
-are what a replay, the checker and a refusal speak of.
+The numbers are those of the list of orders that must hold. The names are what a replay, the
+checker and a refusal speak of. What a property may look at is in `properties`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-from attrs import frozen
-
 from hpcore.model import events as ev
+from hpcore.model.acpi import MadtFlag
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
-from hpcore.model.states import (
-    MADT_ENABLED,
-    MADT_ONLINE_CAPABLE,
-    Owed,
-    Shared,
-    Slot,
-    State,
-    madt_flags,
-    sta,
-)
+from hpcore.model.properties import Change, Invariants, Property, always
+from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
 from hpcore.model.topology import mp_affinity
 
-
-@frozen
-class Change:
-    """One event, as one slot saw it."""
-
-    index: int
-    before: Slot
-    shared_before: Shared
-    event: ev.Event
-    after: Slot
-    shared: Shared
-
-
-@frozen
-class Invariant:
-    """A rule with a name; `says` is the sentence shown when it is broken."""
-
-    name: str
-    number: int
-    says: str
-    on_state: Callable[[int, Slot, Shared], bool] | None = None
-    on_event: Callable[[Change], bool] | None = None
-    at_rest: bool = False
-    """Asked of the state that a whole decision leads to, not between its events."""
-
-
-TRANSITION = "transition"
-"""Named like an invariant: an event that a machine's table has no transition for."""
-
-
-@frozen
-class Violation:
-    """An invariant that does not hold, and for which slot."""
-
-    invariant: str
-    slot: int
-    says: str
+_MADT = (MadtFlag.ENABLED, MadtFlag.ONLINE_CAPABLE)
 
 
 def _begins(change: Change, *steps: Step) -> bool:
@@ -200,183 +151,167 @@ def _command_ends_once(c: Change) -> bool:
     return True
 
 
-INVARIANTS: tuple[Invariant, ...] = (
-    Invariant(
-        "vcpus_before_gic", 1,
+INVARIANTS: tuple[Property, ...] = (
+    always(
+        "vcpus_before_gic",
         "All possible vCPUs are created before the GIC is initialised, none after, and "
         "none is destroyed.",
         lambda i, s, m: (m.gic_inits == 0 or s.created) and (s.created or not s.thread),
         lambda c: c.after.created or not c.before.created,
+        number=1,
     ),
-    Invariant(
-        "gic_sized_once", 2,
+    always(
+        "gic_sized_once",
         "The GIC is initialised once, for all possible vCPUs.",
         lambda i, s, m: m.gic_inits <= 1 and (m.phase is not Phase.RUNNING or m.gic_inits == 1),
+        number=2,
     ),
-    Invariant(
-        "parked_is_inert", 3,
+    always(
+        "parked_is_inert",
         "A parked vCPU has no thread and no GICC, is powered off and not enabled.",
         lambda i, s, m: s.lifecycle is not SlotState.PARKED
         or not (s.thread or s.space or s.powered or s.enabled or s.registered
                 or s.gicc is not GiccState.UNBOUND),
+        number=3,
     ),
-    Invariant(
-        "enabled_is_wired", 4,
+    always(
+        "enabled_is_wired",
         "_STA always says present; enabled only if the vCPU is realized and its GICC wired.",
         lambda i, s, m: bool(sta(s) & 1)
         and (not s.enabled or (s.thread and s.space and s.gicc is GiccState.WIRED)),
+        number=4,
     ),
-    Invariant(
-        "built_in_order", 4,
+    always(
+        "built_in_order",
         "A plug realizes, binds, wires and enables, in that order, each once, before it ends.",
         on_event=_in_build_order,
+        number=4,
     ),
-    Invariant(
-        "notified_only_enabled", 5,
+    always(
+        "notified_only_enabled",
         "A device check or an eject request concerns an enabled slot.",
         lambda i, s, m: s.enabled or not (s.insert or s.remove or s.requested),
         lambda c: c.before.enabled
         or not _begins(c, Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE),
+        number=5,
     ),
-    Invariant(
-        "cpu_on_only_enabled", 6,
+    always(
+        "cpu_on_only_enabled",
         "CPU_ON is granted to an enabled vCPU that is off, and to no other.",
         on_event=lambda c: not isinstance(c.event, ev.CpuOnGranted)
         or (c.before.enabled and not c.before.powered),
+        number=6,
     ),
-    Invariant(
-        "online_is_enabled", 6,
+    always(
+        "online_is_enabled",
         "An online vCPU is enabled and on; an enabled one that is not online is off.",
         lambda i, s, m: (s.lifecycle is not SlotState.ONLINE or (s.enabled and s.powered))
         and (s.lifecycle is not SlotState.ENABLED or (s.enabled and not s.powered))
         and (not s.powered or s.lifecycle in (SlotState.ONLINE, SlotState.EJECTING)),
+        number=6,
     ),
-    Invariant(
-        "eject_requested_and_off", 7,
+    always(
+        "eject_requested_and_off",
         "An eject is carried out if it was requested and the vCPU is off, by the "
         "accelerator's word.",
         on_event=_ejected_rightly,
+        number=7,
     ),
-    Invariant(
-        "eject_in_order", 8,
+    always(
+        "eject_in_order",
         "An eject disables, unwires, unbinds, stops the thread, releases the address space "
         "and parks, in that order, each once.",
         on_event=_in_eject_order,
+        number=8,
     ),
-    Invariant(
-        "cold_booted_stays", 9,
+    always(
+        "cold_booted_stays",
         "A cold-booted vCPU is never ejected, whoever asks.",
         lambda i, s, m: not s.cold
         or not (s.lifecycle is SlotState.EJECTING or s.requested or s.remove),
+        number=9,
     ),
-    Invariant(
-        "gicc_touched_while_bound", 10,
+    always(
+        "gicc_touched_while_bound",
         "The registers of a GICC are touched only while it is bound.",
         on_event=lambda c: not _begins(c, Step.WIRE, Step.UNWIRE)
         or c.before.gicc is not GiccState.UNBOUND,
+        number=10,
     ),
-    Invariant(
-        "gicc_matches_affinity", 10,
+    always(
+        "gicc_matches_affinity",
         "A slot's GICC is the one whose GICR_TYPER has the slot's mp-affinity, always the same.",
         lambda i, s, m: s.affinity is None or s.affinity == mp_affinity(i),
         lambda c: c.before.affinity is None or c.after.affinity == c.before.affinity,
+        number=10,
     ),
-    Invariant(
-        "madt_fixed", 11,
+    always(
+        "madt_fixed",
         "The MADT says enabled or online-capable, one of the two, for the machine's life.",
-        lambda i, s, m: madt_flags(s) in (MADT_ENABLED, MADT_ONLINE_CAPABLE),
+        lambda i, s, m: madt_flags(s) in _MADT,
         lambda c: madt_flags(c.before) == madt_flags(c.after),
+        number=11,
     ),
-    Invariant(
-        "reset_keeps_plugged", 12,
+    always(
+        "reset_keeps_plugged",
         "A reset keeps what is plugged, drops what is pending, and starts vCPU 0 alone with "
         "the enabled slots told to the firmware.",
         _only_boot_vcpu_on,
         _reset_keeps,
         at_rest=True,
+        number=12,
     ),
-    Invariant(
-        "migration_carries_all", 12,
+    always(
+        "migration_carries_all",
         "Migration starts when nothing is owed and carries the whole state.",
         lambda i, s, m: not (m.migrating and s.busy),
         _migration_carries,
+        number=12,
     ),
-    Invariant(
-        "no_command_lost", 13,
+    always(
+        "no_command_lost",
         "An accepted command is always waited for by someone, and has ended when the machine has.",
         _owed_by_someone,
         at_rest=True,
+        number=13,
     ),
-    Invariant(
-        "commands_while_running", 13,
+    always(
+        "commands_while_running",
         "A command is accepted while the machine runs and does not migrate.",
         on_event=lambda c: not isinstance(c.event, ev.PlugAccepted | ev.UnplugAccepted)
         or (c.shared.phase is Phase.RUNNING and not c.shared.migrating),
+        number=13,
     ),
-    Invariant(
-        "command_ends_once", 13,
+    always(
+        "command_ends_once",
         "A command is accepted when none is owed, and ends with its own completion or error.",
         on_event=_command_ends_once,
+        number=13,
     ),
-    Invariant(
-        "no_notification_lost", 13,
+    always(
+        "no_notification_lost",
         "An event bit that is set has the GED raised, or a scan under way that will see it.",
         lambda i, s, m: not (s.insert or s.remove) or m.ged or m.scanning,
         at_rest=True,
+        number=13,
     ),
-    Invariant(
-        "removal_not_shadowed", 13,
+    always(
+        "removal_not_shadowed",
         "A slot never has both event bits set: the guest would take the insertion alone.",
         lambda i, s, m: not (s.insert and s.remove),
+        number=13,
     ),
-    Invariant(
-        "one_step_at_a_time", 13,
+    always(
+        "one_step_at_a_time",
         "One effect is under way for a slot, and one for the machine, and an outcome is that "
         "effect's.",
         on_event=_one_at_a_time,
+        number=13,
     ),
 )  # fmt: skip
 
+
 BY_NAME = {i.name: i for i in INVARIANTS}
 
-
-def check_slot(index: int, slot: Slot, shared: Shared, *, rest: bool) -> Iterator[Violation]:
-    """What does not hold of one slot in a state; with `rest`, of one between decisions."""
-    for rule in INVARIANTS:
-        if rule.on_state is None or (rule.at_rest and not rest):
-            continue
-        if not rule.on_state(index, slot, shared):
-            yield Violation(rule.name, index, rule.says)
-
-
-def check_change(change: Change) -> Iterator[Violation]:
-    """What one event breaks, as one slot saw it."""
-    for rule in INVARIANTS:
-        if rule.on_event is not None and not rule.on_event(change):
-            yield Violation(rule.name, change.index, rule.says)
-
-
-def check_state(state: State) -> Iterator[Violation]:
-    """What does not hold in a state between decisions."""
-    for index, slot in enumerate(state.slots):
-        yield from check_slot(index, slot, state.shared, rest=True)
-
-
-def check_event(
-    before: State, event: ev.Event, after: State, *, rest: bool = False
-) -> Iterator[Violation]:
-    """What an event breaks: of the change itself, and of the state it leads to.
-
-    `rest` says that the event is the last of its decision. Looks only at the slots that
-    the event can concern.
-    """
-    slot = ev.slot_of(event)
-    whole = slot is None or before.shared != after.shared
-    for i in range(len(after.slots)) if whole or slot is None else (slot,):
-        if not 0 <= i < len(after.slots):
-            continue
-        if slot is None or slot == i:
-            yield from check_change(
-                Change(i, before.slots[i], before.shared, event, after.slots[i], after.shared)
-            )
-        yield from check_slot(i, after.slots[i], after.shared, rest=rest)
+HELD = Invariants(INVARIANTS)
+"""hpcore's own invariants, as they are held wherever no others are given."""

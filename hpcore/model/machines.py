@@ -1,8 +1,10 @@
 """The three state machines, whole: vCPU slot, GIC CPU interface, and the machine.
 
 Each row is a transition with the sentence of the research series, or of a
-specification, that asks for it. `transitions` holds the tables and refuses what is not
-in them; `next_state` is the only way in which a state changes. The sources: "RFC" is
+specification, that asks for it. `next_slot`, `next_gicc` and `next_phase` are the only ways
+in which a state changes; they refuse what is in no row. The library `transitions` makes
+machines of the same tables, which draws them, and finds a row that names no state. The
+sources: "RFC" is
 the QEMU series "Support of Virtual CPU Hotplug for ARMv8 Arch" (v1 2020 to v5 2024),
 by the section of its cover letter where it has one; "PSCI" is Arm DEN0022; "ACPI" is
 release 6.5. The wording is ours.
@@ -13,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from transitions import Machine
+
+if TYPE_CHECKING:
+    from transitions import Machine
 
 
 class SlotState(StrEnum):
@@ -49,11 +53,35 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+class Trigger(StrEnum):
+    """What makes a machine leave a state."""
+
+    REALIZE = "realize"
+    ENABLE = "enable"
+    CPU_ON = "cpu_on"
+    CPU_OFF = "cpu_off"
+    EJECT = "eject"
+    REVOKE = "revoke"
+    ABANDON = "abandon"
+    PARK = "park"
+    RESET = "reset"
+    START = "start"
+    BIND = "bind"
+    WIRE = "wire"
+    UNWIRE = "unwire"
+    UNBIND = "unbind"
+    CREATE_VCPUS = "create_vcpus"
+    INIT_GIC = "init_gic"
+    RESTART = "restart"
+    POWER_OFF = "power_off"
+    FAIL = "fail"
+
+
 @frozen
 class Transition:
     """One row: what happens (`trigger`), from where, to where, and who asks for it."""
 
-    trigger: str
+    trigger: Trigger
     source: str
     dest: str
     why: str
@@ -62,7 +90,7 @@ class Transition:
 class IllegalTransition(Exception):
     """A trigger that a machine has no transition for in the state it is in."""
 
-    def __init__(self, machine: str, state: str, trigger: str) -> None:
+    def __init__(self, machine: str, state: str, trigger: Trigger) -> None:
         super().__init__(f"the {machine} machine has no '{trigger}' from '{state}'")
         self.machine, self.state, self.trigger = machine, state, trigger
         self.events: tuple[object, ...] = ()
@@ -102,81 +130,90 @@ _STATES: dict[str, Iterable[str]] = {
     "machine": tuple(Phase),
 }
 
-P, R, E, O, X = SlotState  # noqa: E741 - one letter a state keeps the table on a screen
 
-SLOT = Table("slot", P, (
-    Transition("realize", P, R, "RFC, E.7: device_add unparks the KVM vCPU and starts its thread, powered off."),
-    Transition("enable", R, E, "RFC: a vCPU is always present; _STA goes to enabled last, once realized and wired."),
-    Transition("cpu_on", E, O, "PSCI, CPU_ON: powers a core on; RFC: the VMM checks its policy, DENIED unless enabled."),
-    Transition("cpu_off", O, E, "PSCI, CPU_OFF: powers the calling core down; it stays plugged."),
-    Transition("eject", E, X, "ACPI 6.3.3: _EJ0 ejects; RFC, E.8: carried out when requested and powered off."),
-    Transition("revoke", E, X, "Forced removal of an offline vCPU: the guest is not asked."),
-    Transition("revoke", O, X, "Forced removal of a running vCPU: disabled first, then powered off."),
-    Transition("abandon", R, X, "A plug that failed part of the way takes back what it did."),
-    Transition("abandon", E, X, "A plug whose notification failed takes back what it did."),
-    Transition("abandon", O, X, "The same, when the guest had found the vCPU by itself."),
-    Transition("park", X, P, "RFC, E.8: unrealized, the KVM vCPU is parked for the next plug."),
-    Transition("reset", O, E, "PSCI, SYSTEM_RESET: a cold reset, one core runs; RFC: what is plugged stays."),
-    Transition("start", E, O, "PSCI: the primary core is the one that is on at start."),
-    Transition("start", O, O, "A reset while the boot core runs starts it again."),
-))  # fmt: skip
+def _slot() -> Table:
+    p, r, e, o, x = SlotState  # a letter a state keeps a row on one line
+    return Table("slot", SlotState.PARKED, (
+        Transition(Trigger.REALIZE, p, r, "RFC, E.7: device_add unparks the KVM vCPU and starts its thread, powered off."),
+        Transition(Trigger.ENABLE, r, e, "RFC: a vCPU is always present; _STA goes to enabled last, once realized and wired."),
+        Transition(Trigger.CPU_ON, e, o, "PSCI, CPU_ON: powers a core on; RFC: the VMM checks its policy, DENIED unless enabled."),
+        Transition(Trigger.CPU_OFF, o, e, "PSCI, CPU_OFF: powers the calling core down; it stays plugged."),
+        Transition(Trigger.EJECT, e, x, "ACPI 6.3.3: _EJ0 ejects; RFC, E.8: carried out when requested and powered off."),
+        Transition(Trigger.REVOKE, e, x, "Forced removal of an offline vCPU: the guest is not asked."),
+        Transition(Trigger.REVOKE, o, x, "Forced removal of a running vCPU: disabled first, then powered off."),
+        Transition(Trigger.ABANDON, r, x, "A plug that failed part of the way takes back what it did."),
+        Transition(Trigger.ABANDON, e, x, "A plug whose notification failed takes back what it did."),
+        Transition(Trigger.ABANDON, o, x, "The same, when the guest had found the vCPU by itself."),
+        Transition(Trigger.PARK, x, p, "RFC, E.8: unrealized, the KVM vCPU is parked for the next plug."),
+        Transition(Trigger.RESET, o, e, "PSCI, SYSTEM_RESET: a cold reset, one core runs; RFC: what is plugged stays."),
+        Transition(Trigger.START, e, o, "PSCI: the primary core is the one that is on at start."),
+        Transition(Trigger.START, o, o, "A reset while the boot core runs starts it again."),
+    ))  # fmt: skip
 
-U, B, W = GiccState
 
-GICC = Table("gicc", U, (
-    Transition("bind", U, B, "RFC: the GICC whose GICR_TYPER has the vCPU's mp-affinity is its own."),
-    Transition("wire", B, W, "RFC, E.7: wire the PPIs and the timer before the guest can see the vCPU."),
-    Transition("unwire", W, B, "RFC, E.8: unwire once _STA says not enabled."),
-    Transition("unbind", B, U, "RFC, E.8: after this the accessors must not touch the CPU interface."),
-))  # fmt: skip
+def _gicc() -> Table:
+    u, b, w = GiccState
+    return Table("gicc", GiccState.UNBOUND, (
+        Transition(Trigger.BIND, u, b, "RFC: the GICC whose GICR_TYPER has the vCPU's mp-affinity is its own."),
+        Transition(Trigger.WIRE, b, w, "RFC, E.7: wire the PPIs and the timer before the guest can see the vCPU."),
+        Transition(Trigger.UNWIRE, w, b, "RFC, E.8: unwire once _STA says not enabled."),
+        Transition(Trigger.UNBIND, b, u, "RFC, E.8: after this the accessors must not touch the CPU interface."),
+    ))  # fmt: skip
+
+
+SLOT = _slot()
+GICC = _gicc()
 
 MACHINE = Table("machine", Phase.DEFINED, (
-    Transition("create_vcpus", Phase.DEFINED, Phase.CREATED, "RFC: all possible vCPUs are created at machine init, the unplugged ones then parked."),
-    Transition("init_gic", Phase.CREATED, Phase.READY, "KVM: no vCPU can be created once the VGIC is initialised; so it comes last."),
-    Transition("start", Phase.READY, Phase.RUNNING, "vCPU 0 enters the kernel once every cold-booted vCPU is enabled."),
-    Transition("reset", Phase.RUNNING, Phase.RESETTING, "PSCI, SYSTEM_RESET, or QMP system_reset."),
-    Transition("reset", Phase.RESETTING, Phase.RESETTING, "A reset while one is under way starts it afresh."),
-    Transition("restart", Phase.RESETTING, Phase.RUNNING, "RFC: the firmware is told the new boot count; what is plugged is back, vCPU 0 starts."),
-    *(Transition("power_off", p, Phase.OFF, "PSCI, SYSTEM_OFF, or the user's word.")
+    Transition(Trigger.CREATE_VCPUS, Phase.DEFINED, Phase.CREATED, "RFC: all possible vCPUs are created at machine init, the unplugged ones then parked."),
+    Transition(Trigger.INIT_GIC, Phase.CREATED, Phase.READY, "KVM: no vCPU can be created once the VGIC is initialised; so it comes last."),
+    Transition(Trigger.START, Phase.READY, Phase.RUNNING, "vCPU 0 enters the kernel once every cold-booted vCPU is enabled."),
+    Transition(Trigger.RESET, Phase.RUNNING, Phase.RESETTING, "PSCI, SYSTEM_RESET, or QMP system_reset."),
+    Transition(Trigger.RESET, Phase.RESETTING, Phase.RESETTING, "A reset while one is under way starts it afresh."),
+    Transition(Trigger.RESTART, Phase.RESETTING, Phase.RUNNING, "RFC: the firmware is told the new boot count; what is plugged is back, vCPU 0 starts."),
+    *(Transition(Trigger.POWER_OFF, p, Phase.OFF, "PSCI, SYSTEM_OFF, or the user's word.")
       for p in Phase if p not in (Phase.OFF, Phase.FAILED)),
-    *(Transition("fail", p, Phase.FAILED, "The accelerator is gone: nothing runs, nothing more is asked.")
+    *(Transition(Trigger.FAIL, p, Phase.FAILED, "The accelerator is gone: nothing runs, nothing more is asked.")
       for p in Phase if p not in (Phase.OFF, Phase.FAILED)),
 ))  # fmt: skip
 
 TABLES = (SLOT, GICC, MACHINE)
 
 
+_NEXT: dict[str, dict[tuple[str, str], str]] = {
+    table.name: {(r.source, r.trigger): r.dest for r in table.rows} for table in TABLES
+}
+
+
 @cache
 def library_machine(name: str) -> Machine:
-    """The `transitions` machine of a table, without a model: its rules alone."""
+    """The `transitions` machine of a table, without a model: its rules alone.
+
+    Raises ValueError for a row whose state the table does not have.
+    """
+    from transitions import Machine  # noqa: PLC0415 - to run a machine needs the table alone
+
     table = next(t for t in TABLES if t.name == name)
     return Machine(model=None, **table.for_library)
 
 
-@cache
-def _destination(name: str, state: str, trigger: str) -> str | None:
-    event: Any = library_machine(name).events.get(trigger)
-    found = event.transitions.get(state) if event else None
-    return str(found[0].dest) if found else None
-
-
-def _next(table: Table, state: str, trigger: str) -> str:
-    dest = _destination(table.name, str(state), trigger)
+def _next(table: Table, state: str, trigger: Trigger) -> str:
+    dest = _NEXT[table.name].get((state, trigger))
     if dest is None:
-        raise IllegalTransition(table.name, state, trigger)
+        raise IllegalTransition(table.name, str(state), trigger)
     return dest
 
 
-def next_slot(state: SlotState, trigger: str) -> SlotState:
+def next_slot(state: SlotState, trigger: Trigger) -> SlotState:
     """The slot's state after `trigger`. Raises IllegalTransition."""
     return SlotState(_next(SLOT, state, trigger))
 
 
-def next_gicc(state: GiccState, trigger: str) -> GiccState:
+def next_gicc(state: GiccState, trigger: Trigger) -> GiccState:
     """The GIC CPU interface's state after `trigger`. Raises IllegalTransition."""
     return GiccState(_next(GICC, state, trigger))
 
 
-def next_phase(state: Phase, trigger: str) -> Phase:
+def next_phase(state: Phase, trigger: Trigger) -> Phase:
     """The machine's phase after `trigger`. Raises IllegalTransition."""
     return Phase(_next(MACHINE, state, trigger))

@@ -7,9 +7,11 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
-from hpcore.model.draft import Draft, advance, end_commands, lose, plain, restart_when_idle
+from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
+from hpcore.model.plain import plain
+from hpcore.model.progress import advance, end_commands, lose, restart_when_idle
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
@@ -22,9 +24,8 @@ def _done(draft: Draft, s: stimuli.Done) -> None:
     wanted = mp_affinity(s.slot) if wanted is None else wanted
     if s.step is Step.BIND and s.affinity != wanted and draft.guarded(guards.BIND_MATCHES):
         found = "nothing" if s.affinity is None else f"{s.affinity:#x}"
-        _failed(draft, stimuli.Failed(
-            s.step, s.slot, f"GICR_TYPER of vCPU {s.slot} has affinity {found}, not {wanted:#x}"
-        ))  # fmt: skip
+        error = guards.BIND_MATCHES.refusal(i=s.slot, found=found, wanted=wanted)
+        _failed(draft, stimuli.Failed(s.step, s.slot, error))
         return
     leaving = draft.slot(s.slot)
     draft.emit(ev.StepDone(s.slot, s.step, s.affinity))
@@ -62,8 +63,8 @@ def _expected(
     if under_way is step or not draft.guarded(guards.OUTCOME_EXPECTED):
         return True
     draft.refuse(
-        s, guards.OUTCOME_EXPECTED,
-        f"'{step}' of vCPU {index} is reported, but {under_way or 'nothing'} is under way", index,
+        s, guards.OUTCOME_EXPECTED, index,
+        step=step, whose=f"vCPU {index}", under_way=under_way or "nothing",
     )  # fmt: skip
     return False
 
@@ -72,7 +73,7 @@ def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
     if s.step is MachineStep.RESET:
         return  # asked for; it has happened once the accelerator sees the reset
     if draft.shared.step is not s.step:
-        draft.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
+        _not_under_way(draft, s)
         return
     draft.emit(ev.MachineStepDone(s.step))
     match s.step:
@@ -91,13 +92,20 @@ def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
 
 def _machine_failed(draft: Draft, s: stimuli.MachineFailed) -> None:
     if draft.shared.step is not s.step:
-        draft.refuse(s, guards.OUTCOME_EXPECTED, f"'{s.step}' is reported, but is not under way")
+        _not_under_way(draft, s)
         return
     error = plain(s.error)
     draft.emit(ev.MachineStepFailed(s.step, error))
     if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE):
         lose(draft, f"{s.step} failed: {error}")
     restart_when_idle(draft)
+
+
+def _not_under_way(draft: Draft, s: stimuli.MachineDone | stimuli.MachineFailed) -> None:
+    draft.refuse(
+        s, guards.OUTCOME_EXPECTED,
+        step=s.step, whose="the machine", under_way=draft.shared.step or "nothing",
+    )  # fmt: skip
 
 
 def _lost(draft: Draft, s: stimuli.Lost) -> None:
@@ -108,7 +116,7 @@ def _guest_silent(draft: Draft, s: stimuli.GuestSilent) -> None:
     slot = draft.slot(s.slot)
     waits = slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING
     if not waits or slot.step is not None:
-        draft.refuse(s, "waits_for_guest", f"vCPU {s.slot} does not wait for the guest", s.slot)
+        draft.refuse(s, guards.WAITS_FOR_GUEST, s.slot, i=s.slot)
         return
     draft.emit(ev.UnplugFailed(
         s.slot, slot.id or "", "the guest did not answer in time; it may still eject later",

@@ -7,7 +7,7 @@ tests, is `RULES` with a guard or a habit left out or an order changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import attrs
@@ -35,18 +35,49 @@ TEARDOWN: tuple[Step, ...] = (
     Step.RELEASE,
     Step.PARK,
 )
-"""An eject, and the way back of a failed plug, in order; see `NEEDED` for what is left out."""
+"""An eject, and the way back of a failed plug, in order; `Rules.needed` leaves some out."""
 
-NEEDED: dict[Step, Callable[[Slot], bool]] = {
-    Step.DISABLE: lambda slot: slot.enabled,
-    Step.POWER_OFF: lambda slot: slot.powered,
-    Step.UNWIRE: lambda slot: slot.gicc is GiccState.WIRED,
-    Step.UNBIND: lambda slot: slot.gicc is not GiccState.UNBOUND,
-    Step.STOP: lambda slot: slot.thread,
-    Step.RELEASE: lambda slot: slot.space,
-    Step.PARK: lambda slot: True,
+
+
+def _enabled(slot: Slot) -> bool:
+    return slot.enabled
+
+
+def _powered(slot: Slot) -> bool:
+    return slot.powered
+
+
+def _wired(slot: Slot) -> bool:
+    return slot.gicc is GiccState.WIRED
+
+
+def _bound(slot: Slot) -> bool:
+    return slot.gicc is not GiccState.UNBOUND
+
+
+def _has_thread(slot: Slot) -> bool:
+    return slot.thread
+
+
+def _has_space(slot: Slot) -> bool:
+    return slot.space
+
+
+def _always(_slot: Slot) -> bool:
+    return True
+
+
+NEEDED: Mapping[Step, Callable[[Slot], bool]] = {
+    Step.DISABLE: _enabled,
+    Step.POWER_OFF: _powered,
+    Step.UNWIRE: _wired,
+    Step.UNBIND: _bound,
+    Step.STOP: _has_thread,
+    Step.RELEASE: _has_space,
+    Step.PARK: _always,
 }
-"""Whether a step of the teardown is still to be done, read off the slot's facts."""
+"""Whether a step of the teardown is still to be done, read off the slot's facts. Functions
+with names, so that rules can be sent to another process."""
 
 
 class Habit(StrEnum):
@@ -73,10 +104,12 @@ class Habit(StrEnum):
 
 @frozen
 class Rules:
-    """The protocol as data: orders, habits, and the names of guards that are off."""
+    """The protocol as data: orders, what of them is needed, habits, and guards that are off."""
 
     build: tuple[Step, ...] = BUILD
     teardown: tuple[Step, ...] = TEARDOWN
+    needed: Mapping[Step, Callable[[Slot], bool]] = field(default=NEEDED, hash=False)
+    """Of which slots a step of the teardown is asked; of the others it is left out."""
     habits: frozenset[Habit] = field(default=frozenset(Habit))
     guards_off: frozenset[str] = frozenset()
 
@@ -93,7 +126,7 @@ class Rules:
 
     def teardown_step(self, slot: Slot) -> Step:
         """The next step of an eject, from the slot's facts."""
-        return next(step for step in self.teardown if NEEDED[step](slot))
+        return next(step for step in self.teardown if self.needed[step](slot))
 
 
 RULES = Rules()

@@ -11,6 +11,7 @@ from enum import StrEnum
 import attrs
 from attrs import field, frozen
 
+from hpcore.model.acpi import STA_ENABLED, STA_PRESENT, MadtFlag
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
@@ -74,15 +75,12 @@ def sta(slot: Slot) -> int:
     Bit 1 is enabled. A vCPU that is not enabled stays present, because arm64 has no
     notion of a vCPU that was not there at boot (RFC, "persistent presence").
     """
-    return 0xF if slot.enabled else 0xD
+    return STA_ENABLED if slot.enabled else STA_PRESENT
 
 
-MADT_ENABLED, MADT_ONLINE_CAPABLE = 1 << 0, 1 << 3
-
-
-def madt_flags(slot: Slot) -> int:
-    """The flags of the slot's GICC structure in the MADT (ACPI 6.5, table 5.37)."""
-    return MADT_ENABLED if slot.cold else MADT_ONLINE_CAPABLE
+def madt_flags(slot: Slot) -> MadtFlag:
+    """The flags of the slot's GICC structure in the MADT."""
+    return MadtFlag.ENABLED if slot.cold else MadtFlag.ONLINE_CAPABLE
 
 
 @frozen

@@ -9,8 +9,12 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.naming import snake_case
 
-Props = tuple[tuple[str, object], ...]
+PropValue = int | str | bool | None
+"""What a user may give for a property; only an integer ever names a vCPU."""
+
+Props = tuple[tuple[str, PropValue], ...]
 
 # ------------------------------------------------------------------ commands
 
@@ -208,3 +212,6 @@ GuestCall = (
 )  # fmt: skip
 Outcome = Done | Failed | MachineDone | MachineFailed | Lost | GuestSilent
 Stimulus = Command | GuestCall | Outcome | Note
+
+STIMULI: dict[str, type[Stimulus]] = {snake_case(cls): cls for cls in Stimulus.__args__}
+"""Every stimulus, by the name that it has in a log."""

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import attrs
 from attrs import frozen
 
+from hpcore.errors import HpcoreError
+
 MAX_POSSIBLE = 512
 """The most vCPUs that arm `virt` with a GICv3 can have."""
 
@@ -23,7 +25,7 @@ AFF0_WIDTH = 16
 PROPS = ("socket-id", "cluster-id", "core-id", "thread-id")
 
 
-class TopologyError(ValueError):
+class TopologyError(HpcoreError, ValueError):
     """A geometry or a set of props that names no machine or no vCPU."""
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from attrs import frozen
 
+from hpcore.errors import HpcoreError
 from hpcore.model.config import MachineConfig
 from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
@@ -35,7 +36,7 @@ MOST_MEMORY_MIB = (virt.GICR_HIGH_BASE - virt.RAM_BASE) >> 20
 """255 GiB. A QEMU with more moves what lies behind it, and the tables would not know."""
 
 
-class FirmwareError(ValueError):
+class FirmwareError(HpcoreError, ValueError):
     """A machine that these tables can't describe; the text says which part and what to do."""
 
 

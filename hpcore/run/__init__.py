@@ -1,1 +1,76 @@
-"""Running a machine: the controller's loop, accelerators, deadlines, scenarios."""
+"""Running a machine: accelerators, the controller's loop, the live machine on top of it.
+
+    found = find("tcg")
+    async with open_machine(found, MachineConfig.of(2, 4), guest, log="run.jsonl") as machine:
+        await machine.boot()
+        await machine.plug("core2", core_id=2)
+
+What an accelerator is: accelerator; which are there: discovery; what they check alike:
+admission; what their sessions do during a reset: gate. The loop, its one writer, and how
+long it waits: controller, deadlines. What people and programs drive: machine, with the
+commands under way (commands), the slots seen from outside (view), and its opening (open).
+A counterexample asked of an accelerator without a core: execute.
+
+Every error is an HpcoreError: RunError and those below it for a machine that lives,
+AcceleratorError for one that cannot, or does no more.
+"""
+
+from hpcore.run.accelerator import (
+    Accelerator,
+    AcceleratorError,
+    Capabilities,
+    Console,
+    EffectError,
+    GuestImages,
+    GuestScript,
+    Report,
+    Session,
+)
+from hpcore.run.commands import (
+    CommandFailed,
+    MachineCommand,
+    NeverRegistered,
+    Plug,
+    PlugStage,
+    Unplug,
+)
+from hpcore.run.controller import CommandRefused, Controller, ProtocolBroken, RunError, Watcher
+from hpcore.run.deadlines import Patience
+from hpcore.run.discovery import Found, find, look_up, probe_all
+from hpcore.run.gate import Gate
+from hpcore.run.machine import LiveMachine
+from hpcore.run.open import fit, open_machine
+from hpcore.run.view import SlotView
+
+__all__ = [
+    "Accelerator",
+    "AcceleratorError",
+    "Capabilities",
+    "CommandFailed",
+    "CommandRefused",
+    "Console",
+    "Controller",
+    "EffectError",
+    "Found",
+    "Gate",
+    "GuestImages",
+    "GuestScript",
+    "LiveMachine",
+    "MachineCommand",
+    "NeverRegistered",
+    "Patience",
+    "Plug",
+    "PlugStage",
+    "ProtocolBroken",
+    "Report",
+    "RunError",
+    "Session",
+    "SlotView",
+    "Unplug",
+    "Watcher",
+    "find",
+    "fit",
+    "look_up",
+    "open_machine",
+    "probe_all",
+]

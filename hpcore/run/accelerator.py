@@ -13,6 +13,7 @@ from typing import Protocol
 
 from attrs import field, frozen
 
+from hpcore.errors import HpcoreError
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect
@@ -22,11 +23,11 @@ Report = Callable[[Stimulus], None]
 """How a session tells the core what happened. Safe to call from any thread."""
 
 
-class EffectError(Exception):
+class EffectError(HpcoreError):
     """An effect failed and left nothing behind. The text says what, where and what to do."""
 
 
-class AcceleratorError(Exception):
+class AcceleratorError(HpcoreError):
     """The accelerator cannot be used, or is gone. The text says why and what to do."""
 
 

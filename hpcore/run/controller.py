@@ -17,12 +17,14 @@ from typing import Any, Protocol
 import structlog
 from attrs import frozen
 
+from hpcore.errors import HpcoreError
 from hpcore.model import stimuli
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.events import Event, MachineLost, MachinePoweredOff, OstReceived, Refused
-from hpcore.model.evolve import evolve
-from hpcore.model.invariants import Violation, check_event
+from hpcore.model.fold import steps
+from hpcore.model.plain import plain_stimulus
+from hpcore.model.properties import Violation
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
@@ -35,20 +37,19 @@ LATEST_LOOK = 2 * TICK
 """The most that one look charges, in seconds. If it came later, we stood still ourselves (a
 Ctrl-Z, no CPU to be had), and the outcome may be on its way by now."""
 
-SMALLEST_STEP = 2e-6
-"""Seconds between two decisions in the log at least, so that their times differ."""
-
 _log = structlog.get_logger(__name__)
 
 
 class Log(Protocol):
     """Where events go; see hpcore.log.LogWriter."""
 
-    def append(self, events: Iterable[object], t: float) -> int:
-        """Append, durably, and return the first event's number."""
+    def append(
+        self, events: Iterable[object], t: float, answers: object | None = None
+    ) -> int:
+        """Append what `answers` led to, durably, and return the first event's number."""
 
 
-class RunError(Exception):
+class RunError(HpcoreError):
     """A run cannot go on. The text says why."""
 
 
@@ -78,7 +79,7 @@ OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 @frozen
 class _Posted:
     stimulus: Stimulus
-    answer: asyncio.Future[tuple[Event, ...]] | None = None
+    answer: Callable[[tuple[Event, ...]], None] | None = None
 
 
 class Controller:
@@ -96,12 +97,12 @@ class Controller:
         self.failure: BaseException | None = None
         self._end = "the machine has ended"
         self._open_log, self._open = open_log, open_session
-        self._deadlines = Deadlines(patience or Patience())
+        self.patience = patience or Patience()
+        self._deadlines = Deadlines(self.patience)
         self._queue: asyncio.Queue[_Posted] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._effects: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
-        self._last_t = 0.0
         self._last_tick = self._began
 
     async def __aenter__(self) -> Controller:
@@ -134,13 +135,26 @@ class Controller:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
         self._put(_Posted(stimulus))
 
-    async def submit(self, command: Stimulus) -> tuple[Event, ...]:
+    async def submit(
+        self,
+        command: Stimulus,
+        accepted: Callable[[tuple[Event, ...]], None] = lambda _events: None,
+    ) -> tuple[Event, ...]:
         """Post a command and return the events that it was answered with.
 
-        Raises CommandRefused where it was refused, RunError where the machine has ended.
+        `accepted` is called with them before anything else is decided; who only awaits this
+        may miss what follows. Raises CommandRefused where the command was refused, RunError
+        where the machine has ended.
         """
         answer: asyncio.Future[tuple[Event, ...]] = self._thread_loop.create_future()
-        self._put(_Posted(command, answer))
+
+        def decided(events: tuple[Event, ...]) -> None:
+            if not any(isinstance(event, Refused) for event in events):
+                accepted(events)
+            if not answer.done():
+                answer.set_result(events)
+
+        self._put(_Posted(command, decided))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -197,14 +211,15 @@ class Controller:
         try:
             while not self.state.shared.ended:
                 posted = await self._queue.get()
-                decision = decide(self.state, posted.stimulus)
+                stimulus = plain_stimulus(posted.stimulus)
+                decision = decide(self.state, stimulus)
                 if decision.events:
-                    self._log.append(decision.events, self._now())  # logged before done
+                    self._log.append(decision.events, self._now(), stimulus)  # logged before done
                 self._take(decision)
                 for effect in decision.effects:
                     self._begin(effect)
-                if posted.answer is not None and not posted.answer.done():
-                    posted.answer.set_result(decision.events)
+                if posted.answer is not None:
+                    posted.answer(decision.events)
                 await self._tell()
         except Exception as error:
             self.failure = error
@@ -214,11 +229,10 @@ class Controller:
 
     def _take(self, decision: Decision) -> None:
         """Make the decision's state ours, having held every invariant against it."""
-        last = len(decision.events) - 1
-        for n, event in enumerate(decision.events):
-            before, self.state = self.state, evolve(self.state, event)
-            for violation in check_event(before, event, self.state, rest=n == last):
-                raise ProtocolBroken(violation, event)
+        for folded in steps(self.state, decision.events):
+            event, self.state = folded.event, folded.after
+            if folded.violation is not None:
+                raise ProtocolBroken(folded.violation, event)
             if isinstance(event, OstReceived):
                 self._deadlines.restart(GuestWait(event.slot))
             elif isinstance(event, MachineLost):
@@ -234,8 +248,7 @@ class Controller:
             self._changed.notify_all()
 
     def _now(self) -> float:
-        self._last_t = max(time.monotonic() - self._began, self._last_t + SMALLEST_STEP)
-        return self._last_t
+        return time.monotonic() - self._began
 
     # ------------------------------------------------------- effects and deadlines
 

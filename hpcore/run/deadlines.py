@@ -40,11 +40,18 @@ Wait = GuestWait | StepWait | MachineWait
 
 @frozen
 class Patience:
-    """Seconds allowed. A guest under emulation, with many vCPUs, is slow."""
+    """Seconds allowed. A guest under emulation, with many vCPUs, is slow.
+
+    `guest`, `step` and `machine` are for what the guest and the accelerator owe; when they
+    are over, the command or the machine ends. `boot` and `end` are for whoever waits for a
+    guest to boot, or for a command's end: they only stop waiting.
+    """
 
     guest: float = 60.0
     step: float = 30.0
     machine: float = 120.0
+    boot: float = 600.0
+    end: float = 120.0
 
     def of(self, wait: Wait) -> float:
         """The seconds allowed for `wait`."""

@@ -46,11 +46,16 @@ def look_up(name: str) -> Found:
 def find(name: str) -> Found:
     """The accelerator `name`, probed. Raises AcceleratorError if it cannot run here."""
     found = look_up(name)
-    if found.capabilities.unavailable is not None:
-        raise AcceleratorError(
-            f"the accelerator '{name}' cannot run here: {found.capabilities.unavailable}"
-        )
+    usable(found)
     return found
+
+
+def usable(found: Found) -> Accelerator:
+    """The accelerator itself. Raises AcceleratorError, with the reason, if it cannot run here."""
+    why = found.capabilities.unavailable
+    if found.accelerator is None or why is not None:
+        raise AcceleratorError(f"the accelerator '{found.name}' cannot run here: {why}")
+    return found.accelerator
 
 
 def _probe(entry: EntryPoint) -> Found:

@@ -19,11 +19,11 @@ from attrs import frozen
 
 from hpcore.log import LogError, Record, read
 from hpcore.model import events as ev
-from hpcore.model.calls import PSCI_DENIED
 from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript, Session
-from hpcore.run.discovery import Found
+from hpcore.run.discovery import Found, usable
 
 EFFECT_SECONDS = 120.0
 """For one effect; creating a large machine takes the longest."""
@@ -58,15 +58,14 @@ async def execute_log(
         records = [record for record, _ in zip(iterator, range(MOST_EVENTS + 1), strict=False)]
     if len(records) > MOST_EVENTS:
         raise LogError(f"{path}: more than {MOST_EVENTS} events; execute a counterexample")
-    accelerator = found.accelerator
-    assert accelerator is not None, "find() gives only what can be used"
+    accelerator = usable(found)
     resets = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     denials: set[asyncio.Task[int | None]] = set()
 
     def deny(call: CpuOnCalled) -> None:
-        effect = AnswerCpuOn(call.slot, call.caller, granted=False, status=PSCI_DENIED)
+        effect = AnswerCpuOn(call.slot, call.caller, granted=False, status=PsciStatus.DENIED)
         denials.add(asyncio.ensure_future(session.execute(effect)))
 
     def report(stimulus: Stimulus) -> None:

@@ -19,10 +19,17 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from hpcore.errors import HpcoreError
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.hostile import ARGUMENTS
-from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
+from hpcore.model.config import (
+    CPU_MODEL,
+    GIC_VERSION,
+    MEMORY_MIB,
+    MIN_MEMORY_MIB,
+    MachineConfig,
+)
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
 from hpcore.scenario import values as sc
@@ -35,7 +42,7 @@ _MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memor
 _SLOT_STATES = tuple(str(s) for s in SlotState)
 
 
-class ScenarioError(ValueError):
+class ScenarioError(HpcoreError, ValueError):
     """A scenario that cannot be read. The text names the file, the line and the remedy."""
 
 
@@ -116,7 +123,7 @@ class _Reader:
         for key in given:
             if key not in {"cpu"}:
                 numbers[key] = self.integer(given[key], _line(given, key), key)
-        memory, gic = numbers.pop("memory", 1024), numbers.pop("gic", 3)
+        memory, gic = numbers.pop("memory", MEMORY_MIB), numbers.pop("gic", GIC_VERSION)
         try:
             self.topology = Topology.resolve(**numbers)
         except TopologyError as error:
@@ -127,7 +134,7 @@ class _Reader:
             raise self.fail(
                 _line(given, "memory"), f"memory is {memory} MiB; the least is {MIN_MEMORY_MIB}"
             )
-        cpu = self.text(given.get("cpu", "cortex-a57"), line, "cpu")
+        cpu = self.text(given.get("cpu", CPU_MODEL), line, "cpu")
         return MachineConfig(self.topology, cpu, gic, memory)
 
     # -------------------------------------------------------------------- steps

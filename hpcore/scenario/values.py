@@ -1,6 +1,6 @@
 """A scenario: a machine, a guest, and the steps to take with them. Plain values.
 
-`scenario_file` reads one from YAML, `play` carries it out.
+`read` reads one from YAML, `play` carries it out.
 """
 
 from __future__ import annotations

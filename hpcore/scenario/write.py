@@ -1,4 +1,4 @@
-"""Writing a scenario as the YAML that `scenario_file` reads."""
+"""Writing a scenario as the YAML that `read` reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Replaying a log: its fold, every invariant at every event, and where it goes wrong."""
+"""Replaying a log: its fold, every invariant at every event, and where it goes wrong.
+
+Every decision is also made again from the stimulus that it answers, where the log has it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.model.invariants import Violation
+from hpcore.log.versions import own_version
+from hpcore.model.properties import Violation
 from hpcore.model.states import State, initial
+from hpcore.triage.decide_again import DecidedOtherwise, decide_again
 
 
 @frozen
@@ -50,11 +55,29 @@ class Replay:
     """The state at the sequence number asked for."""
     in_flight: list[str] = field(factory=list)
     """Effects that were begun and whose outcome the log does not have."""
+    decided_again: int = 0
+    """Decisions that were made again from their stimuli; none before format 1.2."""
+    otherwise: DecidedOtherwise | None = None
+    """The first of them that this hpcore makes otherwise."""
+
+    @property
+    def written_by(self) -> str:
+        """The version of the hpcore that wrote the log."""
+        return self.header.versions.get("hpcore", "unknown")
+
+    @property
+    def same_version(self) -> bool:
+        """Whether the hpcore that wrote the log is the one that replays it."""
+        return self.written_by == own_version()
 
     @property
     def ok(self) -> bool:
-        """Whether the log is whole and breaks nothing."""
-        return self.wrong is None and self.damage is None
+        """Whether the log is whole and breaks nothing.
+
+        Another version of hpcore may decide otherwise; the same one may not.
+        """
+        whole = self.wrong is None and self.damage is None
+        return whole and (self.otherwise is None or not self.same_version)
 
 
 def replay(
@@ -86,13 +109,16 @@ def replay(
 
 
 def _take(result: Replay, decision: LoggedDecision, at: int | None) -> bool:
-    for folded in fold(result.state, decision):
+    if decision.records[0].answers is not None:
+        result.decided_again += 1
+        result.otherwise = result.otherwise or decide_again(result.state, decision)
+    for record, folded in fold(result.state, decision):
         if folded.violation is not None:
-            result.wrong = WrongEvent(folded.record, folded.violation, folded.before)
+            result.wrong = WrongEvent(record, folded.violation, folded.before)
             return False
         result.state = folded.after
         result.events += 1
-        if folded.record.seq == at:
+        if record.seq == at:
             result.at = result.state
     return True
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hpcore.model import events as ev
+from hpcore.model.acpi import ost_source, ost_status
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.psci import psci_status
 
 _DOING = {
     Step.REALIZE: "is being realized",
@@ -46,12 +48,6 @@ _MACHINE = {
     MachineStep.POWER_DOWN: "ending the machine",
     MachineStep.MIGRATE: "migrating",
 }
-OST_SOURCES = {0x1: "device check", 0x3: "eject request", 0x103: "its own eject"}
-OST_STATUSES = {
-    0x0: "success", 0x80: "refused: ejection is disabled", 0x81: "refused: no such device",
-    0x82: "refused: busy", 0x83: "refused: a dependency is busy", 0x84: "in progress",
-}  # fmt: skip
-PSCI_STATUSES = {-3: "DENIED", -4: "ALREADY_ON"}
 
 
 def say(event: ev.Event) -> str:
@@ -115,9 +111,7 @@ def _of_slot(event: ev.Event) -> str:  # noqa: PLR0912 - one branch an event
         case ev.RemoveCleared():
             return "has its eject request read"
         case ev.OstReceived():
-            source = OST_SOURCES.get(event.source, f"{event.source:#x}")
-            status = OST_STATUSES.get(event.status, f"{event.status:#x}")
-            return f"has _OST for {source}: {status}"
+            return f"has _OST for {ost_source(event.source)}: {ost_status(event.status)}"
         case ev.Registered():
             return "is registered by the guest"
         case ev.EjectAccepted():
@@ -127,8 +121,7 @@ def _of_slot(event: ev.Event) -> str:  # noqa: PLR0912 - one branch an event
         case ev.CpuOnGranted():
             return f"is powered on by vCPU {event.caller}"
         case ev.CpuOnDenied():
-            status = PSCI_STATUSES.get(event.status, str(event.status))
-            return f"is not powered on by vCPU {event.caller}: {status}"
+            return f"is not powered on by vCPU {event.caller}: {psci_status(event.status)}"
         case ev.CpuWentOff():
             return "is off"
     return ev.event_name(event)

@@ -9,7 +9,7 @@ from hpcore.check.hunt import hunt
 from hpcore.check.mutants import MUTANTS, SECOND_LINES
 from hpcore.check.proof import prove
 from hpcore.check.zoo import ALL, ZOO, UnknownMutant, find_mutant
-from hpcore.model.guards import GUARD_NAMES
+from hpcore.model.guards import SWITCHES
 from hpcore.model.invariants import BY_NAME
 from hpcore.model.rules import BUILD, TEARDOWN, Habit
 
@@ -36,9 +36,9 @@ def test_a_bug_of_the_research_branch_is_caught_by_what_it_breaks(name: str) -> 
 
 
 def test_every_guard_habit_and_order_is_a_mutant() -> None:
-    assert {*GUARD_NAMES, *map(str, Habit)} <= set(MUTANTS)
+    assert {*SWITCHES, *map(str, Habit)} <= set(MUTANTS)
     orders = len(BUILD) - 1 + len(TEARDOWN) - 1
-    assert len(MUTANTS) == len({*GUARD_NAMES, *map(str, Habit)}) + orders
+    assert len(MUTANTS) == len({*SWITCHES, *map(str, Habit)}) + orders
     assert set(SECOND_LINES) <= set(MUTANTS)
     assert {bug.peer.split(":")[0] for bug in ZOO.values() if bug.peer} == set("123456789")
 

@@ -18,7 +18,6 @@ from hpcore_qtest.qemu.lines import Line
 from hpcore_qtest.qemu.machine import Ears
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.platform.ged import EventRegister, GedEvent
 from hpcore.platform.hotplug_registers import (
     COMMAND,
@@ -81,7 +80,7 @@ class QemuSide:
     @classmethod
     async def start(cls, board: NativeBoard) -> QemuSide:
         """Start QEMU with one vCPU of `SLOTS`."""
-        config = MachineConfig(Topology.resolve(cpus=1, maxcpus=SLOTS))
+        config = MachineConfig.of(cpus=1, maxcpus=SLOTS)
         program = await asyncio.to_thread(find_hotplugging, board.program)
         machine = await NativeMachine.start(
             config, attrs.evolve(board, most=SLOTS), program, Ears()

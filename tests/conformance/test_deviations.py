@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from hpcore.guest.played.aml import Notify, PlayedAml
+from hpcore.guest.played.aml import PlayedAml
+from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.stimuli import EjectCalled, GuestCall
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_device import DEVIATIONS, HotplugDevice
@@ -63,7 +63,7 @@ class Ours:
 
     def __init__(self, booted: int = 1) -> None:
         self.said: list[GuestCall] = []
-        config = MachineConfig(Topology.resolve(booted, POSSIBLE))
+        config = MachineConfig.of(booted, POSSIBLE)
         self.device = HotplugDevice(config, self.said.append, lambda: None)
         for slot in range(booted):
             self.device.apply(Step.ENABLE, slot)
@@ -122,7 +122,7 @@ def test_a_stale_insert_goes_with_it() -> None:
     assert (flags(qemus, 1), flags(ours, 1)) == (Flag.INSERT, NOTHING)
 
 
-def scan_of_qemu(side: Side) -> list[tuple[int, Notify]]:
+def scan_of_qemu(side: Side) -> list[tuple[int, Notification]]:
     """CSCN of hw/acpi/cpu.c (build_cpus_aml): insert, else remove; then the next slot."""
     told, added, slot = [], [], 0
     while slot < POSSIBLE:
@@ -135,11 +135,11 @@ def scan_of_qemu(side: Side) -> list[tuple[int, Notify]]:
         if pending & Flag.INSERT:
             added.append(found)
         else:
-            told.append((found, Notify.EJECT_REQUEST))
+            told.append((found, Notification.EJECT_REQUEST))
             side.write(FLAGS, 1, Store.CLEAR_REMOVE)
         slot = found + 1
     for slot in added:
-        told.append((slot, Notify.DEVICE_CHECK))
+        told.append((slot, Notification.DEVICE_CHECK))
         store(side, slot, Store.CLEAR_INSERT)
     return told
 
@@ -165,12 +165,12 @@ def test_lost_remove() -> None:
         assert flags(side, 1) == Flag.ENABLED | Flag.INSERT | Flag.REMOVE
 
     assert qemus.host.ged.read(0, 4) == GedEvent.CPU_HOTPLUG
-    assert scan_of_qemu(qemus) == [(1, Notify.DEVICE_CHECK)]
+    assert scan_of_qemu(qemus) == [(1, Notification.DEVICE_CHECK)]
     assert flags(qemus, 1) == Flag.ENABLED | Flag.REMOVE
     assert not qemus.host.ged.events  # nothing left to tell the guest of the removal
 
     told = asyncio.run(PlayedAml(Wired(ours), POSSIBLE).events())
-    assert told == [(1, Notify.DEVICE_CHECK), (1, Notify.EJECT_REQUEST)]
+    assert told == [(1, Notification.DEVICE_CHECK), (1, Notification.EJECT_REQUEST)]
     assert flags(ours, 1) == Flag.ENABLED
 
 

@@ -10,10 +10,9 @@ from hpcore.fetch.errors import FetchError
 from hpcore.guest import boot
 from hpcore.guest.errors import GuestError
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board
 
-MACHINE = MachineConfig(Topology.resolve(1, 2))
+MACHINE = MachineConfig.of(1, 2)
 
 
 @pytest.mark.parametrize("board", [QEMU_VIRT, HPCORE_VIRT])
@@ -30,6 +29,6 @@ def test_a_kernel_that_cannot_be_unpacked_into_the_cache_is_the_guests_error(
 
 
 def test_a_machine_that_the_tables_cannot_describe_is_the_guests_error(tmp_path: Path) -> None:
-    gicv2 = MachineConfig(Topology.resolve(1, 1), gic_version=2)
+    gicv2 = MachineConfig.of(1, 1, gic_version=2)
     with pytest.raises(GuestError, match="set gic-version to 3"):
         boot.prepare(gicv2, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "")

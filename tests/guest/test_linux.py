@@ -11,6 +11,7 @@ import pytest
 
 from hpcore.guest import linux
 from hpcore.guest.errors import GuestError
+from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Shell
 from tests.guest.consoles import local_shell
@@ -28,18 +29,18 @@ def cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(body: Callable[[Shell], Awaitable[T]]) -> T:
+def run(body: Callable[[LinuxGuest], Awaitable[T]]) -> T:
     async def main() -> T:
         async with local_shell() as console:
-            shell = Shell(console)
-            await shell.wait_ready(10)
-            return await body(shell)
+            guest = LinuxGuest(Shell(console))
+            await guest.wait_ready(10)
+            return await body(guest)
 
     return asyncio.run(main())
 
 
 def test_all_masks_are_read(cpus: Path) -> None:
-    masks = run(linux.masks)
+    masks = run(LinuxGuest.masks)
     assert masks == Masks(
         possible=frozenset(range(6)),
         present=frozenset(range(6)),
@@ -51,32 +52,32 @@ def test_all_masks_are_read(cpus: Path) -> None:
 
 def test_an_empty_mask_is_the_empty_set(cpus: Path) -> None:
     (cpus / "offline").write_text("\n")
-    assert run(linux.masks).offline == frozenset()
+    assert run(LinuxGuest.masks).offline == frozenset()
 
 
 def test_a_kernel_without_the_enabled_mask_gives_none(cpus: Path) -> None:
     (cpus / "enabled").unlink()
-    assert run(linux.masks).enabled is None
+    assert run(LinuxGuest.masks).enabled is None
 
 
 def test_masks_that_are_not_there_are_named(cpus: Path) -> None:
     (cpus / "present").unlink()
     with pytest.raises(GuestError, match="no present in"):
-        run(linux.masks)
+        run(LinuxGuest.masks)
 
 
 def test_a_mask_of_another_form_is_named(cpus: Path) -> None:
     (cpus / "online").write_text("all\n")
     with pytest.raises(GuestError, match=r"online is odd.*'all'"):
-        run(linux.masks)
+        run(LinuxGuest.masks)
 
 
 def test_a_cpu_is_brought_up_and_taken_down(cpus: Path) -> None:
     file = cpus / "cpu3" / "online"
     file.parent.mkdir()
-    run(lambda shell: linux.online(shell, 3))
+    run(lambda guest: guest.online(3))
     assert file.read_text() == "1\n"
-    run(lambda shell: linux.offline(shell, 3))
+    run(lambda guest: guest.offline(3))
     assert file.read_text() == "0\n"
 
 
@@ -84,4 +85,4 @@ def test_a_refusal_carries_the_guests_reason(cpus: Path) -> None:
     with pytest.raises(
         GuestError, match=r"can't write 1 to .*cpu9/online: .*(nonexistent|No such)"
     ):
-        run(lambda shell: linux.online(shell, 9))
+        run(lambda guest: guest.online(9))

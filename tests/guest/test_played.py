@@ -15,10 +15,9 @@ from hpcore.guest.played.command_line import CpuLimits, cpu_limits
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_device import HotplugDevice
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 SECONDS = 60.0
 
 

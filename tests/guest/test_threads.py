@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from hpcore.guest.played.aml import BLOCK, Notify, PlayedAml
+from hpcore.guest.played.aml import BLOCK, PlayedAml
 from hpcore.guest.played.linux import LinuxKernel
+from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_registers import FLAGS, SELECTOR, Store
 from tests.support.hardware import NoPsci
 
@@ -49,11 +49,11 @@ def test_methods_of_aml_that_run_at_once_keep_each_its_selection() -> None:
     assert asyncio.run(stores(at_once=True)) == one_by_one
 
 
-@pytest.mark.parametrize("notification", Notify)
-def test_what_the_user_asks_for_keeps_notifications_waiting(notification: Notify) -> None:
+@pytest.mark.parametrize("notification", Notification)
+def test_what_the_user_asks_for_keeps_notifications_waiting(notification: Notification) -> None:
     async def scene() -> None:
         hardware = Slow()
-        kernel = LinuxKernel(MachineConfig(Topology.resolve(1, 2)), "maxcpus=1", hardware)
+        kernel = LinuxKernel(MachineConfig.of(1, 2), "maxcpus=1", hardware)
         life = asyncio.create_task(kernel.live())
         try:
             await turns()

@@ -20,13 +20,14 @@ from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep
 from hpcore.model.events import Event
-from hpcore.model.states import Owed, State, initial
+from hpcore.model.states import State, initial
 from hpcore.model.stimuli import Stimulus
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.promises.rig import SessionRig
 from hpcore.run.accelerator import Session
 from hpcore.run.controller import Controller
+from hpcore.run.deadlines import Patience
+from hpcore.run.machine import LiveMachine
 from tests.kvm.programs import CALLER, Program, image
 from tests.kvm.rig import HOLE
 from tests.support.logs import ListLog
@@ -43,7 +44,7 @@ WORD = 1 << 64
 
 
 def config(cpus: int, maxcpus: int) -> MachineConfig:
-    return MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus), memory=MEMORY)
+    return MachineConfig.of(cpus=cpus, maxcpus=maxcpus, memory=MEMORY)
 
 
 def mailbox(cpu: int) -> int:
@@ -115,7 +116,9 @@ class Whole:
     def __init__(self, machine: MachineConfig, images: BootFiles, enter: Enter) -> None:
         self.log, self.boxes = ListLog(), Mailboxes()
         self._images, self._enter = images, enter
-        self.core = Controller(initial(machine), lambda: self.log, self._open)
+        patience = Patience(boot=SECONDS, end=SECONDS)
+        self.core = Controller(initial(machine), lambda: self.log, self._open, patience)
+        self.live = LiveMachine(self.core)
 
     @property
     def events(self) -> list[Event]:
@@ -129,16 +132,14 @@ class Whole:
 
     async def boot(self) -> None:
         """Start the guest, which then waits for orders."""
-        await self.core.submit(stimuli.Boot())
-        await self.until(lambda s: s.shared.phase.value == "running")
+        await self.live.start()
 
     async def until(self, holds: Callable[[State], bool]) -> None:
         await self.core.until(holds, SECONDS, "what the test waits for")
 
     async def plug(self, slot: int) -> None:
-        await self.core.submit(stimuli.DeviceAdd(f"cpu{slot}", (("core-id", slot),)))
-        await self.until(lambda s: s.slots[slot].command is Owed.NONE)
-        assert self.core.state.slots[slot].enabled
+        await (await self.live.begin(stimuli.DeviceAdd(f"cpu{slot}", (("core-id", slot),)))).ended()
+        assert self.live.slot(slot).enabled
 
     async def revoke(self, slot: int) -> None:
         """Take the vCPU by force."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from hpcore_kvm import abi
-from hpcore_kvm.smccc import Function, PsciStatus
+from hpcore_kvm.smccc import Function
 from hpcore_kvm.uapi import Ioctl
 
 from hpcore.model import stimuli
@@ -29,6 +29,7 @@ from hpcore.model.events import (
     UnplugFailed,
 )
 from hpcore.model.machines import Phase, SlotState
+from hpcore.model.psci import PsciStatus
 from hpcore.model.states import Owed
 from hpcore.platform import virt
 from hpcore.run.controller import RunError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hpcore_kvm import smccc
 from hpcore_kvm.gic import GICR_ISENABLER0
-from hpcore_kvm.smccc import Function, PsciStatus
+from hpcore_kvm.smccc import Function
 from hpcore_kvm.uapi import REG_TIMER_CNT, MpState
 
 from hpcore.model import stimuli
@@ -20,6 +20,7 @@ from hpcore.model.events import (
     MachineWasReset,
     Refused,
 )
+from hpcore.model.psci import PsciStatus
 from hpcore.platform import virt
 from tests.kvm.machines import (
     ENTRY,

@@ -21,7 +21,7 @@ from hpcore.model.effects import (
 )
 from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import CpuOnCalled, Lost, ResetSeen
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 from hpcore.promises.rig import COLD_BUILD
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript
 from tests.kvm.machines import bare, config, flat, open_files
@@ -35,7 +35,7 @@ def test_what_cannot_run_is_refused_before_anything_is_made(tmp_path: Path) -> N
             await KvmAccelerator().open(machine, guest, print)  # type: ignore[arg-type]
 
     async def run() -> None:
-        gicv2 = MachineConfig(Topology.resolve(cpus=1), gic_version=2)
+        gicv2 = MachineConfig.of(cpus=1, gic_version=2)
         await refused("gic-version 2; use 3", gicv2)
         await refused("give it a kernel", config(1, 2), GuestScript())
         (tmp_path / "kernel").write_bytes(b"not a kernel" * 100)

@@ -6,10 +6,11 @@ import threading
 
 import pytest
 from hpcore_kvm.features import Features
-from hpcore_kvm.smccc import Function, PsciStatus
+from hpcore_kvm.smccc import Function
 from hpcore_kvm.uapi import REG_PC, REG_PSTATE, MpState, SystemEventType
 from hpcore_kvm.vcpu import Hypercall, Kicked, Mmio, SystemEvent
 
+from hpcore.model.psci import PsciStatus
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
 from tests.kvm.programs import COPY, HVC, IDLE, LOAD, SMC, SPIN, STORE, Program

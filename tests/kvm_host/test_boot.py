@@ -13,7 +13,6 @@ from hpcore_kvm.vm import Memory
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.platform import firmware, virt
 
 MEMORY = 256 << 20
@@ -31,7 +30,7 @@ def boot(tmp_path: Path) -> BootFiles:
     kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
     kernel.write_bytes(b"kernel" * 1000)
     initrd.write_bytes(b"initrd" * 1000)
-    tables = firmware.build(MachineConfig(Topology.resolve(cpus=1, maxcpus=4)))
+    tables = firmware.build(MachineConfig.of(cpus=1, maxcpus=4))
     tree = tables.device_tree(
         bootargs="quiet", initrd_size=6000, kaslr_seed=bytes(8), rng_seed=bytes(32)
     )

@@ -18,12 +18,13 @@ import pytest
 from hpcore_kvm import vcpu_thread
 from hpcore_kvm.bus import Bus, Region
 from hpcore_kvm.errors import KvmError
-from hpcore_kvm.smccc import Function, PsciStatus
+from hpcore_kvm.smccc import Function
 from hpcore_kvm.threads import Hold, Threads
 from hpcore_kvm.uapi import MpState, SystemEventType
 from hpcore_kvm.vcpu import Exit, Hypercall, Kicked, Mmio, SystemEvent, Unexpected, Vcpu
 from hpcore_kvm.vcpu_thread import Where
 
+from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, Stimulus
 from tests.support.waits import SECONDS, poll
 

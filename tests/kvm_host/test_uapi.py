@@ -11,6 +11,7 @@ from hpcore_kvm import abi, smccc, uapi
 from hpcore_kvm.abi import OFFSETS, SIZES, LayoutError, check_layouts
 from hpcore_kvm.uapi import Cap, ExitReason, Feature, Ioctl, MpState, SystemEventType
 
+from hpcore.model.psci import PsciStatus
 from tests.kvm import programs
 from tests.kvm_host.toolchain import compile_arm64
 
@@ -46,10 +47,10 @@ NAMED = {
     "PSCI_0_2_FN_CPU_OFF": smccc.Function.CPU_OFF,
     "PSCI_0_2_FN_CPU_ON": smccc.Function.CPU_ON_32,
     "PSCI_0_2_FN64_CPU_ON": smccc.Function.CPU_ON_64,
-    "PSCI_RET_NOT_SUPPORTED": smccc.PsciStatus.NOT_SUPPORTED,
-    "PSCI_RET_INVALID_PARAMS": smccc.PsciStatus.INVALID_PARAMETERS,
-    "PSCI_RET_DENIED": smccc.PsciStatus.DENIED,
-    "PSCI_RET_ALREADY_ON": smccc.PsciStatus.ALREADY_ON,
+    "PSCI_RET_NOT_SUPPORTED": PsciStatus.NOT_SUPPORTED,
+    "PSCI_RET_INVALID_PARAMS": PsciStatus.INVALID_PARAMETERS,
+    "PSCI_RET_DENIED": PsciStatus.DENIED,
+    "PSCI_RET_ALREADY_ON": PsciStatus.ALREADY_ON,
     "KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc)":
         uapi.REG_PC,
     "KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.regs[3])":

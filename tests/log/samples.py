@@ -23,9 +23,8 @@ from hpcore.model.events import (
     StepDone,
     StepFailed,
 )
-from hpcore.model.topology import Topology
 
-MACHINE = MachineConfig(Topology.resolve(cpus=1, maxcpus=4))
+MACHINE = MachineConfig.of(cpus=1, maxcpus=4)
 HEADER = Header(MACHINE, "qtest", {"qemu": "7.2.0"}, created="2026-01-02T03:04:05+00:00")
 
 

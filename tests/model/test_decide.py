@@ -21,7 +21,6 @@ from hpcore.model.effects import (
 )
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.states import Owed, initial, madt_flags, sta
-from hpcore.model.topology import Topology
 from tests.support.world import World
 
 
@@ -159,7 +158,7 @@ def test_refusals_have_words(stimulus: st.Stimulus, says: str) -> None:
 
 
 def test_a_capped_machine_says_why_it_cannot_plug() -> None:
-    config = cap(MachineConfig(Topology.resolve(cpus=2, maxcpus=4), gic_version=2), None)
+    config = cap(MachineConfig.of(cpus=2, maxcpus=4, gic_version=2), None)
     world = World()
     world.config, world.state = config, initial(config)
     world.boot()

@@ -15,12 +15,13 @@ from hpcore.model.machines import (
     Phase,
     SlotState,
     Table,
+    Trigger,
     library_machine,
     next_gicc,
     next_phase,
     next_slot,
 )
-from hpcore.triage.model_page import model_page
+from hpcore.model.page import model_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -63,20 +64,23 @@ def test_the_library_machine_has_exactly_the_rows(table: Table) -> None:
 
 def test_a_slot_goes_round() -> None:
     state = SlotState.PARKED
-    for trigger in ("realize", "enable", "cpu_on", "cpu_off", "eject", "park"):
+    for trigger in (
+        Trigger.REALIZE, Trigger.ENABLE, Trigger.CPU_ON,
+        Trigger.CPU_OFF, Trigger.EJECT, Trigger.PARK,
+    ):  # fmt: skip
         state = next_slot(state, trigger)
     assert state is SlotState.PARKED
 
 
 def test_no_slot_is_ejected_from_online_by_its_guest() -> None:
     with pytest.raises(IllegalTransition, match="no 'eject' from 'online'"):
-        next_slot(SlotState.ONLINE, "eject")
+        next_slot(SlotState.ONLINE, Trigger.EJECT)
 
 
 def test_a_gicc_is_wired_only_when_bound() -> None:
-    assert next_gicc(GiccState.BOUND, "wire") is GiccState.WIRED
+    assert next_gicc(GiccState.BOUND, Trigger.WIRE) is GiccState.WIRED
     with pytest.raises(IllegalTransition):
-        next_gicc(GiccState.UNBOUND, "wire")
+        next_gicc(GiccState.UNBOUND, Trigger.WIRE)
 
 
 def test_nothing_leaves_an_ended_machine() -> None:

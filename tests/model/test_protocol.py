@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hpcore.check.mutants import SECOND_LINES
 from hpcore.model.effects import Step
-from hpcore.model.guards import GUARD_NAMES
-from hpcore.model.invariants import BY_NAME, check_state
+from hpcore.model.guards import SWITCHES
+from hpcore.model.invariants import BY_NAME, HELD
 from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
@@ -39,7 +39,7 @@ class AnythingGoes(RuleBasedStateMachine):
 
     @invariant()
     def the_state_at_rest_is_sound(self) -> None:
-        assert not list(check_state(self.world.state))
+        assert not list(HELD.of_state(self.world.state))
 
 
 AnythingGoes.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
@@ -70,7 +70,7 @@ def broken_by(rules: Rules, walks: int = 80, steps: int = 1000) -> str | None:
     return None
 
 
-MUTANTS = [n for n in (*GUARD_NAMES, *map(str, Habit)) if n not in SECOND_LINES]
+MUTANTS = [n for n in (*SWITCHES, *map(str, Habit)) if n not in SECOND_LINES]
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -88,17 +88,17 @@ def test_wrong_props_get_the_texts_of_qemus_series(props: dict[str, object], say
 
 
 def test_an_accelerator_without_hotplug_caps_possible_to_present() -> None:
-    config = cap(MachineConfig(Topology.resolve(cpus=4, maxcpus=6)), "it has no policy")
+    config = cap(MachineConfig.of(cpus=4, maxcpus=6), "it has no policy")
     assert config.possible == 4
     assert config.no_hotplug == "it has no policy"
 
 
 def test_a_gicv2_caps_possible_to_present() -> None:
-    config = cap(MachineConfig(Topology.resolve(cpus=4, maxcpus=6), gic_version=2), None)
+    config = cap(MachineConfig.of(cpus=4, maxcpus=6, gic_version=2), None)
     assert config.possible == 4
     assert "GICv2" in str(config.no_hotplug)
 
 
 def test_a_machine_with_nothing_to_plug_is_not_capped() -> None:
-    config = MachineConfig(Topology.resolve(cpus=4, maxcpus=4), gic_version=2)
+    config = MachineConfig.of(cpus=4, maxcpus=4, gic_version=2)
     assert cap(config, "no policy") is config

@@ -19,7 +19,6 @@ from hpcore.model.stimuli import (
     ScanEnded,
     ScanStarted,
 )
-from hpcore.model.topology import Topology
 from hpcore.platform import virt
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_device import HotplugDevice
@@ -50,7 +49,7 @@ class DeviceWorld:
     def __init__(self) -> None:
         self.said: list[GuestCall] = []
         self.pulses = 0
-        config = MachineConfig(Topology.resolve(BOOTED, POSSIBLE))
+        config = MachineConfig.of(BOOTED, POSSIBLE)
         self.device = HotplugDevice(config, self.said.append, self._pulse)
         self.scanning = False
         for slot in range(BOOTED):

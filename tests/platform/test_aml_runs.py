@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hpcore.guest.played.aml import PlayedAml
+from hpcore.model import acpi
 from hpcore.platform import virt
-from hpcore.platform.acpi import words
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.hotplug_registers import (
@@ -64,7 +64,7 @@ def played(fill: int, act: Callable[[PlayedAml], Awaitable[object]]) -> tuple[Ac
 
 
 @pytest.mark.parametrize(
-    ("fill", "status"), [(0, words.STA_PRESENT), (int(Flag.ENABLED), words.STA_ENABLED)]
+    ("fill", "status"), [(0, acpi.STA_PRESENT), (int(Flag.ENABLED), acpi.STA_ENABLED)]
 )
 def test_sta_follows_the_enabled_flag(fill: int, status: int, tmp_path: Path) -> None:
     run = evaluate(TABLE, tmp_path, rf"{CPUS}.C002._STA", fill)

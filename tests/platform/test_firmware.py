@@ -11,7 +11,6 @@ import fdt
 import pytest
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.platform import efi, hotplug_page, virt
 from hpcore.platform.acpi.page_transport import PageTransport
 from hpcore.platform.aml.objects import buffer, name
@@ -143,7 +142,7 @@ def test_tables_that_do_not_fit_are_refused_with_the_sizes() -> None:
 
 def test_a_machine_without_a_gicv3_is_refused() -> None:
     with pytest.raises(FirmwareError, match="gic-version 2; set gic-version to 3"):
-        build(MachineConfig(Topology.resolve(2, 2), gic_version=2))
+        build(MachineConfig.of(2, 2, gic_version=2))
 
 
 def test_memory_that_reaches_the_high_redistributors_is_refused() -> None:

@@ -20,7 +20,7 @@ from hpcore.model.stimuli import (
     ScanEnded,
     ScanStarted,
 )
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_device import HotplugDevice
@@ -105,7 +105,7 @@ class Bench:
     def __init__(self) -> None:
         self.said: list[GuestCall] = []
         self.pulses: list[int] = []  # how much had been said at each
-        config = MachineConfig(Topology.resolve(BOOTED, POSSIBLE))
+        config = MachineConfig.of(BOOTED, POSSIBLE)
         self.device = HotplugDevice(config, self.said.append, self._pulse)
 
     def _pulse(self) -> None:

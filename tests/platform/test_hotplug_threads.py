@@ -15,7 +15,6 @@ from attrs import field, mutable
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.stimuli import GuestCall, InsertAcked, ScanEnded, ScanStarted
-from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.platform.hotplug_registers import COMMAND, FLAGS, Flag, RegisterCommand, Store
 from tests.platform.device_world import BLOCK, BOOTED, CPU, GED, POSSIBLE
@@ -49,7 +48,7 @@ class Crowd:
     _ready: threading.Barrier = field(factory=lambda: threading.Barrier(VCPUS + 1))
 
     def __attrs_post_init__(self) -> None:
-        config = MachineConfig(Topology.resolve(BOOTED, POSSIBLE))
+        config = MachineConfig.of(BOOTED, POSSIBLE)
         self.device = HotplugDevice(config, self._report, self._called)
 
     def run(self) -> None:

@@ -9,10 +9,10 @@ import asyncio
 import re
 from pathlib import Path
 
-from hpcore.guest import linux
+from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.shell import Shell
+from hpcore.model import acpi
 from hpcore.platform import hotplug_page as page
-from hpcore.platform.acpi import words
 from hpcore.platform.hotplug_page import RingRecord
 from tests.platform.guest_memory import WRAP, Entry, GuestMemory, booted
 from tests.platform.machines import machine
@@ -30,15 +30,17 @@ def test_linux_plugs_and_unplugs_through_the_page(tmp_path: Path) -> None:
             await counters_wrap_around(shell, memory)
             await an_insert_does_not_hide_a_removal(shell, memory)
             await a_full_ring_is_waited_for(shell, memory)
-            await linux.reboot(shell, 120)
-            assert (await linux.masks(shell)).enabled == BOOTED
-            await linux.poweroff(shell)
+            linux = LinuxGuest(shell)
+            await linux.reboot(120)
+            assert (await linux.masks()).enabled == BOOTED
+            await linux.power_off()
+            await shell.wait_gone()
 
     asyncio.run(main())
 
 
 async def boots_without_a_complaint(shell: Shell) -> None:
-    masks = await linux.masks(shell)
+    masks = await LinuxGuest(shell).masks()
     assert masks.possible == masks.present == {0, 1, 2, 3}
     assert masks.enabled == masks.online == BOOTED
     dmesg = (await shell.run("dmesg")).output
@@ -48,7 +50,7 @@ async def boots_without_a_complaint(shell: Shell) -> None:
 
 
 async def plug(memory: GuestMemory, slot: int) -> list[Entry]:
-    await memory.set_byte(page.STA, slot, words.STA_ENABLED)
+    await memory.set_byte(page.STA, slot, acpi.STA_ENABLED)
     await memory.set_byte(page.INSERT, slot, 1)
     await memory.raise_event()
     return await memory.until(lambda seen: (RingRecord.OST, slot, DEVICE_CHECK_DONE) in seen)
@@ -68,9 +70,9 @@ async def a_vcpu_is_plugged_and_unplugged(shell: Shell, memory: GuestMemory) -> 
         (RingRecord.OST, 3, DEVICE_CHECK_DONE),
     ]
     assert await memory.byte(page.INSERT, 3) == 0
-    assert (await linux.masks(shell)).enabled == BOOTED | {3}
-    await linux.online(shell, 3)
-    assert (await linux.masks(shell)).online == {0, 1, 3}
+    assert (await LinuxGuest(shell).masks()).enabled == BOOTED | {3}
+    await LinuxGuest(shell).online(3)
+    assert (await LinuxGuest(shell).masks()).online == {0, 1, 3}
     seen = await unplug(memory, 3)
     # the notification's handler may overtake the end of the scan
     assert sorted(seen) == sorted(
@@ -85,8 +87,8 @@ async def a_vcpu_is_plugged_and_unplugged(shell: Shell, memory: GuestMemory) -> 
     )
     in_order = [entry for entry in seen if entry[0] in (RingRecord.OST, RingRecord.EJECT)]
     assert [entry[2] for entry in in_order] == [EJECT_UNDER_WAY, 0, EJECT_DONE]
-    assert await memory.byte(page.STA, 3) == words.STA_PRESENT
-    masks = await linux.masks(shell)
+    assert await memory.byte(page.STA, 3) == acpi.STA_PRESENT
+    masks = await LinuxGuest(shell).masks()
     assert masks.enabled == masks.online == BOOTED
 
 
@@ -99,7 +101,7 @@ async def counters_wrap_around(shell: Shell, memory: GuestMemory) -> None:
 
 
 async def an_insert_does_not_hide_a_removal(shell: Shell, memory: GuestMemory) -> None:
-    await memory.set_byte(page.STA, 2, words.STA_ENABLED)
+    await memory.set_byte(page.STA, 2, acpi.STA_ENABLED)
     await memory.set_byte(page.INSERT, 2, 1)
     await memory.set_byte(page.REMOVE, 2, 1)
     await memory.raise_event()
@@ -107,7 +109,7 @@ async def an_insert_does_not_hide_a_removal(shell: Shell, memory: GuestMemory) -
     acknowledged = [kind for kind, slot, _ in seen if slot == 2 and kind != RingRecord.OST]
     assert acknowledged == [RingRecord.INSERT_ACKED, RingRecord.REMOVE_ACKED, RingRecord.EJECT]
     assert (RingRecord.OST, 2, DEVICE_CHECK_DONE) in seen
-    assert (await linux.masks(shell)).enabled == BOOTED
+    assert (await LinuxGuest(shell).masks()).enabled == BOOTED
 
 
 async def a_full_ring_is_waited_for(shell: Shell, memory: GuestMemory) -> None:

@@ -18,7 +18,6 @@ from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call
-from hpcore.guest.shell import Shell
 from hpcore.model import events as ev
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
@@ -27,6 +26,7 @@ from hpcore.platform import virt
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
+from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player
 from hpcore.scenario.write import dump
@@ -57,15 +57,16 @@ class Rehearsal:
         self._pending: dict[int, int] = {}
         self._stack = AsyncExitStack()
         self._controller = Controller(
-            initial(config), NoLog, self._open, Patience(guest=1e6)
+            initial(config), NoLog, self._open, Patience(guest=1e6, end=20.0)
         )
-        self._controller.watchers.append(self._watch)
-        self._player = Player(self._controller, Shell)
+        self._machine = LiveMachine(self._controller)
+        self._machine.subscribe(self._watch)
+        self._player = Player(self._machine)
 
     @property
     def state(self) -> State:
         """What the model believes."""
-        return self._controller.state
+        return self._machine.state
 
     @property
     def guest(self) -> PlayedGuest:
@@ -74,7 +75,7 @@ class Rehearsal:
 
     def watch(self, watcher: Callable[[ev.Event], None]) -> None:
         """Have every event told, from here on."""
-        self._controller.watchers.append(lambda event, _state: watcher(event))
+        self._machine.subscribe(lambda event, _state: watcher(event))
 
     async def start(self) -> Rehearsal:
         """Boot the machine."""
@@ -120,7 +121,7 @@ class Rehearsal:
         deadline = time.monotonic() + AGREE_SECONDS
         for look in count(1):
             if self.state.shared.ended:
-                raise self._told(f"the machine ended: {self._controller.why_ended()}")
+                raise self._told(f"the machine ended: {self._machine.why_ended()}")
             found = await self._differences()
             if not found:
                 return
@@ -132,7 +133,7 @@ class Rehearsal:
         return await differences(self.state, self.session, self._pending)
 
     def _told(self, what: str) -> Disagreement:
-        if (failure := self._controller.failure) is not None:
+        if (failure := self._machine.failure) is not None:
             what = f"{what} ({failure})"
         return Disagreement(
             f"{what}\n\nTo repeat it, `hpcore run FILE --accel {self.accel}` with this in FILE:\n\n"

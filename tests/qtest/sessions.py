@@ -12,12 +12,11 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.rules import BUILD
 from hpcore.model.stimuli import Stimulus
-from hpcore.model.topology import Topology
 from hpcore.promises.rig import SessionRig
 from hpcore.run.accelerator import GuestScript
 from tests.qemu.support import alive
 
-CONFIG = MachineConfig(Topology.resolve(cpus=1, maxcpus=3), memory=256)
+CONFIG = MachineConfig.of(cpus=1, maxcpus=3, memory=256)
 ALONE = GuestScript(append="maxcpus=1")
 """A guest that asks for no CPU_ON at its boot, which nobody here would answer."""
 WIRE = BUILD[: BUILD.index(Step.WIRE) + 1]

@@ -28,10 +28,9 @@ import asyncio
 from hpcore_qtest import QtestAccelerator
 from hpcore.model.effects import MachineStep, RunMachineStep
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 
 async def main():
-    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+    config = MachineConfig.of(cpus=1, maxcpus=2)
     session = await QtestAccelerator().open(config, None, print)
     await session.execute(RunMachineStep(MachineStep.CREATE_VCPUS))
     print(session.process_id, flush=True)

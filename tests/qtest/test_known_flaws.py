@@ -21,7 +21,6 @@ from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import EjectRefused, Event, PlugFailed, UnplugCompleted
 from hpcore.model.machines import SlotState
 from hpcore.model.rules import BUILD
-from hpcore.model.topology import Topology
 from hpcore.platform.hotplug_registers import DATA, Flag, RegisterCommand, Store
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
@@ -34,7 +33,7 @@ from tests.support.waits import until
 
 pytestmark = [needs_qemu, needs_hotplugging]
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 BOARDS = {"qtest-loongarch64": LOONGARCH64_VIRT, "qtest-q35": Q35}
 ON_BOTH = pytest.mark.parametrize("accel", BOARDS)
 BOTH_FLAGS = Flag.INSERT | Flag.REMOVE

@@ -19,7 +19,6 @@ from hpcore_qtest.native.session import NativeSession
 from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.run.accelerator import AcceleratorError, GuestScript
@@ -93,14 +92,13 @@ class AnyOrderOnQ35(AnyOrder):
 
 @pytest.mark.parametrize("machine", [AnyOrderOnLoongarch, AnyOrderOnQ35])
 def test_the_model_and_qemus_own_hotplug_agree_after_every_step(
-    machine: type[AnyOrder], monkeypatch: pytest.MonkeyPatch
+    machine: type[AnyOrder],
 ) -> None:
-    monkeypatch.setattr("hpcore.scenario.play.END_SECONDS", 20.0)
     play(machine, examples=8, steps=40, fewest=150)
 
 
 def test_a_topology_whose_ids_do_not_fit_is_refused_with_what_fits() -> None:
-    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=250, cores=5, sockets=50))
+    config = MachineConfig.of(cpus=1, maxcpus=250, cores=5, sockets=50)
     with pytest.raises(AcceleratorError, match=r"at most 160 vCPUs with this topology"):
         asyncio.run(LoongarchAccelerator().open(config, None, lambda _stimulus: None))
 
@@ -132,7 +130,7 @@ def test_qtest_takes_the_hotplug_that_a_new_enough_arm_qemu_says_it_has(
 
     monkeypatch.setattr(accelerator, "find_qemu", lambda: Qemu(Path("/qemu"), version))
     monkeypatch.setattr(detection, "hotplugs_itself", asked)
-    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+    config = MachineConfig.of(cpus=1, maxcpus=2)
     opened = asyncio.run(QtestAccelerator().open(config, GuestScript(), lambda _stimulus: None))
     assert type(opened) is session
 

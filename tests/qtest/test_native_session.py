@@ -24,7 +24,7 @@ from hpcore.model.stimuli import (
     ScanStarted,
     Stimulus,
 )
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 from hpcore.platform import hotplug_registers
 from hpcore.platform.hotplug_registers import Flag
 from hpcore.platform.virt import CPU_HOTPLUG_BASE as BLOCK
@@ -46,7 +46,7 @@ SELECTOR, FLAGS, COMMAND, DATA = (
     )
 )  # fmt: skip
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 ON_BOTH = pytest.mark.parametrize("accel", ACCELERATORS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,17 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunStep, Step
+from hpcore.model.fold import Folded
 from hpcore.model.machines import Phase, SlotState
+from hpcore.model.properties import Violation
 from hpcore.model.states import Owed, State, initial
-from hpcore.model.topology import Topology
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
 from tests.support.logs import ListLog
 from tests.support.paper import Behaviour, PaperAccelerator
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 SOON = 15.0
 """Seconds within which what must come comes, on however busy a machine."""
 
@@ -350,17 +351,16 @@ def test_a_grant_against_the_policy_ends_the_machine() -> None:
 
 
 def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpcore.model.invariants import Violation  # noqa: PLC0415
     from hpcore.run import controller as room  # noqa: PLC0415
 
-    def broken(*_: object, **__: object) -> list[Violation]:
-        return [Violation("parked_is_inert", 1, "says.")]
+    def broken(state: State, events: Sequence[ev.Event]) -> Iterator[Folded]:
+        yield Folded(state, events[0], state, Violation("parked_is_inert", 1, "says."))
 
     async def script(c: Controller) -> None:
         with pytest.raises(RunError):
             await booted(c)
 
-    monkeypatch.setattr(room, "check_event", broken)
+    monkeypatch.setattr(room, "steps", broken)
     controller, _ = play(Behaviour(), script)
     assert isinstance(controller.failure, ProtocolBroken)
 

@@ -10,14 +10,13 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
 from hpcore.model.states import Owed, State, initial
-from hpcore.model.topology import Topology
 from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, Patience, StepWait, owed
 
 PATIENCE = Patience(guest=10, step=5, machine=20)
 
 
 def state(**slot: Any) -> State:
-    begin = initial(MachineConfig(Topology.resolve(cpus=1, maxcpus=2)))
+    begin = initial(MachineConfig.of(cpus=1, maxcpus=2))
     return begin.with_slot(1, attrs.evolve(begin.slots[1], **slot))
 
 

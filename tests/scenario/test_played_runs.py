@@ -17,13 +17,12 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import AnswerCpuOn
-from hpcore.model.machines import Phase
 from hpcore.model.states import initial
-from hpcore.model.topology import Topology
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import CommandRefused, Controller
 from hpcore.run.discovery import Found
 from hpcore.run.execute import execute_log
+from hpcore.run.machine import LiveMachine
 from hpcore.scenario.read import ScenarioError, bundled, load, parse
 from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
@@ -32,7 +31,7 @@ from tests.support.logs import ListLog
 from tests.support.paper import PaperAccelerator
 from tests.support.played import PlayedAccelerator, found, play
 
-CONFIG = MachineConfig(Topology.resolve(cpus=2, maxcpus=4))
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 
 
 @pytest.mark.parametrize("name", sorted(bundled()))
@@ -85,10 +84,11 @@ def test_a_hostile_guest_breaks_no_invariant(seed: int) -> None:
         controller = Controller(
             initial(CONFIG), ListLog, lambda r: accelerator.open(CONFIG, script, r)
         )
+        machine = LiveMachine(controller)
         async with controller as c:
-            await boot(c)
+            await machine.boot()
             for _ in range(25):
-                await command(c, random)
+                await command(machine, random)
                 await settle(c, accelerator)
             assert c.failure is None
             kernel = accelerator.sessions[0].guest.kernel
@@ -110,11 +110,12 @@ def test_no_order_of_calls_and_commands_breaks_an_invariant(data: some.DataObjec
         controller = Controller(
             initial(CONFIG), ListLog, lambda r: accelerator.open(CONFIG, GuestScript(), r)
         )
+        machine = LiveMachine(controller)
         async with controller as c:
-            await boot(c)
+            await machine.boot()
             for each in drawn:
                 if isinstance(each, int):
-                    await command(c, Random(each))
+                    await command(machine, Random(each))
                 else:
                     await make(each, accelerator.sessions[0], CONFIG.possible)
                 await settle(c, accelerator)
@@ -123,25 +124,12 @@ def test_no_order_of_calls_and_commands_breaks_an_invariant(data: some.DataObjec
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-async def boot(c: Controller) -> None:
-    await c.submit(st.Boot())
-    await c.until(lambda s: s.shared.phase is Phase.RUNNING, 10, "the start")
-    assert c.session.played is not None
-    await c.session.played.wait_ready(10)
-
-
-async def command(c: Controller, random: Random) -> None:
-    """One of the user's, refused or not."""
+async def command(machine: LiveMachine, random: Random) -> None:
+    """One of the user's, refused or not, whose end nobody awaits."""
     id_ = f"core{random.randrange(5)}"
-    some_command = random.choice(
-        (
-            st.DeviceAdd(id_, (("core-id", random.randrange(4)),)),
-            st.DeviceDel(id_),
-            st.DeviceDel(id_, force=True),
-        )
-    )
+    add = st.DeviceAdd(id_, (("core-id", random.randrange(4)),))
     with suppress(CommandRefused):
-        await c.submit(some_command)
+        await machine.begin(random.choice((add, st.DeviceDel(id_), st.DeviceDel(id_, force=True))))
 
 
 async def settle(c: Controller, accelerator: PlayedAccelerator) -> None:

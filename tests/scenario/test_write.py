@@ -9,12 +9,13 @@ from hypothesis import strategies as some
 
 from hpcore.guest.played.hostile import moves
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.scenario import values as sc
 from hpcore.scenario.read import ScenarioError, bundled, load, parse
 from hpcore.scenario.write import dump
 
-CONFIG = MachineConfig(Topology.resolve(cpus=1, maxcpus=4, threads=2), "cortex-a72", 2, 512)
+CONFIG = MachineConfig.of(
+    cpus=1, maxcpus=4, threads=2, cpu_model="cortex-a72", gic_version=2, memory=512
+)
 TEXT = some.text(some.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=20)
 CPUS = some.integers(0, 3) | TEXT
 STEPS = some.one_of(

@@ -14,7 +14,9 @@ class ListLog:
         self.times: list[float] = []
         self.room = room
 
-    def append(self, events: Iterable[object], t: float) -> int:
+    def append(
+        self, events: Iterable[object], t: float, answers: object | None = None
+    ) -> int:
         batch = list(events)
         if self.room is not None and len(self.events) + len(batch) > self.room:
             raise OSError(28, "No space left on device")
@@ -26,5 +28,7 @@ class ListLog:
 class NoLog:
     """A log that is not kept, for long runs."""
 
-    def append(self, events: Iterable[object], t: float) -> int:
+    def append(
+        self, events: Iterable[object], t: float, answers: object | None = None
+    ) -> int:
         return 0

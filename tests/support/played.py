@@ -23,6 +23,7 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.psci import PsciStatus
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.run.accelerator import (
@@ -39,8 +40,6 @@ from hpcore.run.discovery import Found
 from hpcore.run.gate import ENDED, Gate
 from hpcore.scenario.runner import Job, Outcome, run_job
 from hpcore.scenario.values import Scenario
-
-PSCI_INVALID, PSCI_ALREADY_ON = -2, -4
 
 
 class PlayedSession:
@@ -169,9 +168,9 @@ class PlayedSession:
     async def cpu_on(self, caller: int, cpu: int) -> int:
         await self._turn()
         if not 0 <= cpu < self._config.possible:
-            return PSCI_INVALID
+            return PsciStatus.INVALID_PARAMETERS
         if cpu in self.powered or cpu in self._answers:
-            return PSCI_ALREADY_ON
+            return PsciStatus.ALREADY_ON
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._answers[cpu] = answer
         self._report(st.CpuOnCalled(cpu, caller))

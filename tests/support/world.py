@@ -14,12 +14,11 @@ from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.evolve import evolve
-from hpcore.model.invariants import Violation, check_event
+from hpcore.model.fold import steps
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State, initial
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 
 OST_STATUSES = (0x0, 0x80, 0x82, 0x84, 0x7FFF)
 
@@ -33,7 +32,7 @@ class World:
 
     def __init__(self, rules: Rules = RULES, cpus: int = 2, maxcpus: int = 4) -> None:
         self.rules = rules
-        self.config = MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+        self.config = MachineConfig.of(cpus=cpus, maxcpus=maxcpus)
         self.state: State = initial(self.config)
         self.steps: list[RunStep] = []
         self.machine_steps: list[RunMachineStep] = []
@@ -46,14 +45,12 @@ class World:
         before = self.state
         try:
             decision = decide(before, stimulus, self.rules)
-            for n, event in enumerate(decision.events):
-                after = evolve(before, event, self.rules)
-                self._check(
-                    check_event(before, event, after, rest=n == len(decision.events) - 1)
-                )
-                before = after
         except IllegalTransition as error:
             raise InvariantBroken(f"transition: {error}") from error
+        for folded in steps(before, decision.events, self.rules):
+            if (found := folded.violation) is not None:
+                raise InvariantBroken(f"{found.invariant} of slot {found.slot}")
+            before = folded.after
         assert before == decision.state, "the state is not the fold of the events"
         self.state = decision.state
         for effect in decision.effects:
@@ -61,11 +58,6 @@ class World:
                 self.steps.append(effect)
             elif isinstance(effect, RunMachineStep):
                 self.machine_steps.append(effect)
-
-    def _check(self, violations: object) -> None:
-        found: list[Violation] = list(violations)  # type: ignore[call-overload]
-        if found:
-            raise InvariantBroken(f"{found[0].invariant} of slot {found[0].slot}")
 
     def boot(self) -> World:
         """Start the machine with an accelerator that does what it is told."""

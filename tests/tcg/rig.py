@@ -14,14 +14,13 @@ from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.images import FetchedGuest
-from hpcore.guest.linux import masks
+from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Result, Shell
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import EjectCalled, OstReported, Stimulus
-from hpcore.model.topology import Topology
 from hpcore.promises.rig import COLD_BUILD, SessionRig
 from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestImages
@@ -30,7 +29,7 @@ EJECTING = 0x84
 
 
 def config(cpus: int, maxcpus: int) -> MachineConfig:
-    return MachineConfig(Topology.resolve(cpus=cpus, maxcpus=maxcpus))
+    return MachineConfig.of(cpus=cpus, maxcpus=maxcpus)
 
 
 class MonitorRig:
@@ -115,7 +114,7 @@ class TcgRig(SessionRig[TcgSession]):
         await self.shell.run("dmesg -n 1")
 
     async def masks(self) -> Masks:
-        return await masks(self.shell)
+        return await LinuxGuest(self.shell).masks()
 
     async def online(self, slot: int, value: int = 1) -> Result:
         return await self.shell.run(f"echo {value} > /sys/devices/system/cpu/cpu{slot}/online")

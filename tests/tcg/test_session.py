@@ -25,7 +25,7 @@ from hpcore.model.effects import (
 )
 from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import Lost, ResetSeen
-from hpcore.model.topology import Topology, mp_affinity
+from hpcore.model.topology import mp_affinity
 from hpcore.promises.rig import COLD_BUILD
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages
 from tests.qemu.support import alive, needs_qemu, program
@@ -39,10 +39,9 @@ import asyncio, sys
 from hpcore_tcg import TcgAccelerator
 from hpcore.model.effects import MachineStep, RunMachineStep
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 
 async def main():
-    config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+    config = MachineConfig.of(cpus=1, maxcpus=2)
     session = await TcgAccelerator().open(config, None, print)
     await session.execute(RunMachineStep(MachineStep.CREATE_VCPUS))
     print(session.process_id, flush=True)
@@ -81,7 +80,7 @@ def test_probe_and_open_without_qemu_say_what_to_install(
 
 
 def test_a_machine_with_a_gicv2_is_refused() -> None:
-    machine = MachineConfig(Topology.resolve(cpus=1), gic_version=2)
+    machine = MachineConfig.of(cpus=1, gic_version=2)
     with pytest.raises(AcceleratorError, match="gic-version 2; use 3"):
         asyncio.run(TcgAccelerator().open(machine, None, print))
 

@@ -28,6 +28,7 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen, Stimulus
 from hpcore.run.accelerator import (
     NEVER_WIRED,
@@ -44,7 +45,6 @@ from hpcore_kvm.console import UartConsole
 from hpcore_kvm.errors import KvmError, MismatchError, OrderError
 from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.order import Order, SlotParts
-from hpcore_kvm.smccc import PsciStatus
 from hpcore_kvm.threads import Hold
 from hpcore_kvm.uapi import SystemEventType
 

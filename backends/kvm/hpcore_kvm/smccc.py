@@ -30,16 +30,6 @@ class Function(IntEnum):
     CPU_ON_64 = 0xC400_0003
 
 
-class PsciStatus(IntEnum):
-    """What a PSCI call returns in x0 (Arm DEN0022, return codes)."""
-
-    SUCCESS = 0
-    NOT_SUPPORTED = -1
-    INVALID_PARAMETERS = -2
-    DENIED = -3
-    ALREADY_ON = -4
-
-
 _RANGES = ((Function.CPU_OFF, 2), (Function.CPU_ON_64, 1))
 
 

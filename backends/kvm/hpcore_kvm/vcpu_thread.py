@@ -16,11 +16,12 @@ from typing import Protocol
 
 import structlog
 
+from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, Stimulus
 from hpcore_kvm.bus import Bus
 from hpcore_kvm.errors import KvmError
 from hpcore_kvm.psci import read_cpu_on
-from hpcore_kvm.smccc import Function, PsciStatus
+from hpcore_kvm.smccc import Function
 from hpcore_kvm.uapi import MpState, SystemEventType
 from hpcore_kvm.vcpu import Exit, Hypercall, Mmio, SystemEvent, Unexpected, Vcpu
 

@@ -7,10 +7,9 @@ from collections import deque
 from typing import Protocol
 
 from hpcore.model.effects import AnswerCpuOn
+from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled
 from hpcore.run.accelerator import AcceleratorError, Report
-
-INVALID_PARAMETERS = -2
 
 
 class Power:
@@ -24,7 +23,7 @@ class Power:
     async def cpu_on(self, caller: int, cpu: int) -> int:
         """The guest's call, and the core's answer to it: a PSCI return code."""
         if not 0 <= cpu < self._possible:
-            return INVALID_PARAMETERS  # no vCPU has that MPIDR: nothing to decide
+            return PsciStatus.INVALID_PARAMETERS  # no vCPU has that MPIDR: nothing to decide
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._calls.setdefault((cpu, caller), deque()).append(future)
         self._report(CpuOnCalled(cpu, caller))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from enum import IntEnum
 
 from attrs import field, frozen
 
 from hpcore.guest.played.hardware import Hardware
+from hpcore.model.acpi import Notification
 from hpcore.platform import virt
 from hpcore.platform.ged import EVENTS, EVENTS_SIZE, GedEvent
 from hpcore.platform.hotplug_registers import (
@@ -25,16 +25,9 @@ EVENTS_A_SCAN = 4
 """Of a vCPU at most. AML has no such limit; a played guest is to come to an end."""
 
 
-class Notify(IntEnum):
-    """What AML tells the kernel about a device (ACPI 6.5, 5.6.6)."""
-
-    DEVICE_CHECK = 0x1
-    EJECT_REQUEST = 0x3
-
-
 _TOLD = (
-    (Flag.INSERT, Store.CLEAR_INSERT, Notify.DEVICE_CHECK),
-    (Flag.REMOVE, Store.CLEAR_REMOVE, Notify.EJECT_REQUEST),
+    (Flag.INSERT, Store.CLEAR_INSERT, Notification.DEVICE_CHECK),
+    (Flag.REMOVE, Store.CLEAR_REMOVE, Notification.EJECT_REQUEST),
 )
 
 
@@ -46,7 +39,7 @@ class PlayedAml:
     possible: int
     _mutex: asyncio.Lock = field(factory=asyncio.Lock)
 
-    async def events(self) -> list[tuple[int, Notify]]:
+    async def events(self) -> list[tuple[int, Notification]]:
         """The GED's `_EVT`: take its events, scan if one is a vCPU's; what the kernel is told."""
         events = await self.hardware.read(virt.GED_BASE + EVENTS, EVENTS_SIZE)
         return await self._scan() if events & GedEvent.CPU_HOTPLUG else []
@@ -72,8 +65,8 @@ class PlayedAml:
             await self._write(COMMAND, 1, RegisterCommand.OST_STATUS)
             await self._write(DATA, 4, status)
 
-    async def _scan(self) -> list[tuple[int, Notify]]:
-        told: list[tuple[int, Notify]] = []
+    async def _scan(self) -> list[tuple[int, Notification]]:
+        told: list[tuple[int, Notification]] = []
         async with self._mutex:
             await self._write(SELECTOR, 4, 0)
             for _ in range(EVENTS_A_SCAN * self.possible):

@@ -6,9 +6,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from hpcore.guest.played.aml import Notify, PlayedAml
+from hpcore.guest.played.aml import PlayedAml
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.protocol import Masks
+from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 
 
@@ -30,7 +31,7 @@ class PlayedKernel(ABC):
         self._booted = False
         self._interrupted = asyncio.Event()
         self._scanning = self._working = False
-        self._notified: asyncio.Queue[tuple[int, Notify]] = asyncio.Queue()
+        self._notified: asyncio.Queue[tuple[int, Notification]] = asyncio.Queue()
         self.tell: Callable[[], None] = lambda: None
         """Called whenever `booted` or `idle` may have become true."""
 
@@ -46,7 +47,7 @@ class PlayedKernel(ABC):
         """From the kernel's entry to its shell."""
 
     @abstractmethod
-    async def notified(self, cpu: int, notification: Notify) -> None:
+    async def notified(self, cpu: int, notification: Notification) -> None:
         """AML has notified the kernel of something about vCPU `cpu`."""
 
     async def events(self) -> None:

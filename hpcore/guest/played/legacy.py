@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import attrs
 
-from hpcore.guest.played.linux import OST_SUCCESS, LinuxKernel
+from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.protocol import Masks
+from hpcore.model.acpi import OstStatus
 
 
 class LegacyKernel(LinuxKernel):
@@ -29,4 +30,4 @@ class LegacyKernel(LinuxKernel):
     async def device_check(self, cpu: int) -> int:
         """Success, whatever it means."""
         await self.firmware.enabled(cpu)
-        return OST_SUCCESS
+        return OstStatus.SUCCESS

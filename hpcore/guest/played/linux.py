@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.linux import CPU_DIRECTORY
-from hpcore.guest.played.aml import Notify
 from hpcore.guest.played.command_line import cpu_limits
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.kernel import PlayedKernel
 from hpcore.guest.protocol import Masks
+from hpcore.model.acpi import Notification, OstStatus
 from hpcore.model.config import MachineConfig
+from hpcore.model.psci import PsciStatus
 
-OST_SUCCESS, OST_FAILURE, OST_BUSY, OST_IN_PROGRESS = 0x0, 0x1, 0x82, 0x84
-PSCI_SUCCESS, PSCI_DENIED = 0, -3
 NO_SUCH_FILE, BUSY = "No such file or directory", "Device or resource busy"
 NOT_PERMITTED, INVALID = "Operation not permitted", "Invalid argument"
 
@@ -55,18 +54,18 @@ class LinuxKernel(PlayedKernel):
         """
         self.online = {0}
         for cpu in self.present[: self.at_boot]:
-            if cpu not in self.online and await self.cpu_on(cpu) == PSCI_SUCCESS:
+            if cpu not in self.online and await self.cpu_on(cpu) == PsciStatus.SUCCESS:
                 self.online.add(cpu)
         for cpu in range(self.config.possible):
             if await self.firmware.enabled(cpu) and cpu in self.present:
                 self.registered.add(cpu)
 
-    async def notified(self, cpu: int, notification: Notify) -> None:
+    async def notified(self, cpu: int, notification: Notification) -> None:
         """acpi_device_hotplug: act, then say how it went."""
-        if notification is Notify.DEVICE_CHECK:
+        if notification is Notification.DEVICE_CHECK:
             status = await self.device_check(cpu)
         else:
-            await self.firmware.ost(cpu, Notify.EJECT_REQUEST, OST_IN_PROGRESS)
+            await self.firmware.ost(cpu, Notification.EJECT_REQUEST, OstStatus.IN_PROGRESS)
             status = await self.hot_remove(cpu)
         await self.firmware.ost(cpu, notification, status)
 
@@ -77,22 +76,22 @@ class LinuxKernel(PlayedKernel):
         elif cpu in self.present:
             self.registered.add(cpu)
         else:
-            return OST_FAILURE  # "Changing CPU present bit is not supported"
-        return OST_SUCCESS
+            return OstStatus.FAILURE  # "Changing CPU present bit is not supported"
+        return OstStatus.SUCCESS
 
     async def hot_remove(self, cpu: int) -> int:
         """Offline, `_EJ0`, unregister (acpi_scan_hot_remove); the status for `_OST`."""
         if cpu in self.online:
             if self.online == {cpu}:
-                return OST_BUSY
+                return OstStatus.DEVICE_BUSY
             await self.cpu_off(cpu)
         if self.config.cold_booted(cpu):
-            return OST_FAILURE  # it has no _EJ0
+            return OstStatus.FAILURE  # it has no _EJ0
         await self.firmware.eject(cpu)
         await self.firmware.enabled(cpu)  # "Eject incomplete"?
         await self.firmware.enabled(cpu)  # still present? (arch_unregister_cpu)
         self.registered.discard(cpu)
-        return OST_SUCCESS
+        return OstStatus.SUCCESS
 
     async def cpu_on(self, cpu: int) -> int:
         """PSCI CPU_ON from whichever vCPU this runs on: here the lowest that is online."""
@@ -124,8 +123,8 @@ class LinuxKernel(PlayedKernel):
             return NO_SUCH_FILE
         if wanted and cpu not in self.online:
             status = await self.cpu_on(cpu)
-            if status != PSCI_SUCCESS:
-                return NOT_PERMITTED if status == PSCI_DENIED else INVALID
+            if status != PsciStatus.SUCCESS:
+                return NOT_PERMITTED if status == PsciStatus.DENIED else INVALID
             self.online.add(cpu)
         elif not wanted and cpu in self.online:
             if self.online == {cpu}:

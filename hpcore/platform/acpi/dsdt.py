@@ -6,12 +6,12 @@ always present, and only its Enabled bit changes (ACPI 6.5, 6.3.7 and 8.4).
 
 from __future__ import annotations
 
+from hpcore.model.acpi import STA_ENABLED
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
 from hpcore.platform.acpi.pci import pci_host
 from hpcore.platform.acpi.transport import HotplugTransport, cpu_name
-from hpcore.platform.acpi.words import STA_ENABLED
 from hpcore.platform.aml.encoding import eisa_id, string
 from hpcore.platform.aml.objects import device, method, name, scope
 from hpcore.platform.aml.resources import Trigger, interrupt, memory32, template

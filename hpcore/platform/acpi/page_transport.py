@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hpcore.model import acpi
 from hpcore.model.config import MachineConfig
 from hpcore.platform import hotplug_page as page
 from hpcore.platform import virt
-from hpcore.platform.acpi import words
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, cpu_name
 from hpcore.platform.aml.objects import (
     Access,
@@ -103,7 +103,7 @@ class PageTransport:
         """Not enabled first, then the report."""
         return b"".join(
             (
-                store(words.STA_PRESENT, ref(_cell("S", index))),
+                store(acpi.STA_PRESENT, ref(_cell("S", index))),
                 _report(page.RingRecord.EJECT, index),
                 call("BELL"),
             )
@@ -121,7 +121,7 @@ class PageTransport:
     def memory(self, config: MachineConfig) -> Mapping[int, bytes]:
         """The first `_STA` bytes; the monitor writes its own before the guest runs."""
         sta = bytes(
-            words.STA_ENABLED if config.cold_booted(slot) else words.STA_PRESENT
+            acpi.STA_ENABLED if config.cold_booted(slot) else acpi.STA_PRESENT
             for slot in range(config.possible)
         )
         return {page.PAGE_BASE + page.STA: sta}
@@ -197,8 +197,8 @@ def _scan_group(first: int, possible: int) -> bytes:
     terms: list[bytes] = []
     for index in range(first, min(first + CELLS_AT_ONCE, possible)):
         for kind, record, event in (
-            ("I", page.RingRecord.INSERT_ACKED, words.NOTIFY_DEVICE_CHECK),
-            ("R", page.RingRecord.REMOVE_ACKED, words.NOTIFY_EJECT_REQUEST),
+            ("I", page.RingRecord.INSERT_ACKED, acpi.Notification.DEVICE_CHECK),
+            ("R", page.RingRecord.REMOVE_ACKED, acpi.Notification.EJECT_REQUEST),
         ):
             cell = ref(_cell(kind, index))
             terms.append(

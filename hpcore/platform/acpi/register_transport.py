@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hpcore.model import acpi
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
-from hpcore.platform.acpi import words
 from hpcore.platform.acpi.notify import DISPATCH, notify_dispatch
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt
 from hpcore.platform.aml.objects import (
@@ -84,8 +84,8 @@ class RegisterTransport:
         return b"".join(
             (
                 _select(index),
-                store(words.STA_PRESENT, status),
-                when(bit_and(_flags(), Flag.ENABLED), store(words.STA_ENABLED, status)),
+                store(acpi.STA_PRESENT, status),
+                when(bit_and(_flags(), Flag.ENABLED), store(acpi.STA_ENABLED, status)),
                 release(LOCK),
                 give(status),
             )
@@ -147,8 +147,8 @@ def _scan() -> bytes:
             store(ref(DATA_UNIT), index),
             store(_flags(), flags),
             when(equal(bit_and(flags, Flag.INSERT | Flag.REMOVE), 0), leave()),
-            told(Flag.INSERT, Store.CLEAR_INSERT, words.NOTIFY_DEVICE_CHECK),
-            told(Flag.REMOVE, Store.CLEAR_REMOVE, words.NOTIFY_EJECT_REQUEST),
+            told(Flag.INSERT, Store.CLEAR_INSERT, acpi.Notification.DEVICE_CHECK),
+            told(Flag.REMOVE, Store.CLEAR_REMOVE, acpi.Notification.EJECT_REQUEST),
         ),
         release(LOCK),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.topology import Topology
 from hpcore.qemu.find import Qemu
 from hpcore_qtest.native.boards import ARM_VIRT, NativeBoard
 from hpcore_qtest.native.hotpluggable_cpus import NoHotplug
@@ -22,7 +21,7 @@ async def hotplugs_itself(qemu: Qemu, board: NativeBoard) -> bool:
     Raises QemuError where it does not start.
     """
     if (qemu, board.name) not in _ASKED:
-        config = MachineConfig(Topology.resolve(cpus=1, maxcpus=2))
+        config = MachineConfig.of(cpus=1, maxcpus=2)
         try:
             machine = await NativeMachine.start(config, board, qemu, Ears())
         except NoHotplug:

@@ -1,17 +1,17 @@
 """The page of the documentation that shows the model: tables, diagrams, guards, invariants.
 
-`python -m hpcore.triage.model_page` prints it; `make docs` writes it.
+`python -m hpcore.model.page` prints it; `make docs` writes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpcore.model.guards import GUARDS
+from hpcore.model.diagram import mermaid
+from hpcore.model.guards import REASONS, SWITCHES
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.machines import TABLES
 from hpcore.model.rules import BUILD, TEARDOWN
-from hpcore.triage.diagram import mermaid
 
 _TITLES = {
     "slot": "The vCPU slot",
@@ -42,9 +42,17 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "A step of an eject that has nothing to do is left out; a failed plug is taken back"
     yield "the same way."
-    yield from ("", "## Guards", "", "| guard | the invariant that it keeps |", "| --- | --- |")
-    for guard in GUARDS.values():
-        yield f"| `{guard.name}` | `{guard.keeps}` |"
+    yield from ("", "## Reasons to refuse", "")
+    yield "Each by the name that a refusal has in a log. A star marks those that a check can"
+    yield "switch off, to see what breaks (`hpcore check --mutant NAME`). A QMP client is told"
+    yield "the class and the text."
+    yield ""
+    yield "| reason | text | the invariant that it keeps | QMP class |"
+    yield "| --- | --- | --- | --- |"
+    for reason in REASONS.values():
+        star = "*" if reason.name in SWITCHES else ""
+        keeps = f"`{reason.keeps}`" if reason.keeps else ""
+        yield f"| `{reason.name}`{star} | {reason.text} | {keeps} | {reason.qmp_class} |"
     yield from ("", "## Invariants", "", "| # | name | says |", "| --- | --- | --- |")
     for rule in INVARIANTS:
         yield f"| {rule.number} | `{rule.name}` | {rule.says} |"

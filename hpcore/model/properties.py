@@ -1,0 +1,180 @@
+"""What can be asked of every run of a machine: one kind of thing, with a name and a sentence.
+
+- *always*: holds in every state, and of every event. A replay, the controller and the
+  checker hold it; the invariants of `invariants` are of this kind.
+- *sometimes*: can be seen in some run. Only a search over all runs can say that it never
+  is, which tells of a model in which nothing happens.
+- *eventually*: what a slot has come to owe has an end, in every fair run. Only a search
+  over loops can say so.
+
+A property looks at one slot and the shared part, never at two slots, so that it can be
+held against tables of slots. `always`, `sometimes` and `eventually` make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from typing import Any
+
+from attrs import frozen
+
+from hpcore.model.events import Event, slot_of
+from hpcore.model.states import Shared, Slot, State
+
+
+class Kind(StrEnum):
+    """Of what a property is asked."""
+
+    ALWAYS = "always"  # of every state, or every event
+    SOMETIMES = "sometimes"  # of one event at least, in all runs together
+    EVENTUALLY = "eventually"  # of every fair run
+
+
+@frozen
+class Change:
+    """One event, as one slot saw it."""
+
+    index: int
+    before: Slot
+    shared_before: Shared
+    event: Event
+    after: Slot
+    shared: Shared
+
+
+OnState = Callable[[int, Slot, Shared], bool]
+OnEvent = Callable[[Change], bool]
+
+
+def _everywhere(_environment: object) -> bool:
+    return True
+
+
+@frozen
+class Property:
+    """A property with a name; `says` is the sentence shown when it does not hold.
+
+    `number` is the one that it has in the list of orders that must hold, where it is
+    there. The other fields belong to one kind each; see `always`, `sometimes` and
+    `eventually`.
+    """
+
+    name: str
+    says: str
+    kind: Kind
+    number: int | None = None
+    on_state: OnState | None = None
+    on_event: OnEvent | None = None
+    at_rest: bool = False
+    shows: Callable[[Event], bool] | None = None
+    possible: Callable[[Any], bool] = _everywhere
+    owes: Callable[[int, Slot, Shared], bool] | None = None
+
+
+def always(
+    name: str,
+    says: str,
+    on_state: OnState | None = None,
+    on_event: OnEvent | None = None,
+    *,
+    at_rest: bool = False,
+    number: int | None = None,
+) -> Property:
+    """What must hold of each slot in every state, and of every event as each slot saw it.
+
+    `at_rest`: a state is asked where a whole decision leads to, not between its events.
+    Raises ValueError for a property that asks nothing.
+    """
+    if on_state is None and on_event is None:
+        raise ValueError(f"the property {name} asks nothing: give it on_state or on_event")
+    return Property(name, says, Kind.ALWAYS, number, on_state, on_event, at_rest)
+
+
+def sometimes(
+    name: str,
+    says: str,
+    shows: Callable[[Event], bool],
+    possible: Callable[[Any], bool] = _everywhere,
+) -> Property:
+    """What must be able to happen: `shows` says whether an event is it.
+
+    It is asked where `possible` says so of the checker's environment, which may leave it
+    out: a reset, of one without resets.
+    """
+    return Property(name, says, Kind.SOMETIMES, shows=shows, possible=possible)
+
+
+def eventually(
+    name: str,
+    says: str,
+    owes: Callable[[int, Slot, Shared], bool],
+    possible: Callable[[Any], bool] = _everywhere,
+) -> Property:
+    """What must come to an end: a slot of which `owes` holds comes to be one of which it does not.
+
+    Fair is a run in which an effect under way ends, for good or ill, and a deadline runs
+    out, unless they stop being possible.
+    """
+    return Property(name, says, Kind.EVENTUALLY, owes=owes, possible=possible)
+
+
+@frozen
+class Violation:
+    """A property that does not hold, and for which slot."""
+
+    invariant: str
+    slot: int
+    says: str
+
+
+class Invariants:
+    """The *always* properties among some, sorted by what they are asked of.
+
+    Every engine, the controller and a replay hold them through this one class.
+    """
+
+    def __init__(self, properties: Iterable[Property]) -> None:
+        self.rules = tuple(p for p in properties if p.kind is Kind.ALWAYS)
+        asked = [p for p in self.rules if p.on_state is not None]
+        self._between = tuple((p, p.on_state) for p in asked if not p.at_rest)
+        self._at_rest = tuple((p, p.on_state) for p in asked)
+        self._on_event = tuple((p, p.on_event) for p in self.rules if p.on_event is not None)
+
+    def of_slot(
+        self, index: int, slot: Slot, shared: Shared, *, rest: bool
+    ) -> Iterator[Violation]:
+        """What does not hold of one slot in a state; with `rest`, of one between decisions."""
+        for rule, holds in self._at_rest if rest else self._between:
+            if holds is not None and not holds(index, slot, shared):
+                yield Violation(rule.name, index, rule.says)
+
+    def of_change(self, change: Change) -> Iterator[Violation]:
+        """What one event breaks, as one slot saw it."""
+        for rule, holds in self._on_event:
+            if holds is not None and not holds(change):
+                yield Violation(rule.name, change.index, rule.says)
+
+    def of_state(self, state: State) -> Iterator[Violation]:
+        """What does not hold in a state between decisions."""
+        for index, slot in enumerate(state.slots):
+            yield from self.of_slot(index, slot, state.shared, rest=True)
+
+    def of_event(
+        self, before: State, event: Event, after: State, *, rest: bool = False
+    ) -> Iterator[Violation]:
+        """What an event breaks: of the change itself, and of the state it leads to.
+
+        `rest` says that the event is the last of its decision. Looks only at the slots
+        that the event can concern.
+        """
+        slot = slot_of(event)
+        whole = slot is None or before.shared != after.shared
+        for i in range(len(after.slots)) if whole or slot is None else (slot,):
+            if not 0 <= i < len(after.slots):
+                continue
+            if slot is None or slot == i:
+                yield from self.of_change(Change(
+                    i, before.slots[i], before.shared, event, after.slots[i], after.shared
+                ))  # fmt: skip
+            yield from self.of_slot(i, after.slots[i], after.shared, rest=rest)

@@ -1,0 +1,315 @@
+"""A machine that lives: what a scenario, a test, or any other front drives.
+
+    async with open_machine(find("tcg"), MachineConfig.of(2, 4), guest, log="run.jsonl") as m:
+        await m.boot()
+        await m.plug("core2", core_id=2)
+        await m.guest.online(2)
+        await m.unplug("core2")
+
+Several commands may be under way at once, on different slots, from one task or many; the
+core refuses those that exclude each other. All is for one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar, overload
+
+import structlog
+
+from hpcore.guest.linux import LinuxGuest
+from hpcore.guest.played import PlayedGuest
+from hpcore.guest.protocol import Guest
+from hpcore.guest.shell import GuestGoneError, Shell
+from hpcore.model import events as ev
+from hpcore.model import stimuli
+from hpcore.model.config import MachineConfig
+from hpcore.model.machines import Phase
+from hpcore.model.plain import plain_props
+from hpcore.model.states import State
+from hpcore.run.commands import (
+    Accepted,
+    Asked,
+    Ends,
+    MachineCommand,
+    OnTheMachine,
+    Plug,
+    Unplug,
+    begun_by,
+)
+from hpcore.run.controller import Controller, RunError, Watcher
+from hpcore.run.deadlines import Patience
+from hpcore.run.view import SlotView, view
+
+REASON_SECONDS = 5.0
+"""For the accelerator to say why the machine is gone, once the guest's console is."""
+
+LAST_WORDS_SECONDS = 1.0
+"""For what waits on the machine to come to its own end once the machine has."""
+
+Printed = Callable[[bytes], None]
+"""Told what the guest prints, as it is read."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class LiveMachine:
+    """One machine, driven through its controller, which is entered and left elsewhere.
+
+    `open_machine` makes one that is ready to boot. A command raises CommandRefused where it
+    is refused, CommandFailed where it was accepted and fails, and RunError where the machine
+    has ended or nothing is heard within the `patience`.
+    """
+
+    def __init__(self, controller: Controller, printed: Printed = lambda _data: None) -> None:
+        self.last_seq = 0
+        """The number that the last event has in the log."""
+        self._c, self._printed = controller, printed
+        self._guest: Guest | None = None
+        self._ends = Ends()
+        self._watchers: dict[object, Watcher] = {}
+        controller.watchers.append(self._follow)
+
+    # --------------------------------------------------------------- what it is
+
+    @property
+    def state(self) -> State:
+        """The model's state, as the fold of all events."""
+        return self._c.state
+
+    @property
+    def config(self) -> MachineConfig:
+        """The machine as it runs, which may be capped to what the accelerator can do."""
+        return self.state.config
+
+    @property
+    def slots(self) -> tuple[SlotView, ...]:
+        """Every possible vCPU, as it is now."""
+        return view(self.state)
+
+    def slot(self, cpu: int | str) -> SlotView:
+        """The vCPU with that index, or plugged under that id. Raises RunError for none."""
+        slots = self.slots
+        if isinstance(cpu, str):
+            found = next((slot for slot in slots if slot.id == cpu), None)
+            if found is None:
+                raise RunError(f"no vCPU is plugged under the id '{cpu}'")
+            return found
+        if not 0 <= cpu < len(slots):
+            raise RunError(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
+        return slots[cpu]
+
+    @property
+    def guest(self) -> Guest:
+        """The guest, once `boot` or `guest_ready` has met it. Raises RunError before."""
+        if self.state.shared.phase is Phase.DEFINED:
+            raise RunError("there is no guest yet; boot the machine first")
+        if self._guest is None:
+            raise RunError("this accelerator has no guest that could do that")
+        return self._guest
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way, nor a played guest has anything to do."""
+        shared, slots = self.state.shared, self.state.slots
+        if not self._c.quiet or shared.step is not None or any(s.step for s in slots):
+            return False
+        if not shared.guest_runs or shared.paused:
+            return True
+        if isinstance(self._guest, PlayedGuest):  # one that means harm may not end its scan
+            return self._guest.at_rest and not shared.ged
+        return not shared.ged and not shared.scanning
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the run where that was no event: a full disk, or a fault of hpcore."""
+        return self._c.failure
+
+    @property
+    def patience(self) -> Patience:
+        """How long it waits for whom."""
+        return self._c.patience
+
+    def why_ended(self) -> str:
+        """Why the machine has ended."""
+        return self._c.why_ended()
+
+    # ------------------------------------------------------------- what happens
+
+    def subscribe(self, watcher: Watcher) -> Callable[[], None]:
+        """Have `watcher` called with every event and the state after it, from here on.
+
+        Returns what ends that. The watcher is called in the event loop, in the order of the
+        log, once the event is in it; it must not block. One that raises is told nothing
+        more, and the machine goes on.
+        """
+        key = object()
+        self._watchers[key] = watcher
+
+        def unsubscribe() -> None:
+            self._watchers.pop(key, None)
+
+        return unsubscribe
+
+    def note(self, text: str) -> None:
+        """Write words into the log that change nothing."""
+        self._c.post(stimuli.Note(text))
+
+    async def until(
+        self, holds: Callable[[State], bool], waiting_for: str, seconds: float | None = None
+    ) -> None:
+        """Wait until the state is as `holds` wants it, as long as a command's end may take.
+
+        Raises RunError when that takes longer, or the machine ends first.
+        """
+        limit = self.patience.end if seconds is None else seconds
+        await self._c.until(holds, limit, waiting_for)
+
+    async def ended(self) -> str:
+        """Wait until the machine has ended, by whomever; returns why."""
+        await self._c.ended()
+        return self.why_ended()
+
+    async def unless_ended(self, work: Awaitable[T]) -> T:
+        """Do `work`, and return what it gives, but wait for no guest beyond the machine's end.
+
+        Raises RunError, with why the machine has ended, where `work` does not end by itself.
+        """
+        taken = asyncio.ensure_future(work)
+        end = asyncio.ensure_future(self._c.ended())
+        try:
+            await asyncio.wait({taken, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({taken}, timeout=LAST_WORDS_SECONDS)  # poweroff waits for the end
+            if taken.done() and isinstance(taken.exception(), GuestGoneError):
+                # the console ends before the accelerator knows why; its reason is the better
+                await asyncio.wait({end}, timeout=REASON_SECONDS)
+        finally:  # also when this is cancelled itself
+            for task in (taken, end):
+                task.cancel()
+            await asyncio.gather(taken, end, return_exceptions=True)
+        if taken.cancelled():
+            raise RunError(self.why_ended())
+        return taken.result()
+
+    # ----------------------------------------------------------------- commands
+
+    @overload
+    async def begin(self, command: stimuli.DeviceAdd) -> Plug: ...
+    @overload
+    async def begin(self, command: stimuli.DeviceDel) -> Unplug: ...
+    @overload
+    async def begin(self, command: OnTheMachine) -> MachineCommand: ...
+
+    async def begin(
+        self, command: stimuli.DeviceAdd | stimuli.DeviceDel | OnTheMachine
+    ) -> Accepted:
+        """Give a command and return once it is accepted; what this gives can be awaited.
+
+        For whoever answers at acceptance, and tells the end as an event. Those who subscribe
+        may be told of later events before this returns. Raises CommandRefused.
+        """
+        boots = isinstance(command, stimuli.Boot)
+        asked = Asked(self._c, self.patience.boot if boots else self.patience.end)
+        begun: list[Accepted] = []
+
+        def accepted(events: tuple[ev.Event, ...]) -> None:
+            begun.append(begun_by(asked, command, events))
+            self._ends.add(begun[0])
+
+        await self._c.submit(command, accepted)
+        return begun[0]
+
+    async def start(self) -> None:
+        """Create the machine and start it; returns once vCPU 0 runs."""
+        await (await self.begin(stimuli.Boot())).ended()
+
+    async def boot(self) -> None:
+        """Create the machine, start it, and wait until its guest has booted."""
+        await self.start()
+        await self.guest_ready()
+
+    async def guest_ready(self) -> None:
+        """Wait until the guest has booted, where there is one; from then on it is `guest`.
+
+        A guest that is no played one has hpcore's init, and its console is read from here on.
+        """
+        if self._guest is None:
+            session = self._c.session
+            if session.console is not None:
+                self._guest = LinuxGuest(Shell(session.console, self._printed))
+            else:
+                self._guest = session.played
+        if self._guest is not None:
+            await self.unless_ended(self._guest.wait_ready(self.patience.boot))
+
+    async def plug(
+        self,
+        id_: str,
+        /,
+        props: Mapping[str, object] | None = None,
+        *,
+        driver: str | None = None,
+        **ids: int,
+    ) -> Plug:
+        """Plug the vCPU that the props name, and wait until the guest has registered it.
+
+        The props are those of `device_add`, such as `{"core-id": 2}`, or `core_id=2`. In a
+        pause it waits until the guest has been notified, and no longer. Raises
+        NeverRegistered where the vCPU is plugged, but the guest was reset meanwhile.
+        """
+        given = {**(props or {}), **{name.replace("_", "-"): n for name, n in ids.items()}}
+        plug = await self.begin(stimuli.DeviceAdd(id_, plain_props(given.items()), driver))
+        await plug.registered()
+        return plug
+
+    async def unplug(self, id_: str, *, force: bool = False) -> Unplug:
+        """Have the vCPU `id_` given back, or take it by `force`; wait until it is parked.
+
+        In a pause it waits no longer than until the command is accepted.
+        """
+        unplug = await self.begin(stimuli.DeviceDel(id_, force))
+        await unplug.ended()
+        return unplug
+
+    async def reset(self) -> None:
+        """Reset the machine, and wait until its guest has booted again."""
+        await (await self.begin(stimuli.Reset())).ended()
+        if self._guest is not None:
+            await self.guest_ready()
+
+    async def pause(self) -> None:
+        """Stop the machine's time."""
+        await (await self.begin(stimuli.Pause())).ended()
+
+    async def resume(self) -> None:
+        """Let the machine go on."""
+        await (await self.begin(stimuli.Resume())).ended()
+
+    async def migrate(self) -> None:
+        """Carry the machine elsewhere."""
+        await (await self.begin(stimuli.Migrate())).ended()
+
+    async def power_off(self) -> None:
+        """Have the guest power the machine off, and wait for the machine's end."""
+        await self.guest.power_off()
+        await self.until(lambda s: s.shared.ended, "the machine's end")
+
+    async def power_down(self) -> None:
+        """End the machine from outside, whatever its guest does, and wait for its end."""
+        await self._c.submit(stimuli.PowerDown())
+        await self.until(lambda s: s.shared.ended, "the machine's end")
+
+    def _follow(self, event: ev.Event, state: State) -> None:
+        self.last_seq += 1
+        self._ends.follow(event)
+        for key, watcher in tuple(self._watchers.items()):
+            if key not in self._watchers:
+                continue  # unsubscribed by a watcher before it
+            try:
+                watcher(event, state)
+            except Exception:
+                _log.exception("watcher_raised", watcher=repr(watcher), on=repr(event))
+                self._watchers.pop(key, None)

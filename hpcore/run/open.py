@@ -1,0 +1,94 @@
+"""Opening a machine: whether it fits, the head of its log, its controller, its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from os import PathLike
+
+from hpcore.guest.kernel import load_kernel
+from hpcore.log import Header, LogWriter, Sync
+from hpcore.model.config import MachineConfig, cap
+from hpcore.model.states import initial
+from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.controller import Controller, ProtocolBroken
+from hpcore.run.deadlines import Patience
+from hpcore.run.discovery import Found, usable
+from hpcore.run.machine import LiveMachine, Printed
+
+
+def fit(found: Found, config: MachineConfig) -> MachineConfig:
+    """`config` as `found` can run it here, capped where that has no hotplug.
+
+    Raises AcceleratorError where it can't run at all.
+    """
+    usable(found)
+    fitted = cap(config, found.capabilities.no_hotplug)
+    most = found.capabilities.max_vcpus
+    if fitted.possible > most:
+        raise AcceleratorError(
+            f"the machine has {fitted.possible} possible vCPUs; '{found.name}' can run "
+            f"{most} here. Lower maxcpus"
+        )
+    return fitted
+
+
+@asynccontextmanager
+async def open_machine(
+    found: Found,
+    config: MachineConfig,
+    guest: GuestImages | GuestScript | None = None,
+    *,
+    log: str | PathLike[str],
+    overwrite: bool = False,
+    sync: Sync = Sync.DURABLE,
+    patience: Patience | None = None,
+    printed: Printed = lambda _data: None,
+) -> AsyncIterator[LiveMachine]:
+    """A machine on the accelerator `found`, logged in the file `log`, and ready to `boot`.
+
+    `guest` is what boots in it, or a script where the accelerator plays its guest; without
+    one the machine has none. `printed` is told what the guest prints. On leaving, the
+    machine is gone and the log closed, whatever happened.
+
+    Raises AcceleratorError where the machine cannot run here, GuestError for a kernel that
+    is none, LogError where the log cannot be started, and on leaving ProtocolBroken for a
+    fault of hpcore.
+    """
+    accelerator, fitted = usable(found), fit(found, config)
+    header = _header(found, fitted, guest)
+    with ExitStack() as stack:
+
+        def open_log() -> LogWriter:
+            writer = LogWriter.create(log, header, sync=sync, overwrite=overwrite)
+            return stack.enter_context(writer)
+
+        controller = Controller(
+            initial(fitted),
+            open_log,
+            lambda report: accelerator.open(fitted, guest, report),
+            patience,
+        )
+        machine = LiveMachine(controller, printed)
+        async with controller:
+            yield machine
+        if isinstance(controller.failure, ProtocolBroken):
+            raise controller.failure
+
+
+def _header(
+    found: Found, config: MachineConfig, guest: GuestImages | GuestScript | None
+) -> Header:
+    capabilities = found.capabilities
+    versions = dict(capabilities.versions)
+    if isinstance(guest, GuestScript):
+        versions["kernel"] = f"{guest.kind} (played)"
+    elif guest is not None and (version := load_kernel(guest.kernel).version) is not None:
+        versions["kernel"] = version
+    return Header(
+        machine=config,
+        accelerator=found.name,
+        versions=versions,
+        modelled=capabilities.modelled,
+        differs=capabilities.differs,
+    )

@@ -1,0 +1,50 @@
+"""What a machine's slots look like from outside, at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from hpcore.model.machines import SlotState
+from hpcore.model.states import State
+
+
+@frozen
+class SlotView:
+    """One possible vCPU.
+
+    `id` is the one that it was plugged under, or None while nobody is there. `driver` and
+    `props` are what a `device_add` names the slot by. `enabled` is what `_STA` says,
+    `powered` the accelerator's word, `registered` the guest's. A `cold` vCPU was there at
+    boot and stays.
+    """
+
+    index: int
+    id: str | None
+    state: SlotState
+    enabled: bool
+    powered: bool
+    registered: bool
+    cold: bool
+    driver: str
+    props: Mapping[str, int]
+
+
+def view(state: State) -> tuple[SlotView, ...]:
+    """All slots of `state`, in the order of their indices."""
+    config = state.config
+    return tuple(
+        SlotView(
+            index=index,
+            id=slot.id,
+            state=slot.lifecycle,
+            enabled=slot.enabled,
+            powered=slot.powered,
+            registered=slot.registered,
+            cold=slot.cold,
+            driver=config.driver,
+            props=config.topology.props(index),
+        )
+        for index, slot in enumerate(state.slots)
+    )

@@ -1,0 +1,59 @@
+"""Deciding a log again: does `decide` give the very events that the log has?
+
+A fold asks whether the events follow from each other. This asks more: whether each
+stimulus in the log leads to just these events, by the rules of the hpcore that runs now.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from attrs import frozen
+
+from hpcore.log import Record
+from hpcore.log.fold import LoggedDecision
+from hpcore.model.decide import decide
+from hpcore.model.events import Event
+from hpcore.model.machines import IllegalTransition
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import State
+from hpcore.model.stimuli import Stimulus
+
+
+@frozen
+class DecidedOtherwise:
+    """A decision that would not be made so now, at its first event that differs.
+
+    `record` is that event, or the last one of the log's decision where the log has too few.
+    `logged` is None where the log has too few, and `now` where it has too many.
+    """
+
+    record: Record
+    stimulus: Stimulus
+    logged: Event | None
+    now: Event | None
+
+
+def decide_again(
+    state: State, decision: LoggedDecision, rules: Rules = RULES
+) -> DecidedOtherwise | None:
+    """How a decision of a log, made in `state`, would be made otherwise by `rules`; or None.
+
+    None, too, where the log does not say what the decision answers, as before format 1.2. Of
+    a decision that may have been cut short, only what is there is compared.
+    """
+    records = decision.records
+    stimulus = records[0].answers
+    if stimulus is None:
+        return None
+    try:
+        events = decide(state, stimulus, rules).events
+    except IllegalTransition as error:  # a state that no rules lead to, in a forged log
+        events = cast(tuple[Event, ...], error.events)
+    for n, record in enumerate(records):
+        now = events[n] if n < len(events) else None
+        if record.event != now:
+            return DecidedOtherwise(record, stimulus, record.event, now)
+    if decision.settled and len(events) > len(records):
+        return DecidedOtherwise(records[-1], stimulus, None, events[len(records)])
+    return None

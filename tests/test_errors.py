@@ -1,0 +1,32 @@
+"""Every exception of hpcore is either made to be shown, or one that never leaves its room."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import hpcore
+from hpcore.errors import HpcoreError
+
+KEPT_WITHIN = {
+    "IllegalTransition": "the fold makes a violation of it",
+    "NoSuchSlot": "the fold makes a violation of it",
+    "WrongFields": "the reader makes a LogDamaged of it",
+    "WrongValue": "the codec says in a LogError which field",
+    "AmlError": "tables of ours are wrong: a fault of hpcore",
+    "DeviceTreeError": "the guest's boot makes a GuestError of it",
+    "CannotRetrace": "the engines disagree: a fault of hpcore",
+    "Problem": "click shows it",
+}
+"""Those that are not made to be shown, and what becomes of them."""
+
+
+def test_every_exception_is_made_to_be_shown_or_stays_within_its_room() -> None:
+    others = set()
+    for module in pkgutil.walk_packages(hpcore.__path__, "hpcore."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if not isinstance(value, type) or value.__module__ != module.name:
+                continue
+            if issubclass(value, Exception) and not issubclass(value, HpcoreError):
+                others.add(value.__name__)
+    assert others == set(KEPT_WITHIN)

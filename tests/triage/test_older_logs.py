@@ -1,0 +1,37 @@
+"""Logs that older versions of hpcore wrote: each was run once, by the code of its day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcore.log import read
+from hpcore.model.machines import SlotState
+from hpcore.triage.diff import diff
+from hpcore.triage.replay import replay
+
+LOGS = Path(__file__).parent / "logs"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_log_of_an_older_format_replays(version: str) -> None:
+    """`plug-unplug`, on tcg in 1.0 and on qtest in 1.1; neither says what it answers."""
+    path = LOGS / f"{version}.jsonl"
+    header, records = read(path)
+    assert str(header.format) == version
+    batches = [record.batch for record in records]
+    assert batches.count(None) < len(batches), "decisions of several events are told by batch"
+    found = replay(path)
+    assert found.ok, found.wrong
+    assert (found.events, found.decided_again) == (101, 0)
+    assert found.state.slots[3].lifecycle is SlotState.PARKED
+
+
+def test_two_logs_of_older_formats_are_compared() -> None:
+    """The same scenario on two accelerators, each in the format of its day."""
+    found = diff(LOGS / "1.0.jsonl", LOGS / "1.1.jsonl")
+    assert found.events == (101, 101)
+    assert found.compared > 80
+    # One line of the scenario was written otherwise by then; its step is named by its text.
+    assert [str(d.track) for d in found.differences] == ["the machine"]
