@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hpcore.log import Sync, read
+from hpcore.guest.cpulist import format_cpu_list
+from hpcore.log import Sync
 from hpcore.model import events as ev
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.promises.promise import Promises, Subject, hold
+from hpcore.model.stimuli import DeviceDel
+from hpcore.promises.promise import Promises, Subject, give_way, hold
 from hpcore.run.discovery import Found
-from hpcore.scenario.read import load, parse
-from hpcore.scenario.runner import Job, run_job
-from hpcore.scenario.values import Scenario
+from hpcore.run.machine import LiveMachine
+from hpcore.run.open import open_machine
 
-ROUND = """\
-about: A vCPU is plugged and unplugged, twice.
-machine: {cpus: 1, maxcpus: 3}
-steps:
-  - boot
-  - repeat:
-      times: 2
-      steps:
-        - plug: {id: core2, core-id: 2}
-        - online: core2
-        - expect: {online: "0,2", slots: {1: parked, core2: online}}
-        - unplug: core2
-        - expect: {online: "0", slots: {2: parked}}
-  - poweroff
-"""
+CONFIG = MachineConfig.of(cpus=1, maxcpus=3, memory=512)
+SLOT, ID = 2, "core2"
+ROUNDS = 2
+
+EXPECT_SECONDS = 15.0
+"""For a guest's masks to become what they should: it tidies up after its last word."""
+
+PAUSE_SECONDS = 0.3
+"""For a guest to do in a pause what it must not do: it takes far less when it runs."""
+
+GUESTS = (
+    ev.ScanBegun, ev.ScanFinished, ev.InsertCleared, ev.RemoveCleared, ev.OstReceived,
+    ev.Registered, ev.EjectAccepted, ev.CpuOnGranted, ev.CpuOnDenied, ev.CpuWentOff,
+)  # fmt: skip
+"""What only a guest that runs can have done."""
 
 PROMISES = Promises()
 
@@ -41,50 +46,95 @@ def with_guest(subject: Subject) -> object:
 @PROMISES.promise(with_guest)
 async def a_guest_takes_a_vcpu_and_gives_it_back(subject: Subject) -> None:
     """A guest boots, brings a plugged vCPU up, gives it back, does so again, and ends."""
-    await _play(subject, parse(ROUND, "round"))
+    async with _booted(subject) as (machine, _events):
+        for _ in range(ROUNDS):
+            await machine.plug(ID, core_id=SLOT)
+            await _online(machine)
+            await machine.unplug(ID)
+            await _expect(machine, {0})
+        await machine.power_off()
+        await machine.ended()
 
 
 @PROMISES.promise(with_guest)
 async def a_guest_is_heard_after_what_it_answers(subject: Subject) -> None:
     """`execute` of a notification returns before the guest's answer to it is reported."""
-    events = await _play(subject, parse(ROUND, "round"))
-    for notify, answers in (
-        (Step.NOTIFY_INSERT, (ev.InsertCleared, ev.Registered)),
-        (Step.NOTIFY_REMOVE, (ev.RemoveCleared, ev.EjectAccepted)),
-    ):
-        slot = 2
-        begun = [n for n, e in enumerate(events) if e == ev.StepBegun(slot, notify)]
-        hold(begun, f"The log has no {notify} of vCPU {slot}.")
+    async with _booted(subject) as (machine, events):
+        for _ in range(ROUNDS):
+            await machine.plug(ID, core_id=SLOT)
+            await machine.unplug(ID)
+    for notify in (Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE):
+        begun = [n for n, event in enumerate(events) if event == ev.StepBegun(SLOT, notify)]
+        hold(len(begun) == ROUNDS, f"{notify} was begun {len(begun)} times, not {ROUNDS}.")
         for at in begun:
-            after = events[at + 1 :]
-            done = next(n for n, e in enumerate(after) if e == ev.StepDone(slot, notify))
-            early = [e for e in after[:done] if isinstance(e, answers)]
-            hold(not early, f"{notify} of vCPU {slot} was not yet done at {early}.")
+            done = events.index(ev.StepDone(SLOT, notify), at)
+            early = [event for event in events[at:done] if isinstance(event, GUESTS)]
+            hold(not early, f"{notify} was not done yet when the guest was heard: {early}.")
 
 
 @PROMISES.promise(with_guest)
 async def a_guest_finds_after_a_reset_what_was_plugged_before(subject: Subject) -> None:
     """What is plugged survives the guest's reboot and the user's reset."""
-    await _play(subject, load("reset"))
+    async with _booted(subject) as (machine, _events):
+        await machine.plug(ID, core_id=SLOT)
+        await machine.guest.reboot(subject.patience.boot)
+        await _expect(machine, {0, SLOT})
+        await machine.reset()
+        await _expect(machine, {0, SLOT})
+        await machine.unplug(ID)
+        await _expect(machine, {0})
 
 
 @PROMISES.promise(with_guest)
 async def a_paused_guest_answers_when_it_goes_on(subject: Subject) -> None:
     """A guest does nothing in a pause, and answers after it what was asked of it meanwhile."""
-    await _play(subject, load("paused"))
+    async with _booted(subject) as (machine, events):
+        await machine.plug(ID, core_id=SLOT)
+        await _online(machine)
+        await machine.pause()
+        since = len(events)
+        unplug = await machine.begin(DeviceDel(ID))
+        await give_way(seconds=PAUSE_SECONDS)
+        acted = [event for event in events[since:] if isinstance(event, GUESTS)]
+        hold(not acted, f"It was heard in the pause: {acted}.")
+        await machine.resume()
+        await unplug.ended()
+        await _expect(machine, {0})
 
 
-async def _play(subject: Subject, scenario: Scenario) -> list[ev.Event]:
-    """Play `scenario`, which must go well; what the log has of it."""
-    assert subject.guest is not None
+@asynccontextmanager
+async def _booted(subject: Subject) -> AsyncIterator[tuple[LiveMachine, list[ev.Event]]]:
+    """A machine whose guest has booted, and every event from its start on."""
     found = Found("accelerator", "promises", subject.accelerator, subject.capabilities)
+    events: list[ev.Event] = []
     with TemporaryDirectory() as directory:
-        log = Path(directory, "log.jsonl")
-        job = Job(scenario, found, subject.guest, log, sync=Sync.BUFFERED)
-        outcome = await run_job(job)
-        hold(outcome.error is None, f"The machine was lost: {outcome.error}")
-        for result in outcome.results:
-            hold(result.error is None, f"{result.line.text}: {result.error}")
-        hold(outcome.ok, "It did not go well.")
-        with read(log)[1] as records:
-            return [record.event for record in records]
+        async with open_machine(
+            found, CONFIG, subject.guest,
+            log=Path(directory, "log.jsonl"), sync=Sync.BUFFERED, patience=subject.patience,
+        ) as machine:  # fmt: skip
+            machine.subscribe(lambda event, _state: events.append(event))
+            await machine.boot()
+            yield machine, events
+
+
+async def _online(machine: LiveMachine) -> None:
+    await machine.unless_ended(machine.guest.online(SLOT))
+    await machine.until(lambda s: s.slots[SLOT].powered, f"word that vCPU {SLOT} is on")
+    await _expect(machine, {0, SLOT})
+
+
+async def _expect(machine: LiveMachine, wanted: set[int]) -> None:
+    """The guest says, now or soon, that just these vCPUs are enabled, and online."""
+    deadline = time.monotonic() + EXPECT_SECONDS
+    while True:
+        masks = await machine.unless_ended(machine.guest.masks())
+        wrong = [
+            f"{name} are {format_cpu_list(found) or 'none'}"
+            for name, found in (("enabled", masks.enabled), ("online", masks.online))
+            if found not in (None, wanted)  # kernels before 6.11 do not say what is enabled
+        ]
+        if not wrong:
+            return
+        right = format_cpu_list(wanted)
+        hold(time.monotonic() < deadline, f"The guest's vCPUs must be {right}: {wrong}.")
+        await give_way()

@@ -13,7 +13,7 @@ import attrs
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.events import EVENTS
-from hpcore.model.topology import MAX_POSSIBLE, Topology
+from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.promises.belongings import belongings
 from hpcore.promises.promise import IDLE, Promises, Subject, gone, hold
 from hpcore.run.accelerator import Capabilities, GuestImages, GuestScript
@@ -113,7 +113,7 @@ def _no_kernels() -> Iterator[tuple[GuestImages, ...]]:
 async def open_refuses_more_vcpus_than_max_vcpus(subject: Subject) -> None:
     """`open` refuses a machine with more possible vCPUs than `max_vcpus`."""
     possible = subject.capabilities.max_vcpus + 1
-    large = MachineConfig(Topology.resolve(cpus=1, maxcpus=possible), memory=256)
+    large = MachineConfig.of(cpus=1, maxcpus=possible, memory=256)
     await _refuses(subject, large, subject.script)
 
 

@@ -13,7 +13,6 @@ from attrs import define, field, frozen
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
 from hpcore.model.stimuli import ResetSeen, Stimulus
-from hpcore.model.topology import Topology
 from hpcore.promises.rig import COLD_BUILD, SessionRig
 from hpcore.promises.waits import SECONDS
 from hpcore.run.accelerator import (
@@ -25,6 +24,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Session,
 )
+from hpcore.run.deadlines import Patience
 
 POSSIBLE = 18
 """So many that the last ones have an affinity that is not their number: Aff1 is 1 there."""
@@ -51,13 +51,15 @@ class Subject:
     `guest` is what boots in the promises about guests: images, or a script where the
     accelerator plays its guest. Without one no promise about guests is held. `lose` makes
     the machine of a session break, as it might by itself, once CREATE_VCPUS is done;
-    without it the promises about a loss are not held.
+    without it the promises about a loss are not held. `seconds` is what any one effect may
+    take, `patience` how long the core waits in the promises about guests.
     """
 
     accelerator: Accelerator
     guest: GuestImages | GuestScript | None = None
     lose: Callable[[Session], None] | None = None
     seconds: float = SECONDS
+    patience: Patience = field(factory=Patience)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -74,7 +76,7 @@ class Subject:
         """The machine of the promises: vCPU 0, and some more that can be plugged if any can."""
         possible = min(POSSIBLE, self.capabilities.max_vcpus)
         cpus = 1 if self.hotplugs else possible
-        return MachineConfig(Topology.resolve(cpus=cpus, maxcpus=possible), memory=MEMORY)
+        return MachineConfig.of(cpus=cpus, maxcpus=possible, memory=MEMORY)
 
     @property
     def cold(self) -> range:
@@ -152,7 +154,7 @@ class Promise:
             raise PromiseBroken(f"{self.says}\n{broken}") from None
         except TimeoutError as late:
             raise PromiseBroken(
-                f"{self.says}\nSomething was not done within {subject.seconds:g} s."
+                f"{self.says}\nSomething was not done in time."
             ) from late
         except Exception as error:
             raise PromiseBroken(f"{self.says}\n{type(error).__name__}: {error}") from error

@@ -11,6 +11,7 @@ from hpcore.promises import creation, endings, guests, opening, resets, steps
 from hpcore.promises.promise import Promise, Subject
 from hpcore.promises.waits import SECONDS
 from hpcore.run.accelerator import Accelerator, GuestImages, GuestScript, Session
+from hpcore.run.deadlines import Patience
 
 PROMISES: tuple[Promise, ...] = tuple(
     promise
@@ -40,8 +41,8 @@ class AcceleratorSuite:
             guest = GuestImages(Path("Image"), Path("initramfs.cpio"))
             lose = staticmethod(kill_process)
 
-    `guest` and `lose` are those of `Subject`; without them, the promises about guests and
-    losses are left out. `left_out` names what is left out, so that a test can say that
+    All of these are those of `Subject`; without `guest` and `lose`, the promises about guests
+    and losses are left out. `left_out` names what is left out, so that a test can say that
     this is all that was meant to be.
     """
 
@@ -49,6 +50,7 @@ class AcceleratorSuite:
     guest: ClassVar[GuestImages | GuestScript | None] = None
     lose: ClassVar[staticmethod[[Session], None] | None] = None
     seconds: ClassVar[float] = SECONDS
+    patience: ClassVar[Patience] = Patience()
 
     left_out: ClassVar[tuple[str, ...]] = ()
 
@@ -57,7 +59,7 @@ class AcceleratorSuite:
         super().__init_subclass__(**kwargs)
         if cls.accelerator is None:  # a class in between, for several accelerators
             return
-        subject = Subject(cls.accelerator, cls.guest, cls.lose, cls.seconds)
+        subject = Subject(cls.accelerator, cls.guest, cls.lose, cls.seconds, cls.patience)
         kept = tuple(promises_of(subject))
         cls.left_out = tuple(promise.name for promise in PROMISES if promise not in kept)
         for promise in kept:

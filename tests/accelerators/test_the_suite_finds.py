@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 import pytest
@@ -37,10 +37,14 @@ from hpcore.run.accelerator import (
     Report,
     Session,
 )
+from hpcore.run.deadlines import Patience
+from hpcore.run.gate import Stage
 from tests.support.played import PlayedAccelerator, PlayedSession
 
 SECONDS = 1.0
 """What hangs is found after that."""
+
+SHORT = Patience(guest=SECONDS, step=SECONDS, machine=SECONDS, boot=SECONDS, end=SECONDS)
 
 FINDS: dict[str, Callable[[], PlayedAccelerator]] = {}
 
@@ -236,8 +240,8 @@ class ForgetsWhatIsPlugged(PlayedSession):
 @session_breaks("a_notification_in_a_reset_counts_as_done")
 class HasNotificationsWait(PlayedSession):
     async def execute(self, effect: Effect) -> int | None:
-        while is_step(effect, *NOTIFICATIONS) and not self._gate.is_open:
-            await asyncio.sleep(0.01)
+        if isinstance(effect, RunStep) and effect.step in NOTIFICATIONS:
+            await self._gate.admits(Step.WIRE, effect.slot)
         return await super().execute(effect)
 
 
@@ -245,8 +249,7 @@ class HasNotificationsWait(PlayedSession):
 class RepeatsNotifications(PlayedSession):
     async def execute(self, effect: Effect) -> int | None:
         if isinstance(effect, RunStep) and effect.step in NOTIFICATIONS:
-            while not self._gate.is_open:
-                await asyncio.sleep(0.01)
+            await self._gate.admits(Step.WIRE, effect.slot)
             await self.guest.wait_ready(SECONDS)
         return await super().execute(effect)
 
@@ -301,9 +304,8 @@ class LeavesThemWaiting(PlayedSession):
     """Whoever waits when the machine ends waits for ever."""
 
     async def execute(self, effect: Effect) -> int | None:
-        if isinstance(effect, RunStep) and self._gate.gone is None and not self._gate.is_open:
-            while not self._gate.is_open:
-                await asyncio.sleep(0.01)
+        if isinstance(effect, RunStep) and self._gate.stage is Stage.SHUT:
+            await asyncio.Event().wait()
         return await super().execute(effect)
 
 
@@ -335,10 +337,8 @@ class ClosesOnce(PlayedSession):
 
 @session_breaks("close_leaves_nothing_behind")
 class LeavesAFileOpen(PlayedSession):
-    left: list[object] = []  # noqa: RUF012 - this is the fault
-
     async def close(self) -> None:
-        self.left.append(Path("/dev/null").open())
+        os.dup(0)
         await super().close()
 
 
@@ -419,7 +419,7 @@ def lose(session: Session) -> None:
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
 def test_an_accelerator_that_breaks_a_promise_is_found(promise: Promise) -> None:
-    subject = Subject(FINDS[promise.name](), GuestScript(), lose, SECONDS)
+    subject = Subject(FINDS[promise.name](), GuestScript(), lose, SECONDS, SHORT)
     with pytest.raises(PromiseBroken) as caught:
         promise.hold(subject)
     assert promise.says in str(caught.value)
