@@ -5,12 +5,17 @@ That no promise is left out unnoticed is the last test's affair.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import attrs
+import pytest
 from hpcore_qtest import QtestAccelerator
 from hpcore_qtest.accelerator import LoongarchAccelerator, Q35Accelerator
 from hpcore_tcg import TcgAccelerator
 
-from hpcore.promises import AcceleratorSuite, kill_process
-from hpcore.run.accelerator import GuestScript, Session
+from hpcore.promises import PROMISES, AcceleratorSuite, Subject, kill_process, promises_of
+from hpcore.run.accelerator import Capabilities, GuestScript, Session
 from tests.qemu.support import needs_qemu
 from tests.qtest.native import needs_hotplugging
 from tests.support.command import needs_guest
