@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
@@ -44,7 +44,7 @@ def hold(kept: object, says: str) -> None:
         raise PromiseBroken(says)
 
 
-@define(slots=False)
+@frozen(slots=False)  # a cached property wants a dictionary
 class Subject:
     """What is held to its promises: an accelerator, and what its tests know of it.
 
