@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from hpcore.model.states import Slot as Slot
     from hpcore.model.states import State as State
     from hpcore.model.states import initial as initial
+    from hpcore.run import Found as Found
     from hpcore.run import GuestImages as GuestImages
     from hpcore.run import GuestScript as GuestScript
     from hpcore.run import LiveMachine as LiveMachine
@@ -79,6 +80,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "Change": "hpcore.model.properties",
     "Environment": "hpcore.check",
+    "Found": "hpcore.run",
     "GuestImages": "hpcore.run",
     "GuestScript": "hpcore.run",
     "Header": "hpcore.log",

@@ -16,8 +16,8 @@ FACE = Path(hpcore.__file__)
 
 NAMES = {
     # a live machine
-    "find", "open_machine", "LiveMachine", "SlotView", "MachineConfig", "GuestImages",
-    "GuestScript",
+    "find", "Found", "open_machine", "LiveMachine", "SlotView", "MachineConfig",
+    "GuestImages", "GuestScript",
     # its log
     "read_log", "LogWriter", "Header", "Record", "replay", "diff",
     # the checker
