@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as distribution_version
 from typing import Any, Self
 
 from attrs import field, frozen
 
 from hpcore.log.errors import LogTooNew, LogTooOld
+from hpcore.version import __version__
 
 Fields = dict[str, Any]
 """A line of the log, as JSON has it."""
@@ -30,10 +29,7 @@ Fields = dict[str, Any]
 
 def own_version() -> str:
     """The version of the hpcore that runs."""
-    try:
-        return distribution_version("hpcore")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "unknown"
+    return __version__
 
 
 @frozen(order=True)
