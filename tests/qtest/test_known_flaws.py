@@ -299,7 +299,7 @@ def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(accel: str) -> N
 
 
 def test_q35_ends_no_migration_once_a_migrated_vcpu_was_unplugged() -> None:
-    """Why a machine whose QEMU hotplugs vCPUs is not migrated; see test_own_hotplug."""
+    """Why a machine whose QEMU hotplugs vCPUs is not migrated; see test_native_hotplug."""
 
     async def destination(cpu: HotpluggableCpu) -> StoppedQemu:
         props = ",".join(f"{name}={value}" for name, value in cpu.props.items())
