@@ -22,7 +22,7 @@ from attrs import asdict, frozen
 from rich.console import Console
 from rich.table import Table
 
-from hpcore.cli.main import set_up_diagnostics
+from hpcore.cli.diagnostics import set_up_diagnostics
 from hpcore.guest.images import fetch_guest
 from hpcore.model.config import MachineConfig
 from hpcore.run.accelerator import GuestImages

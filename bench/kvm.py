@@ -21,7 +21,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from hpcore.cli.main import set_up_diagnostics
+from hpcore.cli.diagnostics import set_up_diagnostics
 from tests.conftest import has_kvm
 from tests.nested.machine import NestedMachine, run
 

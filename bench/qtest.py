@@ -30,7 +30,7 @@ from hpcore_qtest.virt.machine import VirtMachine, arguments
 from rich.console import Console
 from rich.table import Table
 
-from hpcore.cli.main import set_up_diagnostics
+from hpcore.cli.diagnostics import set_up_diagnostics
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep
 from hpcore.model.rules import TEARDOWN

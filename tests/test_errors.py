@@ -17,6 +17,7 @@ KEPT_WITHIN = {
     "DeviceTreeError": "the guest's boot makes a GuestError of it",
     "CannotRetrace": "the engines disagree: a fault of hpcore",
     "Problem": "click shows it",
+    "PromiseBroken": "it fails a test of an accelerator's",
 }
 """Those that are not made to be shown, and what becomes of them."""
 

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "qemu": {"fetch"},
     "run": {"model", "log", "guest", "platform"},
     "scenario": {"model", "log", "guest", "run"},
-    "promises": {"model", "log", "guest", "run", "scenario"},
+    "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest"},
     "triage": {"model", "log"},
     "cli": {

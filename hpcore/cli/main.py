@@ -1,38 +1,70 @@
-"""The `hpcore` command: the group, and the one place where errors become words."""
+"""The `hpcore` command: the group, and the one place where errors become words.
+
+A command's module is loaded when that command is asked for, and no other's: `hpcore replay`
+has no use for what boots a machine.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
-from importlib.metadata import version
+from importlib import import_module
 
 import click
-import structlog
 
-from hpcore.cli.accel import accel
-from hpcore.cli.check import check
-from hpcore.cli.diff import diff
-from hpcore.cli.guest import guest
-from hpcore.cli.model import model
+from hpcore import __version__
 from hpcore.cli.output import BAD_INPUT, Problem
-from hpcore.cli.qemu import qemu
-from hpcore.cli.replay import replay
-from hpcore.cli.run import run
-from hpcore.cli.scenarios import scenarios
-from hpcore.cli.signals import explain
-from hpcore.cli.tables import tables
+from hpcore.cli.signals import DEBUG, explain
 from hpcore.errors import HpcoreError
 
-DEBUG = "HPCORE_DEBUG"
 NOBODY_LISTENS = 128 + signal.SIGPIPE
 """The exit code of a program whose output goes to `head`, say, which has seen enough."""
 
+COMMANDS = {
+    "accel": "Say which accelerators can run here, and why not.",
+    "check": "Prove the invariants, or print the shortest way to break one.",
+    "diff": "Compare the logs A and B of one scenario, event by event.",
+    "guest": "The Linux that runs as the guest.",
+    "model": "Show a state machine of the protocol, or its invariants.",
+    "qemu": "The QEMU 10 of qtest-loongarch64 and qtest-q35.",
+    "replay": "Say what happened in LOG, and check it event by event.",
+    "run": "Run SCENARIO on an accelerator, and keep its log.",
+    "scenarios": "List the scenarios that come with hpcore, or print one.",
+    "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
+}
+"""Every command, in a module of its name, and the first line of its help."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
-@click.version_option(version("hpcore"), prog_name="hpcore")
+
+class LazyGroup(click.Group):
+    """A group that loads a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the help."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"hpcore.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        if "structlog" in sys.modules:  # it comes with what drives a machine
+            import_module("hpcore.cli.diagnostics").set_up_diagnostics()
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in the help, from their first lines alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
+@click.version_option(__version__, prog_name="hpcore")
 def cli() -> None:
     """arm64 vCPU hotplug as one checked state machine, run on interchangeable accelerators.
 
@@ -49,13 +81,8 @@ def cli() -> None:
     """
 
 
-for command in (accel, check, diff, guest, model, qemu, replay, run, scenarios, tables):
-    cli.add_command(command)
-
-
 def run_and_exit() -> None:
     """Run the command line and exit."""
-    set_up_diagnostics()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # it is not the real one
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -96,18 +123,3 @@ def _run() -> int:
             BAD_INPUT,
         )
     return code if isinstance(code, int) else 0
-
-
-def set_up_diagnostics() -> None:
-    """structlog to standard error: warnings and worse, or everything with HPCORE_DEBUG."""
-    level = logging.DEBUG if os.environ.get(DEBUG) else logging.WARNING
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import orjson
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:  # rich takes a while to load, and a verdict does without
+    from rich.console import Console
+    from rich.table import Table
 
 FINE, WRONG, BAD_INPUT = 0, 1, 2
 """Exit codes: fine; the checked thing is wrong; bad input or environment."""
@@ -35,17 +37,27 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
-        self.people = Console(stderr=json, highlight=False, soft_wrap=False)
+
+    @cached_property
+    def people(self) -> Console:
+        """Where tables and progress are printed for people."""
+        from rich.console import Console  # noqa: PLC0415
+
+        return Console(stderr=self.json, highlight=False, soft_wrap=False)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """A line for people."""
+        """A line for people; `style` is a colour, "bold" before it if need be."""
+        if style is not None and "NO_COLOR" not in os.environ:
+            *bold, colour = style.split()
+            text = click.style(text, fg=colour, bold=bool(bold) or None)
         with _taken():
-            self.people.print(text, style=style, markup=False, soft_wrap=True)
+            click.echo(text, err=self.json)  # without the style where that is no terminal
 
     @contextmanager
     def progress(self, text: str) -> Iterator[Callable[[str], None]]:
         """What is going on, on a terminal, until the end; call it to say something else."""
-        # as Text, for rich would take what is in [brackets] for its own
+        from rich.text import Text  # noqa: PLC0415 - rich takes [brackets] in a str for its own
+
         with self.people.status(Text(text)) as status:
             yield lambda now: status.update(Text(now))
 
@@ -57,6 +69,8 @@ class Output:
 
     def table(self, *columns: str) -> Table:
         """An empty table; fill it with texts, and print it with `show`."""
+        from rich.table import Table  # noqa: PLC0415
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
@@ -64,6 +78,8 @@ class Output:
 
     def show(self, table: Table) -> None:
         """Print a table; one value a line where the terminal is too narrow for its words."""
+        from rich.measure import Measurement  # noqa: PLC0415
+
         people = self.people
         words = Measurement.get(people, people.options.update(width=WIDE), table).minimum
         if words <= people.width:

@@ -12,6 +12,7 @@ from hpcore.log import LogError, LogTooNew, LogTooOld, LogUnreadable
 from hpcore.log.versions import own_version
 from hpcore.model.events import Event
 from hpcore.model.states import State, sta
+from hpcore.triage.decide_again import DecidedOtherwise
 from hpcore.triage.replay import Replay, ReplayedDecision
 from hpcore.triage.replay import replay as replay_log
 from hpcore.triage.words import say
@@ -103,26 +104,24 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
     elif found.wrong is not None:
         out.say(f"{_error(found)}", style="bold red")
     else:
-        out.say(f"{found.events} events, every invariant held at each.", style="green")
-    _say_decided_again(out, found)
+        same = f" {_decided(found)}." if found.otherwise is None else ""
+        out.say(f"{found.events} events, every invariant held at each.{same}", style="green")
+    if found.otherwise is not None:
+        _say_otherwise(out, found, found.otherwise)
 
 
-def _say_decided_again(out: Output, found: Replay) -> None:
-    mine = f"hpcore {own_version()}"
+def _decided(found: Replay) -> str:
+    """What came of deciding the log again, where it came to the same or could not be done."""
     if not found.decided_again:
-        if found.events:
-            out.say("It has no stimuli (format 1.2 has), so that it was not decided again.")
-        return
-    other = found.otherwise
-    if other is None:
-        out.say(
-            f"{found.decided_again} decisions, made again by {mine}: the same events.",
-            style="green",
-        )
-        return
+        return "It was not decided again: it has no stimuli, which came with format 1.2"
+    return f"{found.decided_again} decisions, made again by hpcore {own_version()}: the same"
+
+
+def _say_otherwise(out: Output, found: Replay, other: DecidedOtherwise) -> None:
     why = (
         f"Decided otherwise: at event {other.record.seq}, {type(other.stimulus).__name__} led to "
-        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of {mine}."
+        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of hpcore "
+        f"{own_version()}."
     )
     if found.same_version:
         out.say(f"{why} The log was written by other rules, or was changed.", style="bold red")

@@ -6,7 +6,6 @@ loaded, ends like any other.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +18,9 @@ from types import FrameType
 from typing import Any, TextIO, TypeVar
 
 T = TypeVar("T")
+
+DEBUG = "HPCORE_DEBUG"
+"""The variable of the environment that asks for all diagnostics, tracebacks among them."""
 
 WORDS = {
     signal.SIGINT: "interrupted",
@@ -53,6 +55,8 @@ async def until_stopped(work: Coroutine[Any, Any, T]) -> T:
 
     More signals change nothing: a second Ctrl-C would only tear down what is tidying up.
     """
+    import asyncio  # noqa: PLC0415 - the commands that wait for nothing do without
+
     task = asyncio.ensure_future(work)
     taken: list[int] = []
 

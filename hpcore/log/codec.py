@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import orjson
@@ -50,13 +50,18 @@ class Codec:
             name: Form("stimulus", name, cls, (STIMULUS,))
             for name, cls in (stimuli or {}).items()
         }
-        self._encoders: dict[type, Encode] = {
+
+    @cached_property
+    def _encoders(self) -> dict[type, Encode]:
+        """Made for who writes; a reader needs none."""
+        return {
             f.cls: f.encoder(("seq", "t"), seq="seq", t="t", event=repr(f.name))
             for f in self._events.values()
         }
-        self._stimulus_encoders: dict[type, Callable[[Any], Fields]] = {
-            f.cls: f.encoder((), stimulus=repr(f.name)) for f in self._stimuli.values()
-        }
+
+    @cached_property
+    def _stimulus_encoders(self) -> dict[type, Callable[[Any], Fields]]:
+        return {f.cls: f.encoder((), stimulus=repr(f.name)) for f in self._stimuli.values()}
 
     def encode(self, event: object, seq: int, t: float) -> Fields:
         """A line's fields for `event`, without sum. Raises EventRefused."""
@@ -93,37 +98,48 @@ class Codec:
                     ) from None
             raise
 
+    def knows(self, name: object) -> bool:
+        """Whether there is an event of that name."""
+        return isinstance(name, str) and name in self._events
+
     def decoders(self, ignore_unknown: bool = False, fill: bool = False) -> dict[str, Decode]:
         """For each event's name, what makes an event of a line's fields.
 
         BATCH, ANSWERS and HEARD have been taken out of them. The functions raise WrongFields.
         `ignore_unknown` lets them pass over fields that they do not know, and `fill` gives
-        missing fields their class's default.
+        missing fields their class's default. A look-up raises KeyError for an unknown name.
         """
-        return _decoders(self._events, ignore_unknown, fill)
+        return _Decoders(self._events, ignore_unknown, fill)
 
     def stimulus_decoder(
         self, ignore_unknown: bool = False, fill: bool = False
     ) -> Callable[[object], Any]:
         """What makes a stimulus of the value of ANSWERS; likewise."""
-        decoders = _decoders(self._stimuli, ignore_unknown, fill)
+        decoders = _Decoders(self._stimuli, ignore_unknown, fill)
 
-        def decode(value: object) -> Any:
-            name = value.get(STIMULUS) if isinstance(value, dict) else None
-            decoder = decoders.get(name) if isinstance(name, str) else None
-            if decoder is None or not isinstance(value, dict):
-                raise WrongFields(f"it answers an unknown stimulus: {value!r}")
+        def decode(value: Any) -> Any:
+            try:
+                decoder = decoders[value[STIMULUS]]
+            except (TypeError, LookupError):
+                raise WrongFields(f"it answers an unknown stimulus: {value!r}") from None
             return decoder(value)
 
         return decode
 
 
-def _decoders(forms: Mapping[str, Form], ignore_unknown: bool, fill: bool) -> dict[str, Decode]:
-    relaxed = ignore_unknown or fill
-    return {
-        name: form.relaxed(ignore_unknown, fill) if relaxed else form.decoder()
-        for name, form in forms.items()
-    }
+class _Decoders(dict[str, Decode]):
+    """Decoders by name, each made when it is first asked for: few logs have every event."""
+
+    def __init__(self, forms: Mapping[str, Form], ignore_unknown: bool, fill: bool) -> None:
+        super().__init__()
+        self._forms, self._ignore_unknown, self._fill = forms, ignore_unknown, fill
+
+    def __missing__(self, name: str) -> Decode:
+        form = self._forms[name]
+        relaxed = self._ignore_unknown or self._fill
+        made = form.relaxed(self._ignore_unknown, self._fill) if relaxed else form.decoder()
+        self[name] = made
+        return made
 
 
 def _why_not(forms: Mapping[str, Form], value: object) -> str:

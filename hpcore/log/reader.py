@@ -160,7 +160,7 @@ class Records:
                     except (ValueError, LookupError, TypeError, WrongFields) as error:
                         if isinstance(error, orjson.JSONDecodeError):
                             fields = None  # and not those of the line before
-                        elif version > formats.current and _is_unknown(fields, decoders):
+                        elif version > formats.current and _is_unknown(fields, codec):
                             raise _too_new(name, seq, fields, self._scan.header) from None
                         raise LogDamaged(name, seq + 1, _why(error, fields)) from None
                     yield new(record, (seq, t, event, batch, answers, heard))
@@ -188,8 +188,8 @@ def _check_later(batch: Any, first: int, answers: Any, heard: Any) -> None:
         raise WrongFields(f"it has {ANSWERS} or {HEARD}, which only a decision's first line has")
 
 
-def _is_unknown(fields: Any, decoders: Mapping[str, Any]) -> bool:
-    return isinstance(fields, dict) and fields.get("event") not in decoders
+def _is_unknown(fields: Any, codec: Codec) -> bool:
+    return isinstance(fields, dict) and not codec.knows(fields.get("event"))
 
 
 def _too_new(name: str, seq: int, fields: Mapping[str, Any], header: Header) -> LogTooNew:

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as distribution_version
 from typing import Any, Self
 
 from attrs import field, frozen
 
+from hpcore import __version__
 from hpcore.log.errors import LogTooNew, LogTooOld
 
 Fields = dict[str, Any]
@@ -30,10 +29,7 @@ Fields = dict[str, Any]
 
 def own_version() -> str:
     """The version of the hpcore that runs."""
-    try:
-        return distribution_version("hpcore")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "unknown"
+    return __version__
 
 
 @frozen(order=True)

@@ -15,6 +15,16 @@ from hpcore.run.accelerator import Session
 COLD_BUILD = tuple(step for step in BUILD if step not in NOTIFICATIONS)
 """How a cold-booted vCPU is built: as a plug, without the notification."""
 
+BACK = {
+    Step.REALIZE: (Step.STOP, Step.RELEASE, Step.PARK),
+    Step.BIND: (Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK),
+    Step.WIRE: (Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK),
+    Step.ENABLE: (
+        Step.DISABLE, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK,
+    ),
+}  # fmt: skip
+"""How a plug that got so far, and failed then, is taken back."""
+
 S = TypeVar("S", bound=Session)
 T = TypeVar("T")
 

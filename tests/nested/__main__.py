@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hpcore.cli.main import set_up_diagnostics
+from hpcore.cli.diagnostics import set_up_diagnostics
 from hpcore.fetch.errors import FetchError
 from hpcore.guest.errors import GuestError
 from hpcore.guest.images import fetch_guest

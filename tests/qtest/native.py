@@ -8,7 +8,7 @@ from hpcore_qtest.accelerator import (
     NativeAccelerator,
     Q35Accelerator,
 )
-from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.base import QtestSession
 from hpcore_qtest.native.session import NativeSession
 
 from hpcore.model.states import State
@@ -45,20 +45,20 @@ class NativeRehearsal(Rehearsal):
 
     session: NativeSession
 
-    async def _open(self, report: object) -> PlayedSession:
+    async def _open(self, report: object) -> QtestSession:
         self.session = await ACCELERATORS[self.accel]().open(
             self.config, GuestScript(self.kind), self._controller.post
         )
         return self.session
 
     async def _differences(self) -> list[str]:
-        return await own_differences(self.state, self.session)
+        return await native_differences(self.state, self.session)
 
     async def pend(self, cpu: int, sgi: int) -> None:
         """There is no redistributor."""
 
 
-async def own_differences(state: State, session: NativeSession) -> list[str]:
+async def native_differences(state: State, session: NativeSession) -> list[str]:
     """Where `state` and QEMU disagree about who is plugged and what is pending, in words."""
     out: list[str] = []
     assert session.machine is not None

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from itertools import count
 
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.base import QtestSession
 from hpcore_qtest.virt.redistributor import ISPENDR0
 from hpcore_qtest.virt.session import VirtSession
 
@@ -48,7 +48,7 @@ class Rehearsal:
     """One machine, and the lines taken so far. `close` ends it."""
 
     accel = "qtest"
-    session: PlayedSession
+    session: QtestSession
 
     def __init__(self, config: MachineConfig, kind: str = "linux") -> None:
         self.config, self.kind = config, kind
@@ -140,7 +140,7 @@ class Rehearsal:
             f"{dump(self.scenario())}"
         )
 
-    async def _open(self, report: object) -> PlayedSession:
+    async def _open(self, report: object) -> QtestSession:
         self.session = await QtestAccelerator().open(
             self.config, GuestScript(self.kind), self._controller.post
         )

@@ -23,7 +23,7 @@ WIRE = BUILD[: BUILD.index(Step.WIRE) + 1]
 """A plug up to the step that wakes the redistributor."""
 
 
-class QtestRig(SessionRig[VirtSession]):
+class VirtRig(SessionRig[VirtSession]):
     """A session without a core, and its QEMU."""
 
     @property
@@ -40,14 +40,14 @@ class QtestRig(SessionRig[VirtSession]):
 @asynccontextmanager
 async def rig(
     config: MachineConfig = CONFIG, script: GuestScript | None = None, created: bool = True
-) -> AsyncIterator[QtestRig]:
+) -> AsyncIterator[VirtRig]:
     """A session with a started QEMU; it leaves none behind."""
     stimuli: list[Stimulus] = []
     session = await QtestAccelerator().open(config, script, stimuli.append)
     assert isinstance(session, VirtSession)
     pid = None
     try:
-        async with QtestRig(session, stimuli) as made:
+        async with VirtRig(session, stimuli) as made:
             if created:
                 await made.created()
             yield made

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 from hpcore_qtest import QtestAccelerator, accelerator
 from hpcore_qtest.accelerator import LoongarchAccelerator
-from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.base import QtestSession
 from hpcore_qtest.native import detection, hotpluggable_cpus
 from hpcore_qtest.native.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.native.detection import hotplugs_itself
@@ -122,7 +122,7 @@ def test_the_installed_arm_qemu_says_that_it_does_not() -> None:
      ("11.1.0", True, NativeSession)],
 )  # fmt: skip
 def test_qtest_takes_the_hotplug_that_a_new_enough_arm_qemu_says_it_has(
-    version: str, says: bool, session: type[PlayedSession], monkeypatch: pytest.MonkeyPatch
+    version: str, says: bool, session: type[QtestSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def asked(_qemu: Qemu, board: NativeBoard) -> bool:
         assert board is ARM_VIRT

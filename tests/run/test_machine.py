@@ -14,7 +14,7 @@ from hpcore.log import Sync, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import Effect, MachineStep, RunStep, Step
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import State, initial
 from hpcore.run import (
@@ -23,11 +23,13 @@ from hpcore.run import (
     CommandFailed,
     CommandRefused,
     Controller,
+    EffectError,
     Found,
     GuestScript,
     LiveMachine,
     NeverRegistered,
     Patience,
+    Plug,
     PlugStage,
     RunError,
     find,
@@ -311,29 +313,32 @@ def test_force_ends_the_unplug_that_a_silent_guest_left_waiting() -> None:
     on_paper(Behaviour(guest="silent"), script)
 
 
-def test_each_of_two_plugs_of_a_slot_has_its_own_end() -> None:
-    """The second is accepted in the moment in which the first has failed."""
-    behaviour = Behaviour(fails={(Step.REALIZE, 2)})
+def test_an_end_that_comes_before_the_answer_is_not_missed() -> None:
+    """Nor does who plugs the slot in the very moment in which that failed take it for its own."""
+    failed: list[Effect] = []
+
+    def fail_once(effect: Effect) -> None:
+        if effect == RunStep(Step.REALIZE, 2) and not failed:
+            failed.append(effect)
+            raise EffectError("as told")
 
     async def script(m: LiveMachine, _c: Controller) -> None:
-        again: list[asyncio.Task[PlugStage]] = []
-
-        async def ask_again() -> PlugStage:
-            return (await m.plug("b", core_id=2)).stage
+        again: list[asyncio.Task[Plug]] = []
 
         def watch(event: ev.Event, _state: State) -> None:
             if isinstance(event, ev.PlugFailed):
-                behaviour.fails.clear()
-                again.append(asyncio.create_task(ask_again()))
+                again.append(asyncio.create_task(m.plug("b", core_id=2)))
 
         m.subscribe(watch)
         first = await m.begin(st.DeviceAdd("a", (("core-id", 2),)))
-        with pytest.raises(CommandFailed, match="realize failed"):
+        assert first.stage is PlugStage.FAILED, "the answer was to come later"
+        with pytest.raises(CommandFailed, match="realize failed: as told"):
             await first.ended()
-        assert await again[0] is PlugStage.REGISTERED
-        assert (first.id, first.stage) == ("a", PlugStage.FAILED)
+        second = await again[0]
+        assert (second.id, second.stage) == ("b", PlugStage.REGISTERED)
+        assert first.failure == ev.PlugFailed(2, "a", "realize failed: as told")
 
-    on_paper(behaviour, script)
+    on_paper(Behaviour(before=fail_once), script)
 
 
 def test_a_client_that_went_away_leaves_its_command_to_end_by_itself() -> None:

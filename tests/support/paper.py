@@ -19,7 +19,10 @@ from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.topology import mp_affinity
+from hpcore.platform import firmware
+from hpcore.run import admission
 from hpcore.run.accelerator import (
+    NEVER_WIRED,
     AcceleratorError,
     Capabilities,
     Console,
@@ -28,6 +31,7 @@ from hpcore.run.accelerator import (
     GuestScript,
     Report,
 )
+from hpcore.run.gate import ENDED, Gate
 
 
 @define
@@ -49,26 +53,66 @@ class PaperSession:
     played: Guest | None = None
     process_id: int | None = None
 
-    def __init__(self, behaviour: Behaviour, report: Report) -> None:
+    def __init__(self, behaviour: Behaviour, possible: int, report: Report) -> None:
         self._b, self._report = behaviour, report
+        self._gate = Gate(possible)
+        self._wired: set[int] = set()
         self.executed: list[Effect] = []
         self.closed = False
 
     async def execute(self, effect: Effect) -> int | None:
         self._b.before(effect)
         await asyncio.sleep(0)
-        if isinstance(effect, RunStep):
-            await self._misbehave(effect)
-        self._write_down(effect)
-        if isinstance(effect, RunStep):
-            self._guest_reacts(effect)
-            return mp_affinity(effect.slot) if effect.step is Step.BIND else None
-        if isinstance(effect, RunMachineStep) and effect.step is MachineStep.RESET:
-            self._report(st.ResetSeen())
+        match effect:
+            case RunStep(step=step, slot=slot):
+                if await self._gate.admits(step, slot):
+                    await self._misbehave(effect)
+                    return self._step(effect)
+            case RunMachineStep():
+                self._gate.check(effect.step)
+                self._write_down(effect)
+                self._machine_step(effect)
+            case _:
+                self._write_down(effect)
         return None
 
     async def close(self) -> None:
+        self._gate.end(ENDED)
         self.closed = True
+
+    def lose(self, why: str) -> None:
+        """The machine breaks."""
+        if self._gate.end(why):
+            self._report(st.Lost(why))
+
+    def _step(self, effect: RunStep) -> int | None:
+        self._write_down(effect)
+        self._guest_reacts(effect)
+        match effect.step:
+            case Step.BIND:
+                return mp_affinity(effect.slot)
+            case Step.WIRE:
+                self._wired.add(effect.slot)
+            case Step.UNWIRE:
+                self._wired.discard(effect.slot)
+        return None
+
+    def _machine_step(self, effect: RunMachineStep) -> None:
+        match effect.step:
+            case MachineStep.CREATE_VCPUS:
+                self._gate.created()
+            case MachineStep.INIT_GIC:
+                self._gate.open()
+            case MachineStep.RESET:
+                self._gate.shut()
+                self._report(st.ResetSeen())
+            case MachineStep.RESTART:
+                for slot in effect.enabled:
+                    if slot not in self._wired:
+                        raise EffectError(NEVER_WIRED.format(slot))
+                self._gate.open()
+            case MachineStep.POWER_DOWN:
+                self._gate.end(ENDED)
 
     async def _misbehave(self, effect: RunStep) -> None:
         key = (effect.step, effect.slot)
@@ -117,5 +161,6 @@ class PaperAccelerator:
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
     ) -> PaperSession:
-        self.sessions.append(PaperSession(self.behaviour, report))
+        await admission.prepare(machine, firmware.QEMU_VIRT, admission.images_of("paper", guest))
+        self.sessions.append(PaperSession(self.behaviour, machine.possible, report))
         return self.sessions[-1]

@@ -55,6 +55,7 @@ class PlayedSession:
         self.powered: set[int] = set()
         self._gate = Gate(config.possible)
         self._wired: set[int] = set()
+        self.steps_done: list[tuple[Step, int]] = []
         self._runs = asyncio.Event()
         self._answers: dict[int, asyncio.Future[int]] = {}
 
@@ -89,6 +90,7 @@ class PlayedSession:
 
     def _step(self, step: Step, slot: int) -> int | None:
         self.device.apply(step, slot)
+        self.steps_done.append((step, slot))
         match step:
             case Step.BIND:
                 return mp_affinity(slot)
@@ -195,7 +197,9 @@ class PlayedSession:
 
 
 class PlayedAccelerator:
-    """Gives such sessions."""
+    """Gives such sessions, of the class `make`."""
+
+    make: type[PlayedSession] = PlayedSession
 
     def __init__(self) -> None:
         self.sessions: list[PlayedSession] = []
@@ -210,7 +214,7 @@ class PlayedAccelerator:
             raise AcceleratorError("give it a guest to play: a GuestScript")
         if guest.kind not in KINDS:
             raise AcceleratorError(f"there is no guest '{guest.kind}' to play")
-        self.sessions.append(PlayedSession(machine, guest, report))
+        self.sessions.append(self.make(machine, guest, report))
         return self.sessions[-1]
 
 

@@ -23,7 +23,7 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.admission import need_gicv3
-from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.base import QtestSession
 from hpcore_qtest.native.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.native.detection import arm_hotplugs_itself
 from hpcore_qtest.native.session import NativeSession
@@ -71,7 +71,7 @@ class QtestAccelerator:
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
-    ) -> PlayedSession:
+    ) -> QtestSession:
         """A session for `machine`. Without a guest everything works but START.
 
         Where QEMU's arm `virt` hotplugs vCPUs itself, that is what the effects act on.

@@ -39,7 +39,7 @@ from hpcore_qtest.power import Power
 from hpcore_qtest.qemu.machine import StoppedQemu
 
 
-class PlayedSession(ABC):
+class QtestSession(ABC):
     """One machine. See `hpcore.run.accelerator.Session` for what its methods promise."""
 
     console: Console | None = None

@@ -19,7 +19,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import EffectError, GuestScript, Report
-from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.base import QtestSession
 from hpcore_qtest.native.block import Block
 from hpcore_qtest.native.boards import NativeBoard
 from hpcore_qtest.native.hardware import NativeHardware
@@ -34,7 +34,7 @@ NO_MIGRATION = (
 NO_EVENTS = (Store.CLEAR_INSERT, Store.CLEAR_REMOVE)
 
 
-class NativeSession(PlayedSession):
+class NativeSession(QtestSession):
     """`machine` is the QEMU that runs now, `block` its registers, `board` its kind of machine."""
 
     def __init__(
@@ -80,10 +80,15 @@ class NativeSession(PlayedSession):
         await self.board.events.set_up(self._running().qtest)
 
     async def _restore(self, enabled: tuple[int, ...]) -> None:
-        """QEMU keeps event bits over a reset, and what is plugged; the core drops the first."""
+        """QEMU keeps event bits over a reset, and what is plugged; the core drops the first.
+
+        A vCPU that is enabled has had its NOTIFY_INSERT, which the reset may have settled:
+        the guest may meet it from its boot on.
+        """
+        self._unseen.difference_update(enabled)
         await self._set_up()
         for slot in enabled:
-            if not await self._own().occupied(slot):
+            if not await self._native().occupied(slot):
                 raise EffectError(f"vCPU {slot} is to be enabled, and QEMU has none there")
         for slot in range(self._config.possible):
             if slot not in self._unseen:
@@ -104,7 +109,7 @@ class NativeSession(PlayedSession):
             case Step.REALIZE:
                 await self._realize(slot)
             case Step.BIND:
-                affinity = await self._own().affinity(slot)
+                affinity = await self._native().affinity(slot)
                 return mp_affinity(slot) if affinity is None else affinity
             case Step.ENABLE:
                 if not await self.block.flags(slot) & Flag.ENABLED:
@@ -123,21 +128,21 @@ class NativeSession(PlayedSession):
             case Step.STOP:
                 await self._eject(slot)
             case Step.RELEASE:
-                if await self._own().occupied(slot):
+                if await self._native().occupied(slot):
                     raise EffectError(f"QEMU still has a vCPU in slot {slot}")
         return None
 
     async def _realize(self, slot: int) -> None:
         if self._config.cold_booted(slot):
-            if not await self._own().occupied(slot):
+            if not await self._native().occupied(slot):
                 raise EffectError(f"QEMU was started without vCPU {slot}")
             return
-        if (why := self._own().full) is not None:
+        if (why := self._native().full) is not None:
             raise EffectError(why)
         self._unseen.add(slot)
         self._let_go()
         try:
-            await self._own().add(slot)
+            await self._native().add(slot)
         except QmpRefused as refused:
             self._show(slot)
             raise EffectError(str(refused)) from refused
@@ -153,7 +158,7 @@ class NativeSession(PlayedSession):
 
     async def _notify_remove(self, slot: int) -> None:
         try:
-            await self._own().request_removal(slot)
+            await self._native().request_removal(slot)
         except QmpRefused as refused:
             raise EffectError(str(refused)) from refused
 
@@ -163,7 +168,7 @@ class NativeSession(PlayedSession):
         if slot not in self._plugged:
             return
         await self.block.visit(slot, (*NO_EVENTS, Store.EJECT))
-        await self._own().gone(slot)
+        await self._native().gone(slot)
         self._plugged.discard(slot)
         self._show(slot)
 
@@ -206,7 +211,7 @@ class NativeSession(PlayedSession):
     def _ears(self) -> Ears:
         return Ears(irq=self._interrupted, event=self._told, lost=self._lose)
 
-    def _own(self) -> NativeMachine:
+    def _native(self) -> NativeMachine:
         self._running()
         assert self.machine is not None
         return self.machine

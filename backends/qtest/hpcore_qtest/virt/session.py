@@ -13,7 +13,7 @@ from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import NEVER_WIRED, EffectError, GuestScript, Report
-from hpcore_qtest.base import PlayedSession
+from hpcore_qtest.base import QtestSession
 from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 from hpcore_qtest.virt.hardware import VirtHardware
 from hpcore_qtest.virt.machine import GED_SPI, VirtMachine
@@ -31,7 +31,7 @@ class _Interface:
     wired: bool = False
 
 
-class VirtSession(PlayedSession):
+class VirtSession(QtestSession):
     """`device` has the hotplug registers, `machine` is the QEMU that runs now."""
 
     def __init__(
