@@ -67,7 +67,7 @@ def prose(page: Path) -> Iterator[Found]:
     """The lines of the page outside of its code blocks."""
     blocked = {found.line for found in code(page)}
     for number, line in enumerate(page.read_text().splitlines(), 1):
-        if number not in blocked:
+        if number not in blocked and not line.lstrip().startswith("```"):
             yield Found(page, number, line)
 
 

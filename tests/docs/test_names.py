@@ -106,6 +106,12 @@ def stops() -> list[tuple[str, str, str]]:
     ]
 
 
+def test_the_tour_names_every_room() -> None:
+    told = {span.text for span in spans(ROOT / "docs/tour.md")}
+    rooms = {path.parent.name for path in (ROOT / "hpcore").glob("*/__init__.py")}
+    assert {f"hpcore/{room}" for room in rooms} <= told
+
+
 def test_the_tour_has_stops() -> None:
     assert len([page for page, _, _ in stops() if page == "tour.md"]) > 40
 

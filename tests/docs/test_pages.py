@@ -13,9 +13,7 @@ from hpcore.scenario.read import load
 from tests.docs.pages import DOCS, PAGES, ROOT, Found, blocks, code
 from tests.support.command import hpcore
 
-QUOTED = re.compile(
-    r"ok +\d+ +\d+\.\d+ s .*| *\d+ +(\d+\.\d+ +)?\S.*|.* events, every .*|.* made again by .*"
-)
+QUOTED = re.compile(r"ok +\d+ +\d+\.\d+ s .*| *\d+ +(\d+\.\d+ +)?\S.*")
 """A line that `hpcore run` or `hpcore replay` prints, as it is quoted."""
 SCENARIO = re.compile(r"(about|machine|guest|steps|- .*): ?.*\n")
 
