@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from attrs import frozen
 
 import hpcore
-from hpcore.check import PROPERTIES
 from hpcore.model.acpi import OstSource, OstStatus
 
 st = hpcore.stimuli
@@ -64,7 +63,7 @@ def main() -> None:
     )
     result = hpcore.prove(environment)
     print(f"with a deaf guest: {'proven' if result.proven else 'broken'}, {result.states} states")
-    asked = hpcore.prove(environment, properties=(*PROPERTIES, the_guest_ejects))
+    asked = hpcore.prove(environment, properties=(*hpcore.PROPERTIES, the_guest_ejects))
     print(f"it never happens: {', '.join(asked.missing) or 'nothing'}")
 
 

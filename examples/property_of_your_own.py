@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import hpcore
-from hpcore.check import PROPERTIES, Counterexample, say
+from hpcore.check import Counterexample, say
 from hpcore.check.evidence import write_log
 
 LOG = Path("counterexample.jsonl")
@@ -46,7 +46,7 @@ def main() -> None:
     """Check the three with a guest that means harm, and no faults."""
     environment = hpcore.Environment(slots=2, faults=0, reset=False, migration=False)
     for asked in (on_means_wired, known_means_enabled, taken_while_on):
-        result = hpcore.prove(environment, properties=(*PROPERTIES, asked))
+        result = hpcore.prove(environment, properties=(*hpcore.PROPERTIES, asked))
         print(f"{asked.name}: {'proven' if result.proven else 'broken'}, {asked.says}")
         if result.counterexample is not None:
             print_way(result.counterexample)

@@ -39,7 +39,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from hpcore.version import __version__
+
 if TYPE_CHECKING:
+    from hpcore.check import PROPERTIES as PROPERTIES
     from hpcore.check import Environment as Environment
     from hpcore.check import Result as Result
     from hpcore.check import prove as prove
@@ -52,8 +55,9 @@ if TYPE_CHECKING:
     from hpcore.model import stimuli as stimuli
     from hpcore.model.config import MachineConfig as MachineConfig
     from hpcore.model.decide import decide as decide
+    from hpcore.model.effects import Step as Step
+    from hpcore.model.events import Event as Event
     from hpcore.model.evolve import evolve as evolve
-    from hpcore.model.invariants import INVARIANTS as INVARIANTS
     from hpcore.model.properties import Change as Change
     from hpcore.model.properties import Property as Property
     from hpcore.model.properties import always as always
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from hpcore.model.states import Slot as Slot
     from hpcore.model.states import State as State
     from hpcore.model.states import initial as initial
+    from hpcore.model.stimuli import Stimulus as Stimulus
     from hpcore.run import Found as Found
     from hpcore.run import GuestImages as GuestImages
     from hpcore.run import GuestScript as GuestScript
@@ -75,20 +80,19 @@ if TYPE_CHECKING:
     from hpcore.triage.diff import diff as diff
     from hpcore.triage.replay import replay as replay
 
-__version__ = "0.2.0"
-
 _HOMES = {
     "Change": "hpcore.model.properties",
     "Environment": "hpcore.check",
+    "Event": "hpcore.model.events",
     "Found": "hpcore.run",
     "GuestImages": "hpcore.run",
     "GuestScript": "hpcore.run",
     "Header": "hpcore.log",
     "HpcoreError": "hpcore.errors",
-    "INVARIANTS": "hpcore.model.invariants",
     "LiveMachine": "hpcore.run",
     "LogWriter": "hpcore.log",
     "MachineConfig": "hpcore.model.config",
+    "PROPERTIES": "hpcore.check",
     "Property": "hpcore.model.properties",
     "RULES": "hpcore.model.rules",
     "Record": "hpcore.log",
@@ -98,6 +102,8 @@ _HOMES = {
     "Slot": "hpcore.model.states",
     "SlotView": "hpcore.run",
     "State": "hpcore.model.states",
+    "Step": "hpcore.model.effects",
+    "Stimulus": "hpcore.model.stimuli",
     "always": "hpcore.model.properties",
     "decide": "hpcore.model.decide",
     "diff": "hpcore.triage.diff",

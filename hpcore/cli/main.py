@@ -14,10 +14,10 @@ from importlib import import_module
 
 import click
 
-from hpcore import __version__
 from hpcore.cli.output import BAD_INPUT, Problem
 from hpcore.cli.signals import DEBUG, explain
 from hpcore.errors import HpcoreError
+from hpcore.version import __version__
 
 NOBODY_LISTENS = 128 + signal.SIGPIPE
 """The exit code of a program whose output goes to `head`, say, which has seen enough."""

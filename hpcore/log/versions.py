@@ -20,8 +20,8 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
-from hpcore import __version__
 from hpcore.log.errors import LogTooNew, LogTooOld
+from hpcore.version import __version__
 
 Fields = dict[str, Any]
 """A line of the log, as JSON has it."""

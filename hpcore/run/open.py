@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from os import PathLike
+
+import structlog
 
 from hpcore.guest.kernel import load_kernel
 from hpcore.log import Header, LogWriter, Sync
@@ -55,6 +59,7 @@ async def open_machine(
     is none, LogError where the log cannot be started, and on leaving ProtocolBroken for a
     fault of hpcore.
     """
+    _say_warnings_alone()
     accelerator, fitted = usable(found), fit(found, config)
     header = _header(found, fitted, guest)
     with ExitStack() as stack:
@@ -74,6 +79,18 @@ async def open_machine(
             yield machine
         if isinstance(controller.failure, ProtocolBroken):
             raise controller.failure
+
+
+def _say_warnings_alone() -> None:
+    """Diagnostics of a program that did not set them up: warnings and worse, to stderr.
+
+    structlog by itself would print everything, and on standard output.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
 
 
 def _header(

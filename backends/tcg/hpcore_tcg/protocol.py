@@ -17,6 +17,8 @@ from enum import IntEnum
 
 from attrs import frozen
 
+from hpcore.model.effects import Step
+
 VERSION = 1
 """Said in HELLO; the host refuses a monitor that speaks another one."""
 
@@ -47,6 +49,9 @@ class Op(IntEnum):
     PARK = 0x1C
     REASSERT = 0x1D
 
+
+STEP_OPS: dict[Step, Op] = {step: Op[step.name] for step in Step}
+"""The request that carries out each step of a slot: the two have the same names."""
 
 REPLY = 0x30
 

@@ -40,12 +40,12 @@ from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.mirror import Mirror
-from hpcore_tcg.protocol import Event, Frame, Op
+from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
 log = structlog.get_logger(__name__)
 
 HELLO_SECONDS = 60.0
-NOTIFICATION_OPS = frozenset(Op[step.name] for step in NOTIFICATIONS)
+NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
 QMP_COMMAND = {
     MachineStep.RESET: "system_reset",
     MachineStep.PAUSE: "stop",
@@ -142,7 +142,7 @@ class TcgSession:
         while await self._gate.admits(step, slot):
             try:
                 value = await self._running().link.send(
-                    Op[step.name], slot, int(cold), turn=turn
+                    STEP_OPS[step], slot, int(cold), turn=turn
                 )
             except ResetMeanwhile:
                 if step in NOTIFICATIONS:
@@ -244,7 +244,7 @@ class TcgSession:
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
-            requests.append(link.send(Op[step.name], slot, int(cold)))
+            requests.append(link.send(STEP_OPS[step], slot, int(cold)))
         try:
             for request in requests:
                 await request
