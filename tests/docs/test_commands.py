@@ -24,6 +24,7 @@ NOT_RUN: Mapping[str, str] = {
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
     r"hpcore run mine.yaml --kernel .*": "boots Linux on tcg, with a kernel of one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
+    r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
     r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",
     r".*--scheduler .*": "needs a Dask scheduler: tests/check/test_sweep.py starts one",
     r"python -m pytest .*": "these are the tests",
@@ -116,8 +117,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(here, "hpcore check --slots 2 --mutant unbind_before_unwire --log broken.jsonl", 1)
     (here / "mine.yaml").write_text(block(ROOT / "README.md", "machine:"))
     (here / "found.yaml").write_text(block(DOCS / "scenarios.md", "about:"))
-    sweep = re.sub(r"slots: .*", "slots: [2]", block(DOCS / "check.md", "slots:"))  # the least
-    (here / "sweep.yaml").write_text(sweep)
+    sweep = block(DOCS / "check.md", "slots:")
+    least = re.sub(r"slots: .*\nguest: .*", "slots: [2]\nguest: [hostile]", sweep)
+    assert least != sweep
+    (here / "sweep.yaml").write_text(least)
     return here
 
 
