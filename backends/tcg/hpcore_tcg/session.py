@@ -231,7 +231,7 @@ class TcgSession:
         try:
             await link.send(Op.RUN, turn=turn)
         except ResetMeanwhile:
-            return  # it did start, or might as well have: ResetSeen follows
+            return  # the reset settles the start, done or not: ResetSeen follows
         except RequestRefused as refused:
             raise EffectError(str(refused)) from refused
 
