@@ -43,7 +43,10 @@ def _console() -> bytes:
         name("_UID", 0),
         name(
             "_CRS",
-            template(memory32(virt.UART0_BASE, 0x1000), interrupt(virt.UART0_GSI, InterruptMode.LEVEL)),
+            template(
+                memory32(virt.UART0_BASE, 0x1000),
+                interrupt(virt.UART0_GSI, InterruptMode.LEVEL),
+            ),
         ),
     )
 
