@@ -20,10 +20,10 @@ states under each word, and the engines explore the product of the tables:
 this is held against.
 """
 
-from hpcore.check.environment import Environment, EnvironmentRefused
-from hpcore.check.guests import Guest
 from hpcore.check.proof import ENGINES, prove
 from hpcore.check.result import CheckError, Counterexample, Progress, Result
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import Guest
 
 __all__ = [
     "ENGINES",

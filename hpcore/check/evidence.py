@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from hpcore.check.result import CheckError, Counterexample
-from hpcore.check.start import Start, take
+from hpcore.check.tabulated.start import Start, take
 from hpcore.log import Header, LogWriter, Sync, read
 from hpcore.log.fold import LoggedDecision, fold
 from hpcore.log.fold import decisions as decisions_of

@@ -7,15 +7,16 @@ from importlib.util import find_spec
 
 from attrs import evolve
 
-from hpcore.check import liveness, symbolic
-from hpcore.check.environment import Environment
-from hpcore.check.graph import explore
+from hpcore.check.graphs import liveness
+from hpcore.check.graphs.graph import explore
 from hpcore.check.memory import available, human, peak
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell, silent
-from hpcore.check.saturation import Reach
-from hpcore.check.start import Start, booted, config_of
-from hpcore.check.tables import Tables
-from hpcore.check.tabulate import tabulate
+from hpcore.check.symbolic import engine as symbolic
+from hpcore.check.symbolic.saturation import Reach
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.start import Start, booted, config_of
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.world.environment import Environment
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import initial
 
@@ -62,7 +63,7 @@ def prove(
                 "the explicit engine needs NumPy; install it with: pip install numpy, or "
                 "use --engine symbolic"
             )
-        from hpcore.check import explicit  # noqa: PLC0415 - NumPy is an extra
+        from hpcore.check.explicit import engine as explicit  # noqa: PLC0415 - NumPy is an extra
 
         result = explicit.check(tables, tell)
         if result.proven and result.states <= liveness.MOST:
@@ -92,7 +93,7 @@ def memory_needed(tables: Tables, engine: str) -> tuple[float, str]:
     if engine != "explicit":
         each = _SYMBOLIC_A_PAIR if tables.environment.commands is None else _SYMBOLIC_A_PAIR_COUNTED
         return _SYMBOLIC_BASE + each * slots**2, "Use fewer slots, or any number of commands"
-    from hpcore.check.explicit import BYTES  # noqa: PLC0415 - NumPy is an extra
+    from hpcore.check.explicit.engine import BYTES  # noqa: PLC0415 - NumPy is an extra
 
     return _SYMBOLIC_BASE + BYTES * estimated_states(tables), "Use --engine symbolic"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from hpcore.check.start import Start
+from hpcore.check.tabulated.start import Start
 from hpcore.errors import HpcoreError
 from hpcore.model.stimuli import Stimulus
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve
 
-from hpcore.check.conditions import met
-from hpcore.check.environment import Environment
 from hpcore.check.result import Counterexample
 from hpcore.check.sightings import Numbers
-from hpcore.check.start import Taken, Word, local, take
-from hpcore.check.tables import Tables
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.start import Taken, Word, local, take
+from hpcore.check.world.conditions import met
+from hpcore.check.world.environment import Environment
 from hpcore.model.states import State
 from hpcore.model.stimuli import DeviceAdd, Stimulus
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from hpcore.check.diagram import Diagrams
-from hpcore.check.tables import Role, Sight, Tables
+from hpcore.check.symbolic.diagram import Diagrams
+from hpcore.check.tabulated.schema import Role, Sight, Tables
 
 Numbers = tuple[int, ...]
 """A state as the tables number it: the slots' local states, then the word."""

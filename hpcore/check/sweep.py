@@ -20,11 +20,11 @@ from attrs import field, fields, frozen
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hpcore.check.environment import Environment, EnvironmentRefused
-from hpcore.check.guests import Guest
 from hpcore.check.proof import ENGINES, prove
 from hpcore.check.result import CheckError
-from hpcore.check.zoo import find_mutant
+from hpcore.check.variants.known_bugs import find_mutant
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import Guest
 
 MOST_JOBS = 100_000
 CONNECT_SECONDS = 10

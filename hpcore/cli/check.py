@@ -12,18 +12,18 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from hpcore.check.drawing import check_suffix, draw
-from hpcore.check.environment import Environment, EnvironmentRefused
 from hpcore.check.evidence import start_from, write_log
-from hpcore.check.guests import Guest
+from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
+from hpcore.check.properties import SOMETIMES
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell
-from hpcore.check.shows import SOMETIMES
-from hpcore.check.start import Start
-from hpcore.check.tabulate import NotTabulable, tabulate
-from hpcore.check.words import describe, say
-from hpcore.check.zoo import find_mutant
+from hpcore.check.tabulated.start import Start
+from hpcore.check.tabulated.tabulate import NotTabulable, tabulate
+from hpcore.check.variants.known_bugs import find_mutant
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import Guest
+from hpcore.check.world.words import describe, say
 from hpcore.cli import log_path
 from hpcore.cli.mutants import hunt_all
 from hpcore.cli.output import Output, Problem, json_option, many, steps

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen
 
-from hpcore.check.conditions import met
-from hpcore.check.environment import Environment
-from hpcore.check.start import Start, booted, config_of, local, placed, take
+from hpcore.check.tabulated.start import Start, booted, config_of, local, placed, take
+from hpcore.check.world.conditions import met
+from hpcore.check.world.environment import Environment
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus

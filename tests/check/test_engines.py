@@ -6,13 +6,14 @@ from functools import cache
 
 import pytest
 
-from hpcore.check import explicit, symbolic
-from hpcore.check.environment import Environment
-from hpcore.check.graph import explore
-from hpcore.check.guests import Guest
-from hpcore.check.tables import Tables
-from hpcore.check.tabulate import tabulate
-from hpcore.check.zoo import ALL
+from hpcore.check.explicit import engine as explicit
+from hpcore.check.graphs.graph import explore
+from hpcore.check.symbolic import engine as symbolic
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.variants.known_bugs import ALL
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import Guest
 from hpcore.model.rules import RULES
 from tests.check.reference import search
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.check.environment import Environment
 from hpcore.check.evidence import start_from, write_log
 from hpcore.check.proof import prove
 from hpcore.check.result import CheckError
-from hpcore.check.start import booted, config_of, take
-from hpcore.check.zoo import ALL
+from hpcore.check.tabulated.start import booted, config_of, take
+from hpcore.check.variants.known_bugs import ALL
+from hpcore.check.world.environment import Environment
 from hpcore.log import Header, LogExists, LogWriter, read
 from hpcore.log.fold import decisions
 from hpcore.model import events as ev

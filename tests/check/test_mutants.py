@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hpcore.check.environment import Environment
-from hpcore.check.hunt import hunt
-from hpcore.check.mutants import MUTANTS, SECOND_LINES
 from hpcore.check.proof import prove
-from hpcore.check.zoo import ALL, ZOO, UnknownMutant, find_mutant
+from hpcore.check.variants.hunt import hunt
+from hpcore.check.variants.known_bugs import ALL, ZOO, UnknownMutant, find_mutant
+from hpcore.check.variants.mutants import MUTANTS, SECOND_LINES
+from hpcore.check.world.environment import Environment
 from hpcore.model.guards import SWITCHES
 from hpcore.model.invariants import BY_NAME
 from hpcore.model.rules import BUILD, TEARDOWN, Habit

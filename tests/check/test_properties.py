@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from hpcore.check import liveness
-from hpcore.check.environment import Environment, EnvironmentRefused
-from hpcore.check.graph import explore
-from hpcore.check.guests import Guest
+from hpcore.check.graphs import liveness
+from hpcore.check.graphs.graph import explore
 from hpcore.check.proof import prove
 from hpcore.check.result import CheckError
-from hpcore.check.tabulate import tabulate
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import Guest
 
 ALONE = Environment(slots=2, faults=0, reset=False, migration=False, power_off=False)
 

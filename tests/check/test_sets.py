@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hpcore.check.diagram import EMPTY, Diagrams
-from hpcore.check.hashset import StateSet
-from hpcore.check.transforms import Transforms
+from hpcore.check.explicit.hashset import StateSet
+from hpcore.check.symbolic.diagram import EMPTY, Diagrams
+from hpcore.check.symbolic.transforms import Transforms
 
 WIDTHS = (2, 3, 3)
 states = some.tuples(*(some.integers(0, w - 1) for w in WIDTHS), some.integers(0, 5))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from hpcore.check.environment import Environment
-from hpcore.check.guests import Guest
 from hpcore.check.result import CheckError
 from hpcore.check.sweep import SweepJob, SweepRow, read_sweep, run_one, run_sweep, verdict
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import Guest
 
 SMALL = """
 slots: [1, 2]

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from hpcore.check.environment import Environment
+from hpcore.check.world.environment import Environment
 from hpcore.model.effects import Step
 from hpcore.model.guards import SWITCHES
 from hpcore.model.rules import BUILD, RULES, TEARDOWN, Habit, Rules

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hpcore.check.diagram import EMPTY, Diagrams
-from hpcore.check.moves import Edge, sort_moves
-from hpcore.check.tables import Role, Tables
-from hpcore.check.transforms import apply
-from hpcore.check.walk import Walk
+from hpcore.check.symbolic.diagram import EMPTY, Diagrams
+from hpcore.check.symbolic.transforms import apply
+from hpcore.check.symbolic.walk import Walk
+from hpcore.check.tabulated.moves import Edge, sort_moves
+from hpcore.check.tabulated.schema import Role, Tables
 
 Progress = Callable[[int, int], None]
 """Told the sweep's number and the nodes made so far."""

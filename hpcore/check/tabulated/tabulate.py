@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 
-from hpcore.check.conditions import ANYHOW, Needs
-from hpcore.check.environment import Environment
-from hpcore.check.offers import Offer
-from hpcore.check.small import INDEX, OTHER, Others, Seen, SmallMachine
-from hpcore.check.start import Start, Word, booted, config_of, local, placed
-from hpcore.check.tables import Map, Role, Sight, SlotMove, Tables, WordMove, role_of
+from hpcore.check.tabulated.schema import Map, Role, Sight, SlotMove, Tables, WordMove, role_of
+from hpcore.check.tabulated.small_machine import INDEX, OTHER, Others, Seen, SmallMachine
+from hpcore.check.tabulated.start import Start, Word, booted, config_of, local, placed
+from hpcore.check.world.conditions import ANYHOW, Needs
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.offers import Offer
 from hpcore.errors import HpcoreError
 from hpcore.model.events import Refused
 from hpcore.model.machines import Phase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from hpcore.check.conditions import ANYHOW, Needs
+from hpcore.check.world.conditions import ANYHOW, Needs
 from hpcore.model.stimuli import Stimulus
 
 

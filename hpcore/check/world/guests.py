@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from hpcore.check.conditions import EVENT_BITS, Need
-from hpcore.check.offers import Offer
+from hpcore.check.world.conditions import EVENT_BITS, Need
+from hpcore.check.world.offers import Offer
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.states import Shared, Slot

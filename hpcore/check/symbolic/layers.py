@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from hpcore.check.diagram import EMPTY, Diagrams
-from hpcore.check.moves import Edge, WideMove, sort_moves
 from hpcore.check.sightings import Found, Numbers, Sightings
-from hpcore.check.tables import Tables
-from hpcore.check.transforms import apply
-from hpcore.check.walk import Walk
+from hpcore.check.symbolic.diagram import EMPTY, Diagrams
+from hpcore.check.symbolic.transforms import apply
+from hpcore.check.symbolic.walk import Walk
+from hpcore.check.tabulated.moves import Edge, WideMove, sort_moves
+from hpcore.check.tabulated.schema import Tables
 
 
 class Layers:

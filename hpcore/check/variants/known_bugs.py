@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from hpcore.check.mutants import MUTANTS, Mutant
 from hpcore.check.result import CheckError
+from hpcore.check.variants.mutants import MUTANTS, Mutant
 from hpcore.model.effects import Step
 from hpcore.model.rules import RULES, Rules
 

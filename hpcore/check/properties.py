@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
-from hpcore.check.environment import Environment
-from hpcore.check.guests import Guest
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import Guest
 from hpcore.model import events as ev
 from hpcore.model.psci import PsciStatus
 

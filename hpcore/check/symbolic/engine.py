@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import time
 
-from hpcore.check.layers import Layers
 from hpcore.check.memory import peak
+from hpcore.check.properties import SOMETIMES
 from hpcore.check.result import Progress, Result, Tell, silent
 from hpcore.check.retrace import retrace
-from hpcore.check.saturation import Reach
-from hpcore.check.shows import SOMETIMES
 from hpcore.check.sightings import Sightings
-from hpcore.check.tables import Tables
+from hpcore.check.symbolic.layers import Layers
+from hpcore.check.symbolic.saturation import Reach
+from hpcore.check.tabulated.schema import Tables
 
 NAME = "symbolic"
 

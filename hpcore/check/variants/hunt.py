@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from hpcore.check.environment import Environment
-from hpcore.check.mutants import Mutant
 from hpcore.check.proof import prove
 from hpcore.check.result import Result
-from hpcore.check.zoo import ALL
+from hpcore.check.variants.known_bugs import ALL
+from hpcore.check.variants.mutants import Mutant
+from hpcore.check.world.environment import Environment
 
 
 @frozen

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hpcore.check.hashset import Keys
+from hpcore.check.explicit.hashset import Keys
 from hpcore.check.result import CheckError
-from hpcore.check.tables import Tables
+from hpcore.check.tabulated.schema import Tables
 
 Indices = NDArray[np.int64]
 MAX_BITS = 63

@@ -21,8 +21,8 @@ from typing import cast
 
 from attrs import evolve, frozen
 
-from hpcore.check.environment import Environment
-from hpcore.check.guests import Guest
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import Guest
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide

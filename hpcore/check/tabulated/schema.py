@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from hpcore.check.conditions import CONDITIONS, Condition, Needs, ceilings
-from hpcore.check.environment import Environment
-from hpcore.check.start import Start, Word
+from hpcore.check.tabulated.start import Start, Word
+from hpcore.check.world.conditions import CONDITIONS, Condition, Needs, ceilings
+from hpcore.check.world.environment import Environment
 from hpcore.model.rules import Rules
 from hpcore.model.states import Slot
 

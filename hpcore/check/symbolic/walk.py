@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hpcore.check.conditions import Needs
-from hpcore.check.diagram import EMPTY, Diagrams
-from hpcore.check.moves import Edge, Moves, WideMove
-from hpcore.check.tables import Map, Role, Tables
-from hpcore.check.transforms import apply
+from hpcore.check.symbolic.diagram import EMPTY, Diagrams
+from hpcore.check.symbolic.transforms import apply
+from hpcore.check.tabulated.moves import Edge, Moves, WideMove
+from hpcore.check.tabulated.schema import Map, Role, Tables
+from hpcore.check.world.conditions import Needs
 
 
 class Walk:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcore.check.environment import Environment
+from hpcore.check.world.environment import Environment
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource
 

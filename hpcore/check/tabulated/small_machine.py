@@ -12,11 +12,11 @@ from functools import cache, partial
 
 from attrs import evolve, frozen
 
-from hpcore.check.conditions import Needs
-from hpcore.check.environment import Environment
-from hpcore.check.shows import shown_by
-from hpcore.check.start import TOTAL, booted, config_of, local, placed
-from hpcore.check.tables import Role
+from hpcore.check.properties import shown_by
+from hpcore.check.tabulated.schema import Role
+from hpcore.check.tabulated.start import TOTAL, booted, config_of, local, placed
+from hpcore.check.world.conditions import Needs
+from hpcore.check.world.environment import Environment
 from hpcore.model.decide import decide
 from hpcore.model.events import Event, Refused, slot_of
 from hpcore.model.evolve import evolve as apply

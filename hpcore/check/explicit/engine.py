@@ -6,15 +6,15 @@ import time
 
 import numpy as np
 
-from hpcore.check.expansion import Expansion, Lookout
-from hpcore.check.hashset import BYTES_A_STATE, Keys, StateSet
+from hpcore.check.explicit.expansion import Expansion, Lookout
+from hpcore.check.explicit.hashset import BYTES_A_STATE, Keys, StateSet
+from hpcore.check.explicit.packing import Packing
 from hpcore.check.memory import peak
-from hpcore.check.packing import Packing
+from hpcore.check.properties import SOMETIMES
 from hpcore.check.result import Progress, Result, Tell, silent
 from hpcore.check.retrace import retrace
-from hpcore.check.shows import SOMETIMES
 from hpcore.check.sightings import Numbers
-from hpcore.check.tables import Tables
+from hpcore.check.tabulated.schema import Tables
 
 NAME = "explicit"
 CHUNK = 1 << 15

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hpcore.check.graph import Graph, Step
+from hpcore.check.graphs.graph import Graph, Step
 from hpcore.check.sightings import Numbers
-from hpcore.check.tables import Tables
+from hpcore.check.tabulated.schema import Tables
 from hpcore.model.states import Owed
 
 FAIR = {"Done": "outcome", "Failed": "outcome", "GuestSilent": "deadline",

@@ -23,9 +23,9 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from hpcore.check.conditions import ANYHOW, BUSY, OWED, Need, Needs
-from hpcore.check.guests import Guest, calls, machine_calls
-from hpcore.check.offers import Offer
+from hpcore.check.world.conditions import ANYHOW, BUSY, OWED, Need, Needs
+from hpcore.check.world.guests import Guest, calls, machine_calls
+from hpcore.check.world.offers import Offer
 from hpcore.errors import HpcoreError
 from hpcore.model import stimuli as st
 from hpcore.model.effects import MachineStep, Step

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcore.check.graph import Graph, explore
+from hpcore.check.graphs.graph import Graph, explore
 from hpcore.check.result import CheckError
 from hpcore.check.sightings import Numbers
-from hpcore.check.tables import Tables
+from hpcore.check.tabulated.schema import Tables
 
 MOST = 2000
 """States beyond which nobody reads a diagram."""

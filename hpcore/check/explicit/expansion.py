@@ -9,11 +9,11 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from hpcore.check.conditions import Needs
-from hpcore.check.hashset import Keys
-from hpcore.check.moves import WideMove, sort_moves
-from hpcore.check.packing import Indices, Packing
-from hpcore.check.tables import Role, Sight, Tables
+from hpcore.check.explicit.hashset import Keys
+from hpcore.check.explicit.packing import Indices, Packing
+from hpcore.check.tabulated.moves import WideMove, sort_moves
+from hpcore.check.tabulated.schema import Role, Sight, Tables
+from hpcore.check.world.conditions import Needs
 
 Flags = NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from hpcore.check.result import CheckError
 from hpcore.check.sightings import Numbers
-from hpcore.check.tables import Role, SlotMove, Tables, WordMove
+from hpcore.check.tabulated.schema import Role, SlotMove, Tables, WordMove
 
 
 @frozen

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from hpcore.check.conditions import Needs
-from hpcore.check.tables import Map, Role, Tables
-from hpcore.check.transforms import Transforms
+from hpcore.check.symbolic.transforms import Transforms
+from hpcore.check.tabulated.schema import Map, Role, Tables
+from hpcore.check.world.conditions import Needs
 
 
 @frozen
