@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from hpcore.check.properties import PROPERTIES, Properties
 from hpcore.check.result import CheckError, Counterexample
 from hpcore.check.tabulated.start import Start, take
 from hpcore.log import Header, LogWriter, Sync, read
@@ -13,6 +14,7 @@ from hpcore.log.fold import LoggedDecision, fold
 from hpcore.log.fold import decisions as decisions_of
 from hpcore.model.events import Event, Noted
 from hpcore.model.machines import Phase
+from hpcore.model.properties import Invariants
 from hpcore.model.rules import Rules
 from hpcore.model.states import State, initial
 
@@ -21,30 +23,39 @@ SECONDS_A_STIMULUS = 0.001
 """Time does not pass in a search; in the log each decision has one of its own."""
 
 
-def decisions(found: Counterexample, rules: Rules) -> tuple[tuple[Event, ...], ...]:
+def decisions(
+    found: Counterexample, rules: Rules, properties: Properties = PROPERTIES
+) -> tuple[tuple[Event, ...], ...]:
     """What each stimulus made happen: first those before the start, then the way."""
+    invariants = Invariants(properties)
     state = found.start.state
     out = list(found.start.decisions)
     for stimulus in found.stimuli:
-        taken = take(state, stimulus, rules)
+        taken = take(state, stimulus, rules, invariants)
         out.append(taken.events)
         state = taken.after
     return tuple(events for events in out if events)
 
 
 def write_log(
-    path: Path, found: Counterexample, rules: Rules, name: str, *, overwrite: bool = False
+    path: Path,
+    found: Counterexample,
+    rules: Rules,
+    name: str,
+    *,
+    overwrite: bool = False,
+    properties: Properties = PROPERTIES,
 ) -> int:
     """Write `found` to `path` and return the number of events. `name` says under what rules.
 
-    Raises LogError.
+    `properties` are those that were checked. Raises LogError.
     """
     header = Header(found.start.state.config, ACCELERATOR, versions={"rules": name})
     # A decision counts as whole once another one follows it.
     end = (Noted(f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"),)
     written = 0
     with LogWriter.create(path, header, sync=Sync.BUFFERED, overwrite=overwrite) as log:
-        for n, events in enumerate((*decisions(found, rules), end)):
+        for n, events in enumerate((*decisions(found, rules, properties), end)):
             log.append(events, n * SECONDS_A_STIMULUS)
             written += len(events)
     return written

@@ -1,77 +1,134 @@
-"""What must be able to happen, or the search explored nothing: the *sometimes* properties.
+"""What a check asks unless it is told otherwise: hpcore's own properties, of every kind.
 
-A property is not asked of an environment whose options leave it out by name: a reset
-without resets, a plug without slots to plug. Anything else that cannot happen fails.
+The *always* ones are the model's invariants. The *sometimes* ones must be able to happen,
+or the search explored nothing; one is not asked of an environment whose options leave it
+out by name: a reset without resets, a plug without slots to plug. Anything else that
+cannot happen fails. The *eventually* ones are named after what is owed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections import Counter
+from collections.abc import Iterable
 
-from attrs import frozen
-
+from hpcore.check.result import CheckError
+from hpcore.check.tabulated.start import TOTAL
 from hpcore.check.world.environment import Environment
-from hpcore.check.world.guests import Guest
 from hpcore.model import events as ev
+from hpcore.model.effects import MachineStep
+from hpcore.model.fold import TRANSITION
+from hpcore.model.invariants import INVARIANTS
+from hpcore.model.properties import Kind, Property, eventually, sometimes
 from hpcore.model.psci import PsciStatus
+from hpcore.model.states import Owed
 
-
-@frozen
-class Sometimes:
-    """`shows` says whether an event is it; `possible` whether an environment can have it."""
-
-    name: str
-    says: str
-    shows: Callable[[ev.Event], bool]
-    possible: Callable[[Environment], bool]
+Properties = tuple[Property, ...]
 
 
 def _has_hot(e: Environment) -> bool:
     return e.slots > e.boot
 
 
-SOMETIMES = (
-    Sometimes(
+SOMETIMES: tuple[Property, ...] = (
+    sometimes(
         "a_plug_completes", "A device_add ends enabled and notified.",
         lambda event: isinstance(event, ev.PlugCompleted), _has_hot,
     ),
-    Sometimes(
+    sometimes(
         "an_eject_completes", "A device_del ends in DEVICE_DELETED.",
         lambda event: isinstance(event, ev.UnplugCompleted), _has_hot,
     ),
-    Sometimes(
+    sometimes(
         "the_guest_ejects", "The guest gives a vCPU back by _EJ0.",
         lambda event: isinstance(event, ev.EjectAccepted), _has_hot,
     ),
-    Sometimes(
+    sometimes(
         "a_command_is_refused", "A command is answered with a refusal.",
         lambda event: isinstance(event, ev.Refused) and event.stimulus == "DeviceAdd",
-        lambda e: True,
     ),
-    Sometimes(
+    sometimes(
         "cpu_on_is_denied", "A CPU_ON is answered with DENIED.",
         lambda event: isinstance(event, ev.CpuOnDenied) and event.status == PsciStatus.DENIED,
-        lambda e: e.slots > e.boot and e.guest is not Guest.LEGACY,
+        _has_hot,
     ),
-    Sometimes(
+    sometimes(
         "the_machine_is_reset", "The machine is reset.",
         lambda event: isinstance(event, ev.MachineWasReset), lambda e: e.reset,
     ),
-    Sometimes(
+    sometimes(
         "the_machine_migrates", "A migration completes.",
-        lambda event: isinstance(event, ev.MachineStepDone) and event.step == "migrate",
+        lambda event: isinstance(event, ev.MachineStepDone) and event.step is MachineStep.MIGRATE,
         lambda e: e.migration,
     ),
-    Sometimes(
+    sometimes(
         "an_effect_fails", "An effect on a slot fails, and the machine goes on.",
         lambda event: isinstance(event, ev.StepFailed), lambda e: _has_hot(e) and e.faults > 0,
     ),
 )  # fmt: skip
 
+EVENTUALLY: tuple[Property, ...] = (
+    eventually(
+        str(Owed.PLUG), "Every device_add that is accepted ends.",
+        lambda index, slot, shared: slot.command is Owed.PLUG,
+    ),
+    eventually(
+        str(Owed.UNPLUG), "Every device_del that is accepted ends.",
+        lambda index, slot, shared: slot.command is Owed.UNPLUG,
+    ),
+    eventually(
+        str(Owed.REVOKE), "Every device_del by force that is accepted ends.",
+        lambda index, slot, shared: slot.command is Owed.REVOKE,
+    ),
+)  # fmt: skip
 
-def shown_by(events: tuple[ev.Event, ...]) -> Iterator[str]:
-    """The sometimes properties that a decision's events show."""
-    for event in events:
-        for rule in SOMETIMES:
-            if rule.shows(event):
-                yield rule.name
+PROPERTIES: Properties = (*INVARIANTS, *SOMETIMES, *EVENTUALLY)
+
+_ASKED_OF = {
+    "on_state": ("index", "slot", "shared"),
+    "on_event": ("change",),
+    "shows": ("event",),
+    "possible": ("environment",),
+    "owes": ("index", "slot", "shared"),
+}
+"""What each function of a property is called with."""
+
+
+def of_kind(properties: Iterable[Property], kind: Kind) -> Properties:
+    """Those of one kind."""
+    return tuple(p for p in properties if p.kind is kind)
+
+
+def asked_in(environment: Environment, properties: Iterable[Property], kind: Kind) -> Properties:
+    """Those of one kind that `environment` and its guest do not leave out."""
+    return tuple(
+        p for p in of_kind(properties, kind)
+        if p.name not in environment.guest.leaves_out and p.possible(environment)
+    )  # fmt: skip
+
+
+def refuse_unfit(properties: Properties) -> None:
+    """Raises CheckError for properties that no engine can hold, and says why."""
+    names = Counter(p.name for p in properties)
+    names.update((TRANSITION, TOTAL))
+    for p in properties:
+        if names[p.name] > 1:
+            raise CheckError(f"two properties are called {p.name}; give each a name of its own")
+        for name, wanted in _ASKED_OF.items():
+            function = getattr(p, name)
+            if function is not None and not _takes(function, len(wanted)):
+                raise CheckError(
+                    f"the property {p.name} cannot be held: its {name} must take "
+                    f"({', '.join(wanted)}). A property looks at one slot and the shared "
+                    "part, never at two slots"
+                )
+
+
+def _takes(function: object, arguments: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(arguments))  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    except ValueError:  # of a builtin nothing is known
+        return callable(function)
+    return True

@@ -10,11 +10,12 @@ from hpcore.check.explicit.expansion import Expansion, Lookout
 from hpcore.check.explicit.hashset import BYTES_A_STATE, Keys, StateSet
 from hpcore.check.explicit.packing import Packing
 from hpcore.check.memory import peak
-from hpcore.check.properties import SOMETIMES
+from hpcore.check.properties import asked_in
 from hpcore.check.result import Progress, Result, Tell, silent
 from hpcore.check.retrace import retrace
 from hpcore.check.sightings import Numbers
 from hpcore.check.tabulated.schema import Tables
+from hpcore.model.properties import Kind
 
 NAME = "explicit"
 CHUNK = 1 << 15
@@ -41,7 +42,7 @@ class Search:
         self.packing = Packing(tables)
         self.expansion = Expansion(tables, self.packing)
         self._broken = Lookout(tables, self.packing, tables.broken)
-        # What the state itself shows is one stimulus nearer than what its next one does.
+        # A violation in a state itself is one stimulus nearer than one by the next stimulus.
         self._being = Lookout(tables, self.packing, tuple(s for s in tables.broken if not s.moving))
         self._shown = Lookout(tables, self.packing, tables.shown)
         self.layers: list[Keys] = []
@@ -60,7 +61,8 @@ class Search:
                 bad |= int(np.bitwise_or.reduce(self._broken.look(chunk)))
                 shown |= int(np.bitwise_or.reduce(self._shown.look(chunk)))
                 if bad:
-                    continue  # only its like in this layer is still of interest
+                    # The search ends with this layer; what else it breaks is still named.
+                    continue
                 for states in self.expansion.successors(chunk):
                     transitions += len(states)
                     found.append(self._seen.add(states))
@@ -69,8 +71,9 @@ class Search:
         names = tuple(n for i, n in enumerate(self._broken.names) if bad >> i & 1)
         seen = {n for i, n in enumerate(self._shown.names) if shown >> i & 1}
         missing = tuple(
-            rule.name for rule in SOMETIMES
-            if rule.possible(self._tables.environment) and rule.name not in seen
+            p.name
+            for p in asked_in(self._tables.environment, self._tables.properties, Kind.SOMETIMES)
+            if p.name not in seen
         )  # fmt: skip
         counterexample = retrace(self._tables, self._way()) if bad else None
         depth = counterexample.length if counterexample else len(self.layers) - 1

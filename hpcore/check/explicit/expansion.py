@@ -20,13 +20,13 @@ Flags = NDArray[np.bool_]
 
 @frozen
 class _Rows:
-    """Moves of one role by row: a row is a local state under a word."""
+    """Moves of one role by row: a row is a local state under a common part."""
 
     first: Indices
     count: Indices
     slot: Indices
     """The change of the local state, to xor."""
-    word: Indices
+    common: Indices
 
 
 class Expansion:
@@ -34,43 +34,43 @@ class Expansion:
 
     def __init__(self, tables: Tables, packing: Packing) -> None:
         self._tables, self._packing = tables, packing
-        self._words = len(tables.words)
+        self._commons = len(tables.commons)
         rows: dict[tuple[Role, int], dict[int, set[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(set)
         )
         for m in tables.slot_moves:
-            rows[m.role, m.need][m.a * self._words + m.w].add((m.a ^ m.b, m.w ^ m.v))
+            rows[m.role, m.need][m.a * self._commons + m.c].add((m.a ^ m.b, m.c ^ m.d))
         self._rows = {key: self._made(key[0], found) for key, found in rows.items()}
         moves = sort_moves(tables)
-        plain = sorted({(m.w, m.v) for m in tables.word_moves if m.need == 0 and m.map < 0})
+        plain = sorted({(m.c, m.d) for m in tables.machine_moves if m.need == 0 and m.map < 0})
         self._wide = [
             (move, *pairs)
-            for move in (*moves.wide, WideMove((), None, moves.words, tuple(plain)))
-            for pairs in _columns(move.pairs, self._words)
+            for move in (*moves.wide, WideMove((), None, moves.alone, tuple(plain)))
+            for pairs in _columns(move.pairs, self._commons)
         ]
         self._patches: dict[tuple[Role, int, int], Keys] = {}
 
     def _made(self, role: Role, found: dict[int, set[tuple[int, int]]]) -> _Rows:
-        count = np.zeros(len(self._tables.locals[role]) * self._words, np.int64)
+        count = np.zeros(len(self._tables.locals[role]) * self._commons, np.int64)
         slot: list[int] = []
-        word: list[int] = []
+        common: list[int] = []
         first = np.zeros_like(count)
         for row, moves in sorted(found.items()):
             first[row], count[row] = len(slot), len(moves)
-            for a, w in sorted(moves):
+            for a, c in sorted(moves):
                 slot.append(a)
-                word.append(w)
-        return _Rows(first, count, np.array(slot, np.int64), np.array(word, np.int64))
+                common.append(c)
+        return _Rows(first, count, np.array(slot, np.int64), np.array(common, np.int64))
 
     # ------------------------------------------------------------------ successors
 
     def successors(self, states: Keys) -> Iterator[Keys]:
         """What `states` go to: one array a kind of move, a state once for each move."""
-        word = self._packing.word(states)
+        common = self._packing.common(states)
         local = [self._packing.slot(states, i) for i in range(self._packing.slots)]
         held = Held(self._tables, local)
         for i, role in enumerate(self._tables.roles):
-            row = local[i] * self._words + word
+            row = local[i] * self._commons + common
             for (of, need), moves in self._rows.items():
                 if of is not role:
                     continue
@@ -79,7 +79,7 @@ class Expansion:
                     count = np.where(held.met(self._tables.needs[need], but=i), count, 0)
                 yield self._moved(states, i, role, need, moves.first[row], count)
         for move, targets in self._wide:
-            to = targets[word]
+            to = targets[common]
             goes = (to >= 0) & held.met(move.needs)
             if move.map is not None:
                 for i, role in enumerate(self._tables.roles):
@@ -95,7 +95,7 @@ class Expansion:
         patch = self._patches.get(key)
         if patch is None:
             moves = self._rows[role, need]
-            patch = self._patches[key] = self._packing.patch(index, moves.slot, moves.word)
+            patch = self._patches[key] = self._packing.patch(index, moves.slot, moves.common)
         ends = np.cumsum(count)
         total = int(ends[-1])
         which = np.arange(total) + np.repeat(first - (ends - count), count)
@@ -105,7 +105,7 @@ class Expansion:
     def _everywhere(
         self, local: list[Indices], move: WideMove, to: Indices, goes: Flags
     ) -> Keys:
-        out = to[goes].astype(np.uint64) << np.uint64(self._packing.word_at)
+        out = to[goes].astype(np.uint64) << np.uint64(self._packing.common_at)
         for i, role in enumerate(self._tables.roles):
             here = local[i][goes]
             if move.map is not None:
@@ -115,17 +115,20 @@ class Expansion:
 
 
 def _columns(
-    pairs: tuple[tuple[int, int], ...], words: int
+    pairs: tuple[tuple[int, int], ...], commons: int
 ) -> Iterator[tuple[Indices]]:
-    """`pairs` as arrays from word to word, -1 for none; as many as a word has targets."""
+    """`pairs` as arrays with a target for each common part, -1 for none.
+
+    There are as many arrays as any common part has targets.
+    """
     targets: dict[int, list[int]] = defaultdict(list)
-    for w, v in sorted(set(pairs)):
-        targets[w].append(v)
+    for c, d in sorted(set(pairs)):
+        targets[c].append(d)
     for n in range(max(map(len, targets.values()), default=0)):
-        column = np.full(words, -1, np.int64)
-        for w, found in targets.items():
+        column = np.full(commons, -1, np.int64)
+        for c, found in targets.items():
             if n < len(found):
-                column[w] = found[n]
+                column[c] = found[n]
         yield (column,)
 
 
@@ -166,27 +169,27 @@ class Lookout:
     def __init__(self, tables: Tables, packing: Packing, sights: tuple[Sight, ...]) -> None:
         self._tables, self._packing = tables, packing
         self.names = tuple(sorted({s.what for s in sights}))
-        self._words = len(tables.words)
+        self._commons = len(tables.commons)
         self._tabled: dict[tuple[Role, int, bool], NDArray[np.int64]] = {}
         for s in sights:
             key = (s.role, s.need, s.whole)
             if key not in self._tabled:
-                size = len(tables.locals[s.role]) * self._words
+                size = len(tables.locals[s.role]) * self._commons
                 self._tabled[key] = np.zeros(size, np.int64)
-            self._tabled[key][s.a * self._words + s.w] |= 1 << self.names.index(s.what)
+            self._tabled[key][s.a * self._commons + s.c] |= 1 << self.names.index(s.what)
 
     def look(self, states: Keys) -> NDArray[np.int64]:
         """For each state a bit for every name of `names` that is seen there."""
         out = np.zeros(len(states), np.int64)
         if not self._tabled:
             return out
-        word = self._packing.word(states)
+        common = self._packing.common(states)
         local = [self._packing.slot(states, i) for i in range(self._packing.slots)]
         held = Held(self._tables, local)
         for (of, need, whole), table in self._tabled.items():
             for i, role in enumerate(self._tables.roles):
                 if of is role:
-                    seen = table[local[i] * self._words + word]
+                    seen = table[local[i] * self._commons + common]
                     if need and seen.any():
                         but = None if whole else i
                         seen = np.where(held.met(self._tables.needs[need], but), seen, 0)

@@ -1,4 +1,4 @@
-"""A state in one 64-bit number: some bits a slot, the word on top."""
+"""A state in one 64-bit number: some bits a slot, the common part on top."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Packing:
         self.slots = len(tables.roles)
         widest = max(len(states) for states in tables.locals.values())
         self.slot_bits = max(1, (widest - 1).bit_length())
-        self.word_bits = max(1, (len(tables.words) - 1).bit_length())
-        self.word_at = self.slots * self.slot_bits
-        bits = self.word_at + self.word_bits
+        self.common_bits = max(1, (len(tables.commons) - 1).bit_length())
+        self.common_at = self.slots * self.slot_bits
+        bits = self.common_at + self.common_bits
         if bits > MAX_BITS:
-            most = (MAX_BITS - self.word_bits) // self.slot_bits
+            most = (MAX_BITS - self.common_bits) // self.slot_bits
             raise CheckError(
                 f"a state of {self.slots} slots has {bits} bits; the explicit engine has room for "
                 f"{MAX_BITS}, so at most {most} slots here. Use --engine symbolic"
@@ -35,8 +35,8 @@ class Packing:
         self._slot_mask = np.uint64((1 << self.slot_bits) - 1)
 
     def pack(self, numbers: Sequence[int]) -> int:
-        """The state with these local states, then the word, as one number."""
-        packed = numbers[-1] << self.word_at
+        """The state with these local states, then the common part, as one number."""
+        packed = numbers[-1] << self.common_at
         for i, here in enumerate(numbers[:-1]):
             packed |= here << (i * self.slot_bits)
         return packed
@@ -45,7 +45,7 @@ class Packing:
         """What `pack` was given."""
         mask = (1 << self.slot_bits) - 1
         slots = (packed >> (i * self.slot_bits) & mask for i in range(self.slots))
-        return (*slots, packed >> self.word_at)
+        return (*slots, packed >> self.common_at)
 
     def slot(self, states: Keys, index: int) -> Indices:
         """The local states of one slot."""
@@ -54,14 +54,14 @@ class Packing:
         ).astype(np.int64)
         return found
 
-    def word(self, states: Keys) -> Indices:
-        """The words."""
-        found: Indices = (states >> np.uint64(self.word_at)).astype(np.int64)
+    def common(self, states: Keys) -> Indices:
+        """The common parts."""
+        found: Indices = (states >> np.uint64(self.common_at)).astype(np.int64)
         return found
 
-    def patch(self, index: int, slot: Indices, word: Indices) -> Keys:
-        """What to xor onto a state to change slot `index` by `slot` and the word by `word`."""
+    def patch(self, index: int, slot: Indices, common: Indices) -> Keys:
+        """What to xor onto a state, so that slot `index` and the common part change by these."""
         moved: Keys = (slot.astype(np.uint64) << np.uint64(index * self.slot_bits)) ^ (
-            word.astype(np.uint64) << np.uint64(self.word_at)
+            common.astype(np.uint64) << np.uint64(self.common_at)
         )
         return moved

@@ -37,7 +37,7 @@ def draw(tables: Tables, path: Path) -> int:
 def _mermaid(tables: Tables, graph: Graph) -> str:
     number = {state: n for n, state in enumerate(graph)}
     lines = ["stateDiagram-v2", f"    [*] --> s{number[tables.first]}"]
-    lines += [f'    s{n} : {_words(tables, state)}' for state, n in number.items()]
+    lines += [f'    s{n} : {_label(tables, state)}' for state, n in number.items()]
     lines += [f"    s{a} --> s{b} : {label}" for a, b, label in _edges(graph, number)]
     return "\n".join(lines) + "\n"
 
@@ -45,27 +45,28 @@ def _mermaid(tables: Tables, graph: Graph) -> str:
 def _graphviz(tables: Tables, graph: Graph) -> str:
     number = {state: n for n, state in enumerate(graph)}
     lines = ["digraph hpcore {", "  node [shape=box];"]
-    lines += [f'  s{n} [label="{_words(tables, state)}"];' for state, n in number.items()]
+    lines += [f'  s{n} [label="{_label(tables, state)}"];' for state, n in number.items()]
     lines += [f'  s{a} -> s{b} [label="{label}"];' for a, b, label in _edges(graph, number)]
     return "\n".join((*lines, "}")) + "\n"
 
 
 def _edges(graph: Graph, number: dict[Numbers, int]) -> list[tuple[int, int, str]]:
     labels: dict[tuple[int, int], dict[str, None]] = {}
-    for state, steps in graph.items():
-        for step in steps:
-            label = step.by if step.slot is None else f"{step.by} {step.slot}"
-            labels.setdefault((number[state], number[step.to]), {})[label] = None
+    for state, arrows in graph.items():
+        for arrow in arrows:
+            about = "" if arrow.slot is None else f" {arrow.slot}"
+            label = f"{arrow.by.__name__}{about}"
+            labels.setdefault((number[state], number[arrow.to]), {})[label] = None
     return [(a, b, ", ".join(found)) for (a, b), found in labels.items()]
 
 
-def _words(tables: Tables, state: Numbers) -> str:
-    word = tables.words[state[-1]]
-    shared = word.shared
+def _label(tables: Tables, state: Numbers) -> str:
+    common = tables.commons[state[-1]]
+    shared = common.shared
     flags = [n for n in ("paused", "migrating", "ged", "scanning") if getattr(shared, n)]
     out = [" ".join([str(shared.phase), *flags, *([f"({shared.step})"] if shared.step else [])])]
     if tables.environment.faults:
-        out[0] += f" faults left {word.faults}"
+        out[0] += f" faults left {common.faults}"
     for i, role in enumerate(tables.roles):
         slot = tables.locals[role][state[i]]
         bits = [n for n in ("insert", "remove", "requested") if getattr(slot, n)]

@@ -9,19 +9,20 @@ from attrs import frozen
 
 from hpcore.check.result import CheckError
 from hpcore.check.sightings import Numbers
-from hpcore.check.tabulated.schema import Role, SlotMove, Tables, WordMove
+from hpcore.check.tabulated.schema import MachineMove, Role, SlotMove, Tables
+from hpcore.model.stimuli import Stimulus
 
 
 @frozen
-class Step:
-    """One move: the stimulus' name, the slot that it is about or None, where it leads."""
+class Arrow:
+    """One move: the class of the stimulus, the slot that it is about or None, where it leads."""
 
-    by: str
+    by: type[Stimulus]
     slot: int | None
     to: Numbers
 
 
-Graph = dict[Numbers, tuple[Step, ...]]
+Graph = dict[Numbers, tuple[Arrow, ...]]
 
 
 def explore(tables: Tables, most: int) -> Graph:
@@ -32,11 +33,11 @@ def explore(tables: Tables, most: int) -> Graph:
     seen = {tables.first}
     while todo:
         state = todo.pop()
-        steps = graph[state] = tuple(successors(state))
-        for step in steps:
-            if step.to not in seen:
-                seen.add(step.to)
-                todo.append(step.to)
+        arrows = graph[state] = tuple(successors(state))
+        for arrow in arrows:
+            if arrow.to not in seen:
+                seen.add(arrow.to)
+                todo.append(arrow.to)
         if len(seen) > most:
             raise CheckError(
                 f"more than {most} states; take fewer: --slots, --faults, --commands, --no-reset, "
@@ -45,28 +46,28 @@ def explore(tables: Tables, most: int) -> Graph:
     return graph
 
 
-def _successors(tables: Tables) -> Callable[[Numbers], Iterator[Step]]:
+def _successors(tables: Tables) -> Callable[[Numbers], Iterator[Arrow]]:
     of_slot: dict[tuple[Role, int, int], list[SlotMove]] = defaultdict(list)
     for m in tables.slot_moves:
-        of_slot[m.role, m.a, m.w].append(m)
-    of_word: dict[int, list[WordMove]] = defaultdict(list)
-    for word_move in tables.word_moves:
-        of_word[word_move.w].append(word_move)
+        of_slot[m.role, m.a, m.c].append(m)
+    of_common: dict[int, list[MachineMove]] = defaultdict(list)
+    for machine_move in tables.machine_moves:
+        of_common[machine_move.c].append(machine_move)
 
-    def successors(state: Numbers) -> Iterator[Step]:
-        *slots, w = state
+    def successors(state: Numbers) -> Iterator[Arrow]:
+        *slots, c = state
         for i, role in enumerate(tables.roles):
-            for m in of_slot[role, slots[i], w]:
+            for m in of_slot[role, slots[i], c]:
                 if holds(tables, state, m.need, but=i):
-                    yield Step(m.by, i, (*slots[:i], m.b, *slots[i + 1 :], m.v))
-        for move in of_word[w]:
+                    yield Arrow(m.by, i, (*slots[:i], m.b, *slots[i + 1 :], m.d))
+        for move in of_common[c]:
             if holds(tables, state, move.need):
                 after = slots
                 if move.map >= 0:
                     table = tables.maps[move.map]
                     after = [table[role][slots[i]] for i, role in enumerate(tables.roles)]
-                if min(after) >= 0 and (*after, move.v) != state:
-                    yield Step(move.by, None, (*after, move.v))
+                if min(after) >= 0 and (*after, move.d) != state:
+                    yield Arrow(move.by, None, (*after, move.d))
 
     return successors
 

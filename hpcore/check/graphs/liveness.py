@@ -1,23 +1,29 @@
-"""What must *eventually* happen: no accepted command without an end.
+"""What must *eventually* happen: whatever a slot has come to owe has an end.
 
 Fair means: an effect under way ends, for good or ill, and a deadline runs out. A run that
 goes on for ever without one of them, although it could have happened all the time, is no
-run of a real machine. What is left over, a loop in which a command stays owed, is what is
-looked for: in each strongly connected part of the states in which a slot owes one and the
-same command, every fair thing must either happen or be impossible somewhere.
+run of a real machine. What is left over is a loop in which a slot owes something all the
+time. So for each *eventually* property and slot, in each strongly connected part of the
+states in which the slot owes, every fair thing must either happen or be impossible
+somewhere: then a run can stay there for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from hpcore.check.graphs.graph import Graph, Step
+from hpcore.check.graphs.graph import Arrow, Graph
+from hpcore.check.properties import asked_in
 from hpcore.check.sightings import Numbers
 from hpcore.check.tabulated.schema import Tables
-from hpcore.model.states import Owed
+from hpcore.model.properties import Kind
+from hpcore.model.stimuli import Done, Failed, GuestSilent, MachineDone, MachineFailed, Stimulus
 
-FAIR = {"Done": "outcome", "Failed": "outcome", "GuestSilent": "deadline",
-        "MachineDone": "machine", "MachineFailed": "machine"}  # fmt: skip
+FAIR: Mapping[type[Stimulus], str] = {
+    Done: "outcome", Failed: "outcome", GuestSilent: "deadline",
+    MachineDone: "machine", MachineFailed: "machine",
+}  # fmt: skip
+"""The stimuli that come at last, and what they are the end of: of one kind, any will do."""
 MOST = 20_000
 """States up to which this is looked into: a few seconds of plain Python."""
 
@@ -25,18 +31,19 @@ Fair = tuple[str, int | None]
 
 
 def endless(tables: Tables, graph: Graph) -> tuple[str, ...]:
-    """The commands that may be owed for ever: "unplug of vCPU 1"; empty if none."""
+    """What may be owed for ever: "unplug of vCPU 1"; empty if nothing."""
     out = []
+    asked = asked_in(tables.environment, tables.properties, Kind.EVENTUALLY)
     for i, role in enumerate(tables.roles):
-        for command in Owed:
-            if command in (Owed.NONE, Owed.COLD_BOOT):
-                continue
+        for p in asked:
+            owes = p.owes
+            assert owes is not None, f"{p.name} does not say what is owed"
             owing = {
                 state for state in graph
-                if tables.locals[role][state[i]].command is command
+                if owes(i, tables.locals[role][state[i]], tables.commons[state[-1]].shared)
             }  # fmt: skip
             if any(_fair_for_ever(graph, part) for part in _parts(graph, owing)):
-                out.append(f"{command} of vCPU {i}")
+                out.append(f"{p.name} of vCPU {i}")
     return tuple(out)
 
 
@@ -45,16 +52,16 @@ def _fair_for_ever(graph: Graph, part: set[Numbers]) -> bool:
     always: set[Fair] | None = None
     inside: set[Fair] = set()
     for state in part:
-        possible = {f for step in graph[state] for f in _fair(step)}
+        possible = {f for arrow in graph[state] for f in _fair(arrow)}
         always = possible if always is None else always & possible
-        inside |= {f for step in graph[state] if step.to in part for f in _fair(step)}
+        inside |= {f for arrow in graph[state] if arrow.to in part for f in _fair(arrow)}
     return not (always or set()) - inside
 
 
-def _fair(step: Step) -> Iterator[Fair]:
-    kind = FAIR.get(step.by)
+def _fair(arrow: Arrow) -> Iterator[Fair]:
+    kind = FAIR.get(arrow.by)
     if kind is not None:
-        yield kind, step.slot
+        yield kind, arrow.slot
 
 
 def _parts(graph: Graph, within: set[Numbers]) -> Iterator[set[Numbers]]:
@@ -92,7 +99,7 @@ def _parts(graph: Graph, within: set[Numbers]) -> Iterator[set[Numbers]]:
 
 
 def _next(graph: Graph, state: Numbers, within: set[Numbers]) -> Iterator[Numbers]:
-    return (step.to for step in graph[state] if step.to in within)
+    return (arrow.to for arrow in graph[state] if arrow.to in within)
 
 
 def _popped(stack: list[Numbers], until: Numbers) -> Iterable[Numbers]:

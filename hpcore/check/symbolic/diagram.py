@@ -1,15 +1,14 @@
 """Decision diagrams over the slots of a machine: sets of states, shared as far as it goes.
 
 A diagram has one level a slot. A node is a tuple with a child for each local state of the
-level's slot; below the last level stands a *terminal*, a set of words as an integer with a
-bit each. References are integers: 0 is the empty set on every level, a negative one a
+level's slot; below the last level stands a *terminal*, a set of common parts as an integer
+with a bit each. References are integers: 0 is the empty set on every level, a negative one a
 terminal, a positive one a node. Equal sets are equal references.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import or_
 
 EMPTY = 0
 
@@ -43,12 +42,12 @@ class Diagrams:
         return found
 
     @staticmethod
-    def terminal(words: int) -> int:
-        """The set of words with these bits."""
-        return -words
+    def terminal(commons: int) -> int:
+        """The set of common parts with these bits."""
+        return -commons
 
     def single(self, state: Sequence[int]) -> int:
-        """The set of one state: the slots' local states, then the word."""
+        """The set of one state: the slots' local states, then the common part."""
         ref = -(1 << state[-1])
         for level in range(self.depth - 1, -1, -1):
             children = [EMPTY] * self.widths[level]
@@ -98,19 +97,19 @@ class Diagrams:
             ref = self.children[ref][here]
         return bool(-ref >> state[-1] & 1)
 
-    def words_of(self, root: int) -> list[list[int]]:
-        """For each level and local state, the words under which it is in the set."""
+    def commons_of(self, root: int) -> list[list[int]]:
+        """For each level and local state, the common parts under which it is in the set."""
         out = [[0] * width for width in self.widths]
         below: dict[int, int] = {}
 
-        def words(ref: int) -> int:
+        def commons(ref: int) -> int:
             if ref <= 0:
                 return -ref
             found = below.get(ref)
             if found is None:
                 found = 0
                 for child in self.children[ref]:
-                    found |= words(child)
+                    found |= commons(child)
                 below[ref] = found
             return found
 
@@ -121,7 +120,7 @@ class Diagrams:
             for ref in layer:
                 for here, child in enumerate(self.children[ref]):
                     if child:
-                        row[here] |= words(child)
+                        row[here] |= commons(child)
                         beneath.add(child)
             layer = {ref for ref in beneath if ref > 0}
         return out
@@ -130,12 +129,12 @@ class Diagrams:
         self,
         root: int,
         allows: Callable[[int, int], bool],
-        words: int,
+        commons: int,
         counts: Callable[[int, int], int] = lambda level, here: 0,
         least: int = 0,
         most: int | None = None,
     ) -> tuple[int, ...] | None:
-        """A state of the set, every local state `allows`ed and its word among `words`.
+        """A state of the set, every local state `allows`ed and its common part among `commons`.
 
         The `counts` of its local states must add up to `least` or more, and `most` or less.
         """
@@ -145,7 +144,7 @@ class Diagrams:
             if most is not None and sum_ > most:
                 return None
             if level == self.depth:
-                hits = -ref & words
+                hits = -ref & commons
                 if sum_ < least or not hits:
                     return None
                 return ((hits & -hits).bit_length() - 1,)
@@ -161,15 +160,3 @@ class Diagrams:
             return None
 
         return find(root, 0, 0) if root else None
-
-    def forget(self) -> None:
-        """Drop what only makes things faster."""
-        self._unions.clear()
-
-
-def all_words(masks: Sequence[int]) -> int:
-    """The union of sets of words."""
-    out = 0
-    for mask in masks:
-        out = or_(out, mask)
-    return out

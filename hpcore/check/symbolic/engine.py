@@ -6,13 +6,14 @@ import sys
 import time
 
 from hpcore.check.memory import peak
-from hpcore.check.properties import SOMETIMES
+from hpcore.check.properties import asked_in
 from hpcore.check.result import Progress, Result, Tell, silent
 from hpcore.check.retrace import retrace
 from hpcore.check.sightings import Sightings
 from hpcore.check.symbolic.layers import Layers
 from hpcore.check.symbolic.saturation import Reach
 from hpcore.check.tabulated.schema import Tables
+from hpcore.model.properties import Kind
 
 NAME = "symbolic"
 
@@ -29,9 +30,8 @@ def check(tables: Tables, tell: Tell = silent) -> Result:
     violations = tuple(found.what for found in broken.all_in(diagrams, root))
     shown = {found.what for found in Sightings(tables, tables.shown).all_in(diagrams, root)}
     missing = tuple(
-        rule.name
-        for rule in SOMETIMES
-        if rule.possible(tables.environment) and rule.name not in shown
+        p.name for p in asked_in(tables.environment, tables.properties, Kind.SOMETIMES)
+        if p.name not in shown
     )
     counterexample = depth = None
     if violations:

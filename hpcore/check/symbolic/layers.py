@@ -6,14 +6,14 @@ Slower than saturation, and only run once that has found that there is something
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from hpcore.check.sightings import Found, Numbers, Sightings
 from hpcore.check.symbolic.diagram import EMPTY, Diagrams
-from hpcore.check.symbolic.transforms import apply
 from hpcore.check.symbolic.walk import Walk
 from hpcore.check.tabulated.moves import Edge, WideMove, sort_moves
-from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.schema import MachineMove, Tables
+from hpcore.check.tabulated.transforms import apply
 
 
 class Layers:
@@ -25,12 +25,12 @@ class Layers:
         self._diagrams = Diagrams([len(tables.locals[role]) for role in tables.roles])
         self._walk = Walk(
             tables, self._moves, self._diagrams,
-            lambda children, level: self._diagrams.node(children), lambda words: words,
+            lambda children, level: self._diagrams.node(children), lambda commons: commons,
         )  # fmt: skip
         self._fired: dict[tuple[int, int], int] = {}
         self._by_target: dict[tuple[str, int, int], list[tuple[int, int, int]]] = defaultdict(list)
         for m in tables.slot_moves:
-            self._by_target[m.role, m.b, m.v].append((m.a, m.w, m.need))
+            self._by_target[m.role, m.b, m.d].append((m.a, m.c, m.need))
 
     def way_to(
         self, sightings: Sightings, progress: Callable[[int, int], None] = lambda depth, nodes: None
@@ -58,7 +58,7 @@ class Layers:
             out = union(out, self._slot(root, level))
             for needs, edges in self._moves.asking[role].items():
                 out = union(out, self._walk.asking(root, level, needs, edges))
-        for move in (*self._moves.wide, WideMove((), None, self._moves.words)):
+        for move in (*self._moves.wide, WideMove((), None, self._moves.alone)):
             out = union(out, self._walk.wide(root, move))
         return out
 
@@ -109,31 +109,31 @@ class Layers:
 
     def _before(self, state: Numbers, root: int) -> Iterator[Numbers]:
         """The states of `root` that one move takes to `state`."""
-        *slots, v = state
+        *slots, d = state
         for i, role in enumerate(self._tables.roles):
-            for a, w, need in self._by_target[role, slots[i], v]:
-                before = (*slots[:i], a, *slots[i + 1 :], w)
+            for a, c, need in self._by_target[role, slots[i], d]:
+                before = (*slots[:i], a, *slots[i + 1 :], c)
                 if self._diagrams.has(root, before) and self._met(before, need, but=i):
                     yield before
-        for m in self._tables.word_moves:
-            if m.v != v:
-                continue
-            table = None if m.map < 0 else self._tables.maps[m.map]
+        for move in self._tables.machine_moves:
+            if move.d == d:
+                found = self._before_all(slots, move, root)
+                # A move with needs leaves every slot as it is; so there is no other state
+                # that it leads from, whose slots might be as needed where these are not.
+                if found is not None and self._met(found, move.need):
+                    yield found
 
-            def allows(level: int, here: int, table: object = table, m: object = m) -> bool:
-                return self._goes(table, level, here) == slots[level]
+    def _before_all(self, slots: Sequence[int], move: MachineMove, root: int) -> Numbers | None:
+        """A state of `root` that `move` takes to `slots`."""
+        if move.map < 0:
+            before = (*slots, move.c)
+            return before if self._diagrams.has(root, before) else None
+        rows = [self._tables.maps[move.map][role] for role in self._tables.roles]
 
-            found = self._diagrams.find(root, allows, 1 << m.w)
-            # Needs are only asked of moves that leave every slot as it is, so that the state
-            # found is the only one.
-            if found is not None and self._met(found, m.need):
-                yield found
+        def allows(level: int, here: int) -> bool:
+            return rows[level][here] == slots[level]
 
-    def _goes(self, table: object, level: int, here: int) -> int:
-        if not isinstance(table, dict):
-            return here
-        row: tuple[int, ...] = table[self._tables.roles[level]]
-        return row[here]
+        return self._diagrams.find(root, allows, 1 << move.c)
 
     def _met(self, state: Numbers, need: int, but: int | None = None) -> bool:
         tables = self._tables

@@ -1,9 +1,20 @@
 """All reachable states as a diagram: local fixpoints first, the bottom level first.
 
-A slot's own moves are followed to their end at its level before anything above is looked
-at (saturation); only what asks something of several slots, or moves them all, is left to
-a loop over the whole diagram. No layers: how far away a state is, is not known; see
-`layers` for that.
+Saturated is a node whose set is closed under the moves of its own slot and of all slots
+below it, and under the moves of the common part alone.
+
+- `_saturate` is given children that are saturated. It takes the moves of the node's own
+  slot until none adds anything. Such a move changes the common part, which stands below;
+  so each set that it makes is saturated again by `_fire`, before it is joined to a child.
+  The union of two saturated sets is saturated, because each move starts from one state.
+  So the node that is returned is saturated.
+- The root is therefore closed under every move that asks nothing of other slots. The
+  other moves are taken by `run`, each on the whole set, and the root is saturated again,
+  until neither adds anything: then the root is closed under all moves.
+- Nothing but the start and what moves lead to is ever put in. A set that holds the start,
+  is closed, and holds nothing else that cannot be reached is the set of reachable states.
+
+How far away a state is, is not known here; see `layers` for that.
 """
 
 from __future__ import annotations
@@ -11,13 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hpcore.check.symbolic.diagram import EMPTY, Diagrams
-from hpcore.check.symbolic.transforms import apply
 from hpcore.check.symbolic.walk import Walk
 from hpcore.check.tabulated.moves import Edge, sort_moves
 from hpcore.check.tabulated.schema import Role, Tables
+from hpcore.check.tabulated.transforms import apply
 
-Progress = Callable[[int, int], None]
-"""Told the sweep's number and the nodes made so far."""
+OnSweep = Callable[[int, int], None]
+"""Called after each round over the whole diagram, with its number and the nodes made so far."""
 
 
 class Reach:
@@ -39,7 +50,7 @@ class Reach:
         self._walk = Walk(tables, self.moves, self.diagrams, self._saturate, self._close)
         self.sweeps = 0
 
-    def run(self, progress: Progress = lambda sweep, nodes: None) -> int:
+    def run(self, on_sweep: OnSweep = lambda sweep, nodes: None) -> int:
         """The diagram of everything reachable."""
         root = self._saturate_all(self.diagrams.single(self.tables.first), 0)
         while True:
@@ -51,23 +62,23 @@ class Reach:
                     root = self.diagrams.union(root, self._walk.asking(root, level, needs, edges))
             root = self._saturate_all(root, 0)
             self.sweeps += 1
-            progress(self.sweeps, self.diagrams.nodes)
+            on_sweep(self.sweeps, self.diagrams.nodes)
             if root == before:
                 return root
 
     # ---------------------------------------------------------------- saturation
 
-    def _close(self, words: int) -> int:
-        """The words that moves of the word alone lead to."""
-        found = self._closed.get(words)
+    def _close(self, commons: int) -> int:
+        """The common parts that moves of the common part alone lead to."""
+        found = self._closed.get(commons)
         if found is None:
-            parts, found = self.moves.transforms.parts[self.moves.words], words
+            parts, found = self.moves.transforms.parts[self.moves.alone], commons
             while True:
                 more = found | apply(parts, found)
                 if more == found:
                     break
                 found = more
-            self._closed[words] = found
+            self._closed[commons] = found
         return found
 
     def _saturate_all(self, ref: int, level: int) -> int:
@@ -111,10 +122,10 @@ class Reach:
         return found
 
     def _fire(self, ref: int, transform: int, level: int) -> int:
-        """What a slot above does to the word, below it: the words changed, and saturated."""
+        """What a slot above does to the common parts below it: they are changed, and saturated."""
         if ref < 0:
-            words = apply(self.moves.transforms.parts[transform], -ref)
-            return -self._close(words) if words else EMPTY
+            commons = apply(self.moves.transforms.parts[transform], -ref)
+            return -self._close(commons) if commons else EMPTY
         key = (ref, transform)
         found = self._fired.get(key)
         if found is None:

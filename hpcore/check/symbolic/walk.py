@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from hpcore.check.symbolic.diagram import EMPTY, Diagrams
-from hpcore.check.symbolic.transforms import apply
 from hpcore.check.tabulated.moves import Edge, Moves, WideMove
 from hpcore.check.tabulated.schema import Map, Role, Tables
+from hpcore.check.tabulated.transforms import apply
 from hpcore.check.world.conditions import Needs
 
 
 class Walk:
-    """Takes moves on diagrams. `finish` makes a node of its children at a level, `close` a
-    set of words of another: where a search does more than store them, it does it there."""
+    """Takes moves on diagrams.
+
+    `finish` makes a node of its children at a level, and `close` a set of common parts of
+    another such set. A search that does more with them than to store them does it there.
+    """
 
     def __init__(
         self,
@@ -48,9 +51,9 @@ class Walk:
         at: int,
         edges: Mapping[int, Sequence[Edge]],
     ) -> int:
-        """Down to the words, the needs' counts kept on the way, and up again.
+        """Down to the common parts, the needs' counts kept on the way, and up again.
 
-        At level `at` the edges are taken, and what they do to the word is known below.
+        At level `at` the edges are taken, and what they do to the common part is known below.
         """
         diagrams = self._diagrams
         adds = [self._adds(needs, role) for role in self._roles]
@@ -61,8 +64,8 @@ class Walk:
             if level == self._depth:
                 if not all(n.met(c) for n, c in zip(needs, counts, strict=True)):
                     return EMPTY
-                words = apply(self._moves.transforms.parts[by], -ref)
-                return -self._close(words) if words else EMPTY
+                commons = apply(self._moves.transforms.parts[by], -ref)
+                return -self._close(commons) if commons else EMPTY
             key = (ref, counts, by)
             found = known.get(key)
             if found is not None:

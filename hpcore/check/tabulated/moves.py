@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from hpcore.check.symbolic.transforms import Transforms
 from hpcore.check.tabulated.schema import Map, Role, Tables
+from hpcore.check.tabulated.transforms import Transforms
 from hpcore.check.world.conditions import Needs
 
 
 @frozen
 class Edge:
-    """A slot goes from local state `a` to `b`, its words by a transform."""
+    """A slot goes from local state `a` to `b`, the common part by a transform."""
 
     a: int
     b: int
@@ -23,9 +23,9 @@ class Edge:
 
 @frozen
 class WideMove:
-    """Every slot goes where `map` sends it (None: stays), the word by a transform.
+    """Every slot goes where `map` sends it (None: stays), the common part by a transform.
 
-    The transform takes w to v for each (w, v) of `pairs`.
+    The transform takes c to d for each (c, d) of `pairs`.
     """
 
     needs: Needs
@@ -36,13 +36,13 @@ class WideMove:
 
 @frozen
 class Moves:
-    """`local` edges ask nothing of other slots; `asking` ones do; `words` moves change the
-    word alone, whoever is there; `wide` ones are all the rest."""
+    """`local` edges ask nothing of other slots; `asking` ones do. `alone` is the transform of
+    the moves that change the common part alone, whoever is there; `wide` are all the rest."""
 
     transforms: Transforms
     local: Mapping[Role, tuple[Edge, ...]]
     asking: Mapping[Role, Mapping[Needs, tuple[Edge, ...]]]
-    words: int
+    alone: int
     wide: tuple[WideMove, ...] = field(factory=tuple)
 
 
@@ -51,7 +51,7 @@ def sort_moves(tables: Tables) -> Moves:
     transforms = Transforms()
     edges: dict[tuple[Role, int, int, int], list[tuple[int, int]]] = defaultdict(list)
     for m in tables.slot_moves:
-        edges[m.role, m.a, m.b, m.need].append((m.w, m.v))
+        edges[m.role, m.a, m.b, m.need].append((m.c, m.d))
     local: dict[Role, list[Edge]] = {role: [] for role in tables.locals}
     asking: dict[Role, dict[Needs, list[Edge]]] = {role: {} for role in tables.locals}
     for (role, a, b, need), pairs in edges.items():
@@ -62,10 +62,10 @@ def sort_moves(tables: Tables) -> Moves:
             asking[role].setdefault(tables.needs[need], []).append(edge)
     plain: list[tuple[int, int]] = []
     asked: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for move in tables.word_moves:
+    for move in tables.machine_moves:
         if move.map < 0:
             pairs = plain if move.need == 0 else asked[move.need]
-            pairs.append((move.w, move.v))
+            pairs.append((move.c, move.d))
     wide = [
         WideMove(tables.needs[need], None, transforms.number(pairs), tuple(pairs))
         for need, pairs in asked.items()
@@ -83,21 +83,22 @@ def sort_moves(tables: Tables) -> Moves:
 def _mapped(tables: Tables, transforms: Transforms) -> list[WideMove]:
     """Moves that map every slot; maps that do not contradict each other are made one.
 
-    A map says nothing of a local state that cannot be there under its words, so that
-    another's word for it can be taken.
+    A map has no target for a local state that never occurs under the common parts that the
+    map is for. So where one of two maps has a target and the other has none, the merged map
+    takes that target: it is never used under the common parts of the other.
     """
     groups: list[tuple[int, dict[Role, list[int]], list[tuple[int, int]]]] = []
-    for m in tables.word_moves:
+    for m in tables.machine_moves:
         if m.map < 0:
             continue
         wanted = tables.maps[m.map]
         for need, merged, pairs in groups:
             if need == m.need and _agree(merged, wanted):
                 _merge(merged, wanted)
-                pairs.append((m.w, m.v))
+                pairs.append((m.c, m.d))
                 break
         else:
-            groups.append((m.need, {r: list(row) for r, row in wanted.items()}, [(m.w, m.v)]))
+            groups.append((m.need, {r: list(row) for r, row in wanted.items()}, [(m.c, m.d)]))
     return [
         WideMove(tables.needs[need], {r: tuple(row) for r, row in merged.items()},
                  transforms.number(pairs), tuple(pairs))

@@ -1,7 +1,7 @@
-"""The protocol as tables: what one slot does in each of its local states and each word.
+"""The protocol as tables: what one slot does in each of its local states and each common part.
 
 Made by `tabulate`, by calling the real `decide` and `evolve`; read by every engine. A
-slot's local state, a word and a need are numbers here, indices into `locals`, `words` and
+slot's local state, a common part and a need are numbers here, indices into `locals`, `commons` and
 `needs`.
 """
 
@@ -13,11 +13,18 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from hpcore.check.tabulated.start import Start, Word
-from hpcore.check.world.conditions import CONDITIONS, Condition, Needs, ceilings
+from hpcore.check.tabulated.start import Common, Start
+from hpcore.check.world.conditions import Condition, Needs, ceilings
 from hpcore.check.world.environment import Environment
+from hpcore.errors import HpcoreError
+from hpcore.model.properties import Invariants, Property
 from hpcore.model.rules import Rules
 from hpcore.model.states import Slot
+from hpcore.model.stimuli import Stimulus
+
+
+class NotTabulable(HpcoreError):
+    """What is to be checked does not fit this schema; the text says what, and why."""
 
 
 class Role(StrEnum):
@@ -30,32 +37,35 @@ class Role(StrEnum):
 
 
 class SlotMove(NamedTuple):
-    """A slot of `role` goes from local state `a` to `b`, and the word from `w` to `v`.
+    """A slot of `role` goes from local state `a` to `b`, and the common part from `c` to `d`.
 
-    `by` is the name of the stimulus.
+    `by` is the class of the stimulus.
     """
 
     role: Role
     a: int
-    w: int
+    c: int
     b: int
-    v: int
+    d: int
     need: int
-    by: str
+    by: type[Stimulus]
 
 
-class WordMove(NamedTuple):
-    """The word goes from `w` to `v`, and every slot where `maps[map]` sends it; -1: nowhere."""
+class MachineMove(NamedTuple):
+    """The common part goes from `c` to `d`, and every slot where `maps[map]` sends it.
 
-    w: int
-    v: int
+    Where `map` is -1, all slots stay as they are. `by` is the class of the stimulus.
+    """
+
+    c: int
+    d: int
     need: int
     map: int
-    by: str
+    by: type[Stimulus]
 
 
 class Sight(NamedTuple):
-    """What is seen of a slot of `role` in local state `a` under `w`: `what` happens, or is.
+    """What is seen of a slot of `role` in local state `a` under `c`: `what` happens, or is.
 
     `moving` tells what one more stimulus shows from what the state itself shows. `need` is
     asked of the other slots, or, if the stimulus concerns the `whole` machine, of all.
@@ -64,7 +74,7 @@ class Sight(NamedTuple):
     what: str
     role: Role
     a: int
-    w: int
+    c: int
     need: int
     moving: bool
     whole: bool
@@ -84,18 +94,24 @@ class Tables:
 
     environment: Environment
     rules: Rules
+    properties: tuple[Property, ...]
     start: Start
     roles: tuple[Role, ...]
-    words: tuple[Word, ...]
+    commons: tuple[Common, ...]
     locals: Mapping[Role, tuple[Slot, ...]]
     needs: tuple[Needs, ...]
     slot_moves: tuple[SlotMove, ...]
-    word_moves: tuple[WordMove, ...]
+    machine_moves: tuple[MachineMove, ...]
     maps: tuple[Map, ...]
     broken: tuple[Sight, ...]
     shown: tuple[Sight, ...]
     first: tuple[int, ...]
-    """The start: the slots' local states, then the word."""
+    """The start: the slots' local states, then the common part."""
+
+    @property
+    def invariants(self) -> Invariants:
+        """The properties that are held against every state and event."""
+        return Invariants(self.properties)
 
     @property
     def ceilings(self) -> Mapping[Condition, int]:
@@ -112,6 +128,3 @@ def role_of(environment: Environment, index: int) -> Role:
     if index == 0:
         return Role.BOOT
     return Role.COLD if index < environment.boot else Role.HOT
-
-
-assert len({c.name for c in CONDITIONS}) == len(CONDITIONS)

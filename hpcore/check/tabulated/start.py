@@ -6,9 +6,10 @@ Normalised away, so that fewer states stand for the same behaviour:
 * `Slot.affinity`, when it is the slot's own or not yet read, is None. `decide` wants the
   slot's own in both cases, and the invariant on it passes both. A wrong one is kept; it
   breaks the invariant at once.
-* `Slot.registered` is False with the hostile guest. No decision reads it, except to set it
-  once; and whatever it was, parking clears it, which is all that an invariant asks. With
-  the others, whose next call depends on it, it is kept and checked.
+* `Slot.registered` is False with a guest that does not read it. No decision reads it,
+  except to set it once; and whatever it was, parking clears it, which is all that an
+  invariant of hpcore's asks. With the others, whose next call depends on it, it is kept
+  and checked.
 * A machine that is off or failed answers everything with a refusal, for ever. What ends a
   machine is checked as it happens, and leads nowhere.
 
@@ -19,20 +20,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from attrs import evolve, frozen
+import attrs
+from attrs import frozen
 
 from hpcore.check.world.environment import Environment
-from hpcore.check.world.guests import Guest
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.events import Event, effects_of
-from hpcore.model.evolve import evolve as apply
-from hpcore.model.fold import TRANSITION
+from hpcore.model.fold import TRANSITION, steps
 from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition
-from hpcore.model.properties import Violation
+from hpcore.model.properties import Invariants, Violation
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State, initial
 from hpcore.model.topology import Topology, mp_affinity
@@ -44,7 +44,7 @@ TOTAL = "decide_is_total"
 
 
 @frozen
-class Word:
+class Common:
     """What the slots share, in a search: the machine's shared part, and the faults left."""
 
     shared: Shared
@@ -59,15 +59,15 @@ def config_of(environment: Environment) -> MachineConfig:
 def local(environment: Environment, index: int, slot: Slot) -> Slot:
     """A slot without its name and number: what a search tells apart."""
     affinity = None if slot.affinity == mp_affinity(index) else slot.affinity
-    registered = slot.registered and environment.guest is not Guest.HOSTILE
-    return evolve(
+    registered = slot.registered and environment.guest.reads_registered
+    return attrs.evolve(
         slot, id=None if slot.id is None else ANY_ID, affinity=affinity, registered=registered
     )
 
 
 def placed(index: int, local_slot: Slot) -> Slot:
     """The slot of number `index` that `local_slot` stands for."""
-    return evolve(local_slot, id=None if local_slot.id is None else f"cpu{index}")
+    return attrs.evolve(local_slot, id=None if local_slot.id is None else f"cpu{index}")
 
 
 @frozen
@@ -83,10 +83,12 @@ class Taken:
     broken: Violation | None
 
 
-def take(state: State, stimulus: st.Stimulus, rules: Rules = RULES) -> Taken:
-    """Decide, apply every event by itself, and hold every invariant against each."""
+def take(
+    state: State, stimulus: st.Stimulus, rules: Rules = RULES, invariants: Invariants = HELD
+) -> Taken:
+    """Decide, and hold every invariant against each event."""
     try:
-        events = decide(state, stimulus, rules).events
+        decision = decide(state, stimulus, rules)
     except IllegalTransition as error:
         slot = getattr(error.events[-1], "slot", 0)
         told = cast("tuple[Event, ...]", error.events)
@@ -94,14 +96,12 @@ def take(state: State, stimulus: st.Stimulus, rules: Rules = RULES) -> Taken:
     except (ValueError, LookupError, StopIteration) as error:
         slot = getattr(stimulus, "slot", 0)
         return Taken((), state, Violation(TOTAL, slot, f"decide raises {error!r}."))
-    before = state
-    for n, event in enumerate(events):
-        after = apply(before, event, rules)
-        broken = next(HELD.of_event(before, event, after, rest=n == len(events) - 1), None)
-        if broken is not None:
-            return Taken(events, after, broken)
-        before = after
-    return Taken(events, before, None)
+    after = state
+    for folded in steps(state, decision.events, rules, invariants=invariants):
+        after = folded.after
+        if folded.violation is not None:
+            return Taken(decision.events, after, folded.violation)
+    return Taken(decision.events, after, None)
 
 
 @frozen
@@ -114,7 +114,9 @@ class Start:
     decisions: tuple[tuple[Event, ...], ...] = ()
 
 
-def booted(config: MachineConfig, rules: Rules = RULES) -> Start:
+def booted(
+    config: MachineConfig, rules: Rules = RULES, invariants: Invariants = HELD
+) -> Start:
     """Boot by real effects, all of which succeed, until vCPU 0 is told to enter the kernel.
 
     A mutant may break something on the way there; then `broken` says what.
@@ -126,7 +128,7 @@ def booted(config: MachineConfig, rules: Rules = RULES) -> Start:
     while queue:
         stimulus = queue.pop(0)
         taken.append(stimulus)
-        step = take(state, stimulus, rules)
+        step = take(state, stimulus, rules, invariants)
         state = step.after
         decisions.append(step.events)
         if step.broken is not None:

@@ -1,232 +1,321 @@
-"""Making the tables: `decide`, called on every local state under every word.
+"""Making the tables: `decide`, called on every local state under every common part.
 
-The local states and words to tabulate are found by letting every slot disturb every other
-through the word alone. That takes in all pairs that a whole machine can reach, and a few
-more, which cost a little time and change no result: an engine only takes a move, and only
-reports a violation, in a state that it has reached.
+A pair is a local state of a role under a common part (the shared part of the machine, and
+the faults left). That each pair that a reachable machine shows is tabulated is shown by
+induction on the number of stimuli:
+
+- The pairs of the start are added by `run`.
+- A stimulus about a slot takes that slot's pair (a, c) to a pair (b, d), which `slot_move`
+  adds. It leaves the other slots as they are (NotTabulable is raised where it does not);
+  their pairs (x, c) become (x, d), which `shift` adds, now or when (x, c) is found later.
+- A stimulus about the machine takes each slot's pair on, by what it does to that slot and
+  to the common part. What other slots may have a say in is a count, which the offer's
+  needs ask for; and each pair is tried beside a boot vCPU, which every machine has.
+
+Some pairs more are tabulated: those of slots that meet nowhere. They cost a little time
+and change no result: an engine takes a move, and reports a violation, only in a state
+that it has reached.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
 
-from hpcore.check.tabulated.schema import Map, Role, Sight, SlotMove, Tables, WordMove, role_of
-from hpcore.check.tabulated.small_machine import INDEX, OTHER, Others, Seen, SmallMachine
-from hpcore.check.tabulated.start import Start, Word, booted, config_of, local, placed
-from hpcore.check.world.conditions import ANYHOW, Needs
+import attrs
+
+from hpcore.check.properties import PROPERTIES, Properties
+from hpcore.check.tabulated.alike import Alike
+from hpcore.check.tabulated.numbered import Numbered
+from hpcore.check.tabulated.schema import (
+    MachineMove,
+    Map,
+    NotTabulable,
+    Role,
+    Sight,
+    SlotMove,
+    Tables,
+    role_of,
+)
+from hpcore.check.tabulated.small_machine import OTHER, Others, Seen, SmallMachine
+from hpcore.check.tabulated.start import Common, Start, booted, config_of, local
+from hpcore.check.tabulated.watched import SlotStudy
+from hpcore.check.world.conditions import ANYHOW, Needs, Offer
 from hpcore.check.world.environment import Environment
-from hpcore.check.world.offers import Offer
-from hpcore.errors import HpcoreError
-from hpcore.model.events import Refused
+from hpcore.check.world.guests import attentive
 from hpcore.model.machines import Phase
+from hpcore.model.properties import Invariants
 from hpcore.model.rules import RULES, Rules
-from hpcore.model.states import Slot
+from hpcore.model.states import Shared, Slot
 from hpcore.model.stimuli import CpuOnCalled, Stimulus
 
-Pair = tuple[Role, Slot, Word]
-_Sight = tuple[str, Role, Slot, Word, Needs, bool, bool]
-_Wide = tuple[Word, Word, Needs, Stimulus]
-
-
-class NotTabulable(HpcoreError):
-    """A decision about one slot does what the schema has no word for; the text says what."""
+_Common = tuple[int, int]
+"""The number of a shared part, and the faults left."""
+_Sight = tuple[str, Role, int, _Common, int, bool, bool]
+_SlotMove = tuple[Role, int, _Common, int, _Common, int, type[Stimulus]]
+"""A local state and what it goes to, each with the common part; a need; by which stimulus."""
+_Wide = tuple[_Common, _Common, int, Stimulus]
+"""What a stimulus about the machine does to the common part, and the need."""
+_Tried = tuple[tuple[Offer, Seen], ...]
+"""What was offered, and what it did."""
 
 
 def tabulate(
-    environment: Environment, rules: Rules = RULES, start: Start | None = None
+    environment: Environment,
+    rules: Rules = RULES,
+    start: Start | None = None,
+    properties: Properties = PROPERTIES,
 ) -> Tables:
-    """The tables of `environment` under `rules`, from the booted machine or from `start`."""
-    start = start or booted(config_of(environment), rules)
-    return _Tabulation(environment, rules, start).run()
+    """The tables of `environment` under `rules`, from the booted machine or from `start`.
+
+    Raises NotTabulable.
+    """
+    start = start or booted(config_of(environment), rules, Invariants(properties))
+    alike = Alike(environment, properties)
+    if any(p not in PROPERTIES for p in properties) or rules.needed != RULES.needed:
+        # What is a user's may read what hpcore's own does not.
+        environment = attrs.evolve(environment, guest=attentive(environment.guest))
+    machine = SmallMachine(environment, rules, properties, alike)
+    tabulation = _Tabulation(environment, start, machine)
+    tabulation.run()
+    return _numbered(tabulation, rules, properties)
 
 
 class _Tabulation:
-    def __init__(self, environment: Environment, rules: Rules, start: Start) -> None:
-        self.environment, self.rules, self.start = environment, rules, start
-        self.machine = SmallMachine(environment, rules)
-        self.placed = cache(placed)
+    """Local states, shared parts and needs are numbers here, in the order of discovery.
+
+    What a stimulus does is found out once for each local state and shared part, with all
+    the faults allowed, and then looked up for each common part: the faults that are left only
+    say what is offered.
+    """
+
+    def __init__(self, environment: Environment, start: Start, machine: SmallMachine) -> None:
+        self.environment, self.start, self.machine = environment, start, machine
         self.roles = tuple(role_of(environment, i) for i in range(environment.slots))
-        self.word = Word(start.state.shared, environment.faults)
-        self.pairs: dict[Pair, None] = {}
-        self.queue: list[Pair] = []
-        self.at_word: dict[Word, list[tuple[Role, Slot]]] = defaultdict(list)
-        self.boot_at: dict[Word, Slot] = {}
-        self.shifts: dict[Word, dict[Word, None]] = defaultdict(dict)
-        self.slot_moves: dict[tuple[Role, Slot, Word, Slot, Word, Needs, str], None] = {}
-        self.wide: dict[_Wide, dict[tuple[Role, Slot], Slot]] = defaultdict(dict)
+        self.locals: dict[Role, Numbered[Slot]] = {role: Numbered() for role in self.roles}
+        self.shared: Numbered[Shared] = Numbered()
+        self.needs: Numbered[Needs] = Numbered(ANYHOW)
+        self.common: _Common = (self.shared.number(start.state.shared), environment.faults)
+        self.pairs: dict[tuple[Role, int, _Common], None] = {}
+        self.queue: list[tuple[Role, int, _Common]] = []
+        self.at_common: dict[_Common, list[tuple[Role, int]]] = defaultdict(list)
+        self.boot_at: dict[_Common, int] = {}
+        self.shifts: dict[_Common, dict[_Common, None]] = defaultdict(dict)
+        self.slot_moves: dict[_SlotMove, None] = {}
+        self.wide: dict[_Wide, dict[tuple[Role, int], int]] = defaultdict(dict)
         self.broken: dict[_Sight, None] = {}
         self.shown: dict[_Sight, None] = {}
-        self.ends: dict[tuple[Role, Word], Slot] = {}
+        self.ends: dict[tuple[Role, _Common], int] = {}
+        self.unsound: dict[tuple[Role, int, int], tuple[str, ...]] = {}
+        self.studies: dict[tuple[Role, int], SlotStudy] = {}
+        self.tried_slot: dict[tuple[Role, int, int], _Tried] = {}
+        self.tried_machine: dict[tuple[Role, int, int, int], _Tried] = {}
+        self.accepted: dict[tuple[int, int], tuple[Offer, ...]] = {}
 
-    def run(self) -> Tables:
-        waiting: list[Pair] = []
-        for i, slot in enumerate(self.start.state.slots):
-            self.add(self.roles[i], local(self.environment, i, slot), self.word)
+    def run(self) -> None:
+        waiting: list[tuple[Role, int, _Common]] = []
+        for i, (role, slot) in enumerate(zip(self.roles, self.start.state.slots, strict=True)):
+            a = self.locals[role].number(local(self.environment, i, slot))
+            self.add(role, a, self.common)
         while self.queue:
             pair = self.queue.pop()
             if pair[2] in self.boot_at:
                 self.tabulate_pair(*pair)
             else:
-                waiting.append(pair)  # the word's companion is still to come
+                # A stimulus about the machine is tried with a boot vCPU in it, and none is
+                # known yet that goes with this pair's common part.
+                waiting.append(pair)
             if not self.queue:
-                # No boot vCPU can be there under what is left then: nor can the pair.
+                # Every pair of a boot vCPU has been found now. A machine always has one; so
+                # a common part without one is that of no machine, and its pairs are dropped.
                 self.queue = [p for p in waiting if p[2] in self.boot_at]
                 waiting = [p for p in waiting if p[2] not in self.boot_at]
         self.check_ends()
-        return _numbered(self)
 
-    def add(self, role: Role, slot: Slot, word: Word) -> None:
-        pair = (role, slot, word)
+    def add(self, role: Role, a: int, common: _Common) -> None:
+        pair = (role, a, common)
         if pair in self.pairs:
             return
         self.pairs[pair] = None
         self.queue.append(pair)
-        self.at_word[word].append((role, slot))
+        self.at_common[common].append((role, a))
         if role is Role.BOOT:
-            self.boot_at.setdefault(word, slot)
-        for after in self.shifts[word]:
-            self.add(role, slot, after)
+            self.boot_at.setdefault(common, a)
+        for after in self.shifts[common]:
+            self.add(role, a, after)
 
-    def shift(self, word: Word, after: Word) -> None:
-        """The word may change under whoever is there: another slot's doing, or nobody's."""
-        if word == after or after in self.shifts[word]:
+    def shift(self, common: _Common, after: _Common) -> None:
+        """The common part may change under whoever is there: another slot's doing, or nobody's."""
+        if common == after or after in self.shifts[common]:
             return
-        self.shifts[word][after] = None
-        for role, slot in tuple(self.at_word[word]):
-            self.add(role, slot, after)
+        self.shifts[common][after] = None
+        for role, a in tuple(self.at_common[common]):
+            self.add(role, a, after)
 
     # -------------------------------------------------------------------- one pair
 
-    def tabulate_pair(self, role: Role, slot: Slot, word: Word) -> None:
-        for name in self.machine.sound(role, slot, word.shared):
-            self.broken[name, role, slot, word, ANYHOW, False, False] = None
-        index = INDEX[role]
-        there = self.placed(index, slot)
-        for offer in self.environment.about_slot(index, there, word.shared, word.faults):
-            seen = self.machine.let(role, slot, word.shared, offer.stimulus)
-            self.sighted(seen, role, slot, word, offer.needs)
-            if seen.shared.ended:
+    def tabulate_pair(self, role: Role, a: int, common: _Common) -> None:
+        m, faults = common
+        slot, shared = self.locals[role].values[a], self.shared.values[m]
+        if (role, a, m) not in self.tried_slot:
+            if (role, a) not in self.studies:
+                self.studies[role, a] = SlotStudy(self.environment, self.machine, role, slot)
+            self.tried_slot[role, a, m] = self.studies[role, a].try_all(shared)
+            self.unsound[role, a, m] = tuple(self.machine.unsound(role, slot, shared))
+        for name in self.unsound[role, a, m]:
+            self.broken[name, role, a, common, 0, False, False] = None
+        for offer, seen in self.tried_slot[role, a, m]:
+            if offer.fault > faults:
+                continue
+            self.sighted(seen, role, a, common, offer.needs)
+            if seen.ended:
                 if not isinstance(offer.stimulus, CpuOnCalled):
                     raise NotTabulable(f"{offer.stimulus} of {role} {slot} ends the machine")
-                self.ends.setdefault((role, word), slot)
-            elif seen.broken is None and self.goes_on(seen, slot, word):
-                self.slot_move(seen, role, slot, word, offer)
-        boot = self.boot_at[word]
-        others: Others = ((Role.BOOT, boot),) if role is not Role.BOOT else ()
-        for offer in self.environment.about_machine(word.shared, word.faults):
+                self.ends.setdefault((role, common), a)
+            elif seen.broken is None and self.goes_on(seen, slot, shared):
+                self.slot_move(seen, role, a, common, offer)
+        boot = self.boot_at[common]
+        if (role, a, m, boot) not in self.tried_machine:
+            self.tried_machine[role, a, m, boot] = self.try_machine(role, slot, m, boot)
+        for offer, seen in self.tried_machine[role, a, m, boot]:
+            if offer.fault > faults:
+                continue
+            self.sighted(seen, role, a, common, offer.needs, whole=True)
+            if seen.broken is None and not seen.ended:
+                self.machine_move(seen, role, a, common, offer)
+
+    def try_machine(self, role: Role, slot: Slot, m: int, boot: int) -> _Tried:
+        """Every stimulus about the machine that may come, with the slot in it."""
+        companion = self.locals[Role.BOOT].values[boot]
+        others: Others = ((Role.BOOT, companion),) if role is not Role.BOOT else ()
+        shared = self.shared.values[m]
+        nothing_asked = self.machine.state(role, slot, shared, ANYHOW, others)
+        tried = []
+        for offer in self.accepted_offers(m, boot):
             if any(n.most == 0 and n.condition.holds(slot) for n in offer.needs):
                 continue
-            if self.refused(boot, word, offer):
-                continue
-            seen = self.machine.let(
-                role, slot, word.shared, offer.stimulus, offer.needs, others
-            )
-            self.sighted(seen, role, slot, word, offer.needs, whole=True)
-            if seen.broken is None and not seen.shared.ended:
-                self.word_move(seen, role, slot, word, offer)
+            state = nothing_asked
+            if offer.needs:
+                state = self.machine.state(role, slot, shared, offer.needs, others)
+            tried.append((offer, self.machine.let(role, slot, state, offer.stimulus)))
+        return tuple(tried)
 
-    def refused(self, boot: Slot, word: Word, offer: Offer) -> bool:
-        """Whether a stimulus about the machine is refused: no single slot has a say in that."""
-        seen = self.machine.let(Role.BOOT, boot, word.shared, offer.stimulus, offer.needs)
-        return seen.broken is None and all(isinstance(e, Refused) for e in seen.events)
+    def accepted_offers(self, m: int, boot: int) -> tuple[Offer, ...]:
+        """Stimuli about the machine that are not refused: no single slot has a say in that."""
+        if (m, boot) not in self.accepted:
+            shared, slot = self.shared.values[m], self.locals[Role.BOOT].values[boot]
+            accepted = []
+            for offer in self.environment.about_machine(shared, self.environment.faults):
+                state = self.machine.state(Role.BOOT, slot, shared, offer.needs)
+                if not self.machine.let(Role.BOOT, slot, state, offer.stimulus).refused:
+                    accepted.append(offer)
+            self.accepted[m, boot] = tuple(accepted)
+        return self.accepted[m, boot]
 
     def check_ends(self) -> None:
         """Hold the invariants against every slot of a machine that another slot ends.
 
-        Which of a role's local states it is makes no difference to the others; so one of
-        each role and word is enough.
+        What the other slots see of it is the common part alone, whichever local state the
+        slot was in; so one local state of each role under each common part is enough.
         """
-        for (ending, word), ender in self.ends.items():
+        seen_by: dict[tuple[Role, int, int, Role, int], Seen] = {}
+        for (ending, common), ender in self.ends.items():
             stimulus = CpuOnCalled(OTHER[ending], verdict=True)
-            for role, slot in self.at_word[word]:
+            others: Others = ((ending, self.locals[ending].values[ender]),)
+            for role, a in self.at_common[common]:
                 if role is ending is Role.BOOT:
                     continue  # there is no other
-                others: Others = ((ending, ender),)
-                seen = self.machine.let(role, slot, word.shared, stimulus, (), others)
-                self.sighted(seen, role, slot, word, ANYHOW)
+                key = (role, a, common[0], ending, ender)
+                if key not in seen_by:
+                    slot, shared = self.locals[role].values[a], self.shared.values[common[0]]
+                    state = self.machine.state(role, slot, shared, others=others)
+                    seen_by[key] = self.machine.let(role, slot, state, stimulus)
+                self.sighted(seen_by[key], role, a, common, ANYHOW)
 
     def sighted(
-        self, seen: Seen, role: Role, slot: Slot, word: Word, needs: Needs, *, whole: bool = False
+        self, seen: Seen, role: Role, a: int, common: _Common, needs: Needs, *, whole: bool = False
     ) -> None:
         if seen.broken is not None:
-            self.broken[seen.broken, role, slot, word, needs, True, whole] = None
+            self.broken[seen.broken, role, a, common, self.needs.number(needs), True, whole] = None
         for name in seen.shown:
-            self.shown[name, role, slot, word, needs, True, whole] = None
+            self.shown[name, role, a, common, self.needs.number(needs), True, whole] = None
 
-    def goes_on(self, seen: Seen, slot: Slot, word: Word) -> bool:
-        """Whether the stimulus changes anything, and leaves a machine to look at."""
-        changed = seen.slot != slot or seen.shared != word.shared or seen.others_changed
-        return changed and not seen.shared.ended
+    def goes_on(self, seen: Seen, slot: Slot, shared: Shared) -> bool:
+        """Whether the stimulus changes anything."""
+        return (
+            seen.slot != slot
+            or seen.others_changed
+            or (seen.shared is not None and seen.shared != shared)
+        )
 
-    def slot_move(self, seen: Seen, role: Role, slot: Slot, word: Word, offer: Offer) -> None:
-        if seen.others_changed or seen.words > 1:
+    def common_after(self, seen: Seen, common: _Common, offer: Offer) -> _Common:
+        m = common[0] if seen.shared is None else self.shared.number(seen.shared)
+        return m, common[1] - offer.fault
+
+    def slot_move(self, seen: Seen, role: Role, a: int, common: _Common, offer: Offer) -> None:
+        if seen.others_changed or seen.shared_changes > 1:
+            slot = self.locals[role].values[a]
             raise NotTabulable(f"{offer.stimulus} of {role} {slot} changes other slots")
-        after = Word(seen.shared, word.faults - offer.fault)
-        by = type(offer.stimulus).__name__
-        self.slot_moves[role, slot, word, seen.slot, after, offer.needs, by] = None
-        self.shift(word, after)
-        self.add(role, seen.slot, after)
+        after = self.common_after(seen, common, offer)
+        b = self.locals[role].number(seen.slot)
+        by = type(offer.stimulus)
+        self.slot_moves[role, a, common, b, after, self.needs.number(offer.needs), by] = None
+        self.shift(common, after)
+        self.add(role, b, after)
 
-    def word_move(self, seen: Seen, role: Role, slot: Slot, word: Word, offer: Offer) -> None:
-        after = Word(seen.shared, word.faults - offer.fault)
-        key = (word, after, offer.needs, offer.stimulus)
-        self.wide[key][role, slot] = seen.slot
-        self.add(role, seen.slot, after)
+    def machine_move(self, seen: Seen, role: Role, a: int, common: _Common, offer: Offer) -> None:
+        after = self.common_after(seen, common, offer)
+        b = self.locals[role].number(seen.slot)
+        key = (common, after, self.needs.number(offer.needs), offer.stimulus)
+        self.wide[key][role, a] = b
+        self.add(role, b, after)
 
 
 # ------------------------------------------------------------------------- numbers
 
 
-def _word_order(word: Word) -> tuple[object, ...]:
-    s = word.shared
+def _common_order(common: Common) -> tuple[object, ...]:
+    s = common.shared
     mode = (list(Phase).index(s.phase), s.paused, s.migrating, str(s.step), s.gic_inits)
-    return (*mode, word.faults, s.scanning, s.ged)
+    return (*mode, common.faults, s.scanning, s.ged)
 
 
-def _numbered(t: _Tabulation) -> Tables:
-    words = sorted({w for _, _, w in t.pairs}, key=_word_order)
-    word_at = {w: n for n, w in enumerate(words)}
-    by_role: dict[Role, dict[Slot, int]] = {role: {} for role in t.roles}
-    for role, slot, _ in t.pairs:
-        by_role[role].setdefault(slot, len(by_role[role]))
-    needs: dict[Needs, int] = {ANYHOW: 0}
-
-    def need(n: Needs) -> int:
-        return needs.setdefault(n, len(needs))
+def _numbered(t: _Tabulation, rules: Rules, properties: Properties) -> Tables:
+    commons = {(m, f): Common(t.shared.values[m], f) for _, _, (m, f) in t.pairs}
+    order = sorted(commons, key=lambda common: _common_order(commons[common]))
+    number = {common: n for n, common in enumerate(order)}
 
     def sights(of: dict[_Sight, None]) -> Iterator[Sight]:
-        for what, role, slot, word, n, moving, whole in of:
-            yield Sight(
-                what, role, by_role[role][slot], word_at[word], need(n), moving, whole
-            )
+        for what, role, a, common, need, moving, whole in of:
+            yield Sight(what, role, a, number[common], need, moving, whole)
 
     slot_moves = tuple(
-        SlotMove(r, by_role[r][a], word_at[w], by_role[r][b], word_at[v], need(n), by)
-        for r, a, w, b, v, n, by in t.slot_moves
+        SlotMove(role, a, number[c], b, number[d], need, by)
+        for role, a, c, b, d, need, by in t.slot_moves
     )
     maps: dict[tuple[tuple[Role, tuple[int, ...]], ...], int] = {}
-    word_moves = []
-    for (w, v, n, stimulus), goes in t.wide.items():
-        table = {role: [-1] * len(states) for role, states in by_role.items()}
+    machine_moves = []
+    for (c, d, need, stimulus), goes in t.wide.items():
+        table = {role: [-1] * len(found.values) for role, found in t.locals.items()}
         for (role, a), b in goes.items():
-            table[role][by_role[role][a]] = by_role[role][b]
+            table[role][a] = b
         still = all(b in (-1, a) for row in table.values() for a, b in enumerate(row))
-        if still and w.shared == v.shared:
+        if still and c[0] == d[0]:
             continue  # it changes nothing, whoever is there
         key = tuple((role, tuple(row)) for role, row in table.items())
-        number = -1 if still else maps.setdefault(key, len(maps))
-        by = type(stimulus).__name__
-        word_moves.append(WordMove(word_at[w], word_at[v], need(n), number, by))
+        which = -1 if still else maps.setdefault(key, len(maps))
+        machine_moves.append(MachineMove(number[c], number[d], need, which, type(stimulus)))
     found_maps: tuple[Map, ...] = tuple(dict(key) for key in maps)
-    broken, shown = tuple(sights(t.broken)), tuple(sights(t.shown))
     first = tuple(
-        by_role[t.roles[i]][local(t.environment, i, s)] for i, s in enumerate(t.start.state.slots)
+        t.locals[role].number(local(t.environment, i, slot))
+        for i, (role, slot) in enumerate(zip(t.roles, t.start.state.slots, strict=True))
     )
     return Tables(
-        environment=t.environment, rules=t.rules, start=t.start, roles=t.roles,
-        words=tuple(words), locals={r: tuple(s) for r, s in by_role.items()},
-        needs=tuple(needs), slot_moves=slot_moves, word_moves=tuple(word_moves),
-        maps=found_maps, broken=broken, shown=shown, first=(*first, word_at[t.word]),
+        environment=t.environment, rules=rules, properties=properties, start=t.start,
+        roles=t.roles,
+        commons=tuple(commons[common] for common in order),
+        locals={role: tuple(found.values) for role, found in t.locals.items()},
+        needs=tuple(t.needs.values), slot_moves=slot_moves, machine_moves=tuple(machine_moves),
+        maps=found_maps, broken=tuple(sights(t.broken)), shown=tuple(sights(t.shown)),
+        first=(*first, number[t.common]),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from attrs import frozen
 
 from hpcore.check.proof import prove
+from hpcore.check.properties import PROPERTIES, Properties
 from hpcore.check.result import Result
 from hpcore.check.variants.known_bugs import ALL
 from hpcore.check.variants.mutants import Mutant
@@ -39,6 +40,7 @@ def hunt(
     environment: Environment,
     mutants: Iterable[Mutant] = tuple(ALL.values()),
     engine: str = "auto",
+    properties: Properties = PROPERTIES,
     tell: Callable[[Hunted], None] = lambda hunted: None,
 ) -> tuple[Hunted, ...]:
     """Look for each mutant where it is smallest, then, if it is not there, in `environment`.
@@ -52,7 +54,8 @@ def hunt(
         if mutant.clean is None:
             where.insert(0, mutant.smallest())
         for place in where:
-            hunted = Hunted(mutant, place, prove(place, mutant.rules, engine))
+            result = prove(place, mutant.rules, engine, properties=properties)
+            hunted = Hunted(mutant, place, result)
             if hunted.found:
                 break
         out.append(hunted)

@@ -1,7 +1,7 @@
 """The bugs of the research branch, each as a change of the rules, and what catches it.
 
 They were observed with that branch, built and run, or are the orders that its authors
-say they had to get right. A bug is in the zoo if these rules can have it.
+say they had to get right. A bug is here if these rules can have it.
 """
 
 from __future__ import annotations
@@ -114,14 +114,9 @@ _BUGS = (
     ),
 )  # fmt: skip
 
-ZOO: Mapping[str, Mutant] = {bug.name: bug for bug in _BUGS}
-ALL: Mapping[str, Mutant] = {**MUTANTS, **ZOO}
+KNOWN_BUGS: Mapping[str, Mutant] = {bug.name: bug for bug in _BUGS}
+ALL: Mapping[str, Mutant] = {**MUTANTS, **KNOWN_BUGS}
 """Everything that `--mutant` knows."""
-
-
-def mutants_named(name: str) -> Rules:
-    """The rules of the mutant `name`. Raises UnknownMutant."""
-    return find_mutant(name).rules
 
 
 def find_mutant(name: str) -> Mutant:

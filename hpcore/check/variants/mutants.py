@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, field, frozen
+import attrs
+from attrs import field, frozen
 
 from hpcore.check.world.environment import Environment
 from hpcore.model.effects import Step
@@ -71,7 +72,7 @@ class Mutant:
             key: max(value, getattr(environment, key)) for key, value in self.asks.items()
         }
         slots = max(environment.slots, environment.boot + 1)
-        return evolve(environment, slots=slots, **wider)
+        return attrs.evolve(environment, slots=slots, **wider)
 
     def smallest(self) -> Environment:
         """The least in which it can be told from the real protocol."""

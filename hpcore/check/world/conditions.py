@@ -1,20 +1,23 @@
-"""What one slot's move may ask of the others: the whole schema, read by every engine.
+"""What may come, and on what terms: what a stimulus may ask of the other slots is all here.
 
 A decision looks at one slot and the shared part, with two exceptions: the end of a scan
 asks whether any event bit is set, and a migration whether any slot owes something. The
 environment asks one more: how many commands are owed, before the user gives another one.
 Each is a *count* of slots with a property, and each is here; nothing else may look across
-slots. That this is so is tested: the engines, which know no more than this schema, reach
-exactly the states that a search over whole machines reaches.
+slots. That this is so is tested: the engines, which know no more than these conditions,
+reach exactly the states that a search over whole machines reaches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from attrs import evolve, frozen
+import attrs
+from attrs import frozen
 
 from hpcore.model.states import Owed, Slot
+from hpcore.model.stimuli import Migrate, ScanEnded, Stimulus
 
 
 @frozen
@@ -29,19 +32,17 @@ class Condition:
 EVENT_BITS = Condition(
     "event_bits",
     lambda slot: slot.insert or slot.remove,
-    lambda slot: evolve(slot, insert=True),
+    lambda slot: attrs.evolve(slot, insert=True),
 )
 """Asked by ScanEnded."""
 BUSY = Condition(
     "busy",
     lambda slot: slot.busy,
-    lambda slot: evolve(slot, command=Owed.PLUG),
+    lambda slot: attrs.evolve(slot, command=Owed.PLUG),
 )
 """Asked by Migrate."""
 OWED = Condition("owed", lambda slot: slot.command is not Owed.NONE)
 """Asked by the user, who waits for some commands to end before giving more."""
-
-CONDITIONS = (EVENT_BITS, BUSY, OWED)
 
 
 @frozen
@@ -68,6 +69,31 @@ class Need:
 
 Needs = tuple[Need, ...]
 ANYHOW: Needs = ()
+
+_ASKED_BY: dict[type[Stimulus], Condition] = {ScanEnded: EVENT_BITS, Migrate: BUSY}
+"""The stimuli that look at every slot, and for what."""
+
+
+class Offer(NamedTuple):
+    """`stimulus` may come if the other slots are as `needs` says.
+
+    `fault` is 1 for what only a faulty accelerator does; it is counted if it changes
+    anything.
+    """
+
+    stimulus: Stimulus
+    needs: Needs = ANYHOW
+    fault: int = 0
+
+
+def offered(stimulus: Stimulus) -> Iterator[Offer]:
+    """`stimulus`, whenever; one that looks at every slot once for each thing it may find."""
+    condition = _ASKED_BY.get(type(stimulus))
+    if condition is None:
+        yield Offer(stimulus)
+    else:
+        yield Offer(stimulus, (Need(condition, most=0),))
+        yield Offer(stimulus, (Need(condition, least=1),))
 
 
 def met(needs: Needs, slots: Sequence[Slot], but: int | None = None) -> bool:

@@ -1,9 +1,8 @@
 """The other half of the model: what may reach the core, and when.
 
 An environment offers stimuli to a machine in a state: the user's commands, the guest's
-calls, the outcomes of the effects under way, the clock, and the accelerator's faults.
-What a guest is up to is read off the slot's and the shared bits; no guest has a state of
-its own. The guests are in `guests`.
+calls, the outcomes of the effects under way, the clock, and the accelerator's faults. The
+guests are in `guests`.
 
 Abstracted, with the reason why nothing is lost:
 
@@ -21,11 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
 from attrs import frozen
 
-from hpcore.check.world.conditions import ANYHOW, BUSY, OWED, Need, Needs
-from hpcore.check.world.guests import Guest, calls, machine_calls
-from hpcore.check.world.offers import Offer
+from hpcore.check.world.conditions import ANYHOW, OWED, Need, Needs, Offer, offered
+from hpcore.check.world.guests import HOSTILE, Guest
 from hpcore.errors import HpcoreError
 from hpcore.model import stimuli as st
 from hpcore.model.effects import MachineStep, Step
@@ -47,16 +46,17 @@ class EnvironmentRefused(HpcoreError, ValueError):
 class Environment:
     """What the protocol is checked against.
 
-    `slots` possible vCPUs, `boot` of them cold-booted. `faults` is how many effects may
-    fail, at most; a fault is also an outcome that nobody waits for, a GICC that is
-    another's, and the loss of the accelerator. `commands` is how many commands the user
-    has in flight at most, None for any number. `pause` and `power_off` let the user, and
-    for the latter the guest, do so.
+    `slots` possible vCPUs, `boot` of them cold-booted. `guest` runs in the machine: one of
+    `guests.GUESTS`, or one of your own. `faults` is how many effects may fail, at most; a
+    fault is also an outcome that nobody waits for, a GICC that is another's, and the loss
+    of the accelerator. `commands` is how many commands the user has in flight at most,
+    None for any number. `pause` and `power_off` let the user, and for the latter the guest,
+    do so.
     """
 
     slots: int = 4
     boot: int = 1
-    guest: Guest = Guest.HOSTILE
+    guest: Guest = HOSTILE
     faults: int = 1
     reset: bool = True
     migration: bool = True
@@ -80,6 +80,11 @@ class Environment:
                 f"{self.commands} commands cannot be in flight; give 0 or more"
             )
 
+    @property
+    def plain(self) -> dict[str, object]:
+        """The options by name, the guest by its own."""
+        return {**attrs.asdict(self, recurse=False), "guest": self.guest.name}
+
     # ------------------------------------------------------------- what may come
 
     def about_slot(
@@ -87,7 +92,7 @@ class Environment:
     ) -> Iterator[Offer]:
         """The stimuli about one slot that may come, with `faults` left."""
         yield from self._user(index, slot)
-        yield from calls(self.guest, index, slot, shared)
+        yield from self._calls(index, slot, shared)
         yield Offer(st.GuestSilent(index))
         if slot.step is not None:
             affinity = mp_affinity(index) if slot.step is Step.BIND else None
@@ -102,21 +107,31 @@ class Environment:
             yield Offer(st.Reset())
             yield Offer(st.ResetSeen())
         if self.migration:
-            yield Offer(st.Migrate(), needs=(Need(BUSY, most=0),))
-            yield Offer(st.Migrate(), needs=(Need(BUSY, least=1),))
+            yield from offered(st.Migrate())
         if self.pause:
             yield Offer(st.Pause())
             yield Offer(st.Resume())
         if self.power_off:
             yield Offer(st.PowerDown())
             yield Offer(st.PowerOffSeen())
-        yield from machine_calls(self.guest, shared)
+        for call in self.guest.machine_calls(shared):
+            if hasattr(call, "slot"):
+                raise EnvironmentRefused(f"{self.guest.name}: {call} belongs in `calls`")
+            yield from offered(call)
         if shared.step is not None and shared.step is not MachineStep.RESET:
             yield Offer(st.MachineDone(shared.step))
         if faults:
             yield Offer(st.Lost("the accelerator is gone"), fault=1)
             if shared.step is not None:
                 yield Offer(st.MachineFailed(shared.step), fault=1)
+
+    def _calls(self, index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+        if slot.registered and not self.guest.reads_registered:
+            slot = attrs.evolve(slot, registered=False)
+        for call in self.guest.calls(index, slot, shared):
+            if getattr(call, "slot", None) != index:
+                raise EnvironmentRefused(f"{self.guest.name}: {call} is no call for vCPU {index}")
+            yield Offer(call)
 
     def _user(self, index: int, slot: Slot) -> Iterator[Offer]:
         needs: Needs = ANYHOW

@@ -1,8 +1,8 @@
-"""What a guest may do: Linux, an older Linux, and one that means harm.
+"""What a guest may do: Linux, an older Linux, one that means harm, or one of your own.
 
 What a guest knows is read off the slot: the insert bit is clear once it has taken the
 device check, the remove bit once it has taken the eject request, `registered` says that
-it answered with `_OST`.
+it answered with `_OST`. No guest has a state of its own.
 
 Linux and the older one are let do a little more than they do: their last vCPU may go off
 as well. To keep it on would take a count of the vCPUs that are on, over all slots, and
@@ -11,101 +11,183 @@ what holds with it holds all the more without.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
-from hpcore.check.world.conditions import EVENT_BITS, Need
-from hpcore.check.world.offers import Offer
+import attrs
+from attrs import frozen
+
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.states import Shared, Slot
 
+REFUSED = OstStatus.EJECTION_DISABLED
+"""`_OST` for an eject that the guest's administrator does not allow."""
 
-class Guest(StrEnum):
-    """Who runs in the machine."""
 
-    LINUX = "linux"
+class Guest(Protocol):
+    """Who runs in the machine. Make one of your own as a frozen attrs class.
+
+    A guest is a value: two that compare equal do the same. It treats every vCPU alike that
+    is not there at boot; `index` is for the stimuli to name. One that tells them apart is
+    refused, because one table stands for all of them.
+    """
+
+    @property
+    def name(self) -> str:
+        """How it is called, on the command line and in what is printed."""
+
+    @property
+    def reads_registered(self) -> bool:
+        """Whether what it does depends on `Slot.registered`; if not, fewer states are told
+        apart."""
+
+    @property
+    def leaves_out(self) -> frozenset[str]:
+        """The names of *sometimes* properties that can't be seen with this guest."""
+
+    def calls(self, index: int, slot: Slot, shared: Shared) -> Iterable[st.Stimulus]:
+        """What it may do that concerns one vCPU."""
+
+    def machine_calls(self, shared: Shared) -> Iterable[st.Stimulus]:
+        """What it may do that concerns no single vCPU: reading the event bits, say."""
+
+
+@frozen
+class Linux:
     """6.11 or later: takes what it is told, asks for nothing else."""
-    LEGACY = "legacy"
+
+    name: str = "linux"
+    reads_registered: bool = True
+    leaves_out: frozenset[str] = frozenset()
+
+    def calls(self, index: int, slot: Slot, shared: Shared) -> Iterator[st.Stimulus]:
+        """The AML of a scan, answers, and its own vCPUs on and off."""
+        if not _runs(shared):
+            return
+        yield from _acks(index, slot, shared)
+        yield from _answers(index, slot)
+        if slot.powered:
+            yield st.CpuOffSeen(index)
+        elif self.tries(slot):
+            yield from _cpu_on(index, slot)
+
+    def tries(self, slot: Slot) -> bool:
+        """Whether it would start the vCPU, which is off.
+
+        At boot it tries every possible vCPU, and learns by DENIED which are not there.
+        """
+        return not (slot.insert or _asked(slot))
+
+    def machine_calls(self, shared: Shared) -> Iterator[st.Stimulus]:
+        """One scan for each time that the GED's line is raised."""
+        if not _runs(shared):
+            return
+        if shared.scanning:
+            yield st.ScanEnded()
+        elif shared.ged:
+            yield st.ScanStarted()
+
+
+@frozen
+class Legacy(Linux):
     """Does not know what online-capable means: answers like Linux, and starts none of them."""
-    HOSTILE = "hostile"
+
+    name: str = "legacy"
+    leaves_out: frozenset[str] = frozenset({"cpu_on_is_denied"})
+
+    def tries(self, slot: Slot) -> bool:
+        """Only what was there at boot."""
+        return slot.cold
+
+
+@frozen
+class Hostile:
     """Any call, at any time, for any vCPU, in any order."""
 
+    name: str = "hostile"
+    reads_registered: bool = False
+    leaves_out: frozenset[str] = frozenset()
 
-def calls(guest: Guest, index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
-    """What `guest` may do that concerns one vCPU."""
-    if guest is Guest.HOSTILE:
-        return _hostile(index, slot)
-    if not shared.guest_runs or shared.paused:
-        return iter(())
-    return _linux(index, slot, shared) if guest is Guest.LINUX else _legacy(index, slot, shared)
+    def calls(self, index: int, slot: Slot, shared: Shared) -> Iterator[st.Stimulus]:
+        """All of them."""
+        yield from _cpu_on(index, slot)
+        yield st.InsertAcked(index)
+        yield st.RemoveAcked(index)
+        yield st.CpuOffSeen(index)
+        yield st.EjectCalled(index)
+        yield st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS)
+        yield st.OstReported(index, OstSource.EJECT_REQUEST, REFUSED)
+
+    def machine_calls(self, shared: Shared) -> Iterator[st.Stimulus]:
+        """Scans, begun or not."""
+        yield st.ScanStarted()
+        yield st.ScanEnded()
 
 
-def machine_calls(guest: Guest, shared: Shared) -> Iterator[Offer]:
-    """What `guest` may do that concerns no single vCPU: reading the event bits."""
-    hostile = guest is Guest.HOSTILE
-    runs = shared.guest_runs and not shared.paused
-    if hostile or (runs and shared.ged and not shared.scanning):
-        yield Offer(st.ScanStarted())
-    if hostile or (runs and shared.scanning):
-        yield Offer(st.ScanEnded(), needs=(Need(EVENT_BITS, most=0),))
-        yield Offer(st.ScanEnded(), needs=(Need(EVENT_BITS, least=1),))
+@frozen
+class _Attentive:
+    """A guest as it is; but whether a vCPU is registered is told apart, for others to read."""
+
+    guest: Guest
+    reads_registered: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.guest.name
+
+    @property
+    def leaves_out(self) -> frozenset[str]:
+        return self.guest.leaves_out
+
+    def calls(self, index: int, slot: Slot, shared: Shared) -> Iterable[st.Stimulus]:
+        return self.guest.calls(index, attrs.evolve(slot, registered=False), shared)
+
+    def machine_calls(self, shared: Shared) -> Iterable[st.Stimulus]:
+        return self.guest.machine_calls(shared)
 
 
-def _cpu_on(index: int, slot: Slot) -> Iterator[Offer]:
+def attentive(guest: Guest) -> Guest:
+    """`guest`, with which `Slot.registered` is told apart even where it does not read it."""
+    return guest if guest.reads_registered else _Attentive(guest)
+
+
+LINUX = Linux()
+LEGACY = Legacy()
+HOSTILE = Hostile()
+GUESTS: Mapping[str, Guest] = {guest.name: guest for guest in (LINUX, LEGACY, HOSTILE)}
+"""The guests that hpcore has, by name."""
+
+
+def _runs(shared: Shared) -> bool:
+    return shared.guest_runs and not shared.paused
+
+
+def _cpu_on(index: int, slot: Slot) -> Iterator[st.Stimulus]:
     """CPU_ON as the core answers it, and as an accelerator does that was told when to."""
-    yield Offer(st.CpuOnCalled(index))
+    yield st.CpuOnCalled(index)
     if not slot.powered:
-        yield Offer(st.CpuOnCalled(index, verdict=slot.enabled))
+        yield st.CpuOnCalled(index, verdict=slot.enabled)
 
 
-def _hostile(index: int, slot: Slot) -> Iterator[Offer]:
-    yield from _cpu_on(index, slot)
-    for stimulus in (
-        st.InsertAcked(index), st.RemoveAcked(index), st.CpuOffSeen(index), st.EjectCalled(index),
-        st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS),
-        st.OstReported(index, OstSource.EJECT_REQUEST, OstStatus.EJECTION_DISABLED),
-    ):  # fmt: skip
-        yield Offer(stimulus)
-
-
-def _acks(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
+def _acks(index: int, slot: Slot, shared: Shared) -> Iterator[st.Stimulus]:
     """The AML of the scan: one bit after the other, the insertion first."""
     if shared.scanning and slot.insert:
-        yield Offer(st.InsertAcked(index))
+        yield st.InsertAcked(index)
     elif shared.scanning and slot.remove:
-        yield Offer(st.RemoveAcked(index))
+        yield st.RemoveAcked(index)
 
 
-def _answers(index: int, slot: Slot) -> Iterator[Offer]:
+def _answers(index: int, slot: Slot) -> Iterator[st.Stimulus]:
     """What ACPI answers: to a device check with success, to an eject request either way."""
     if slot.enabled and not (slot.insert or slot.registered or slot.cold):
-        yield Offer(st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS))
+        yield st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS)
     if _asked(slot):
-        yield Offer(st.OstReported(index, OstSource.EJECT_REQUEST, OstStatus.EJECTION_DISABLED))
+        yield st.OstReported(index, OstSource.EJECT_REQUEST, REFUSED)
         if not slot.powered:
-            yield Offer(st.EjectCalled(index))
+            yield st.EjectCalled(index)
 
 
 def _asked(slot: Slot) -> bool:
     """Whether the guest has taken an eject request."""
     return slot.requested and not slot.remove
-
-
-def _linux(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
-    yield from _acks(index, slot, shared)
-    yield from _answers(index, slot)
-    if slot.powered:
-        yield Offer(st.CpuOffSeen(index))
-    elif not (slot.insert or _asked(slot)):
-        # At boot it tries every possible vCPU, and learns by DENIED which are not there.
-        yield from _cpu_on(index, slot)
-
-
-def _legacy(index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
-    yield from _acks(index, slot, shared)
-    yield from _answers(index, slot)
-    if slot.powered:
-        yield Offer(st.CpuOffSeen(index))
-    elif slot.cold:
-        yield from _cpu_on(index, slot)

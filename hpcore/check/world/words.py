@@ -64,6 +64,6 @@ def describe(environment: Environment) -> str:
     slots = "1 slot" if e.slots == 1 else f"{e.slots} slots"
     commands = "any number of" if e.commands is None else f"at most {e.commands}"
     return (
-        f"{slots}, {e.boot} at boot; {e.guest} guest; {faults}; "
+        f"{slots}, {e.boot} at boot; {e.guest.name} guest; {faults}; "
         f"{', '.join(may) or 'no reset'}; {commands} command{'s' * (e.commands != 1)} in flight"
     )

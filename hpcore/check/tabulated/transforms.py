@@ -1,4 +1,4 @@
-"""Functions on sets of words: what a move does to the word, for all words at once."""
+"""Functions on sets of common parts: what a move does to all that are there, at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 Parts = tuple[tuple[int, int], ...]
-"""(mask, distance): the words in `mask` move up by `distance` in the order of words."""
+"""(mask, distance): the common parts in `mask` move up by `distance` in their order."""
 
 
 class Transforms:
@@ -17,10 +17,10 @@ class Transforms:
         self._number: dict[Parts, int] = {}
 
     def number(self, pairs: Iterable[tuple[int, int]]) -> int:
-        """The transform that takes word w to v for each (w, v) of `pairs`."""
+        """The transform that takes common part c to d for each (c, d) of `pairs`."""
         masks: dict[int, int] = defaultdict(int)
-        for w, v in pairs:
-            masks[v - w] |= 1 << w
+        for c, d in pairs:
+            masks[d - c] |= 1 << c
         parts = tuple((mask, distance) for distance, mask in sorted(masks.items()))
         found = self._number.get(parts)
         if found is None:
@@ -28,16 +28,16 @@ class Transforms:
             self.parts.append(parts)
         return found
 
-    def apply(self, number: int, words: int) -> int:
-        """The words that the transform makes of `words`."""
-        return apply(self.parts[number], words)
+    def apply(self, number: int, commons: int) -> int:
+        """The common parts that the transform makes of `commons`."""
+        return apply(self.parts[number], commons)
 
 
-def apply(parts: Parts, words: int) -> int:
-    """The words that `parts` make of `words`."""
+def apply(parts: Parts, commons: int) -> int:
+    """The common parts that `parts` make of `commons`."""
     out = 0
     for mask, distance in parts:
-        hits = words & mask
+        hits = commons & mask
         if hits:
             out |= hits << distance if distance >= 0 else hits >> -distance
     return out
