@@ -148,7 +148,7 @@ def _start(out: Output, origin: str | None) -> Start | None:
     from hpcore.check.evidence import start_from  # noqa: PLC0415 - reads logs
 
     start = start_from(path, seq)
-    reached = sum(len(decision) for decision in start.decisions)
+    reached = sum(len(decision.events) for decision in start.decisions)
     if seq is not None and reached > seq:
         out.say(f"Event {seq} was decided together with those up to {reached}: starting after them")
     return start

@@ -144,8 +144,8 @@ def test_an_event_that_a_log_does_not_have_is_refused(tmp_path: Path) -> None:
     config = config_of(Environment(slots=2))
     path = tmp_path / "good.jsonl"
     with LogWriter.create(path, Header(config, "tcg")) as log:
-        for n, events in enumerate(booted(config).decisions):
-            log.append(events, float(n))
+        for n, decided in enumerate(booted(config).decisions):
+            log.append(decided.events, float(n))
     assert start_from(str(path), None).state == booted(config).state
     with pytest.raises(CheckError, match="there is no event 10000"):
         start_from(str(path), 10_000)

@@ -18,7 +18,7 @@ Times, errors' texts, callers and entry points are in events, never in a state.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import attrs
 from attrs import frozen
@@ -104,14 +104,25 @@ def take(
     return Taken(decision.events, after, None)
 
 
+class Decided(NamedTuple):
+    """One decision on a way: its events, and the stimulus that it answers, where it is known."""
+
+    answers: st.Stimulus | None
+    events: tuple[Event, ...]
+
+
 @frozen
 class Start:
-    """A machine to start from, the stimuli that led there, and each decision's events."""
+    """A machine to start from, and the decisions that led there."""
 
     state: State
-    stimuli: tuple[st.Stimulus, ...] = ()
+    decisions: tuple[Decided, ...] = ()
     broken: Violation | None = None
-    decisions: tuple[tuple[Event, ...], ...] = ()
+
+    @property
+    def stimuli(self) -> tuple[st.Stimulus, ...]:
+        """What the decisions answer, as far as it is known."""
+        return tuple(d.answers for d in self.decisions if d.answers is not None)
 
 
 def booted(
@@ -123,16 +134,14 @@ def booted(
     """
     state = initial(config)
     queue: list[st.Stimulus] = [st.Boot()]
-    taken: list[st.Stimulus] = []
-    decisions: list[tuple[Event, ...]] = []
+    decisions: list[Decided] = []
     while queue:
         stimulus = queue.pop(0)
-        taken.append(stimulus)
         step = take(state, stimulus, rules, invariants)
         state = step.after
-        decisions.append(step.events)
+        decisions.append(Decided(stimulus, step.events))
         if step.broken is not None:
-            return Start(state, tuple(taken), step.broken, tuple(decisions))
+            return Start(state, tuple(decisions), step.broken)
         for effect in (e for event in step.events for e in effects_of(event)):
             match effect:
                 case RunStep(step=slot_step, slot=slot):
@@ -140,4 +149,4 @@ def booted(
                     queue.append(st.Done(slot_step, slot, affinity))
                 case RunMachineStep(step=machine_step) if machine_step is not MachineStep.START:
                     queue.append(st.MachineDone(machine_step))
-    return Start(state, tuple(taken), None, tuple(decisions))
+    return Start(state, tuple(decisions))
