@@ -88,6 +88,8 @@ def run(
     found = find(accel)
     if log is not None:
         log_path.need_directory(log)
+    if console is not None:
+        log_path.need_name(console, "--console")
     if log is None:
         log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     job = Job(

@@ -250,6 +250,25 @@ def test_a_log_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert f"there is no directory {tmp_path / 'no'}; make it, or give another --log" in error
 
 
+@pytest.mark.parametrize("option", ["--log", "--console"])
+def test_standard_output_is_no_place_for_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = refused("run", COVER, option, "-")
+    assert error.startswith(f"{option} - is no file, and standard output has another use; give ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_standard_output_is_no_place_for_a_counterexample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("check", "--slots", "2", "--mutant", "unbind_before_unwire", "--log", "-")
+    assert "--log - is no file" in refused(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
 @needs_guest
 @pytest.mark.parametrize(("name", "said"), [("/tmp", "Is a directory"), ("/dev/full", "regular")])
 def test_a_log_that_is_no_file(name: str, said: str) -> None:
