@@ -8,6 +8,7 @@ import attrs
 import click
 
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
+from hpcore.errors import printable
 from hpcore.log import LogEmpty, LogError, LogTooNew, LogTooOld, LogUnreadable, NotALog
 from hpcore.log.versions import own_version
 from hpcore.model.events import Event
@@ -151,8 +152,9 @@ def _show_state(out: Output, state: State, title: str) -> None:
         bits = " ".join(n for n in ("insert", "remove", "requested") if getattr(slot, n))
         doing = " ".join(str(x) for x in (slot.command, slot.step) if x not in (None, "none"))
         table.add_row(
-            str(index), slot.id or "", str(slot.lifecycle), str(slot.gicc), f"{sta(slot):#x}",
-            "on" if slot.powered else "", bits, doing, "yes" if slot.registered else "",
+            str(index), printable(slot.id or ""), str(slot.lifecycle), str(slot.gicc),
+            f"{sta(slot):#x}", "on" if slot.powered else "", bits, doing,
+            "yes" if slot.registered else "",
         )  # fmt: skip
     out.show(table)
 

@@ -252,6 +252,23 @@ def test_a_log_with_a_header_alone_is_good(tmp_path: Path) -> None:
     assert NO_END in hpcore("replay", tmp_path / "log").out
 
 
+# ------------------------------------------------------------------ its words
+
+
+def test_what_somebody_wrote_into_a_log_moves_no_cursor(tmp_path: Path) -> None:
+    evil = "\x1b[2J\x1b]0;mine\x07\x9b\b\u202e"
+    decisions = [*batches(*PLUG)[0], (ev.Noted(f"look{evil}"),), (ev.CpuWentOff(77),)]
+    log = write(tmp_path / "log", decisions)
+    for options in ((), ("--at", "43")):
+        out = hpcore("replay", log, *options).out
+        assert r"look\x1b[2J\x1b]0;mine\x07\x9b\x08\u202e" in out
+        assert all(line.isprintable() for line in out.splitlines())
+    other = write(tmp_path / "other", [*decisions[:-2], (ev.Noted("look"),)])
+    out = hpcore("diff", log, other).out
+    assert r"\x1b[2J" in out
+    assert all(line.isprintable() for line in out.splitlines())
+
+
 # ------------------------------------------------------------------- its end
 
 NO_END = "The log does not say how the machine ended."
