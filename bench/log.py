@@ -25,7 +25,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import chain, cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 from eventsourcing.persistence import ApplicationRecorder, JSONTranscoder, Mapper
@@ -46,7 +46,14 @@ MACHINE = MachineConfig.of(cpus=2, maxcpus=8)
 SYNCED = 500
 """Events that the runs which wait for the disk append."""
 
-Batches = Sequence[Sequence[Event]]
+class Decided(NamedTuple):
+    """The events of one decision, and the stimulus that it answers."""
+
+    answers: stimuli.Stimulus | None
+    events: Sequence[Event]
+
+
+Batches = Sequence[Decided]
 
 
 # ------------------------------------------------------------------- the events
@@ -57,14 +64,14 @@ class Run:
 
     def __init__(self) -> None:
         self.state: State = initial(MACHINE)
-        self.batches: list[Sequence[Event]] = []
+        self.batches: list[Decided] = []
 
     def feed(self, stimulus: stimuli.Stimulus) -> None:
         """One turn of the loop, and those that its effects lead to."""
         decision = decide(self.state, stimulus)
         self.state = decision.state
         if decision.events:
-            self.batches.append(decision.events)
+            self.batches.append(Decided(stimulus, decision.events))
         for effect in decision.effects:
             if isinstance(effect, RunMachineStep):
                 self.feed(stimuli.MachineDone(effect.step))
@@ -92,11 +99,11 @@ def workload(events: int) -> Batches:
             stimuli.CpuOffSeen(i), stimuli.EjectCalled(i),
         ):  # fmt: skip
             run.feed(stimulus)
-    made: list[Sequence[Event]] = []
+    made: list[Decided] = []
     count = 0
     for batch in chain(boot, cycle(run.batches)):
         made.append(batch)
-        count += len(batch)
+        count += len(batch.events)
         if count >= events:
             return made
     raise AssertionError("cycle ends never")
@@ -105,11 +112,16 @@ def workload(events: int) -> Batches:
 # --------------------------------------------------------------------- this log
 
 
+def events_of(batches: Batches) -> int:
+    """How many events there are."""
+    return sum(len(batch.events) for batch in batches)
+
+
 def append(path: Path, batches: Batches, sync: Sync) -> int:
     """Append `batches` one by one; how many events that were."""
     with LogWriter.create(path, Header(MACHINE, "bench"), sync=sync, overwrite=True) as log:
         for i, batch in enumerate(batches):
-            log.append(batch, i * 1e-3)
+            log.append(batch.events, i * 1e-3, batch.answers)
         return log.next_seq - 1
 
 
@@ -163,13 +175,13 @@ class Peer:
 
     def translate(self, batches: Batches) -> Sequence[Sequence[Any]]:
         """`batches` as the library's own domain events."""
-        classes: set[Any] = {type(e) for batch in batches for e in batch}
+        classes: set[Any] = {type(e) for batch in batches for e in batch.events}
         made = {cls: _peer_class(cls) for cls in classes}
         numbers = iter(range(1, sys.maxsize))
         return [
             [
                 made[type(e)](self.id, next(numbers), i * 1e-3, *attrs.astuple(e, recurse=False))
-                for e in batch
+                for e in batch.events
             ]
             for i, batch in enumerate(batches)
         ]
@@ -196,7 +208,7 @@ def timed(work: Callable[[], int]) -> tuple[int, float]:
 def one_round(place: Path, batches: Batches, few: Batches) -> dict[str, float]:
     """Everything, once, in events a second."""
     rates: dict[str, float] = {}
-    count = sum(map(len, batches))
+    count = events_of(batches)
     path = place / "run.log"
 
     def measure(name: str, work: Callable[[], int], expected: int = count) -> None:
@@ -204,11 +216,14 @@ def one_round(place: Path, batches: Batches, few: Batches) -> dict[str, float]:
         if done != expected:
             raise AssertionError(f"{name}: {done} events, not {expected}")
 
-    singles = [[event] for batch in batches for event in batch]
-    waited = sum(map(len, few))
+    singles = [Decided(batch.answers, [e]) for batch in batches for e in batch.events]
+    alone = [Decided(None, batch.events) for batch in batches]
+    waited = events_of(few)
     peer, on_disk = Peer(POPOApplicationRecorder()), Peer(sqlite_recorder(place / "peer.db"))
     theirs, theirs_few = peer.translate(batches), on_disk.translate(few)
 
+    measure("append os, events alone", lambda: append(path, alone, Sync.OS))
+    measure("read typed, events alone", lambda: read_events(path))
     measure("append os", lambda: append(path, batches, Sync.OS))
     measure("append memory, eventsourcing", lambda: peer.append(theirs))
     measure("read typed", lambda: read_events(path))
@@ -228,6 +243,8 @@ def one_round(place: Path, batches: Batches, few: Batches) -> dict[str, float]:
 
 RATIOS = (
     ("append os", "append memory, eventsourcing"),
+    ("append os", "append os, events alone"),
+    ("read typed", "read typed, events alone"),
     ("append buffered", "append memory, eventsourcing"),
     ("append durable", "append SQLite, eventsourcing"),
     ("read typed", "read memory, eventsourcing"),
@@ -262,9 +279,9 @@ def main() -> None:
         "python": platform.python_version(),
         "machine": platform.platform(),
         "versions": {name: version(name) for name in ("hpcore", "eventsourcing", "orjson")},
-        "events": sum(map(len, batches)),
-        "events_synced": sum(map(len, few)),
-        "events_a_batch": sum(map(len, batches)) / len(batches),
+        "events": events_of(batches),
+        "events_synced": events_of(few),
+        "events_a_batch": events_of(batches) / len(batches),
         "events_per_second": rates,
         "medians": {name: statistics.median(values) for name, values in rates.items()},
         "ratios": ratios,

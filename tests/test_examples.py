@@ -28,7 +28,7 @@ SAYS = {
     ),
     "guest_of_your_own.py": ("with a deaf guest: proven", "it never happens: a_guest_ejects"),
     "changed_protocol.py": (
-        "as it is: proven", "before _STA says enabled: breaks notified_only_enabled",
+        "as it is: proven", "before _STA says enabled: breaks built_in_order",
         "does not wait for the insertion: breaks removal_not_shadowed",
         "is not released: breaks eject_in_order",
     ),

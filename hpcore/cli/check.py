@@ -67,7 +67,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     \b
     hpcore check                                  a hostile guest, resets, migrations, a fault
     hpcore check --slots 16 --guest linux
-    hpcore check --mutant eject_powered_off --log broken.jsonl && hpcore replay broken.jsonl
+    hpcore check --mutant eject_powered_off --log broken.jsonl; hpcore replay broken.jsonl
     hpcore check --mutants                        is every rule needed?
     hpcore check --from run.jsonl@57              what can happen from there
     hpcore check --sweep sweep.yaml               many checks, on all cores

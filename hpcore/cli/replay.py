@@ -87,16 +87,16 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
 
 
 def _printer(out: Output, quiet: bool, at: int | None) -> Any:
-    def each(turn: ReplayedDecision) -> None:
-        first, last = turn.records[0].seq, turn.records[-1].seq
+    def each(decision: ReplayedDecision) -> None:
+        first, last = decision.records[0].seq, decision.records[-1].seq
         if at is not None and not first - 3 <= at <= last + 3:
             return
-        for record in turn.records:
+        for record in decision.records:
             mark = ">" if record.seq == at else " "
-            time = f"{turn.t:10.4f}" if record is turn.records[0] else " " * 10
+            time = f"{decision.t:10.4f}" if record is decision.records[0] else " " * 10
             out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}")
 
-    return (lambda _turn: None) if quiet or out.json else each
+    return (lambda _decision: None) if quiet or out.json else each
 
 
 def _verdict(out: Output, log: str, found: Replay) -> None:

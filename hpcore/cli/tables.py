@@ -30,7 +30,7 @@ def tables(
     """Write a machine's ACPI tables to DIRECTORY, as .aml files.
 
     \b
-    hpcore tables /tmp/acpi --cpus 4 --maxcpus 6
+    hpcore tables acpi --cpus 4 --maxcpus 6
     iasl -d /tmp/acpi/dsdt.aml
     """
     out = Output(json=as_json)

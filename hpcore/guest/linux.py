@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.errors import GuestError
 from hpcore.guest.protocol import Masks
-from hpcore.guest.shell import Result, Shell
+from hpcore.guest.shell import Shell, ShellResult
 
 CPU_DIRECTORY = "/sys/devices/system/cpu"
 
@@ -84,7 +84,7 @@ class LinuxGuest:
         _checked(await self._shell.run(f"echo {value} > {path}"), f"write {value} to {path}")
 
 
-def _checked(result: Result, what: str) -> str:
+def _checked(result: ShellResult, what: str) -> str:
     text = result.without_kernel_messages.strip()
     if result.status:
         raise GuestError(

@@ -61,7 +61,7 @@ class GuestRestartedError(GuestError):
 
 
 @frozen
-class Result:
+class ShellResult:
     """What a line printed, without carriage returns, and its exit status.
 
     `truncated` says that the output's beginning was more than the buffer holds.
@@ -127,7 +127,7 @@ class Shell:
         async with self._lock:
             await self._find(_ready_pattern(), _Wait("its shell to be ready", within))
 
-    async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> Result:
+    async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.
 
         Raises GuestTimeoutError after `within` seconds, with the line interrupted;
@@ -157,7 +157,7 @@ class Shell:
                 )
             kept = len(found.before) + len(found.match)
             text = found.before.decode("utf-8", "replace").replace("\r", "")
-            return Result(text, _number(status), truncated=self._forgotten - start > kept)
+            return ShellResult(text, _number(status), truncated=self._forgotten - start > kept)
 
     async def send(self, line: str) -> None:
         """Type one line and wait for nothing: for lines that end the guest."""

@@ -94,7 +94,7 @@ class IllegalTransition(Exception):
         super().__init__(f"the {machine} machine has no '{trigger}' from '{state}'")
         self.machine, self.state, self.trigger = machine, state, trigger
         self.events: tuple[object, ...] = ()
-        """The decision's events, the one that asks for the transition last; `Turn` says."""
+        """The decision's events, the one that asks for the transition last; set by `Draft.emit`."""
 
 
 @frozen

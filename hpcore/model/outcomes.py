@@ -50,7 +50,7 @@ def _failed(draft: Draft, s: stimuli.Failed) -> None:
         if draft.keeps(Habit.FAILED_PLUG_IS_UNDONE):
             advance(draft, s.slot)
     elif s.step is Step.NOTIFY_REMOVE and slot.lifecycle is SlotState.EJECTING:
-        advance(draft, s.slot)  # the guest had acted on it all the same
+        advance(draft, s.slot)  # the step failed, and yet the guest has acted on it
     elif slot.command is Owed.REVOKE and s.step is Step.NOTIFY_REMOVE:
         advance(draft, s.slot)  # force does not need the guest's notice
     elif slot.command in (Owed.UNPLUG, Owed.REVOKE):

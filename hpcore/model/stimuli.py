@@ -98,11 +98,14 @@ class RemoveAcked:
 
 @frozen
 class OstReported:
-    """The guest evaluated `_OST` (ACPI 6.5, 6.3.5) with this source event and status."""
+    """The guest evaluated `_OST` (ACPI 6.5, 6.3.5) with this source event and status.
+
+    Any two numbers; those that have a name may be given by it (`hpcore.model.acpi`).
+    """
 
     slot: int
-    source: int
-    status: int
+    source: int = field(converter=int)
+    status: int = field(converter=int)
 
 
 @frozen

@@ -41,7 +41,7 @@ class MemoryType(IntEnum):
 
 
 @frozen
-class Region:
+class MemoryRegion:
     """A row of the memory map; addresses and sizes in bytes, page-aligned."""
 
     kind: MemoryType
@@ -58,7 +58,7 @@ class Handoff:
     memory_map_size: int
 
 
-def memory_regions(memory: int) -> tuple[Region, ...]:
+def memory_regions(memory: int) -> tuple[MemoryRegion, ...]:
     """The map of a machine with `memory` MiB: the blob is ACPI's, the rest is free RAM.
 
     "ACPI reclaim" keeps the kernel from using the blob, hotplug page included, and maps
@@ -66,13 +66,13 @@ def memory_regions(memory: int) -> tuple[Region, ...]:
     """
     blob_end, ram_end = virt.BLOB_BASE + virt.BLOB_SIZE, virt.RAM_BASE + (memory << 20)
     return (
-        Region(MemoryType.CONVENTIONAL, virt.RAM_BASE, virt.BLOB_BASE - virt.RAM_BASE),
-        Region(MemoryType.ACPI_RECLAIM, virt.BLOB_BASE, virt.BLOB_SIZE),
-        Region(MemoryType.CONVENTIONAL, blob_end, ram_end - blob_end),
+        MemoryRegion(MemoryType.CONVENTIONAL, virt.RAM_BASE, virt.BLOB_BASE - virt.RAM_BASE),
+        MemoryRegion(MemoryType.ACPI_RECLAIM, virt.BLOB_BASE, virt.BLOB_SIZE),
+        MemoryRegion(MemoryType.CONVENTIONAL, blob_end, ram_end - blob_end),
     )
 
 
-def place_handoff(place: Place, rsdp: int, regions: Iterable[Region]) -> Handoff:
+def place_handoff(place: Place, rsdp: int, regions: Iterable[MemoryRegion]) -> Handoff:
     """Put the EFI structures into guest memory and return where they are."""
     no_runtime_services = place(struct.pack("<HHI", 1, 8, 0))
     # the ITS code reserves its tables through this list, for the next kernel of a kexec
@@ -101,6 +101,6 @@ def _system_table(vendor: int, configuration: int, entries: int) -> bytes:
     return header + fields
 
 
-def _descriptor(region: Region) -> bytes:
+def _descriptor(region: MemoryRegion) -> bytes:
     """EFI_MEMORY_DESCRIPTOR in 48 bytes: 40 and 8 reserved, as firmware makes them."""
     return struct.pack("<I4xQQQQ8x", region.kind, region.start, 0, region.size // PAGE, _WRITE_BACK)

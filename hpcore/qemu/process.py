@@ -1,7 +1,7 @@
 """A QEMU process: its private directory, its last words, and its end.
 
 QEMU never outlives the Python that started it: the kernel kills it when the thread that
-started it ends, be it by `kill -9`. It is always reaped.
+started it ends, even by `kill -9`. It is always reaped.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class LiveMachine:
             return False
         if not shared.guest_runs or shared.paused:
             return True
-        if isinstance(self._guest, PlayedGuest):  # one that means harm may not end its scan
+        if isinstance(self._guest, PlayedGuest):  # a hostile one may not end its scan
             return self._guest.at_rest and not shared.ged
         return not shared.ged and not shared.scanning
 

@@ -91,7 +91,7 @@ class Replay:
 def replay(
     source: str | PathLike[str] | IO[bytes],
     at: int | None = None,
-    each: Callable[[ReplayedDecision], None] = lambda _turn: None,
+    each: Callable[[ReplayedDecision], None] = lambda _decision: None,
 ) -> Replay:
     """Fold the log at `source`, checking every invariant; `each` is told every decision.
 

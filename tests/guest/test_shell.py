@@ -16,8 +16,8 @@ from hpcore.guest.shell import (
     GuestGoneError,
     GuestRestartedError,
     GuestTimeoutError,
-    Result,
     Shell,
+    ShellResult,
 )
 from tests.guest.consoles import ScriptedConsole, local_shell
 
@@ -36,8 +36,8 @@ def with_sh(body: Callable[[Shell], Awaitable[T]], **options: bool | int) -> T:
     return asyncio.run(main())
 
 
-def with_script(script: Callable[[str], Iterable[bytes]], *, ends: bool = True) -> Result:
-    async def main() -> Result:
+def with_script(script: Callable[[str], Iterable[bytes]], *, ends: bool = True) -> ShellResult:
+    async def main() -> ShellResult:
         return await Shell(ScriptedConsole(script, ends=ends)).run("x", within=10)
 
     return asyncio.run(main())
@@ -45,26 +45,26 @@ def with_script(script: Callable[[str], Iterable[bytes]], *, ends: bool = True) 
 
 @pytest.mark.parametrize("pty", [False, True], ids=["pipes", "pty that echoes"])
 def test_a_line_gives_its_output_and_status(pty: bool) -> None:
-    async def body(shell: Shell) -> list[Result]:
+    async def body(shell: Shell) -> list[ShellResult]:
         lines = ["echo one; echo two", "printf three", "true", "false", "(exit 42)", "echo >&2 e"]
         return [await shell.run(line, within=10) for line in lines]
 
     assert with_sh(body, pty=pty) == [
-        Result("one\ntwo\n", 0),
-        Result("three", 0),
-        Result("", 0),
-        Result("", 1),
-        Result("", 42),
-        Result("e\n", 0),
+        ShellResult("one\ntwo\n", 0),
+        ShellResult("three", 0),
+        ShellResult("", 0),
+        ShellResult("", 1),
+        ShellResult("", 42),
+        ShellResult("e\n", 0),
     ]
 
 
 def test_directory_and_variables_stay() -> None:
-    async def body(shell: Shell) -> Result:
+    async def body(shell: Shell) -> ShellResult:
         await shell.run("cd /dev; x='a  b'")
         return await shell.run('echo "$PWD $x"')
 
-    assert with_sh(body) == Result("/dev a  b\n", 0)
+    assert with_sh(body) == ShellResult("/dev a  b\n", 0)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=80))
@@ -75,21 +75,21 @@ def test_any_text_in_quotes_comes_back(text: str) -> None:
 
 
 def test_an_error_of_syntax_stays_within_its_line() -> None:
-    async def body(shell: Shell) -> tuple[Result, Result]:
+    async def body(shell: Shell) -> tuple[ShellResult, ShellResult]:
         return await shell.run("echo 'open"), await shell.run("echo still here")
 
     wrong, right = with_sh(body)
     assert wrong.status != 0
-    assert right == Result("still here\n", 0)
+    assert right == ShellResult("still here\n", 0)
 
 
 def test_reads_of_one_byte_are_enough() -> None:
     result = with_sh(lambda shell: shell.run("echo slow; (exit 3)"), piece=1)
-    assert result == Result("slow\n", 3)
+    assert result == ShellResult("slow\n", 3)
 
 
 def test_lines_run_one_at_a_time() -> None:
-    async def body(shell: Shell) -> list[Result]:
+    async def body(shell: Shell) -> list[ShellResult]:
         return await asyncio.gather(*(shell.run(f"echo {number}") for number in range(5)))
 
     assert [result.output for result in with_sh(body)] == [f"{n}\n" for n in range(5)]
@@ -97,21 +97,21 @@ def test_lines_run_one_at_a_time() -> None:
 
 @pytest.mark.parametrize("pty", [False, True], ids=["pipes", "pty"])
 def test_after_a_timeout_the_next_line_gets_its_own_output(pty: bool) -> None:
-    async def body(shell: Shell) -> Result:
+    async def body(shell: Shell) -> ShellResult:
         with pytest.raises(GuestTimeoutError, match=r"over 0.2 s for the end of `echo early"):
             await shell.run("echo early; sleep 1; echo late", within=0.2)
         return await shell.run("echo mine", within=10)
 
-    assert with_sh(body, pty=pty) == Result("mine\n", 0)
+    assert with_sh(body, pty=pty) == ShellResult("mine\n", 0)
 
 
 def test_a_line_that_ends_the_shell_is_told_and_the_next_one_runs() -> None:
-    async def body(shell: Shell) -> Result:
+    async def body(shell: Shell) -> ShellResult:
         with pytest.raises(GuestRestartedError, match="anew while `exit 5`"):
             await shell.run("exit 5", within=10)
         return await shell.run("echo back", within=10)
 
-    assert with_sh(body) == Result("back\n", 0)
+    assert with_sh(body) == ShellResult("back\n", 0)
 
 
 def test_a_line_that_a_restart_swallowed_is_told_at_once() -> None:
@@ -123,7 +123,7 @@ def test_a_line_that_a_restart_swallowed_is_told_at_once() -> None:
 
 
 def test_more_output_than_the_buffer_keeps_its_end() -> None:
-    async def body(shell: Shell) -> tuple[Result, Result]:
+    async def body(shell: Shell) -> tuple[ShellResult, ShellResult]:
         long = await shell.run("head -c 3000000 /dev/zero | tr '\\0' x; echo END", within=30)
         return long, await shell.run("echo short")
 
@@ -131,7 +131,7 @@ def test_more_output_than_the_buffer_keeps_its_end() -> None:
     assert long.truncated
     assert long.output.endswith("xEND\n")
     assert BUFFER_LIMIT * 0.9 < len(long.output) <= BUFFER_LIMIT
-    assert short == Result("short\n", 0)
+    assert short == ShellResult("short\n", 0)
 
 
 def test_a_machine_that_ends_is_told_with_its_last_words() -> None:
@@ -156,7 +156,7 @@ def test_a_late_marker_of_another_line_is_not_mistaken() -> None:
             f"<hp-begin-{tag}>\r\nout\r\n<hp-end-{tag}:0>\r\n".encode(),
         ]
     )
-    assert result == Result("out\n", 0)
+    assert result == ShellResult("out\n", 0)
 
 
 @given(st.data())

@@ -18,7 +18,7 @@ from hpcore.run.discovery import find
 from hpcore.scenario.play import StepResult
 from hpcore.scenario.read import bundled, load, parse
 from hpcore.scenario.runner import Job, run_job
-from hpcore.scenario.values import Line, Scenario
+from hpcore.scenario.values import Line, OnlineStep, PlugStep, Scenario, UnplugStep
 from tests.kvm.machines import open_files
 
 SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part
@@ -47,13 +47,13 @@ class Watch:
     """The threads of vCPUs after each step, and the files that were open."""
 
     def __init__(self) -> None:
-        self.steps: list[str] = []
+        self.steps: list[type] = []
         self.threads: list[set[str]] = []
         self.files: list[int] = []
 
     def __call__(self, line: Line, result: StepResult | None) -> None:
         if result is not None:
-            self.steps.append(type(line.step).__name__)
+            self.steps.append(type(line.step))
             self.threads.append(vcpu_threads())
             self.files.append(open_files())
 
@@ -119,9 +119,9 @@ def test_50_rounds_of_plug_online_unplug_leave_nothing_behind(tmp_path: Path) ->
     events = ran(parse(CYCLES), tmp_path / "run.jsonl", watch)
     assert not vcpu_threads()
     assert sum(isinstance(event, UnplugCompleted) for event in events) == 50
-    with_threads = dict(zip(("Plug", "Online", "Unplug"), (True, True, False), strict=True))
+    with_threads = dict(zip((PlugStep, OnlineStep, UnplugStep), (True, True, False), strict=True))
     for step, threads in zip(watch.steps, watch.threads, strict=True):
         if step in with_threads:
-            assert ("vCPU 2" in threads) is with_threads[step], step
-    unplugged = [n for step, n in zip(watch.steps, watch.files, strict=True) if step == "Unplug"]
+            assert ("vCPU 2" in threads) is with_threads[step], step.__name__
+    unplugged = [n for step, n in zip(watch.steps, watch.files, strict=True) if step is UnplugStep]
     assert len(set(unplugged)) == 1, "files stay open"

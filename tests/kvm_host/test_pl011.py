@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hpcore_kvm.pl011 import FIFO_DEPTH, Flag, Interrupt, Pl011, Register
+from hpcore_kvm.pl011 import FIFO_DEPTH, Interrupt, Pl011, Register, UartFlag
 
 
 class Rig:
@@ -23,7 +23,7 @@ class Rig:
     def take(self) -> bytes:
         """All that a driver reads until the receive FIFO is empty."""
         data = bytearray()
-        while not self.read(Register.FR) & Flag.RXFE:
+        while not self.read(Register.FR) & UartFlag.RXFE:
             data.append(self.read(Register.DR))
         return bytes(data)
 
@@ -43,7 +43,7 @@ def test_it_is_on_from_reset_as_an_sbsa_driver_takes_it_to_be(rig: Rig) -> None:
 def test_what_is_written_is_sent_at_once_and_interrupts_if_asked(rig: Rig) -> None:
     rig.write(Register.DR, 0x141)  # the upper bits are no part of a character
     assert rig.sent == b"A"
-    assert rig.read(Register.FR) == Flag.TXFE | Flag.RXFE
+    assert rig.read(Register.FR) == UartFlag.TXFE | UartFlag.RXFE
     assert rig.read(Register.RIS) == Interrupt.TX
     assert rig.levels == []
     rig.write(Register.IMSC, Interrupt.TX)
@@ -83,7 +83,7 @@ def test_the_receive_level_can_be_chosen(rig: Rig, choice: int, level: int) -> N
 def test_a_line_longer_than_the_fifo_loses_nothing(rig: Rig) -> None:
     line = bytes(n % 251 for n in range(4000))
     rig.uart.receive(line[:3000])
-    assert rig.read(Register.FR) & Flag.RXFF
+    assert rig.read(Register.FR) & UartFlag.RXFF
     rig.uart.receive(line[3000:])
     assert rig.take() == line
     assert rig.read(Register.RIS) == 0

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from hpcore.log import EventRefused, LogDamaged, LogWriter, Sync, read
 from hpcore.log.framing import seal, sum_of
+from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import Step
-from hpcore.model.events import Noted, ScanBegun, StepBegun
+from hpcore.model.events import Noted, OstReceived, ScanBegun, StepBegun
 from hpcore.model.plain import LONGEST_TEXT, MOST_PROPS, plain, plain_stimulus
-from hpcore.model.stimuli import STIMULI, CpuOnCalled, DeviceAdd, Lost, Note, Reset
+from hpcore.model.stimuli import STIMULI, CpuOnCalled, DeviceAdd, Lost, Note, OstReported, Reset
 from tests.log.samples import HEADER, events_of
 
 
@@ -45,6 +46,14 @@ def test_a_line_says_what_it_answers(tmp_path: Path) -> None:
         "verdict": None,
     }  # fmt: skip
     assert b'"heard":7' in path.read_bytes()
+
+
+def test_a_number_of_acpi_by_its_name_is_a_number_in_the_log(tmp_path: Path) -> None:
+    made = OstReported(1, OstSource.DEVICE_CHECK, OstStatus.FAILURE)
+    with LogWriter.create(tmp_path / "run.log", HEADER, sync=Sync.OS) as log:
+        log.append([OstReceived(1, made.source, made.status)], 0, made)
+    (record,) = read(tmp_path / "run.log")[1]
+    assert record.answers == OstReported(1, 1, 1)
 
 
 def test_decisions_of_one_time_are_told_apart(tmp_path: Path) -> None:

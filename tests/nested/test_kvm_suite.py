@@ -15,7 +15,7 @@ from tests.nested.boots import Booted, NestedBoot
 from tests.nested.machine import NestedMachine
 from tests.nested.payload import OUT
 
-SECONDS = 1200.0
+SECONDS = 1800.0
 """For all tests in one L1; a quiet machine takes a fraction of that."""
 
 INNER_SECONDS = 400

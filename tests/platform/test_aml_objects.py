@@ -125,8 +125,8 @@ CASES: dict[str, Case] = {
             "_CRS",
             res.template(
                 res.memory32(0x0900_0000, 0x1000),
-                res.interrupt(47, res.Trigger.EDGE),
-                res.interrupt(33, res.Trigger.LEVEL),
+                res.interrupt(47, res.InterruptMode.EDGE),
+                res.interrupt(33, res.InterruptMode.LEVEL),
                 res.word_window(res.Window(res.Range.BUS, 0, 256, res.BUS_NONE)),
                 res.dword_window(
                     res.Window(res.Range.MEMORY, 0x1000_0000, 0x2EFF_0000, res.MEMORY_READ_WRITE)

@@ -15,7 +15,7 @@ from hpcore.platform.acpi.notify import notify_dispatch
 from hpcore.platform.acpi.page_transport import PageTransport
 from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, HotplugTransport
-from hpcore.platform.aml.resources import Trigger
+from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.aml.statements import call, give, sleep
 from tests.platform.iasl import Verdict, body, judge
 from tests.platform.machines import SIZES, machine
@@ -121,7 +121,7 @@ class IndexTransport:
 
     @property
     def interrupt(self) -> GedInterrupt:
-        return GedInterrupt(41, Trigger.LEVEL)
+        return GedInterrupt(41, InterruptMode.LEVEL)
 
     def declarations(self, possible: int) -> bytes:
         return notify_dispatch(possible)

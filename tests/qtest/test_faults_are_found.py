@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hpcore_qtest.power import Power
+from hpcore_qtest.power import ModelledPower
 from hpcore_qtest.virt.machine import VirtMachine
 from hpcore_qtest.virt.redistributor import (
     EVERY,
@@ -89,7 +89,7 @@ def _lost_while_paused(patch: pytest.MonkeyPatch) -> None:
 
 def _off_is_not_told(patch: pytest.MonkeyPatch) -> None:
     """The core does not hear of a vCPU that the guest has switched off."""
-    patch.setattr(Power, "cpu_off", lambda self, cpu: self.on.discard(cpu))
+    patch.setattr(ModelledPower, "cpu_off", lambda self, cpu: self.on.discard(cpu))
 
 
 FAULTS: tuple[tuple[Plant, str], ...] = (

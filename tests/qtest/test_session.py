@@ -8,7 +8,7 @@ from typing import cast
 
 import attrs
 import pytest
-from hpcore_qtest.power import Power
+from hpcore_qtest.power import ModelledPower
 from hpcore_qtest.qemu.client import Qtest
 from hpcore_qtest.virt.redistributor import (
     ASLEEP,
@@ -187,7 +187,7 @@ def test_a_reset_ends_the_guest_and_restart_wires_what_is_plugged() -> None:
 
 def test_only_a_vcpu_that_is_on_can_switch_itself_off() -> None:
     told: list[Stimulus] = []
-    power = Power(2, told.append)
+    power = ModelledPower(2, told.append)
     power.cpu_off(1)
     assert not told
     power.on.add(1)

@@ -1,4 +1,4 @@
-"""Runs on an accelerator that plays its guest: every scenario, and guests that mean harm."""
+"""Runs on an accelerator that plays its guest: every scenario, and hostile guests."""
 
 from __future__ import annotations
 

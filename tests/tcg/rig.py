@@ -16,7 +16,7 @@ from hpcore_tcg.session import TcgSession
 from hpcore.guest.images import FetchedGuest
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.protocol import Masks
-from hpcore.guest.shell import Result, Shell
+from hpcore.guest.shell import Shell, ShellResult
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.rules import TEARDOWN
@@ -116,7 +116,7 @@ class TcgRig(SessionRig[TcgSession]):
     async def masks(self) -> Masks:
         return await LinuxGuest(self.shell).masks()
 
-    async def online(self, slot: int, value: int = 1) -> Result:
+    async def online(self, slot: int, value: int = 1) -> ShellResult:
         return await self.shell.run(f"echo {value} > /sys/devices/system/cpu/cpu{slot}/online")
 
     async def ost(self, slot: int, source: int, since: int) -> int:

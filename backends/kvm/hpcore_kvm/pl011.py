@@ -33,7 +33,7 @@ class Register(IntEnum):
     ICR = 0x44
 
 
-class Flag(IntFlag):
+class UartFlag(IntFlag):
     """Bits of the flag register."""
 
     RXFE = 1 << 4
@@ -77,8 +77,8 @@ _IDENTITY = {  # revision 3: a FIFO of 32
 # as much to name, which the guest waits for.
 _DR, _FR, _IMSC, _IFLS = map(int, (Register.DR, Register.FR, Register.IMSC, Register.IFLS))
 _RX, _TX, _RT = map(int, (Interrupt.RX, Interrupt.TX, Interrupt.RT))
-_FLAGS_EMPTY, _FLAGS_SOME = int(Flag.TXFE | Flag.RXFE), int(Flag.TXFE)
-_FLAGS_FULL = int(Flag.TXFE | Flag.RXFF)
+_FLAGS_EMPTY, _FLAGS_SOME = int(UartFlag.TXFE | UartFlag.RXFE), int(UartFlag.TXFE)
+_FLAGS_FULL = int(UartFlag.TXFE | UartFlag.RXFF)
 
 
 class Pl011:

@@ -289,7 +289,7 @@ class KvmSession:
                 raise
 
     def _answer_cpu_on(self, answer: AnswerCpuOn) -> None:
-        """A reset in between has settled it; a caller that was stopped meanwhile is let be."""
+        """Let a vCPU on, or not; after a reset nobody waits for that, nor does a stopped caller."""
         machine = self._running()
         if not self._gate.is_open:
             return

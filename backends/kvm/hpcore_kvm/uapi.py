@@ -121,7 +121,7 @@ def system_register(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
 
 REG_MPIDR = REG_ARM64_SYSREG | system_register(3, 0, 0, 0, 5)
 REG_TIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 3, 2)
-"""CNTVCT_EL0, of the whole VM; by a slip of old, KVM has it under CNTV_CVAL_EL0's encoding."""
+"""CNTVCT_EL0, of the whole VM. KVM's ABI has it under CNTV_CVAL_EL0's encoding, a mistake kept."""
 
 MPIDR_AFFINITY = 0xFF_00FF_FFFF
 """The affinity fields of MPIDR_EL1; the rest are flags."""

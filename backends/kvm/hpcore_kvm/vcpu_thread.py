@@ -161,8 +161,8 @@ class VcpuThread:
         self._asked_out = self._ending or not self.powered or bool(self._crew.holds)
         if self._asked_out and self.where is Where.INSIDE:
             self.vcpu.kick()
-        # one that must go on waiting at its gate is let be: to wake each of them whenever
-        # the VGIC is worked at costs more than the work
+        # A thread that must go on waiting at its gate is not woken: to wake each of them
+        # whenever the VGIC's registers are touched costs more than touching them.
         if self.where is not Where.GATE or not self._asked_out or self._ending:
             self._news.notify()
 

@@ -35,7 +35,7 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.gate import ENDED, Gate
-from hpcore_qtest.power import Power
+from hpcore_qtest.power import ModelledPower
 from hpcore_qtest.qemu.machine import StoppedQemu
 
 
@@ -49,7 +49,7 @@ class QtestSession(ABC):
         self, config: MachineConfig, script: GuestScript | None, report: Report
     ) -> None:
         self._config, self._script, self._report = config, script, report
-        self.power = Power(config.possible, report)
+        self.power = ModelledPower(config.possible, report)
         self._guest: PlayedGuest | None = None
         self._order = asyncio.Lock()
         self._gate = Gate(config.possible)

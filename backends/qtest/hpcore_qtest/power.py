@@ -12,7 +12,7 @@ from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled
 from hpcore.run.accelerator import AcceleratorError, Report
 
 
-class Power:
+class ModelledPower:
     """No vCPU of the machine runs; this is what would be so if they did."""
 
     def __init__(self, possible: int, report: Report) -> None:
@@ -62,7 +62,7 @@ class Power:
 class Reached(Protocol):
     """What a session is to its guest."""
 
-    power: Power
+    power: ModelledPower
 
     async def guest_may_act(self) -> None:
         """Wait for as long as the guest's time stands still."""

@@ -198,7 +198,7 @@ class Link:
 class Request:
     """A request that was sent. Await it for the value of the answer.
 
-    Raises Refused, ResetMeanwhile or LinkGone.
+    Raises RequestRefused, ResetMeanwhile or LinkGone.
     """
 
     def __init__(self, future: asyncio.Future[int]) -> None:

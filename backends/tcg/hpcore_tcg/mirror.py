@@ -12,7 +12,7 @@ KEPT = (Step.REALIZE, Step.BIND, Step.WIRE)
 UNDOES = {Step.PARK: Step.REALIZE, Step.UNBIND: Step.BIND, Step.UNWIRE: Step.WIRE}
 
 
-class Mirror:
+class SlotMirror:
     """For each slot, those steps of `KEPT` that are done and not undone."""
 
     def __init__(self) -> None:

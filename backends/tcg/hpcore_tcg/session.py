@@ -39,7 +39,7 @@ from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.machine import TcgMachine
-from hpcore_tcg.mirror import Mirror
+from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
 log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class TcgSession:
         self._report = report
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
-        self._mirror = Mirror()
+        self._mirror = SlotMirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
@@ -231,7 +231,7 @@ class TcgSession:
         try:
             await link.send(Op.RUN, turn=turn)
         except ResetMeanwhile:
-            return  # it did start, or might as well have: ResetSeen follows
+            return  # the reset settles the start, done or not: ResetSeen follows
         except RequestRefused as refused:
             raise EffectError(str(refused)) from refused
 

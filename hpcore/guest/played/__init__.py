@@ -24,7 +24,7 @@ from hpcore.model.config import MachineConfig
 __all__ = ["KINDS", "Hardware", "PlayedGuest", "make_guest"]
 
 KINDS = ("linux", "legacy", "hostile")
-"""Linux since 6.11; a kernel that knows no online-capable vCPUs; one that means harm."""
+"""Linux since 6.11; a kernel that knows no online-capable vCPUs; a hostile one."""
 
 
 def make_guest(

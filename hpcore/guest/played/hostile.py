@@ -1,4 +1,4 @@
-"""A guest that means harm: Linux, with any call of any vCPU in between, at any time."""
+"""A hostile guest: Linux, with any call of any vCPU in between, at any time."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from hpcore.platform.acpi.pci import pci_host
 from hpcore.platform.acpi.transport import HotplugTransport, cpu_name
 from hpcore.platform.aml.encoding import eisa_id, string
 from hpcore.platform.aml.objects import device, method, name, scope
-from hpcore.platform.aml.resources import Trigger, interrupt, memory32, template
+from hpcore.platform.aml.resources import InterruptMode, interrupt, memory32, template
 
 REVISION = 2
 """From 2 on, AML integers have 64 bits."""
@@ -43,7 +43,10 @@ def _console() -> bytes:
         name("_UID", 0),
         name(
             "_CRS",
-            template(memory32(virt.UART0_BASE, 0x1000), interrupt(virt.UART0_GSI, Trigger.LEVEL)),
+            template(
+                memory32(virt.UART0_BASE, 0x1000),
+                interrupt(virt.UART0_GSI, InterruptMode.LEVEL),
+            ),
         ),
     )
 

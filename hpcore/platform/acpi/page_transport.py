@@ -28,7 +28,7 @@ from hpcore.platform.aml.objects import (
     operation_region,
     ref,
 )
-from hpcore.platform.aml.resources import Trigger
+from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.aml.statements import (
     acquire,
     add,
@@ -68,7 +68,7 @@ class PageTransport:
     @property
     def interrupt(self) -> GedInterrupt:
         """SPI 15, pended by the monitor: an edge, as there is no line to lower."""
-        return GedInterrupt(virt.GED_GSI, Trigger.EDGE)
+        return GedInterrupt(virt.GED_GSI, InterruptMode.EDGE)
 
     def declarations(self, possible: int) -> bytes:
         """The page and the RTC, `PUT`, `BELL`, and the scan with a method for every 8 vCPUs."""

@@ -25,7 +25,7 @@ from hpcore.platform.aml.objects import (
     operation_region,
     ref,
 )
-from hpcore.platform.aml.resources import Trigger
+from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.aml.statements import (
     acquire,
     arg,
@@ -52,7 +52,7 @@ class RegisterTransport:
     @property
     def interrupt(self) -> GedInterrupt:
         """SPI 9, as QEMU's `virt` has it for its GED."""
-        return GedInterrupt(virt.ACPI_GED_GSI, Trigger.EDGE)
+        return GedInterrupt(virt.ACPI_GED_GSI, InterruptMode.EDGE)
 
     def declarations(self, possible: int) -> bytes:
         """The two devices' registers, the lock, the scan, and its way to a vCPU's name."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from attrs import frozen
 
 from hpcore.model.config import MachineConfig
-from hpcore.platform.aml.resources import Trigger
+from hpcore.platform.aml.resources import InterruptMode
 
 CPU_SCOPE = r"\_SB.CPUS"
 
@@ -27,7 +27,7 @@ class GedInterrupt:
     """The interrupt by which the Generic Event Device runs its `_EVT`."""
 
     gsi: int
-    trigger: Trigger
+    trigger: InterruptMode
 
 
 class HotplugTransport(Protocol):

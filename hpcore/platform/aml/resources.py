@@ -11,7 +11,7 @@ from hpcore.platform.aml.encoding import AmlError
 from hpcore.platform.aml.objects import buffer
 
 
-class Trigger(IntEnum):
+class InterruptMode(IntEnum):
     """How an interrupt is signalled (bit 1 of its flags)."""
 
     LEVEL = 0
@@ -64,7 +64,7 @@ def memory32(base: int, size: int) -> bytes:
     return struct.pack("<BHBII", 0x86, 9, 1, base, size)
 
 
-def interrupt(gsi: int, trigger: Trigger) -> bytes:
+def interrupt(gsi: int, trigger: InterruptMode) -> bytes:
     """Extended interrupt of a consumer: active high, exclusive (6.4.3.6)."""
     consumer = 1
     return struct.pack("<BHBBI", 0x89, 6, consumer | trigger << 1, 1, gsi)

@@ -165,7 +165,7 @@ ARM_VIRT = NativeBoard(
     line=9,
     most=512,
     gic=True,
-    # a GED is made only where there is firmware, be it nothing but zeroes
+    # a GED is made only where there is firmware, even if that is nothing but zeroes
     options=("-blockdev", "driver=null-co,node-name=firmware,size=67108864,read-zeroes=on"),
 )
 """Not plugged by any QEMU yet; `hotpluggable_cpus.ask` finds out about the one at hand."""

@@ -42,7 +42,7 @@ def accelerator(program: Path) -> tuple[str, ...]:
 
     QEMU has an accelerator for just this, which a distribution may leave out. TCG serves as
     well, as long as the machine is never let go (`-S`, and no `cont`). `-accel help` does
-    not name qtest, wherefore it is tried on no machine at all.
+    not name qtest, so it is tried with `-machine none`.
     """
     argv = [str(program), "-no-user-config", "-nodefaults", "-display", "none"]
     argv += ["-machine", "none", *OWN_ACCELERATOR, "-S", "-monitor", "stdio"]

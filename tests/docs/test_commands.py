@@ -1,0 +1,152 @@
+"""Every command that README, docs and `--help` show can be typed so, and does what is said.
+
+What costs little is run, each by itself in a directory that has the files which the docs talk
+about. The others are parsed: by click's own parser, by make, by the module's `--help`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.docs.commands import mentioned, shown, stages, why_not
+from tests.docs.pages import DOCS, ROOT, Found, blocks
+from tests.support.command import HPCORE
+
+NOT_RUN: Mapping[str, str] = {
+    r"make \w+": "set-up, tests and benchmarks take minutes; make docs and check write here",
+    r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
+    r"hpcore run mine.yaml --kernel .*": "boots Linux on tcg, with a kernel of one's own",
+    r"(\w+=\S+ )?hpcore (guest|qemu) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
+    r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
+    r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",
+    r".*--scheduler .*": "needs a Dask scheduler: tests/check/test_sweep.py starts one",
+    r"python -m pytest .*": "these are the tests",
+    r"python -m tests.nested .*": "boots a nested machine: tests/nested does",
+    r"python -m tests.conformance.differential .*": "ten minutes; tests/conformance has it shorter",
+    r"python -m bench\..*": "minutes of measuring",
+    r"(java|spin) .*": "TLC and SPIN: tests/specs/test_counts.py runs them",
+}
+"""What is only parsed, and why: a pattern of whole commands."""
+
+EXIT_CODES: Mapping[str, int] = {
+    r"hpcore check --mutant .*": 1,  # it finds what the mutant breaks
+    r"hpcore replay broken.jsonl": 1,
+}
+"""Where a command does not exit with 0, as the docs say."""
+
+LEFT_OUT = re.compile("Missing argument|requires an argument")
+"""What click says of a command that is mentioned and not shown whole."""
+
+SHOWN = shown()
+
+
+def matches(command: str, patterns: Mapping[str, object]) -> str | None:
+    return next((p for p in patterns if re.fullmatch(p, command)), None)
+
+
+RUN = [found for found in SHOWN if matches(found.text, NOT_RUN) is None]
+
+
+def test_commands_are_found() -> None:
+    texts = {found.text for found in SHOWN}
+    assert {"make demo", "make test", "hpcore check", "hpcore replay run.jsonl"} <= texts
+    assert any(found.page.is_relative_to(ROOT / "--help") for found in SHOWN)
+    assert len(RUN) > 30
+
+
+def test_what_is_not_run_is_shown_somewhere() -> None:
+    for pattern in NOT_RUN:
+        assert any(re.fullmatch(pattern, found.text) for found in SHOWN), pattern
+    for pattern in EXIT_CODES:
+        assert any(re.fullmatch(pattern, found.text) for found in RUN), pattern
+
+
+@pytest.mark.parametrize("found", SHOWN, ids=lambda f: f.text)
+def test_a_command_can_be_typed_so(found: Found) -> None:
+    for stage in stages(found.text):
+        assert why_not(stage) is None, f"{found}: {why_not(stage)}"
+
+
+def test_a_command_that_is_mentioned_exists() -> None:
+    wrong = [f"{found}: {why}" for found in mentioned() if (why := unknown(found.text))]
+    assert not wrong, "\n".join(wrong)
+    assert len(mentioned()) > 20
+
+
+def unknown(command: str) -> str | None:
+    """What is wrong with a command between backticks, which may leave its arguments out."""
+    for stage in stages(command):
+        why = why_not(stage)
+        if why is not None and not LEFT_OUT.search(why):
+            return why
+    return None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "hpcore chekc", "hpcore check --slot 4", "hpcore model slott", "hpcore replay",
+        "hpcore replay run.jsonl | hpcore diff a", "make dem", "python -m bench.nothing",
+        "python -m bench.hotplug --nothing", "python -m pytest tests/nothing", "hpcroe check",
+    ],
+)  # fmt: skip
+def test_a_command_that_cannot_be_typed_is_found(wrong: str) -> None:
+    assert any(why_not(stage) for stage in stages(wrong))
+
+
+# --------------------------------------------------------------------------- run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that the commands of the docs are about."""
+    here = tmp_path_factory.mktemp("files")
+    run(here, "hpcore run cover-letter --accel qtest --log run.jsonl")
+    run(here, "hpcore run reset --accel qtest --log qtest.jsonl")
+    for name in ("other", "cover-letter", "a", "b"):
+        shutil.copy(here / "run.jsonl", here / f"{name}.jsonl")
+    for name in ("tcg", "kvm"):
+        shutil.copy(here / "qtest.jsonl", here / f"{name}.jsonl")
+    run(here, "hpcore check --slots 2 --mutant unbind_before_unwire --log broken.jsonl", 1)
+    (here / "mine.yaml").write_text(block(ROOT / "README.md", "machine:"))
+    (here / "found.yaml").write_text(block(DOCS / "scenarios.md", "about:"))
+    sweep = block(DOCS / "check.md", "slots:")
+    least = re.sub(r"slots: .*\nguest: .*", "slots: [2]\nguest: [hostile]", sweep)
+    assert least != sweep
+    (here / "sweep.yaml").write_text(least)
+    return here
+
+
+def block(page: Path, begins: str) -> str:
+    """The first code block of the page that begins so."""
+    return next(text for text in blocks(page) if text.startswith(begins))
+
+
+@pytest.mark.parametrize("found", RUN, ids=lambda f: f.text)
+def test_a_command_does_what_the_docs_say(found: Found, files: Path, tmp_path: Path) -> None:
+    here = shutil.copytree(files, tmp_path / "here")
+    for program, *arguments in stages(found.text):
+        if program == "hpcore" and arguments[0] in ("run", "check") and "--log" in arguments:
+            (here / arguments[arguments.index("--log") + 1]).unlink(missing_ok=True)
+    pattern = matches(found.text, EXIT_CODES)
+    run(here, found.text, 0 if pattern is None else EXIT_CODES[pattern])
+
+
+def run(here: Path, command: str, code: int = 0) -> str:
+    """Run a line of a shell in `here`; what it prints, once it has exited with `code`."""
+    path = f"{HPCORE.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "COLUMNS": "200"}
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=here, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in ended.stdout + ended.stderr, ended
+    assert ended.returncode == code, (command, ended)
+    return ended.stdout
