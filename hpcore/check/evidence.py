@@ -6,47 +6,60 @@ from pathlib import Path
 
 import attrs
 
+from hpcore.check.properties import PROPERTIES, Properties
 from hpcore.check.result import CheckError, Counterexample
-from hpcore.check.start import Start, take
+from hpcore.check.tabulated.start import Decided, Start, take
 from hpcore.log import Header, LogWriter, Sync, read
 from hpcore.log.fold import LoggedDecision, fold
 from hpcore.log.fold import decisions as decisions_of
-from hpcore.model.events import Event, Noted
+from hpcore.model.events import Noted
 from hpcore.model.machines import Phase
+from hpcore.model.properties import Invariants
 from hpcore.model.rules import Rules
 from hpcore.model.states import State, initial
+from hpcore.model.stimuli import Note
 
 ACCELERATOR = "check"
 SECONDS_A_STIMULUS = 0.001
 """Time does not pass in a search; in the log each decision has one of its own."""
 
 
-def decisions(found: Counterexample, rules: Rules) -> tuple[tuple[Event, ...], ...]:
+def decisions(
+    found: Counterexample, rules: Rules, properties: Properties = PROPERTIES
+) -> tuple[Decided, ...]:
     """What each stimulus made happen: first those before the start, then the way."""
+    invariants = Invariants(properties)
     state = found.start.state
     out = list(found.start.decisions)
     for stimulus in found.stimuli:
-        taken = take(state, stimulus, rules)
-        out.append(taken.events)
+        taken = take(state, stimulus, rules, invariants)
+        out.append(Decided(stimulus, taken.events))
         state = taken.after
-    return tuple(events for events in out if events)
+    return tuple(decided for decided in out if decided.events)
 
 
 def write_log(
-    path: Path, found: Counterexample, rules: Rules, name: str, *, overwrite: bool = False
+    path: Path,
+    found: Counterexample,
+    rules: Rules,
+    name: str,
+    *,
+    overwrite: bool = False,
+    properties: Properties = PROPERTIES,
 ) -> int:
     """Write `found` to `path` and return the number of events. `name` says under what rules.
 
-    Raises LogError.
+    `properties` are those that were checked. Raises LogError.
     """
     header = Header(found.start.state.config, ACCELERATOR, versions={"rules": name})
     # A decision counts as whole once another one follows it.
-    end = (Noted(f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"),)
+    words = f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"
+    end = Decided(Note(words), (Noted(words),))
     written = 0
     with LogWriter.create(path, header, sync=Sync.BUFFERED, overwrite=overwrite) as log:
-        for n, events in enumerate((*decisions(found, rules), end)):
-            log.append(events, n * SECONDS_A_STIMULUS)
-            written += len(events)
+        for n, decided in enumerate((*decisions(found, rules, properties), end)):
+            log.append(decided.events, n * SECONDS_A_STIMULUS, decided.answers)
+            written += len(decided.events)
     return written
 
 
@@ -61,7 +74,7 @@ def start_from(path: str, seq: int | None) -> Start:
     not started or has ended.
     """
     header, records = read(path)
-    state, batches, reached = initial(header.machine), list[tuple[Event, ...]](), 0
+    state, way, reached = initial(header.machine), list[Decided](), 0
     with records:
         for decision in decisions_of(records):
             start = state
@@ -77,7 +90,8 @@ def start_from(path: str, seq: int | None) -> Start:
                     f"{path}: it breaks off in the middle of a decision; give "
                     f"@{decision.records[0].seq - 1}, the event before that"
                 )
-            batches.append(tuple(record.event for record in decision.records))
+            events = tuple(record.event for record in decision.records)
+            way.append(Decided(decision.records[0].answers, events))
             if seq is not None and reached >= seq:
                 break
     if seq is not None and reached < seq:
@@ -87,7 +101,7 @@ def start_from(path: str, seq: int | None) -> Start:
         raise CheckError(
             f"{path}: the machine is {phase} there; give @SEQ, an event while the guest runs"
         )
-    return Start(state, (), None, tuple(batches))
+    return Start(state, tuple(way))
 
 
 def _breaks(state: State, decision: LoggedDecision) -> bool:

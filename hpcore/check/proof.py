@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from importlib.util import find_spec
 
-from attrs import evolve
+import attrs
 
-from hpcore.check import liveness, symbolic
-from hpcore.check.environment import Environment
-from hpcore.check.graph import explore
+from hpcore.check.graphs import liveness
+from hpcore.check.graphs.graph import explore
 from hpcore.check.memory import available, human, peak
+from hpcore.check.properties import PROPERTIES, Properties, of_kind, refuse_unfit
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell, silent
-from hpcore.check.saturation import Reach
-from hpcore.check.start import Start, booted, config_of
-from hpcore.check.tables import Tables
-from hpcore.check.tabulate import tabulate
+from hpcore.check.symbolic import engine as symbolic
+from hpcore.check.symbolic.saturation import Reach
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.start import Start, booted, config_of
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.world.environment import Environment
+from hpcore.model.properties import Invariants, Kind, Violation
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import initial
 
@@ -35,54 +38,95 @@ def prove(
     engine: str = "auto",
     start: Start | None = None,
     tell: Tell = silent,
+    properties: Properties = PROPERTIES,
 ) -> Result:
-    """Check `environment` under `rules` (the real ones), from the booted machine or `start`.
+    """Check that `properties` hold of `environment` under `rules` (the real ones).
 
-    `engine` is one of ENGINES; `auto` is the symbolic one. Raises CheckError where the
-    engine cannot do it: too little memory, too many slots, NumPy missing.
+    The search begins at the booted machine, or at `start`. `engine` is one of ENGINES:
+    `symbolic` proves, and says nothing of what must eventually come; `explicit` lists all
+    states; `auto` takes the symbolic one, unless a property of your own needs the other.
+
+    Raises CheckError where that cannot be done: too little memory, too many slots, a
+    property that no engine can hold, NumPy missing. Raises NotTabulable for rules, a guest
+    or a property that look at more than one slot.
     """
     began = time.perf_counter()
-    if engine not in ENGINES:
-        raise CheckError(f"there is no engine '{engine}'; known: {', '.join(ENGINES)}")
+    refuse_unfit(properties)
+    engine = _engine_for(engine, properties)
     tell(Progress(engine, "tabulating the protocol"))
     rules = rules or RULES
-    start = start or booted(config_of(environment), rules)
+    invariants = Invariants(properties)
+    start = start or booted(config_of(environment), rules, invariants)
     if start.broken is not None:
-        return _broken_at_boot(engine, start, began)
-    tables = tabulate(environment, rules, start)
+        return _broken_at_boot(engine, start, start.broken, began)
+    broken = next(invariants.of_state(start.state), None)
+    if broken is not None:
+        return _broken(engine, Counterexample.of(broken, (), start), began)
+    tables = tabulate(environment, rules, start, properties)
     needed, other = memory_needed(tables, engine)
     if needed > available():
         raise CheckError(
             f"the {engine} engine needs about {human(needed)} for {environment.slots} slots, and "
             f"{human(available())} are free. {other}"
         )
-    if engine == "explicit":
-        if find_spec("numpy") is None:
-            raise CheckError(
-                "the explicit engine needs NumPy; install it with: pip install numpy, or "
-                "use --engine symbolic"
-            )
-        from hpcore.check import explicit  # noqa: PLC0415 - NumPy is an extra
-
-        result = explicit.check(tables, tell)
-        if result.proven and result.states <= liveness.MOST:
-            tell(Progress(engine, "looking for commands without an end"))
-            found = liveness.endless(tables, explore(tables, result.states))
-            result = evolve(result, endless=found)
-    else:
-        result = symbolic.check(tables, tell)
-    return evolve(result, seconds=time.perf_counter() - began)
+    result = _explicit(tables, tell) if engine == "explicit" else symbolic.check(tables, tell)
+    return attrs.evolve(result, seconds=time.perf_counter() - began)
 
 
-def _broken_at_boot(engine: str, start: Start, began: float) -> Result:
+def _engine_for(engine: str, properties: Properties) -> str:
+    """The engine that is asked for, or, of `auto`, the one that can hold `properties`."""
+    if engine not in ENGINES:
+        raise CheckError(f"there is no engine '{engine}'; known: {', '.join(ENGINES)}")
+    if engine == "explicit" or not _own_eventually(properties):
+        return engine
+    if engine == "auto":
+        return "explicit"
+    raise CheckError(
+        f"the symbolic engine cannot hold {_own_eventually(properties)[0].name}, which must come "
+        "eventually: it knows no loops. Use the engine 'explicit'"
+    )
+
+
+def _own_eventually(properties: Properties) -> Properties:
+    """The *eventually* properties that are not hpcore's: they may not be passed over."""
+    return tuple(p for p in of_kind(properties, Kind.EVENTUALLY) if p not in PROPERTIES)
+
+
+def _explicit(tables: Tables, tell: Tell) -> Result:
+    """Search breadth first, then, where there are few enough states, look for loops."""
+    if find_spec("numpy") is None:
+        raise CheckError(
+            "the explicit engine needs NumPy; install it with: pip install numpy, or "
+            "use --engine symbolic"
+        )
+    from hpcore.check.explicit import engine  # noqa: PLC0415 - NumPy is an extra
+
+    result = engine.check(tables, tell)
+    if not result.proven:
+        return result
+    if result.states <= liveness.MOST:
+        tell(Progress(engine.NAME, "looking for commands without an end"))
+        found = liveness.endless(tables, explore(tables, result.states))
+        return attrs.evolve(result, endless=found)
+    if _own_eventually(tables.properties):
+        raise CheckError(
+            f"{result.states} states; what must come eventually is looked into up to "
+            f"{liveness.MOST}. Take fewer slots, faults or commands, or no resets"
+        )
+    return result
+
+
+def _broken_at_boot(engine: str, start: Start, broken: Violation, began: float) -> Result:
     """A protocol that does not even boot rightly: the boot is the counterexample."""
-    broken = start.broken
-    assert broken is not None
     off = Start(initial(start.state.config))
-    found = Counterexample(broken.invariant, broken.slot, broken.says, start.stimuli, off)
+    return _broken(engine, Counterexample.of(broken, start.stimuli, off), began)
+
+
+def _broken(engine: str, found: Counterexample, began: float) -> Result:
+    """What was found before there was a search."""
     return Result(
         engine, 0, time.perf_counter() - began, peak(), depth=found.length,
-        violations=(broken.invariant,), counterexample=found,
+        violations=(found.invariant,), counterexample=found,
     )  # fmt: skip
 
 
@@ -92,7 +136,7 @@ def memory_needed(tables: Tables, engine: str) -> tuple[float, str]:
     if engine != "explicit":
         each = _SYMBOLIC_A_PAIR if tables.environment.commands is None else _SYMBOLIC_A_PAIR_COUNTED
         return _SYMBOLIC_BASE + each * slots**2, "Use fewer slots, or any number of commands"
-    from hpcore.check.explicit import BYTES  # noqa: PLC0415 - NumPy is an extra
+    from hpcore.check.explicit.engine import BYTES  # noqa: PLC0415 - NumPy is an extra
 
     return _SYMBOLIC_BASE + BYTES * estimated_states(tables), "Use --engine symbolic"
 
@@ -110,6 +154,6 @@ def estimated_states(tables: Tables) -> float:
 
 def _states(tables: Tables, slots: int) -> int:
     first = (*tables.first[:slots], tables.first[-1])
-    fewer = evolve(tables, roles=tables.roles[:slots], first=first)
+    fewer = attrs.evolve(tables, roles=tables.roles[:slots], first=first)
     reach = Reach(fewer)
     return reach.diagrams.count(reach.run())

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from hpcore.check.start import Start
+from hpcore.check.tabulated.start import Start
 from hpcore.errors import HpcoreError
+from hpcore.model.properties import Violation
 from hpcore.model.stimuli import Stimulus
 
 
@@ -27,6 +28,11 @@ class Counterexample:
     says: str
     stimuli: tuple[Stimulus, ...]
     start: Start
+
+    @classmethod
+    def of(cls, broken: Violation, stimuli: tuple[Stimulus, ...], start: Start) -> Counterexample:
+        """`stimuli` lead from `start` to `broken`."""
+        return cls(broken.invariant, broken.slot, broken.says, stimuli, start)
 
     @property
     def length(self) -> int:

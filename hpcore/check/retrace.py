@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attrs import evolve
+import attrs
 
-from hpcore.check.conditions import met
-from hpcore.check.environment import Environment
 from hpcore.check.result import Counterexample
 from hpcore.check.sightings import Numbers
-from hpcore.check.start import Taken, Word, local, take
-from hpcore.check.tables import Tables
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.start import Common, Taken, local, take
+from hpcore.check.world.conditions import met
+from hpcore.check.world.environment import Environment
 from hpcore.model.states import State
 from hpcore.model.stimuli import DeviceAdd, Stimulus
 
@@ -35,12 +35,10 @@ def retrace(tables: Tables, way: Sequence[Numbers]) -> Counterexample:
     for numbers in (*way[1:], None):
         for stimulus, fault, taken in taken_from(tables, state, faults):
             if taken.broken is not None:
-                # Nearer than the search thought is as good: it was its own last step.
-                v = taken.broken
+                # A violation before the end of the way is not the one that is looked for.
+                # One on the step into the last state is: the state itself was broken.
                 if numbers is None or numbers == way[-1]:
-                    return Counterexample(
-                        v.invariant, v.slot, v.says, (*stimuli, stimulus), start
-                    )
+                    return Counterexample.of(taken.broken, (*stimuli, stimulus), start)
                 continue
             if numbers is not None and as_numbers(tables, taken.after, faults - fault) == numbers:
                 state, faults = taken.after, faults - fault
@@ -56,7 +54,7 @@ def taken_from(
 ) -> Iterator[tuple[Stimulus, int, Taken]]:
     """Every stimulus that may come, what it takes of the faults, and what it does."""
     for stimulus, fault in offers(tables.environment, state, faults):
-        taken = take(state, stimulus, tables.rules)
+        taken = take(state, stimulus, tables.rules, tables.invariants)
         changed = taken.after != state
         yield stimulus, fault if changed else 0, taken
 
@@ -79,16 +77,16 @@ def _located(stimulus: Stimulus, index: int, state: State) -> Stimulus:
     topology = state.config.topology
     if not isinstance(stimulus, DeviceAdd) or topology.cores == topology.maxcpus:
         return stimulus
-    return evolve(stimulus, props=tuple(topology.props(index).items()))
+    return attrs.evolve(stimulus, props=tuple(topology.props(index).items()))
 
 
 def as_numbers(tables: Tables, state: State, faults: int) -> Numbers | None:
     """The state as the tables number it, or None if they do not have it."""
     try:
-        word = tables.words.index(Word(state.shared, faults))
+        common = tables.commons.index(Common(state.shared, faults))
         return (*(
             tables.locals[role].index(local(tables.environment, i, state.slots[i]))
             for i, role in enumerate(tables.roles)
-        ), word)  # fmt: skip
+        ), common)  # fmt: skip
     except ValueError:
         return None

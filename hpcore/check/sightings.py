@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from hpcore.check.diagram import Diagrams
-from hpcore.check.tables import Role, Sight, Tables
+from hpcore.check.symbolic.diagram import Diagrams
+from hpcore.check.tabulated.schema import Role, Sight, Tables
 
 Numbers = tuple[int, ...]
-"""A state as the tables number it: the slots' local states, then the word."""
+"""A state as the tables number it: the slots' local states, then the common part."""
 
 
 @frozen
-class Found:
+class Sighting:
     """`what` is in `state`, or, if `moving`, one stimulus on from there."""
 
     what: str
@@ -38,17 +38,18 @@ class Sightings:
         self._tables = tables
         kinds: dict[_Kind, dict[tuple[Role, int], int]] = defaultdict(lambda: defaultdict(int))
         for s in sights:
-            kinds[_Kind(s.what, s.need, s.moving, s.whole)][s.role, s.a] |= 1 << s.w
-        # What the states show comes first: it is one stimulus nearer.
+            kinds[_Kind(s.what, s.need, s.moving, s.whole)][s.role, s.a] |= 1 << s.c
+        # A sight that a state itself shows is one stimulus nearer than one that the next
+        # stimulus shows; so those are looked for first.
         self._kinds = sorted(kinds.items(), key=lambda item: (item[0].moving, item[0].what))
 
-    def all_in(self, diagrams: Diagrams, root: int) -> Iterator[Found]:
+    def all_in(self, diagrams: Diagrams, root: int) -> Iterator[Sighting]:
         """One state for each different thing to be seen."""
         seen: set[str] = set()
-        words = diagrams.words_of(root)
+        commons = diagrams.commons_of(root)
         for kind, where in self._kinds:
             if kind.what not in seen:
-                found = self._find(diagrams, root, words, kind, where)
+                found = self._find(diagrams, root, commons, kind, where)
                 if found is not None:
                     seen.add(kind.what)
                     yield found
@@ -57,23 +58,23 @@ class Sightings:
         self,
         diagrams: Diagrams,
         root: int,
-        words: list[list[int]],
+        commons: list[list[int]],
         kind: _Kind,
         where: dict[tuple[Role, int], int],
-    ) -> Found | None:
+    ) -> Sighting | None:
         for level, role in enumerate(self._tables.roles):
-            for a, present in enumerate(words[level]):
+            for a, present in enumerate(commons[level]):
                 mask = present & where.get((role, a), 0)
                 if mask:
                     state = self._state(diagrams, root, kind, level, a, mask)
                     if state is not None:
-                        return Found(kind.what, state, kind.moving)
+                        return Sighting(kind.what, state, kind.moving)
         return None
 
     def _state(
         self, diagrams: Diagrams, root: int, kind: _Kind, at: int, a: int, mask: int
     ) -> Numbers | None:
-        """A state with slot `at` in `a`, one of the words of `mask`, and the needs met."""
+        """A state with slot `at` in `a`, one of the common parts of `mask`, and the needs met."""
 
         def allows(level: int, here: int) -> bool:
             return level != at or here == a

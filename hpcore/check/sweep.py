@@ -20,11 +20,14 @@ from attrs import field, fields, frozen
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hpcore.check.environment import Environment, EnvironmentRefused
-from hpcore.check.guests import Guest
 from hpcore.check.proof import ENGINES, prove
+from hpcore.check.properties import PROPERTIES, Properties
 from hpcore.check.result import CheckError
-from hpcore.check.zoo import find_mutant
+from hpcore.check.tabulated.schema import NotTabulable
+from hpcore.check.variants.known_bugs import find_mutant
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import GUESTS, GuestModel
+from hpcore.model.rules import Rules
 
 MOST_JOBS = 100_000
 CONNECT_SECONDS = 10
@@ -37,11 +40,24 @@ _KEYS = (*_OPTIONS, "mutants", "engines")
 
 @frozen
 class SweepJob:
-    """One check of a sweep. `mutant` is None for the real rules."""
+    """One check of a sweep.
+
+    `mutant` is None for the real rules, or for `rules` of your own. `properties` are asked
+    beside hpcore's. A guest, rules and properties of your own go to the workers by pickle:
+    a class is sent by the name of its module, which each worker must be able to import.
+    Functions go so, too, unless they are lambdas or stand in the script that was started;
+    those are sent as they are.
+    """
 
     environment: Environment
     mutant: str | None = None
     engine: str = "symbolic"
+    rules: Rules | None = None
+    properties: Properties = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.mutant is not None and self.rules is not None:
+            raise CheckError("a check has a mutant or rules of your own; give one of them")
 
 
 @frozen
@@ -83,10 +99,11 @@ Tell = Callable[[int, int, SweepRow], None]
 
 def run_one(job: SweepJob) -> SweepRow:
     """Make one check, in this process."""
-    rules = None if job.mutant is None else find_mutant(job.mutant).rules
+    rules = job.rules if job.mutant is None else find_mutant(job.mutant).rules
+    properties = (*PROPERTIES, *job.properties)
     try:
-        result = prove(job.environment, rules, job.engine)
-    except CheckError as error:
+        result = prove(job.environment, rules, job.engine, properties=properties)
+    except (CheckError, EnvironmentRefused, NotTabulable) as error:
         return SweepRow(job, error=str(error), worker=os.getpid())
     return SweepRow(
         job, result.proven, result.states, tuple(sorted(result.violations)),
@@ -190,14 +207,20 @@ def _as_list(value: object) -> list[Any]:
 def _environment(path: Path, options: dict[str, Any]) -> Environment:
     try:
         if "guest" in options:
-            options["guest"] = Guest(options["guest"])
+            options["guest"] = _guest(options["guest"])
         for name, value in options.items():
             wanted = getattr(Environment(), name)
-            if wanted is not None and type(value) is not type(wanted):
+            if name != "guest" and wanted is not None and type(value) is not type(wanted):
                 raise ValueError(f"{name} is {value!r}")
         return Environment(**options)
     except (EnvironmentRefused, ValueError, TypeError) as error:
         raise CheckError(f"{path}: {error}") from error
+
+
+def _guest(name: object) -> GuestModel:
+    if name not in GUESTS:
+        raise ValueError(f"there is no guest {name!r}; known: {', '.join(GUESTS)}")
+    return GUESTS[str(name)]
 
 
 def _mutant(path: Path, name: object) -> str | None:

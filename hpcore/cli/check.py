@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from collections.abc import Callable
@@ -12,31 +13,28 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from hpcore.check.drawing import check_suffix, draw
-from hpcore.check.environment import Environment, EnvironmentRefused
-from hpcore.check.evidence import start_from, write_log
-from hpcore.check.guests import Guest
+from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
+from hpcore.check.properties import SOMETIMES
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell
-from hpcore.check.shows import SOMETIMES
-from hpcore.check.start import Start
-from hpcore.check.tabulate import NotTabulable, tabulate
-from hpcore.check.words import describe, say
-from hpcore.check.zoo import find_mutant
+from hpcore.check.tabulated.schema import NotTabulable
+from hpcore.check.tabulated.start import Start
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.variants.known_bugs import find_mutant
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import GUESTS
+from hpcore.check.world.words import describe, say
 from hpcore.cli import log_path
-from hpcore.cli.mutants import hunt_all
 from hpcore.cli.output import Output, Problem, json_option, many, steps
-from hpcore.cli.sweep import sweep
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.rules import RULES, Rules
-from hpcore.triage.replay import replay
 
 
 @click.command()
 @click.option("--slots", type=int, default=4, show_default=True, help="Possible vCPUs.")
 @click.option("--boot", type=int, default=1, show_default=True, help="vCPUs at boot.")
-@click.option("--guest", type=click.Choice([str(g) for g in Guest]), default="hostile",
+@click.option("--guest", type=click.Choice(list(GUESTS)), default="hostile",
               show_default=True, help="Who runs in the machine.")  # fmt: skip
 @click.option("--faults", type=int, default=1, show_default=True, help="Effects that may fail.")
 @click.option("--reset/--no-reset", default=True, show_default=True, help="Resets may come.")
@@ -79,6 +77,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     try:
         _refuse_contradictions(ctx, options)
         if options["sweep_file"] is not None:
+            from hpcore.cli.sweep import sweep  # noqa: PLC0415 - needs Dask and YAML
+
             sweep(out, options["sweep_file"], options["scheduler"])
         if options["graph"] is not None:
             check_suffix(options["graph"])
@@ -87,12 +87,17 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         start = _start(out, options["origin"])
         environment = _environment(options, start)
         if options["mutants"]:
+            from hpcore.cli.mutants import hunt_all  # noqa: PLC0415 - as above
+
             hunt_all(out, environment, options["engine"])
         name = options["mutant"]
         rules = RULES if name is None else find_mutant(name).rules
         if name is not None:
             environment = find_mutant(name).within(environment)
         out.say(describe(environment))
+        # A search makes millions of small values and no circles of them: looking for some
+        # would take a tenth of its time.
+        gc.disable()
         with out.progress("starting") as say_now:
             result = prove(environment, rules, options["engine"], start, _teller(say_now))
         if options["graph"] is not None:
@@ -140,8 +145,10 @@ def _start(out: Output, origin: str | None) -> Start | None:
     found = re.fullmatch(r"(.+)@(\d+)", origin)
     if found is not None and not Path(origin).exists():
         path, seq = found[1], int(found[2])
+    from hpcore.check.evidence import start_from  # noqa: PLC0415 - reads logs
+
     start = start_from(path, seq)
-    reached = sum(len(decision) for decision in start.decisions)
+    reached = sum(len(decision.events) for decision in start.decisions)
     if seq is not None and reached > seq:
         out.say(f"Event {seq} was decided together with those up to {reached}: starting after them")
     return start
@@ -149,7 +156,7 @@ def _start(out: Output, origin: str | None) -> Start | None:
 
 def _environment(options: dict[str, Any], start: Start | None) -> Environment:
     wanted = {f.name: options[f.name] for f in attrs.fields(Environment)}
-    wanted["guest"] = Guest(wanted["guest"])
+    wanted["guest"] = GUESTS[wanted["guest"]]
     if start is not None:
         topology = start.state.config.topology
         wanted |= {"slots": topology.maxcpus, "boot": topology.cpus}
@@ -208,7 +215,7 @@ def _report(
         violations=list(result.violations),
         missing=list(result.missing),
         endless=None if result.endless is None else list(result.endless),
-        environment=attrs.asdict(environment),
+        environment=environment.plain,
         counterexample=_plain(found),
     )
 
@@ -229,6 +236,9 @@ def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, 
     path: Path | None = options["log"]
     if path is None:
         return
+    from hpcore.check.evidence import write_log  # noqa: PLC0415 - writes logs
+    from hpcore.triage.replay import replay  # noqa: PLC0415 - reads logs
+
     under = f"without {options['mutant']}" if options["mutant"] else "the protocol"
     written = write_log(path, found, rules, under, overwrite=options["force"])
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import NoReturn
 
-from hpcore.check.environment import Environment
-from hpcore.check.hunt import Hunted, hunt
-from hpcore.check.zoo import ALL
+from hpcore.check.variants.hunt import Hunted, hunt
+from hpcore.check.variants.known_bugs import ALL
+from hpcore.check.world.environment import Environment
 from hpcore.cli.output import Output, steps
 
 

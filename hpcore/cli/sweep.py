@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-import attrs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hpcore.check.result import CheckError
@@ -31,7 +30,7 @@ def sweep(out: Output, path: Path, scheduler: str | None) -> NoReturn:
         e = row.job.environment
         states = "" if row.states is None else many(row.states)
         table.add_row(
-            str(e.slots), str(e.guest), str(e.faults), row.job.mutant or "", row.job.engine,
+            str(e.slots), e.guest.name, str(e.faults), row.job.mutant or "", row.job.engine,
             states, _found(row),
             style="bold red" if row.wrong else None,
         )  # fmt: skip
@@ -51,7 +50,7 @@ def sweep(out: Output, path: Path, scheduler: str | None) -> NoReturn:
 
 def _label(row: SweepRow) -> str:
     e = row.job.environment
-    return f"{e.slots} slots, {e.guest}, {row.job.mutant or 'the protocol'}"
+    return f"{e.slots} slots, {e.guest.name}, {row.job.mutant or 'the protocol'}"
 
 
 def _found(row: SweepRow) -> str:
@@ -65,7 +64,7 @@ def _found(row: SweepRow) -> str:
 def _plain(row: SweepRow) -> dict[str, object]:
     states = row.states
     return {
-        "environment": attrs.asdict(row.job.environment),
+        "environment": row.job.environment.plain,
         "mutant": row.job.mutant,
         "engine": row.job.engine,
         "proven": row.proven,

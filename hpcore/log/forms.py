@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from hpcore.log.kinds import Kind, WrongValue, kind_of
+from hpcore.log.kinds import ValueKind, WrongValue, kind_of
 from hpcore.log.versions import Fields
 
 Decode = Callable[[Fields], Any]
@@ -46,7 +46,7 @@ class Form:
         self.what, self.name, self.cls, self.own = what, name, cls, own
         self.attributes: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
         hints = get_type_hints(cls)
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: dict[str, ValueKind] = {}
         for attribute in self.attributes:
             if attribute.name in (*own, *reserved) or not attribute.init:
                 raise TypeError(
@@ -159,7 +159,7 @@ class Form:
 
 
 def _convert(
-    scope: dict[str, Any], value: str, function: str, kind: Kind, convert: Callable[[Any], Any]
+    scope: dict[str, Any], value: str, function: str, kind: ValueKind, convert: Callable[[Any], Any]
 ) -> list[str]:
     """Lines that check the variable `value` and turn it into its other form."""
     if kind.exact is not None:

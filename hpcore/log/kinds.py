@@ -29,7 +29,7 @@ class WrongValue(Exception):
 
 
 @frozen
-class Kind:
+class ValueKind:
     """One kind of value.
 
     `says` is its name in messages. `load` makes a value of what JSON gave, `dump` the
@@ -45,7 +45,7 @@ class Kind:
     nullable: bool = False
 
 
-def kind_of(hint: Any) -> Kind:
+def kind_of(hint: Any) -> ValueKind:
     """The kind of the type `hint`. Raises TypeError where a log cannot hold it."""
     if hint is None or hint is NoneType:
         return _exact(NoneType, "null")
@@ -63,16 +63,16 @@ def kind_of(hint: Any) -> Kind:
 _SCALARS: dict[Any, str] = {int: "an integer", str: "a string", bool: "true or false"}
 
 
-def _exact(wanted: type, says: str) -> Kind:
+def _exact(wanted: type, says: str) -> ValueKind:
     def check(value: Any) -> Any:
         if type(value) is not wanted:
             raise WrongValue(f"is {value!r}; it must be {says}")
         return value
 
-    return Kind(says, check, check, frozenset({wanted}), exact=wanted)
+    return ValueKind(says, check, check, frozenset({wanted}), exact=wanted)
 
 
-def _enum(enum: type[Enum]) -> Kind:
+def _enum(enum: type[Enum]) -> ValueKind:
     members = {member.value: member for member in enum}
     if not all(type(value) is str for value in members):
         raise TypeError(f"a log holds only enums of strings, and {enum.__name__} is not one")
@@ -88,10 +88,10 @@ def _enum(enum: type[Enum]) -> Kind:
             raise WrongValue(f"is {value!r}; it must be a {enum.__name__}")
         return value.value
 
-    return Kind(says, load, dump, frozenset({str}))
+    return ValueKind(says, load, dump, frozenset({str}))
 
 
-def _union(parts: list[Kind]) -> Kind:
+def _union(parts: list[ValueKind]) -> ValueKind:
     together = frozenset().union(*(part.json for part in parts))
     if len(together) != sum(len(part.json) for part in parts):
         raise TypeError("a log cannot tell apart: " + " and ".join(part.says for part in parts))
@@ -111,7 +111,7 @@ def _union(parts: list[Kind]) -> Kind:
         return convert
 
     rest = [part for part in parts if part.exact is not NoneType]
-    return Kind(
+    return ValueKind(
         says,
         either("load"),
         either("dump"),
@@ -121,7 +121,7 @@ def _union(parts: list[Kind]) -> Kind:
     )
 
 
-def _tuple(hints: tuple[Any, ...]) -> Kind:
+def _tuple(hints: tuple[Any, ...]) -> ValueKind:
     endless = len(hints) == 2 and hints[1] is Ellipsis
     kinds = [kind_of(hint) for hint in (hints[:1] if endless else hints)]
     each = ", ".join(kind.says for kind in kinds)
@@ -140,4 +140,4 @@ def _tuple(hints: tuple[Any, ...]) -> Kind:
 
         return convert
 
-    return Kind(says, items(list, "load"), items(tuple, "dump"), frozenset({list}))
+    return ValueKind(says, items(list, "load"), items(tuple, "dump"), frozenset({list}))

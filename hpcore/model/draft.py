@@ -16,11 +16,16 @@ from hpcore.model.states import Shared, Slot, State
 
 @frozen
 class Decision:
-    """Events to log, in order; the state after them; then effects to execute, in order."""
+    """Events to log, in order, the state after them, and the states after each."""
 
     events: tuple[ev.Event, ...]
-    effects: tuple[Effect, ...]
     state: State
+    states: tuple[State, ...]
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What is to be executed because of the events, in order."""
+        return tuple(e for event in self.events for e in ev.effects_of(event))
 
 
 class Draft:
@@ -29,6 +34,7 @@ class Draft:
     def __init__(self, state: State, rules: Rules) -> None:
         self.state, self.rules = state, rules
         self.events: list[ev.Event] = []
+        self.states: list[State] = []
 
     def emit(self, event: ev.Event) -> None:
         """Add `event`; the state is at once the one after it."""
@@ -38,6 +44,7 @@ class Draft:
         except IllegalTransition as error:
             error.events = tuple(self.events)
             raise
+        self.states.append(self.state)
 
     def refuse(
         self, stimulus: object, reason: Reason, slot: int | None = None, /, **found: object
@@ -88,5 +95,4 @@ class Draft:
 
     def decision(self) -> Decision:
         """The draft as it is, done."""
-        effects = tuple(e for event in self.events for e in ev.effects_of(event))
-        return Decision(tuple(self.events), effects, self.state)
+        return Decision(tuple(self.events), self.state, tuple(self.states))

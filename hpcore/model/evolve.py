@@ -9,8 +9,7 @@ a damaged or forged log may.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import attrs
+from typing import TYPE_CHECKING
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.events import (
@@ -50,6 +49,23 @@ from hpcore.model.machines import SlotState, Trigger, next_gicc, next_phase, nex
 from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import Owed, Shared, Slot, State
 
+if TYPE_CHECKING:
+    from attrs import evolve as changed  # a type checker knows which fields it takes
+else:
+
+    def changed(value, **fields):
+        """A copy of a slot or a shared part with some fields changed: `attrs.evolve`, faster.
+
+        A fifth of a check's time was spent in attrs' own, which asks the class for its fields
+        and runs its `__init__` each time.
+        """
+        out = object.__new__(type(value))
+        out.__dict__.update(value.__dict__, **fields)
+        if len(out.__dict__) != len(value.__dict__):
+            raise TypeError(f"{type(value).__name__} has no such field: {', '.join(fields)}")
+        return out
+
+
 BOOT_VCPU = 0
 
 _PHASE_TRIGGERS = {
@@ -79,12 +95,12 @@ def evolve(state: State, event: Event, rules: Rules = RULES) -> State:
     slot = slot_of(event)
     if slot is None:
         if isinstance(event, _MACHINE_WIDE):
-            slots = tuple(
+            slots = [
                 evolve_slot(s, event, boot=i == BOOT_VCPU, rules=rules)
                 for i, s in enumerate(state.slots)
-            )
-            return attrs.evolve(state, shared=shared, slots=slots)
-        return state if shared is state.shared else attrs.evolve(state, shared=shared)
+            ]
+            return State(state.config, shared, tuple(slots))
+        return state if shared is state.shared else State(state.config, shared, state.slots)
     if not 0 <= slot < len(state.slots):
         if isinstance(event, Refused):
             return state
@@ -92,7 +108,7 @@ def evolve(state: State, event: Event, rules: Rules = RULES) -> State:
     before = state.slots[slot]
     after = evolve_slot(before, event, boot=slot == BOOT_VCPU, rules=rules)
     if shared is not state.shared:
-        state = attrs.evolve(state, shared=shared)
+        state = State(state.config, shared, state.slots)
     return state.with_slot(slot, after)
 
 
@@ -120,51 +136,51 @@ def evolve_shared(shared: Shared, event: Event) -> Shared:
     """The shared part after `event`."""
     match event:
         case MachineStepBegun(step=step):
-            return attrs.evolve(
+            return changed(
                 shared, step=step, migrating=shared.migrating or step is MachineStep.MIGRATE
             )
         case MachineStepDone(step=step):
             return _machine_step_done(shared, step)
         case MachineStepFailed(step=step):
-            return attrs.evolve(
+            return changed(
                 shared, step=None, migrating=shared.migrating and step is not MachineStep.MIGRATE
             )
         case MachineWasReset():
             phase = next_phase(shared.phase, Trigger.RESET)
-            return attrs.evolve(shared, phase=phase, ged=False, scanning=False)
+            return changed(shared, phase=phase, ged=False, scanning=False)
         case MachinePoweredOff():
             return _ended(shared, Trigger.POWER_OFF)
         case MachineLost():
             return _ended(shared, Trigger.FAIL)
         case StepBegun(step=Step.NOTIFY_INSERT | Step.NOTIFY_REMOVE) | GedRaised():
-            return attrs.evolve(shared, ged=True)
+            return changed(shared, ged=True)
         case ScanBegun():
-            return attrs.evolve(shared, ged=False, scanning=True)
+            return changed(shared, ged=False, scanning=True)
         case ScanFinished():
-            return attrs.evolve(shared, scanning=False)
+            return changed(shared, scanning=False)
     return shared
 
 
 def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
-    shared = attrs.evolve(shared, step=None)
+    shared = changed(shared, step=None)
     match step:
         case MachineStep.CREATE_VCPUS | MachineStep.START | MachineStep.RESTART:
-            return attrs.evolve(shared, phase=next_phase(shared.phase, _PHASE_TRIGGERS[step]))
+            return changed(shared, phase=next_phase(shared.phase, _PHASE_TRIGGERS[step]))
         case MachineStep.INIT_GIC:
-            return attrs.evolve(
+            return changed(
                 shared,
                 phase=next_phase(shared.phase, _PHASE_TRIGGERS[step]),
                 gic_inits=min(2, shared.gic_inits + 1),
             )
         case MachineStep.PAUSE | MachineStep.RESUME:
-            return attrs.evolve(shared, paused=step is MachineStep.PAUSE)
+            return changed(shared, paused=step is MachineStep.PAUSE)
         case MachineStep.MIGRATE:
-            return attrs.evolve(shared, migrating=False)
+            return changed(shared, migrating=False)
     return shared
 
 
 def _ended(shared: Shared, trigger: Trigger) -> Shared:
-    return attrs.evolve(
+    return changed(
         shared, phase=next_phase(shared.phase, trigger),
         step=None, ged=False, scanning=False, migrating=False, paused=False,
     )  # fmt: skip
@@ -179,51 +195,51 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
         case StepBegun(step=step):
             return _step_begun(slot, step)
         case StepDone(step=step, affinity=affinity):
-            return _step_done(attrs.evolve(slot, step=None), step, affinity, rules)
+            return _step_done(changed(slot, step=None), step, affinity, rules)
         case StepFailed(step=step):
-            return _step_failed(attrs.evolve(slot, step=None), step)
+            return _step_failed(changed(slot, step=None), step)
         case ColdBootBegun():
-            return attrs.evolve(slot, command=Owed.COLD_BOOT)
+            return changed(slot, command=Owed.COLD_BOOT)
         case PlugAccepted(id=id_):
-            return attrs.evolve(slot, command=Owed.PLUG, id=id_)
+            return changed(slot, command=Owed.PLUG, id=id_)
         case ColdBootDone() | PlugCompleted() | UnplugCompleted():
-            return attrs.evolve(slot, command=Owed.NONE)
+            return changed(slot, command=Owed.NONE)
         case PlugFailed():
-            return _plug_failed(attrs.evolve(slot, command=Owed.NONE))
+            return _plug_failed(changed(slot, command=Owed.NONE))
         case UnplugAccepted(forced=forced):
             command = Owed.REVOKE if forced else Owed.UNPLUG
-            return attrs.evolve(slot, command=command, stalled=False)
+            return changed(slot, command=command, stalled=False)
         case UnplugFailed(still_asked=still_asked):
             asked = slot.requested and still_asked
-            return attrs.evolve(slot, command=Owed.NONE, requested=asked)
+            return changed(slot, command=Owed.NONE, requested=asked)
         case TakenByForce():
             lifecycle = next_slot(slot.lifecycle, Trigger.REVOKE)
-            return attrs.evolve(slot, lifecycle=lifecycle, requested=False)
+            return changed(slot, lifecycle=lifecycle, requested=False)
         case EjectAccepted():
             # A guest that answers after its deadline re-opens the command, so that the
             # vCPU's end is reported like any other.
             command = Owed.UNPLUG if slot.command is Owed.NONE else slot.command
-            return attrs.evolve(
+            return changed(
                 slot, lifecycle=next_slot(slot.lifecycle, Trigger.EJECT),
                 command=command, requested=False, registered=False,
             )  # fmt: skip
         case EjectRefused():
-            return attrs.evolve(slot, registered=False)
+            return changed(slot, registered=False)
         case InsertCleared():
-            return attrs.evolve(slot, insert=False)
+            return changed(slot, insert=False)
         case RemoveCleared():
-            return attrs.evolve(slot, remove=False)
+            return changed(slot, remove=False)
         case Registered():
-            return attrs.evolve(slot, registered=True)
+            return changed(slot, registered=True)
         case CpuOnGranted():
             return _powered_on(slot)
         case CpuWentOff():
             return _powered_off(slot, Trigger.CPU_OFF)
         case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART) if boot:
             lifecycle = next_slot(slot.lifecycle, Trigger.START)
-            return attrs.evolve(slot, lifecycle=lifecycle, powered=True)
+            return changed(slot, lifecycle=lifecycle, powered=True)
         case MachineStepDone(step=MachineStep.CREATE_VCPUS):
-            return attrs.evolve(slot, created=True)
+            return changed(slot, created=True)
         case MachineStepDone(step=MachineStep.MIGRATE):
             return _migrated(slot, rules)
         case MachineWasReset():
@@ -234,12 +250,12 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
 
 
 def _step_begun(slot: Slot, step: Step) -> Slot:
-    slot = attrs.evolve(slot, step=step)
+    slot = changed(slot, step=step)
     # The guest may react before the accelerator has said that the bit is set.
     if step is Step.NOTIFY_INSERT:
-        return attrs.evolve(slot, insert=True)
+        return changed(slot, insert=True)
     if step is Step.NOTIFY_REMOVE:
-        return attrs.evolve(slot, remove=True, requested=True)
+        return changed(slot, remove=True, requested=True)
     return slot
 
 
@@ -247,81 +263,81 @@ def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Sl
     match step:
         case Step.REALIZE:
             lifecycle = next_slot(slot.lifecycle, Trigger.REALIZE)
-            return attrs.evolve(slot, lifecycle=lifecycle, thread=True, space=True)
+            return changed(slot, lifecycle=lifecycle, thread=True, space=True)
         case Step.BIND:
-            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, Trigger.BIND), affinity=affinity)
+            return changed(slot, gicc=next_gicc(slot.gicc, Trigger.BIND), affinity=affinity)
         case Step.WIRE | Step.UNWIRE | Step.UNBIND:
-            return attrs.evolve(slot, gicc=next_gicc(slot.gicc, _GICC_TRIGGERS[step]))
+            return changed(slot, gicc=next_gicc(slot.gicc, _GICC_TRIGGERS[step]))
         case Step.ENABLE:
             lifecycle = next_slot(slot.lifecycle, Trigger.ENABLE)
-            return attrs.evolve(slot, lifecycle=lifecycle, enabled=True)
+            return changed(slot, lifecycle=lifecycle, enabled=True)
         case Step.DISABLE:
             return _disabled(slot, rules)
         case Step.POWER_OFF:
-            return attrs.evolve(slot, powered=False)
+            return changed(slot, powered=False)
         case Step.STOP:
-            return attrs.evolve(slot, thread=False)
+            return changed(slot, thread=False)
         case Step.RELEASE:
-            return attrs.evolve(slot, space=False)
+            return changed(slot, space=False)
         case Step.PARK:
             lifecycle = next_slot(slot.lifecycle, Trigger.PARK)
-            return attrs.evolve(slot, lifecycle=lifecycle, id=None, registered=False)
+            return changed(slot, lifecycle=lifecycle, id=None, registered=False)
     return slot
 
 
 def _disabled(slot: Slot, rules: Rules) -> Slot:
-    slot = attrs.evolve(slot, enabled=False)
+    slot = changed(slot, enabled=False)
     if Habit.DISABLE_CLEARS_EVENTS in rules.habits:
-        slot = attrs.evolve(slot, insert=False, remove=False, requested=False)
+        slot = changed(slot, insert=False, remove=False, requested=False)
     return slot
 
 
 def _step_failed(slot: Slot, step: Step) -> Slot:
     if step is Step.NOTIFY_INSERT:
-        return attrs.evolve(slot, insert=False)
+        return changed(slot, insert=False)
     if step is Step.NOTIFY_REMOVE:
-        return attrs.evolve(slot, remove=False, requested=False)
+        return changed(slot, remove=False, requested=False)
     # A failed way in is taken back from where it stands; a failed way out waits for a retry.
-    return attrs.evolve(slot, stalled=slot.lifecycle is SlotState.EJECTING)
+    return changed(slot, stalled=slot.lifecycle is SlotState.EJECTING)
 
 
 def _plug_failed(slot: Slot) -> Slot:
     if slot.lifecycle is SlotState.PARKED:
-        return attrs.evolve(slot, id=None)
-    return attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, Trigger.ABANDON))
+        return changed(slot, id=None)
+    return changed(slot, lifecycle=next_slot(slot.lifecycle, Trigger.ABANDON))
 
 
 def _powered_on(slot: Slot) -> Slot:
     if slot.lifecycle is SlotState.EJECTING:
         # Granted by the accelerator before it was told to disable: it is taken off next.
-        return attrs.evolve(slot, powered=True)
-    return attrs.evolve(slot, powered=True, lifecycle=next_slot(slot.lifecycle, Trigger.CPU_ON))
+        return changed(slot, powered=True)
+    return changed(slot, powered=True, lifecycle=next_slot(slot.lifecycle, Trigger.CPU_ON))
 
 
 def _powered_off(slot: Slot, trigger: Trigger) -> Slot:
     if slot.lifecycle is SlotState.ONLINE:
-        slot = attrs.evolve(slot, lifecycle=next_slot(slot.lifecycle, trigger))
-    return attrs.evolve(slot, powered=False)
+        slot = changed(slot, lifecycle=next_slot(slot.lifecycle, trigger))
+    return changed(slot, powered=False)
 
 
 def _reset(slot: Slot, rules: Rules) -> Slot:
-    slot = attrs.evolve(_powered_off(slot, Trigger.RESET), registered=False)
+    slot = changed(_powered_off(slot, Trigger.RESET), registered=False)
     if Habit.RESET_DROPS_PENDING in rules.habits:
-        slot = attrs.evolve(slot, insert=False, remove=False, requested=False)
+        slot = changed(slot, insert=False, remove=False, requested=False)
     if Habit.RESET_KEEPS_PLUGGED not in rules.habits and not slot.cold:
-        slot = attrs.evolve(slot, enabled=False)
+        slot = changed(slot, enabled=False)
     return slot
 
 
 def _migrated(slot: Slot, rules: Rules) -> Slot:
     if Habit.MIGRATION_KEEPS_HOTPLUGGABLE in rules.habits:
         return slot
-    return attrs.evolve(slot, cold=slot.cold or slot.enabled)
+    return changed(slot, cold=slot.cold or slot.enabled)
 
 
 def _halted(slot: Slot) -> Slot:
     cold_boot = slot.command is Owed.COLD_BOOT
-    return attrs.evolve(
+    return changed(
         _powered_off(slot, Trigger.RESET),
         step=None, insert=False, remove=False, requested=False,
         command=Owed.NONE if cold_boot else slot.command,

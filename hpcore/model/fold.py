@@ -41,23 +41,27 @@ def steps(
     *,
     settled: bool = True,
     invariants: Invariants = HELD,
+    only: int | None = None,
+    states: tuple[State, ...] = (),
 ) -> Iterator[Folded]:
     """Apply the events of one decision to `state`, up to the first that breaks something.
 
     `settled` says that these are all of the decision's events; only then is the state after
-    the last one held to what must be so between decisions.
+    the last one held to what must be so between decisions. `only` is the one slot to look
+    at, where the others are of no interest. `states` are those after each event, where a
+    decision has found them already.
     """
     whole = tuple(events)
     last = len(whole) - 1
     for n, event in enumerate(whole):
         try:
-            after = evolve(state, event, rules)
+            after = states[n] if states else evolve(state, event, rules)
         except (IllegalTransition, NoSuchSlot) as error:
             violation = Violation(TRANSITION, slot_of(event) or 0, str(error))
             yield Folded(state, event, state, violation)
             return
         rest = settled and n == last
-        broken = next(invariants.of_event(state, event, after, rest=rest), None)
+        broken = invariants.first_broken(state, event, after, rest=rest, only=only)
         yield Folded(state, event, after, broken)
         if broken is not None:
             return

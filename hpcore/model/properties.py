@@ -136,45 +136,50 @@ class Invariants:
 
     def __init__(self, properties: Iterable[Property]) -> None:
         self.rules = tuple(p for p in properties if p.kind is Kind.ALWAYS)
-        asked = [p for p in self.rules if p.on_state is not None]
-        self._between = tuple((p, p.on_state) for p in asked if not p.at_rest)
-        self._at_rest = tuple((p, p.on_state) for p in asked)
         self._on_event = tuple((p, p.on_event) for p in self.rules if p.on_event is not None)
+        self._at_rest = tuple((p, p.on_state) for p in self.rules if p.on_state is not None)
+        self._between = tuple((p, holds) for p, holds in self._at_rest if not p.at_rest)
 
     def of_slot(
         self, index: int, slot: Slot, shared: Shared, *, rest: bool
     ) -> Iterator[Violation]:
         """What does not hold of one slot in a state; with `rest`, of one between decisions."""
         for rule, holds in self._at_rest if rest else self._between:
-            if holds is not None and not holds(index, slot, shared):
+            if not holds(index, slot, shared):
                 yield Violation(rule.name, index, rule.says)
-
-    def of_change(self, change: Change) -> Iterator[Violation]:
-        """What one event breaks, as one slot saw it."""
-        for rule, holds in self._on_event:
-            if holds is not None and not holds(change):
-                yield Violation(rule.name, change.index, rule.says)
 
     def of_state(self, state: State) -> Iterator[Violation]:
         """What does not hold in a state between decisions."""
         for index, slot in enumerate(state.slots):
             yield from self.of_slot(index, slot, state.shared, rest=True)
 
-    def of_event(
-        self, before: State, event: Event, after: State, *, rest: bool = False
-    ) -> Iterator[Violation]:
-        """What an event breaks: of the change itself, and of the state it leads to.
+    def first_broken(
+        self,
+        before: State,
+        event: Event,
+        after: State,
+        *,
+        rest: bool = False,
+        only: int | None = None,
+    ) -> Violation | None:
+        """The first thing that an event breaks: of the change itself, or of the state after it.
 
         `rest` says that the event is the last of its decision. Looks only at the slots
-        that the event can concern.
+        that the event can concern, and of those only at slot `only`, if given.
         """
         slot = slot_of(event)
-        whole = slot is None or before.shared != after.shared
-        for i in range(len(after.slots)) if whole or slot is None else (slot,):
-            if not 0 <= i < len(after.slots):
+        same = before.shared is after.shared or before.shared == after.shared
+        on_state = self._at_rest if rest else self._between
+        for i in range(len(after.slots)) if slot is None or not same else (slot,):
+            if not 0 <= i < len(after.slots) or only not in (None, i):
                 continue
+            here, shared = after.slots[i], after.shared
             if slot is None or slot == i:
-                yield from self.of_change(Change(
-                    i, before.slots[i], before.shared, event, after.slots[i], after.shared
-                ))  # fmt: skip
-            yield from self.of_slot(i, after.slots[i], after.shared, rest=rest)
+                change = Change(i, before.slots[i], before.shared, event, here, shared)
+                for rule, holds in self._on_event:
+                    if not holds(change):
+                        return Violation(rule.name, i, rule.says)
+            for rule, always_holds in on_state:
+                if not always_holds(i, here, shared):
+                    return Violation(rule.name, i, rule.says)
+        return None

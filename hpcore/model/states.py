@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-import attrs
 from attrs import field, frozen
 
 from hpcore.model.acpi import STA_ENABLED, STA_PRESENT, MadtFlag
@@ -27,7 +26,7 @@ class Owed(StrEnum):
     REVOKE = "revoke"
 
 
-@frozen
+@frozen(slots=False)
 class Slot:
     """One possible vCPU. Every field but `id` and `affinity` is part of the checked state."""
 
@@ -83,7 +82,7 @@ def madt_flags(slot: Slot) -> MadtFlag:
     return MadtFlag.ENABLED if slot.cold else MadtFlag.ONLINE_CAPABLE
 
 
-@frozen
+@frozen(slots=False)
 class Shared:
     """What the slots share. Small on purpose: it is where they meet."""
 
@@ -125,7 +124,8 @@ class State:
         """This state with one slot replaced."""
         if slot is self.slots[index]:
             return self
-        return attrs.evolve(self, slots=(*self.slots[:index], slot, *self.slots[index + 1 :]))
+        slots = (*self.slots[:index], slot, *self.slots[index + 1 :])
+        return State(self.config, self.shared, slots)
 
     @property
     def enabled(self) -> tuple[int, ...]:

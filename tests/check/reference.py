@@ -1,15 +1,18 @@
 """The obviously right search: whole machines, `decide` and `evolve`, one page.
 
-What every engine is held against. It knows nothing of tables, roles or words.
+What every engine is held against. It knows nothing of tables, roles or common parts.
 """
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+import attrs
+from attrs import field, frozen
 
-from hpcore.check.conditions import met
-from hpcore.check.environment import Environment
-from hpcore.check.start import Start, booted, config_of, local, placed, take
+from hpcore.check.tabulated.start import Start, booted, config_of, local, placed, take
+from hpcore.check.world.conditions import met
+from hpcore.check.world.environment import Environment
+from hpcore.model.invariants import HELD
+from hpcore.model.properties import Invariants
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
@@ -35,12 +38,14 @@ class Reference:
 def normal(environment: Environment, state: State) -> State:
     """A state with what the searches do not tell apart left out."""
     slots = (placed(i, local(environment, i, slot)) for i, slot in enumerate(state.slots))
-    return evolve(state, slots=tuple(slots))
+    return attrs.evolve(state, slots=tuple(slots))
 
 
-def search(environment: Environment, rules: Rules = RULES) -> Reference:
+def search(
+    environment: Environment, rules: Rules = RULES, invariants: Invariants = HELD
+) -> Reference:
     """Breadth first; ends with the first violation, which is as near as any."""
-    start: Start = booted(config_of(environment), rules)
+    start: Start = booted(config_of(environment), rules, invariants)
     if start.broken is not None:
         return Reference(0, 0, 0, start.broken.invariant, start.stimuli)
     first = (normal(environment, start.state), environment.faults)
@@ -51,7 +56,7 @@ def search(environment: Environment, rules: Rules = RULES) -> Reference:
         for node in layer:
             leads_to: set[Node] = set()
             for stimulus, fault in offers(environment, *node):
-                taken = take(node[0], stimulus, rules)
+                taken = take(node[0], stimulus, rules, invariants)
                 if taken.broken is not None:
                     path = (*way(came, node), stimulus)
                     return Reference(

@@ -6,13 +6,14 @@ from functools import cache
 
 import pytest
 
-from hpcore.check import explicit, symbolic
-from hpcore.check.environment import Environment
-from hpcore.check.graph import explore
-from hpcore.check.guests import Guest
-from hpcore.check.tables import Tables
-from hpcore.check.tabulate import tabulate
-from hpcore.check.zoo import ALL
+from hpcore.check.explicit import engine as explicit
+from hpcore.check.graphs.graph import explore
+from hpcore.check.symbolic import engine as symbolic
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.variants.known_bugs import ALL
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import LEGACY, LINUX
 from hpcore.model.rules import RULES
 from tests.check.reference import search
 
@@ -21,10 +22,10 @@ SMALL = {
     "all cold-booted": Environment(slots=2, boot=2, pause=True),
     "hostile, no fault": Environment(slots=2, faults=0, power_off=False),
     "hostile, a fault, alone": Environment(slots=2, reset=False, migration=False, power_off=False),
-    "linux": Environment(slots=2, guest=Guest.LINUX, faults=0, migration=False, power_off=False),
-    "legacy, a fault": Environment(slots=2, guest=Guest.LEGACY, power_off=False),
+    "linux": Environment(slots=2, guest=LINUX, faults=0, migration=False, power_off=False),
+    "legacy, a fault": Environment(slots=2, guest=LEGACY, power_off=False),
     "one command in flight": Environment(
-        slots=3, guest=Guest.LEGACY, faults=0, reset=False, power_off=False, commands=1
+        slots=3, guest=LEGACY, faults=0, reset=False, power_off=False, commands=1
     ),
 }  # fmt: skip
 
@@ -32,8 +33,8 @@ LARGER = {
     "hostile": Environment(slots=3),
     "pausing": Environment(slots=3, pause=True, faults=0),
     "two cold, one command in flight": Environment(slots=4, boot=2, commands=1),
-    "linux": Environment(slots=3, guest=Guest.LINUX),
-    "three faults": Environment(slots=3, boot=2, guest=Guest.LEGACY, faults=3),
+    "linux": Environment(slots=3, guest=LINUX),
+    "three faults": Environment(slots=3, boot=2, guest=LEGACY, faults=3),
 }
 
 
@@ -55,7 +56,7 @@ def test_the_tables_reach_what_whole_machines_reach(name: str) -> None:
     assert plain.transitions <= packed.transitions <= 1.1 * plain.transitions
     graph = explore(tables, plain.states)
     assert len(graph) == plain.states
-    leads_to = sum(len({step.to for step in steps}) for steps in graph.values())
+    leads_to = sum(len({arrow.to for arrow in arrows}) for arrows in graph.values())
     assert leads_to == plain.transitions
 
 
@@ -100,5 +101,5 @@ def test_the_tables_are_small() -> None:
     widths = {str(role): len(states) for role, states in tables.locals.items()}
     assert widths["boot"] <= 4
     assert widths["hot"] <= 120
-    assert len(tables.words) <= 120
+    assert len(tables.commons) <= 120
     assert tables.rules == RULES

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.check.environment import Environment
 from hpcore.check.evidence import start_from, write_log
 from hpcore.check.proof import prove
 from hpcore.check.result import CheckError
-from hpcore.check.start import booted, config_of, take
-from hpcore.check.zoo import ALL
+from hpcore.check.tabulated.start import booted, config_of, take
+from hpcore.check.variants.known_bugs import ALL
+from hpcore.check.world.environment import Environment
 from hpcore.log import Header, LogExists, LogWriter, read
 from hpcore.log.fold import decisions
 from hpcore.model import events as ev
@@ -144,8 +144,8 @@ def test_an_event_that_a_log_does_not_have_is_refused(tmp_path: Path) -> None:
     config = config_of(Environment(slots=2))
     path = tmp_path / "good.jsonl"
     with LogWriter.create(path, Header(config, "tcg")) as log:
-        for n, events in enumerate(booted(config).decisions):
-            log.append(events, float(n))
+        for n, decided in enumerate(booted(config).decisions):
+            log.append(decided.events, float(n))
     assert start_from(str(path), None).state == booted(config).state
     with pytest.raises(CheckError, match="there is no event 10000"):
         start_from(str(path), 10_000)

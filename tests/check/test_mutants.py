@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hpcore.check.environment import Environment
-from hpcore.check.hunt import hunt
-from hpcore.check.mutants import MUTANTS, SECOND_LINES
 from hpcore.check.proof import prove
-from hpcore.check.zoo import ALL, ZOO, UnknownMutant, find_mutant
+from hpcore.check.variants.hunt import hunt
+from hpcore.check.variants.known_bugs import ALL, KNOWN_BUGS, UnknownMutant, find_mutant
+from hpcore.check.variants.mutants import MUTANTS, SECOND_LINES
+from hpcore.check.world.environment import Environment
 from hpcore.model.guards import SWITCHES
 from hpcore.model.invariants import BY_NAME
 from hpcore.model.rules import BUILD, TEARDOWN, Habit
@@ -29,10 +29,10 @@ def test_a_mutant_is_found_unless_another_rule_stands_behind_it(name: str) -> No
         assert found.length <= 14
 
 
-@pytest.mark.parametrize("name", [n for n, bug in ZOO.items() if bug.clean is None])
+@pytest.mark.parametrize("name", [n for n, bug in KNOWN_BUGS.items() if bug.clean is None])
 def test_a_bug_of_the_research_branch_is_caught_by_what_it_breaks(name: str) -> None:
-    assert ZOO[name].caught_by <= NAMED
-    assert ZOO[name].caught_by
+    assert KNOWN_BUGS[name].caught_by <= NAMED
+    assert KNOWN_BUGS[name].caught_by
 
 
 def test_every_guard_habit_and_order_is_a_mutant() -> None:
@@ -40,7 +40,7 @@ def test_every_guard_habit_and_order_is_a_mutant() -> None:
     orders = len(BUILD) - 1 + len(TEARDOWN) - 1
     assert len(MUTANTS) == len({*SWITCHES, *map(str, Habit)}) + orders
     assert set(SECOND_LINES) <= set(MUTANTS)
-    assert {bug.peer.split(":")[0] for bug in ZOO.values() if bug.peer} == set("123456789")
+    assert {bug.peer.split(":")[0] for bug in KNOWN_BUGS.values() if bug.peer} == set("123456789")
 
 
 def test_an_engine_changes_nothing_about_a_mutant() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hpcore.check import liveness
-from hpcore.check.environment import Environment, EnvironmentRefused
-from hpcore.check.graph import explore
-from hpcore.check.guests import Guest
+from hpcore.check.graphs import liveness
+from hpcore.check.graphs.graph import explore
 from hpcore.check.proof import prove
 from hpcore.check.result import CheckError
-from hpcore.check.tabulate import tabulate
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.world.environment import Environment, EnvironmentRefused
+from hpcore.check.world.guests import GUESTS, GuestModel
+from hpcore.model.stimuli import GuestSilent
 
 ALONE = Environment(slots=2, faults=0, reset=False, migration=False, power_off=False)
 
@@ -27,8 +28,8 @@ def test_what_the_options_leave_out_is_not_missed() -> None:
     assert prove(ALONE).missing == ()
 
 
-@pytest.mark.parametrize("guest", Guest)
-def test_every_command_ends_under_a_fair_guest(guest: Guest) -> None:
+@pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
+def test_every_command_ends_under_a_fair_guest(guest: GuestModel) -> None:
     environment = Environment(slots=2, guest=guest, migration=False)
     result = prove(environment, engine="explicit")
     assert result.endless == ()
@@ -37,7 +38,7 @@ def test_every_command_ends_under_a_fair_guest(guest: Guest) -> None:
 def test_without_deadlines_a_guest_may_leave_a_command_without_an_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(liveness.FAIR, "GuestSilent")
+    monkeypatch.delitem(liveness.FAIR, GuestSilent)
     tables = tabulate(ALONE)
     graph = explore(tables, 10_000)
     assert liveness.endless(tables, graph) == ("unplug of vCPU 1",)
@@ -46,7 +47,7 @@ def test_without_deadlines_a_guest_may_leave_a_command_without_an_end(
 def test_an_accelerator_that_never_answers_leaves_commands_without_an_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(liveness, "FAIR", {"GuestSilent": "deadline"})
+    monkeypatch.setattr(liveness, "FAIR", {GuestSilent: "deadline"})
     tables = tabulate(ALONE)
     graph = explore(tables, 10_000)
     assert {"plug of vCPU 1", "revoke of vCPU 1"} <= set(liveness.endless(tables, graph))

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hpcore.check.diagram import EMPTY, Diagrams
-from hpcore.check.hashset import StateSet
-from hpcore.check.transforms import Transforms
+from hpcore.check.explicit.hashset import StateSet
+from hpcore.check.symbolic.diagram import EMPTY, Diagrams
+from hpcore.check.tabulated.transforms import Transforms
 
 WIDTHS = (2, 3, 3)
 states = some.tuples(*(some.integers(0, w - 1) for w in WIDTHS), some.integers(0, 5))
@@ -39,10 +39,10 @@ def test_a_diagram_knows_what_is_under_which_words(
 ) -> None:
     diagrams = Diagrams(WIDTHS)
     root = diagram_of(diagrams, a)
-    words = diagrams.words_of(root)
+    commons = diagrams.commons_of(root)
     for level in range(len(WIDTHS)):
         wanted = {state[-1] for state in a if state[level] == at[level]}
-        mask = words[level][at[level]]
+        mask = commons[level][at[level]]
         assert {w for w in range(6) if mask >> w & 1} == wanted
 
 
@@ -70,12 +70,12 @@ def test_a_hash_set_gives_back_what_is_new(batches: list[list[int]]) -> None:
         assert table.size == len(known)
 
 
-word = some.integers(0, 9)
+common = some.integers(0, 9)
 
 
-@given(some.sets(some.tuples(word, word)), some.sets(word))
-def test_a_transform_moves_each_word(pairs: set[tuple[int, int]], words: set[int]) -> None:
+@given(some.sets(some.tuples(common, common)), some.sets(common))
+def test_a_transform_moves_each_word(pairs: set[tuple[int, int]], commons: set[int]) -> None:
     transforms = Transforms()
     number = transforms.number(pairs)
-    after = transforms.apply(number, sum(1 << w for w in words))
-    assert {v for v in range(10) if after >> v & 1} == {v for w, v in pairs if w in words}
+    after = transforms.apply(number, sum(1 << w for w in commons))
+    assert {v for v in range(10) if after >> v & 1} == {v for w, v in pairs if w in commons}

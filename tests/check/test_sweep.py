@@ -6,13 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import attrs
 import pytest
-from attrs import evolve
 
-from hpcore.check.environment import Environment
-from hpcore.check.guests import Guest
 from hpcore.check.result import CheckError
 from hpcore.check.sweep import SweepJob, SweepRow, read_sweep, run_one, run_sweep, verdict
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import HOSTILE, LINUX
 
 SMALL = """
 slots: [1, 2]
@@ -34,10 +34,10 @@ def test_a_sweep_is_all_combinations_in_order(file: Path) -> None:
     file.write_text(SMALL)
     jobs = read_sweep(file)
     assert len(jobs) == 16
-    least = Environment(slots=1, guest=Guest.LINUX, faults=0, reset=False, migration=False)
+    least = Environment(slots=1, guest=LINUX, faults=0, reset=False, migration=False)
     assert jobs[0] == SweepJob(least)
     assert jobs[-1] == SweepJob(
-        Environment(slots=2, guest=Guest.HOSTILE, faults=0, reset=False, migration=False),
+        Environment(slots=2, guest=HOSTILE, faults=0, reset=False, migration=False),
         "eject_powered_off",
         "explicit",
     )
@@ -52,7 +52,7 @@ def test_a_sweep_is_all_combinations_in_order(file: Path) -> None:
         ("slots: 0", "0 slots make no machine"),
         ("slots: 1000", "1000 slots make no machine"),
         ("slots: two", "slots is 'two'"),
-        ("guest: windows", "'windows' is not a valid Guest"),
+        ("guest: windows", "there is no guest 'windows'"),
         ("mutants: eject_powered_of", "Did you mean 'eject_powered_off'?"),
         ("engines: magic", "'magic' is no engine"),
         (f"slots: {list(range(1, 400))}\nfaults: {list(range(400))}", "a sweep has 100000 at most"),
@@ -91,7 +91,7 @@ def test_a_mutant_must_be_found_somewhere_and_the_rules_proven_everywhere(file: 
     assert [bool(row.violations) for row in rows] == [False, False, False, True]
     assert verdict(rows)
     assert not verdict(rows[:3])
-    assert not verdict([evolve(rows[0], proven=False)])
+    assert not verdict([attrs.evolve(rows[0], proven=False)])
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hpcore.check.mutants import SECOND_LINES
+from hpcore.check.variants.mutants import SECOND_LINES
 from hpcore.model.effects import Step
 from hpcore.model.guards import SWITCHES
 from hpcore.model.invariants import BY_NAME, HELD

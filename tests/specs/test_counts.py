@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.check import explicit, symbolic
-from hpcore.check.environment import Environment
-from hpcore.check.guests import Guest
-from hpcore.check.tabulate import tabulate
+from hpcore.check.explicit import engine as explicit
+from hpcore.check.symbolic import engine as symbolic
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import HOSTILE
 from hpcore.model.invariants import INVARIANTS
 from tests.specs.tools import SPECS, spin_states, tlc_states
 
 
 def hpcore_states(slots: int, faults: int) -> set[int]:
     tables = tabulate(
-        Environment(slots=slots, boot=1, guest=Guest.HOSTILE, faults=faults, power_off=False)
+        Environment(slots=slots, boot=1, guest=HOSTILE, faults=faults, power_off=False)
     )
     return {symbolic.check(tables).states, explicit.check(tables).states}
 

@@ -1,0 +1,1 @@
+"""The engine that lists: packed states in NumPy, breadth first."""

@@ -1,0 +1,1 @@
+"""Small configurations, state by state: loops, and pictures."""

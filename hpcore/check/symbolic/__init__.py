@@ -1,0 +1,1 @@
+"""The engine that proves: sets of states as decision diagrams."""

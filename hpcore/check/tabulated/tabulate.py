@@ -1,0 +1,321 @@
+"""Making the tables: `decide`, called on every local state under every common part.
+
+A pair is a local state of a role under a common part (the shared part of the machine, and
+the faults left). That each pair that a reachable machine shows is tabulated is shown by
+induction on the number of stimuli:
+
+- The pairs of the start are added by `run`.
+- A stimulus about a slot takes that slot's pair (a, c) to a pair (b, d), which `slot_move`
+  adds. It leaves the other slots as they are (NotTabulable is raised where it does not);
+  their pairs (x, c) become (x, d), which `shift` adds, now or when (x, c) is found later.
+- A stimulus about the machine takes each slot's pair on, by what it does to that slot and
+  to the common part. What other slots may have a say in is a count, which the offer's
+  needs ask for; and each pair is tried beside a boot vCPU, which every machine has.
+
+Some pairs more are tabulated: those of slots that meet nowhere. They cost a little time
+and change no result: an engine takes a move, and reports a violation, only in a state
+that it has reached.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import attrs
+
+from hpcore.check.properties import PROPERTIES, Properties
+from hpcore.check.tabulated.alike import Alike
+from hpcore.check.tabulated.numbered import Numbered
+from hpcore.check.tabulated.schema import (
+    MachineMove,
+    Map,
+    NotTabulable,
+    Role,
+    Sight,
+    SlotMove,
+    Tables,
+    role_of,
+)
+from hpcore.check.tabulated.small_machine import OTHER, Others, Seen, SmallMachine
+from hpcore.check.tabulated.start import Common, Start, booted, config_of, local
+from hpcore.check.tabulated.watched import SlotStudy
+from hpcore.check.world.conditions import ANYHOW, Needs, Offer
+from hpcore.check.world.environment import Environment
+from hpcore.check.world.guests import attentive
+from hpcore.model.machines import Phase
+from hpcore.model.properties import Invariants
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import Shared, Slot
+from hpcore.model.stimuli import CpuOnCalled, Stimulus
+
+_Common = tuple[int, int]
+"""The number of a shared part, and the faults left."""
+_Sight = tuple[str, Role, int, _Common, int, bool, bool]
+_SlotMove = tuple[Role, int, _Common, int, _Common, int, type[Stimulus]]
+"""A local state and what it goes to, each with the common part; a need; by which stimulus."""
+_Wide = tuple[_Common, _Common, int, Stimulus]
+"""What a stimulus about the machine does to the common part, and the need."""
+_Tried = tuple[tuple[Offer, Seen], ...]
+"""What was offered, and what it did."""
+
+
+def tabulate(
+    environment: Environment,
+    rules: Rules = RULES,
+    start: Start | None = None,
+    properties: Properties = PROPERTIES,
+) -> Tables:
+    """The tables of `environment` under `rules`, from the booted machine or from `start`.
+
+    Raises NotTabulable.
+    """
+    start = start or booted(config_of(environment), rules, Invariants(properties))
+    alike = Alike(environment, properties)
+    if any(p not in PROPERTIES for p in properties) or rules.needed != RULES.needed:
+        # What is a user's may read what hpcore's own does not.
+        environment = attrs.evolve(environment, guest=attentive(environment.guest))
+    machine = SmallMachine(environment, rules, properties, alike)
+    tabulation = _Tabulation(environment, start, machine)
+    tabulation.run()
+    return _numbered(tabulation, rules, properties)
+
+
+class _Tabulation:
+    """Local states, shared parts and needs are numbers here, in the order of discovery.
+
+    What a stimulus does is found out once for each local state and shared part, with all
+    the faults allowed, and then looked up for each common part: the faults that are left only
+    say what is offered.
+    """
+
+    def __init__(self, environment: Environment, start: Start, machine: SmallMachine) -> None:
+        self.environment, self.start, self.machine = environment, start, machine
+        self.roles = tuple(role_of(environment, i) for i in range(environment.slots))
+        self.locals: dict[Role, Numbered[Slot]] = {role: Numbered() for role in self.roles}
+        self.shared: Numbered[Shared] = Numbered()
+        self.needs: Numbered[Needs] = Numbered(ANYHOW)
+        self.common: _Common = (self.shared.number(start.state.shared), environment.faults)
+        self.pairs: dict[tuple[Role, int, _Common], None] = {}
+        self.queue: list[tuple[Role, int, _Common]] = []
+        self.at_common: dict[_Common, list[tuple[Role, int]]] = defaultdict(list)
+        self.boot_at: dict[_Common, int] = {}
+        self.shifts: dict[_Common, dict[_Common, None]] = defaultdict(dict)
+        self.slot_moves: dict[_SlotMove, None] = {}
+        self.wide: dict[_Wide, dict[tuple[Role, int], int]] = defaultdict(dict)
+        self.broken: dict[_Sight, None] = {}
+        self.shown: dict[_Sight, None] = {}
+        self.ends: dict[tuple[Role, _Common], int] = {}
+        self.unsound: dict[tuple[Role, int, int], tuple[str, ...]] = {}
+        self.studies: dict[tuple[Role, int], SlotStudy] = {}
+        self.tried_slot: dict[tuple[Role, int, int], _Tried] = {}
+        self.tried_machine: dict[tuple[Role, int, int, int], _Tried] = {}
+        self.accepted: dict[tuple[int, int], tuple[Offer, ...]] = {}
+
+    def run(self) -> None:
+        waiting: list[tuple[Role, int, _Common]] = []
+        for i, (role, slot) in enumerate(zip(self.roles, self.start.state.slots, strict=True)):
+            a = self.locals[role].number(local(self.environment, i, slot))
+            self.add(role, a, self.common)
+        while self.queue:
+            pair = self.queue.pop()
+            if pair[2] in self.boot_at:
+                self.tabulate_pair(*pair)
+            else:
+                # A stimulus about the machine is tried with a boot vCPU in it, and none is
+                # known yet that goes with this pair's common part.
+                waiting.append(pair)
+            if not self.queue:
+                # Every pair of a boot vCPU has been found now. A machine always has one; so
+                # a common part without one is that of no machine, and its pairs are dropped.
+                self.queue = [p for p in waiting if p[2] in self.boot_at]
+                waiting = [p for p in waiting if p[2] not in self.boot_at]
+        self.check_ends()
+
+    def add(self, role: Role, a: int, common: _Common) -> None:
+        pair = (role, a, common)
+        if pair in self.pairs:
+            return
+        self.pairs[pair] = None
+        self.queue.append(pair)
+        self.at_common[common].append((role, a))
+        if role is Role.BOOT:
+            self.boot_at.setdefault(common, a)
+        for after in self.shifts[common]:
+            self.add(role, a, after)
+
+    def shift(self, common: _Common, after: _Common) -> None:
+        """The common part may change under whoever is there: another slot's doing, or nobody's."""
+        if common == after or after in self.shifts[common]:
+            return
+        self.shifts[common][after] = None
+        for role, a in tuple(self.at_common[common]):
+            self.add(role, a, after)
+
+    # -------------------------------------------------------------------- one pair
+
+    def tabulate_pair(self, role: Role, a: int, common: _Common) -> None:
+        m, faults = common
+        slot, shared = self.locals[role].values[a], self.shared.values[m]
+        if (role, a, m) not in self.tried_slot:
+            if (role, a) not in self.studies:
+                self.studies[role, a] = SlotStudy(self.environment, self.machine, role, slot)
+            self.tried_slot[role, a, m] = self.studies[role, a].try_all(shared)
+            self.unsound[role, a, m] = tuple(self.machine.unsound(role, slot, shared))
+        for name in self.unsound[role, a, m]:
+            self.broken[name, role, a, common, 0, False, False] = None
+        for offer, seen in self.tried_slot[role, a, m]:
+            if offer.fault > faults:
+                continue
+            self.sighted(seen, role, a, common, offer.needs)
+            if seen.ended:
+                if not isinstance(offer.stimulus, CpuOnCalled):
+                    raise NotTabulable(f"{offer.stimulus} of {role} {slot} ends the machine")
+                self.ends.setdefault((role, common), a)
+            elif seen.broken is None and self.goes_on(seen, slot, shared):
+                self.slot_move(seen, role, a, common, offer)
+        boot = self.boot_at[common]
+        if (role, a, m, boot) not in self.tried_machine:
+            self.tried_machine[role, a, m, boot] = self.try_machine(role, slot, m, boot)
+        for offer, seen in self.tried_machine[role, a, m, boot]:
+            if offer.fault > faults:
+                continue
+            self.sighted(seen, role, a, common, offer.needs, whole=True)
+            if seen.broken is None and not seen.ended:
+                self.machine_move(seen, role, a, common, offer)
+
+    def try_machine(self, role: Role, slot: Slot, m: int, boot: int) -> _Tried:
+        """Every stimulus about the machine that may come, with the slot in it."""
+        companion = self.locals[Role.BOOT].values[boot]
+        others: Others = ((Role.BOOT, companion),) if role is not Role.BOOT else ()
+        shared = self.shared.values[m]
+        nothing_asked = self.machine.state(role, slot, shared, ANYHOW, others)
+        tried = []
+        for offer in self.accepted_offers(m, boot):
+            if any(n.most == 0 and n.condition.holds(slot) for n in offer.needs):
+                continue
+            state = nothing_asked
+            if offer.needs:
+                state = self.machine.state(role, slot, shared, offer.needs, others)
+            tried.append((offer, self.machine.let(role, slot, state, offer.stimulus)))
+        return tuple(tried)
+
+    def accepted_offers(self, m: int, boot: int) -> tuple[Offer, ...]:
+        """Stimuli about the machine that are not refused: no single slot has a say in that."""
+        if (m, boot) not in self.accepted:
+            shared, slot = self.shared.values[m], self.locals[Role.BOOT].values[boot]
+            accepted = []
+            for offer in self.environment.about_machine(shared, self.environment.faults):
+                state = self.machine.state(Role.BOOT, slot, shared, offer.needs)
+                if not self.machine.let(Role.BOOT, slot, state, offer.stimulus).refused:
+                    accepted.append(offer)
+            self.accepted[m, boot] = tuple(accepted)
+        return self.accepted[m, boot]
+
+    def check_ends(self) -> None:
+        """Hold the invariants against every slot of a machine that another slot ends.
+
+        What the other slots see of it is the common part alone, whichever local state the
+        slot was in; so one local state of each role under each common part is enough.
+        """
+        seen_by: dict[tuple[Role, int, int, Role, int], Seen] = {}
+        for (ending, common), ender in self.ends.items():
+            stimulus = CpuOnCalled(OTHER[ending], verdict=True)
+            others: Others = ((ending, self.locals[ending].values[ender]),)
+            for role, a in self.at_common[common]:
+                if role is ending is Role.BOOT:
+                    continue  # there is no other
+                key = (role, a, common[0], ending, ender)
+                if key not in seen_by:
+                    slot, shared = self.locals[role].values[a], self.shared.values[common[0]]
+                    state = self.machine.state(role, slot, shared, others=others)
+                    seen_by[key] = self.machine.let(role, slot, state, stimulus)
+                self.sighted(seen_by[key], role, a, common, ANYHOW)
+
+    def sighted(
+        self, seen: Seen, role: Role, a: int, common: _Common, needs: Needs, *, whole: bool = False
+    ) -> None:
+        if seen.broken is not None:
+            self.broken[seen.broken, role, a, common, self.needs.number(needs), True, whole] = None
+        for name in seen.shown:
+            self.shown[name, role, a, common, self.needs.number(needs), True, whole] = None
+
+    def goes_on(self, seen: Seen, slot: Slot, shared: Shared) -> bool:
+        """Whether the stimulus changes anything."""
+        return (
+            seen.slot != slot
+            or seen.others_changed
+            or (seen.shared is not None and seen.shared != shared)
+        )
+
+    def common_after(self, seen: Seen, common: _Common, offer: Offer) -> _Common:
+        m = common[0] if seen.shared is None else self.shared.number(seen.shared)
+        return m, common[1] - offer.fault
+
+    def slot_move(self, seen: Seen, role: Role, a: int, common: _Common, offer: Offer) -> None:
+        if seen.others_changed or seen.shared_changes > 1:
+            slot = self.locals[role].values[a]
+            raise NotTabulable(f"{offer.stimulus} of {role} {slot} changes other slots")
+        after = self.common_after(seen, common, offer)
+        b = self.locals[role].number(seen.slot)
+        by = type(offer.stimulus)
+        self.slot_moves[role, a, common, b, after, self.needs.number(offer.needs), by] = None
+        self.shift(common, after)
+        self.add(role, b, after)
+
+    def machine_move(self, seen: Seen, role: Role, a: int, common: _Common, offer: Offer) -> None:
+        after = self.common_after(seen, common, offer)
+        b = self.locals[role].number(seen.slot)
+        key = (common, after, self.needs.number(offer.needs), offer.stimulus)
+        self.wide[key][role, a] = b
+        self.add(role, b, after)
+
+
+# ------------------------------------------------------------------------- numbers
+
+
+def _common_order(common: Common) -> tuple[object, ...]:
+    s = common.shared
+    mode = (list(Phase).index(s.phase), s.paused, s.migrating, str(s.step), s.gic_inits)
+    return (*mode, common.faults, s.scanning, s.ged)
+
+
+def _numbered(t: _Tabulation, rules: Rules, properties: Properties) -> Tables:
+    commons = {(m, f): Common(t.shared.values[m], f) for _, _, (m, f) in t.pairs}
+    order = sorted(commons, key=lambda common: _common_order(commons[common]))
+    number = {common: n for n, common in enumerate(order)}
+
+    def sights(of: dict[_Sight, None]) -> Iterator[Sight]:
+        for what, role, a, common, need, moving, whole in of:
+            yield Sight(what, role, a, number[common], need, moving, whole)
+
+    slot_moves = tuple(
+        SlotMove(role, a, number[c], b, number[d], need, by)
+        for role, a, c, b, d, need, by in t.slot_moves
+    )
+    maps: dict[tuple[tuple[Role, tuple[int, ...]], ...], int] = {}
+    machine_moves = []
+    for (c, d, need, stimulus), goes in t.wide.items():
+        table = {role: [-1] * len(found.values) for role, found in t.locals.items()}
+        for (role, a), b in goes.items():
+            table[role][a] = b
+        still = all(b in (-1, a) for row in table.values() for a, b in enumerate(row))
+        if still and c[0] == d[0]:
+            continue  # it changes nothing, whoever is there
+        key = tuple((role, tuple(row)) for role, row in table.items())
+        which = -1 if still else maps.setdefault(key, len(maps))
+        machine_moves.append(MachineMove(number[c], number[d], need, which, type(stimulus)))
+    found_maps: tuple[Map, ...] = tuple(dict(key) for key in maps)
+    first = tuple(
+        t.locals[role].number(local(t.environment, i, slot))
+        for i, (role, slot) in enumerate(zip(t.roles, t.start.state.slots, strict=True))
+    )
+    return Tables(
+        environment=t.environment, rules=rules, properties=properties, start=t.start,
+        roles=t.roles,
+        commons=tuple(commons[common] for common in order),
+        locals={role: tuple(found.values) for role, found in t.locals.items()},
+        needs=tuple(t.needs.values), slot_moves=slot_moves, machine_moves=tuple(machine_moves),
+        maps=found_maps, broken=tuple(sights(t.broken)), shown=tuple(sights(t.shown)),
+        first=(*first, number[t.common]),
+    )  # fmt: skip

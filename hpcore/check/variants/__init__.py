@@ -1,0 +1,1 @@
+"""Protocols that are wrong in one place, and the hunt for each."""
