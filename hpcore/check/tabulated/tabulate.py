@@ -37,9 +37,9 @@ from hpcore.check.tabulated.schema import (
     Tables,
     role_of,
 )
-from hpcore.check.tabulated.small_machine import OTHER, Others, Seen, SmallMachine
+from hpcore.check.tabulated.small_machine import Seen, SmallMachine
 from hpcore.check.tabulated.start import Common, Start, booted, config_of, local
-from hpcore.check.tabulated.watched import SlotStudy
+from hpcore.check.tabulated.trials import Trials
 from hpcore.check.world.conditions import ANYHOW, Needs, Offer
 from hpcore.check.world.environment import Environment
 from hpcore.check.world.guests import attentive
@@ -56,8 +56,6 @@ _SlotMove = tuple[Role, int, _Common, int, _Common, int, type[Stimulus]]
 """A local state and what it goes to, each with the common part; a need; by which stimulus."""
 _Wide = tuple[_Common, _Common, int, Stimulus]
 """What a stimulus about the machine does to the common part, and the need."""
-_Tried = tuple[tuple[Offer, Seen], ...]
-"""What was offered, and what it did."""
 
 
 def tabulate(
@@ -82,18 +80,13 @@ def tabulate(
 
 
 class _Tabulation:
-    """Local states, shared parts and needs are numbers here, in the order of discovery.
-
-    What a stimulus does is found out once for each local state and shared part, with all
-    the faults allowed, and then looked up for each common part: the faults that are left only
-    say what is offered.
-    """
+    """Finds all pairs and what becomes of them. Needs are numbers, as the trials' states are."""
 
     def __init__(self, environment: Environment, start: Start, machine: SmallMachine) -> None:
-        self.environment, self.start, self.machine = environment, start, machine
+        self.environment, self.start = environment, start
         self.roles = tuple(role_of(environment, i) for i in range(environment.slots))
-        self.locals: dict[Role, Numbered[Slot]] = {role: Numbered() for role in self.roles}
-        self.shared: Numbered[Shared] = Numbered()
+        self.trials = Trials(environment, machine, self.roles)
+        self.locals, self.shared = self.trials.locals, self.trials.shared
         self.needs: Numbered[Needs] = Numbered(ANYHOW)
         self.common: _Common = (self.shared.number(start.state.shared), environment.faults)
         self.pairs: dict[tuple[Role, int, _Common], None] = {}
@@ -106,11 +99,6 @@ class _Tabulation:
         self.broken: dict[_Sight, None] = {}
         self.shown: dict[_Sight, None] = {}
         self.ends: dict[tuple[Role, _Common], int] = {}
-        self.unsound: dict[tuple[Role, int, int], tuple[str, ...]] = {}
-        self.studies: dict[tuple[Role, int], SlotStudy] = {}
-        self.tried_slot: dict[tuple[Role, int, int], _Tried] = {}
-        self.tried_machine: dict[tuple[Role, int, int, int], _Tried] = {}
-        self.accepted: dict[tuple[int, int], tuple[Offer, ...]] = {}
 
     def run(self) -> None:
         waiting: list[tuple[Role, int, _Common]] = []
@@ -157,14 +145,9 @@ class _Tabulation:
     def tabulate_pair(self, role: Role, a: int, common: _Common) -> None:
         m, faults = common
         slot, shared = self.locals[role].values[a], self.shared.values[m]
-        if (role, a, m) not in self.tried_slot:
-            if (role, a) not in self.studies:
-                self.studies[role, a] = SlotStudy(self.environment, self.machine, role, slot)
-            self.tried_slot[role, a, m] = self.studies[role, a].try_all(shared)
-            self.unsound[role, a, m] = tuple(self.machine.unsound(role, slot, shared))
-        for name in self.unsound[role, a, m]:
+        for name in self.trials.unsound(role, a, m):
             self.broken[name, role, a, common, 0, False, False] = None
-        for offer, seen in self.tried_slot[role, a, m]:
+        for offer, seen in self.trials.about_slot(role, a, m):
             if offer.fault > faults:
                 continue
             self.sighted(seen, role, a, common, offer.needs)
@@ -174,43 +157,12 @@ class _Tabulation:
                 self.ends.setdefault((role, common), a)
             elif seen.broken is None and self.goes_on(seen, slot, shared):
                 self.slot_move(seen, role, a, common, offer)
-        boot = self.boot_at[common]
-        if (role, a, m, boot) not in self.tried_machine:
-            self.tried_machine[role, a, m, boot] = self.try_machine(role, slot, m, boot)
-        for offer, seen in self.tried_machine[role, a, m, boot]:
+        for offer, seen in self.trials.about_machine(role, a, m, self.boot_at[common]):
             if offer.fault > faults:
                 continue
             self.sighted(seen, role, a, common, offer.needs, whole=True)
             if seen.broken is None and not seen.ended:
                 self.machine_move(seen, role, a, common, offer)
-
-    def try_machine(self, role: Role, slot: Slot, m: int, boot: int) -> _Tried:
-        """Every stimulus about the machine that may come, with the slot in it."""
-        companion = self.locals[Role.BOOT].values[boot]
-        others: Others = ((Role.BOOT, companion),) if role is not Role.BOOT else ()
-        shared = self.shared.values[m]
-        nothing_asked = self.machine.state(role, slot, shared, ANYHOW, others)
-        tried = []
-        for offer in self.accepted_offers(m, boot):
-            if any(n.most == 0 and n.condition.holds(slot) for n in offer.needs):
-                continue
-            state = nothing_asked
-            if offer.needs:
-                state = self.machine.state(role, slot, shared, offer.needs, others)
-            tried.append((offer, self.machine.let(role, slot, state, offer.stimulus)))
-        return tuple(tried)
-
-    def accepted_offers(self, m: int, boot: int) -> tuple[Offer, ...]:
-        """Stimuli about the machine that are not refused: no single slot has a say in that."""
-        if (m, boot) not in self.accepted:
-            shared, slot = self.shared.values[m], self.locals[Role.BOOT].values[boot]
-            accepted = []
-            for offer in self.environment.about_machine(shared, self.environment.faults):
-                state = self.machine.state(Role.BOOT, slot, shared, offer.needs)
-                if not self.machine.let(Role.BOOT, slot, state, offer.stimulus).refused:
-                    accepted.append(offer)
-            self.accepted[m, boot] = tuple(accepted)
-        return self.accepted[m, boot]
 
     def check_ends(self) -> None:
         """Hold the invariants against every slot of a machine that another slot ends.
@@ -218,19 +170,12 @@ class _Tabulation:
         What the other slots see of it is the common part alone, whichever local state the
         slot was in; so one local state of each role under each common part is enough.
         """
-        seen_by: dict[tuple[Role, int, int, Role, int], Seen] = {}
         for (ending, common), ender in self.ends.items():
-            stimulus = CpuOnCalled(OTHER[ending], verdict=True)
-            others: Others = ((ending, self.locals[ending].values[ender]),)
             for role, a in self.at_common[common]:
                 if role is ending is Role.BOOT:
                     continue  # there is no other
-                key = (role, a, common[0], ending, ender)
-                if key not in seen_by:
-                    slot, shared = self.locals[role].values[a], self.shared.values[common[0]]
-                    state = self.machine.state(role, slot, shared, others=others)
-                    seen_by[key] = self.machine.let(role, slot, state, stimulus)
-                self.sighted(seen_by[key], role, a, common, ANYHOW)
+                seen = self.trials.by_an_end(role, a, common[0], ending, ender)
+                self.sighted(seen, role, a, common, ANYHOW)
 
     def sighted(
         self, seen: Seen, role: Role, a: int, common: _Common, needs: Needs, *, whole: bool = False
