@@ -50,7 +50,7 @@ from hpcore.check.properties import PROPERTIES
 from hpcore.check.result import CheckError, Counterexample, Progress, Result
 from hpcore.check.tabulated.schema import NotTabulable
 from hpcore.check.world.environment import Environment, EnvironmentRefused
-from hpcore.check.world.guests import GUESTS, HOSTILE, LEGACY, LINUX, Guest
+from hpcore.check.world.guests import GUESTS, HOSTILE, LEGACY, LINUX, GuestModel
 from hpcore.check.world.words import say
 
 __all__ = [
@@ -64,7 +64,7 @@ __all__ = [
     "Counterexample",
     "Environment",
     "EnvironmentRefused",
-    "Guest",
+    "GuestModel",
     "NotTabulable",
     "Progress",
     "Result",

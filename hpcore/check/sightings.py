@@ -15,7 +15,7 @@ Numbers = tuple[int, ...]
 
 
 @frozen
-class Found:
+class Sighting:
     """`what` is in `state`, or, if `moving`, one stimulus on from there."""
 
     what: str
@@ -43,7 +43,7 @@ class Sightings:
         # stimulus shows; so those are looked for first.
         self._kinds = sorted(kinds.items(), key=lambda item: (item[0].moving, item[0].what))
 
-    def all_in(self, diagrams: Diagrams, root: int) -> Iterator[Found]:
+    def all_in(self, diagrams: Diagrams, root: int) -> Iterator[Sighting]:
         """One state for each different thing to be seen."""
         seen: set[str] = set()
         commons = diagrams.commons_of(root)
@@ -61,14 +61,14 @@ class Sightings:
         commons: list[list[int]],
         kind: _Kind,
         where: dict[tuple[Role, int], int],
-    ) -> Found | None:
+    ) -> Sighting | None:
         for level, role in enumerate(self._tables.roles):
             for a, present in enumerate(commons[level]):
                 mask = present & where.get((role, a), 0)
                 if mask:
                     state = self._state(diagrams, root, kind, level, a, mask)
                     if state is not None:
-                        return Found(kind.what, state, kind.moving)
+                        return Sighting(kind.what, state, kind.moving)
         return None
 
     def _state(

@@ -26,7 +26,7 @@ from hpcore.check.result import CheckError
 from hpcore.check.tabulated.schema import NotTabulable
 from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.world.environment import Environment, EnvironmentRefused
-from hpcore.check.world.guests import GUESTS, Guest
+from hpcore.check.world.guests import GUESTS, GuestModel
 from hpcore.model.rules import Rules
 
 MOST_JOBS = 100_000
@@ -217,9 +217,9 @@ def _environment(path: Path, options: dict[str, Any]) -> Environment:
         raise CheckError(f"{path}: {error}") from error
 
 
-def _guest(name: object) -> Guest:
+def _guest(name: object) -> GuestModel:
     if name not in GUESTS:
-        raise ValueError(f"{name!r} is not a valid Guest; known: {', '.join(GUESTS)}")
+        raise ValueError(f"there is no guest {name!r}; known: {', '.join(GUESTS)}")
     return GUESTS[str(name)]
 
 

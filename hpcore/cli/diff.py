@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.errors import printable
 from hpcore.log import Header, Record
 from hpcore.triage.diff import Diff, Difference
 from hpcore.triage.diff import diff as diff_logs
@@ -82,7 +83,7 @@ def _show(
 def _cells(record: Record | None, ends: bool) -> tuple[str, str]:
     if record is None:
         return "", "(nothing more)" if ends else ""
-    return str(record.seq), say(record.event)
+    return str(record.seq), printable(say(record.event))
 
 
 def _explain(out: Output, names: tuple[str, str], found: Diff) -> None:

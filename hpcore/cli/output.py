@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import orjson
 
+from hpcore.errors import printable
+
 if TYPE_CHECKING:  # rich takes a while to load, and a verdict does without
     from rich.console import Console
     from rich.table import Table
@@ -47,6 +49,7 @@ class Output:
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line for people; `style` is a colour, "bold" before it if need be."""
+        text = printable(text)
         if style is not None and "NO_COLOR" not in os.environ:
             *bold, colour = style.split()
             text = click.style(text, fg=colour, bold=bool(bold) or None)
@@ -59,7 +62,7 @@ class Output:
         from rich.text import Text  # noqa: PLC0415 - rich takes [brackets] in a str for its own
 
         with self.people.status(Text(text)) as status:
-            yield lambda now: status.update(Text(now))
+            yield lambda now: status.update(Text(printable(now)))
 
     def text(self, text: str) -> None:
         """Text to be kept as it is, so on standard output; with `json` it is in the object."""

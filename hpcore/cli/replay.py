@@ -8,7 +8,8 @@ import attrs
 import click
 
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
-from hpcore.log import LogError, LogTooNew, LogTooOld, LogUnreadable
+from hpcore.errors import printable
+from hpcore.log import LogEmpty, LogError, LogTooNew, LogTooOld, LogUnreadable, NotALog
 from hpcore.log.versions import own_version
 from hpcore.model.events import Event
 from hpcore.model.states import State, sta
@@ -17,8 +18,12 @@ from hpcore.triage.replay import Replay, ReplayedDecision
 from hpcore.triage.replay import replay as replay_log
 from hpcore.triage.words import say
 
-NOT_ITS_FAULT = (LogUnreadable, LogTooNew, LogTooOld)
-"""The log may well be good: it is not there, or needs another hpcore."""
+NO_VERDICT = (LogUnreadable, NotALog, LogEmpty, LogTooNew, LogTooOld)
+"""There is no log that could be wrong: it is not there, is none, or needs another hpcore."""
+
+NO_END = "The log does not say how the machine ended"
+"""Its last event is none that ends a machine. The run still goes on, was killed, or the log was
+cut at a line's end, which nothing in it could show."""
 
 FLAGS = {
     "paused": "paused",
@@ -46,16 +51,17 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     hpcore replay run.jsonl --json | jq .violation
 
     Exits with 1 if the log is damaged, an event in it is wrong, or this very version of
-    hpcore would decide otherwise; with 2 if it cannot be read here. A log whose last line
-    was torn by a crash is fine up to there.
+    hpcore would decide otherwise; with 2 if it cannot be read here, or is no log. A log whose
+    last line was torn by a crash is fine up to there, and so is one that just stops: that
+    it does not say how the machine ended is said.
     """
     out = Output(json=as_json)
     try:
         found = replay_log("/dev/stdin" if log == "-" else log, at, _printer(out, quiet, at))
     except LogError as error:
-        code = BAD_INPUT if isinstance(error, NOT_ITS_FAULT) else WRONG
+        code = BAD_INPUT if isinstance(error, NO_VERDICT) else WRONG
         raise Problem(str(error), code, events=0, state=None, violation=None) from error
-    if isinstance(found.damage, NOT_ITS_FAULT):
+    if isinstance(found.damage, NO_VERDICT):
         raise Problem(str(found.damage), events=found.events)
     if at is not None and found.at is None and found.ok:
         raise Problem(f"{log}: there is no event {at}; the last is {found.events}")
@@ -74,6 +80,7 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
         violation=_violation(found),
         error=_error(found),
         torn=found.torn,
+        ended=found.says_the_end,
         in_flight=found.in_flight,
         decided_again=_decided_again(found),
     )
@@ -105,7 +112,8 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
         out.say(f"{_error(found)}", style="bold red")
     else:
         same = f" {_decided(found)}." if found.otherwise is None else ""
-        out.say(f"{found.events} events, every invariant held at each.{same}", style="green")
+        end = "" if found.says_the_end else f" {NO_END}."
+        out.say(f"{found.events} events, every invariant held at each.{same}{end}", style="green")
     if found.otherwise is not None:
         _say_otherwise(out, found, found.otherwise)
 
@@ -144,8 +152,9 @@ def _show_state(out: Output, state: State, title: str) -> None:
         bits = " ".join(n for n in ("insert", "remove", "requested") if getattr(slot, n))
         doing = " ".join(str(x) for x in (slot.command, slot.step) if x not in (None, "none"))
         table.add_row(
-            str(index), slot.id or "", str(slot.lifecycle), str(slot.gicc), f"{sta(slot):#x}",
-            "on" if slot.powered else "", bits, doing, "yes" if slot.registered else "",
+            str(index), printable(slot.id or ""), str(slot.lifecycle), str(slot.gicc),
+            f"{sta(slot):#x}", "on" if slot.powered else "", bits, doing,
+            "yes" if slot.registered else "",
         )  # fmt: skip
     out.show(table)
 

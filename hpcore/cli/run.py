@@ -88,6 +88,8 @@ def run(
     found = find(accel)
     if log is not None:
         log_path.need_directory(log)
+    if console is not None:
+        log_path.need_name(console, "--console")
     if log is None:
         log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     job = Job(
@@ -160,13 +162,14 @@ async def _run(job: Job, out: Output) -> Outcome:
             out.say(
                 f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}{how}", style=style
             )
-            if result.error is not None:
-                out.say(f"     {result.error}", style="red")
 
         return await until_stopped(run_job(job, progress))
 
 
 def _report(out: Output, job: Job, outcome: Outcome) -> None:
+    failed = next((r for r in outcome.results if r.error is not None), None)
+    if failed is not None and failed.error != outcome.error:  # which is the last word
+        out.say(f"     {failed.error}", style="red")
     if outcome.capped is not None:
         out.say(f"possible vCPUs were capped to those at boot: {outcome.capped}", style="yellow")
     for name, text in _medians(outcome.latencies).items():
@@ -174,7 +177,6 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
     out.say(f"{outcome.events} events in {job.log}; see `hpcore replay {job.log}`")
     if outcome.error is not None:
         raise Problem(outcome.error, log=str(job.log), events=outcome.events)
-    failed = next((r for r in outcome.results if r.error is not None), None)
     out.end(
         outcome.ok,
         log=str(job.log),

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, TypeVar
 
+from hpcore.errors import printable
+
 T = TypeVar("T")
 
 DEBUG = "HPCORE_DEBUG"
@@ -80,7 +82,7 @@ def explain(message: str, code: int, **fields: object) -> int:
 
     An output that takes nothing any more, on a full disk, does not change the exit code.
     """
-    _write(sys.stderr, f"hpcore: {message}\n")
+    _write(sys.stderr, f"hpcore: {printable(message)}\n")
     if "--json" in sys.argv:
         closing = {"ok": False, "error": message, **fields}
         _write(sys.stdout, json.dumps(closing, separators=(",", ":"), default=str) + "\n")

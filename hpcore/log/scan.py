@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import IO
 
 from hpcore.log.errors import LogDamaged, LogEmpty, LogUnreadable, NotALog
+from hpcore.log.foreign import CRLF, recognised
 from hpcore.log.framing import END, MAGIC, MAX_BATCH, MAX_LINE, TAIL, sum_of
 from hpcore.log.header import Header, decode
 from hpcore.log.tail import Place, Torn, judge
@@ -94,7 +95,9 @@ class Scan:
         if not newline and MAGIC.startswith(line[: len(MAGIC)]) and len(line) <= MAX_LINE:
             raise LogEmpty(self._name, "its header breaks off")
         if not newline or not line.startswith(MAGIC):
-            raise NotALog(self._name, f"line 1 does not start with {MAGIC.decode()}")
+            raise NotALog(self._name, recognised(line))
+        if line.endswith(b"\r"):
+            raise NotALog(self._name, CRLF)
         return line
 
     def _chunk(self) -> bytes:

@@ -113,6 +113,8 @@ def explain(line: bytes, good: Place) -> str:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         return f"it is not JSON: {error}"
+    if line.endswith(b"\r"):
+        return "it ends in CRLF, and a log's lines in LF"
     if not isinstance(fields, dict) or not _SEALED.fullmatch(line[-TAIL - len(SUM_KEY) :]):
         return "it does not end in a checksum"
     why = []

@@ -194,7 +194,11 @@ def library_machine(name: str) -> Machine:
     from transitions import Machine  # noqa: PLC0415 - to run a machine needs the table alone
 
     table = next(t for t in TABLES if t.name == name)
-    return Machine(model=None, **table.for_library)
+    machine = Machine(model=None, **table.for_library)
+    for row in table.rows:  # which the library looks at only when it comes to them
+        for state in (row.source, row.dest):
+            machine.get_state(str(state))
+    return machine
 
 
 def _next(table: Table, state: str, trigger: Trigger) -> str:

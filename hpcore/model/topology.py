@@ -132,7 +132,8 @@ class Topology:
         """The index of the vCPU that the props in `wanted` name; a prop left out is 0.
 
         Raises TopologyError with QEMU's text for an unknown property, a value that is
-        not an integer, and one out of range.
+        no integer of 64 bits, which to QEMU's JSON is none at all, one that has more than
+        32, and one out of range.
         """
         sizes = dict(
             zip(PROPS, (self.sockets, self.clusters, self.cores, self.threads), strict=True)
@@ -141,7 +142,9 @@ class Topology:
         for name, value in wanted.items():
             if name not in sizes:
                 raise TopologyError(f"Property '{device}.{name}' not found")
-            if isinstance(value, bool) or not isinstance(value, int):
+            if isinstance(value, bool) or not isinstance(value, int) or not _has(64, value):
+                raise TopologyError(f"Invalid parameter type for '{name}', expected: integer")
+            if not _has(32, value):
                 raise TopologyError(f"Parameter '{name}' expects int32_t")
             if not 0 <= value < sizes[name]:
                 raise TopologyError(
@@ -156,3 +159,8 @@ class Topology:
             raise TopologyError(
                 f"there is no vCPU {index}; this machine has 0 to {self.maxcpus - 1}"
             )
+
+
+def _has(bits: int, value: int) -> bool:
+    """Whether `value` is a signed integer of so many bits."""
+    return -(1 << bits - 1) <= value < 1 << bits - 1

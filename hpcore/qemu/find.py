@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
 
 VERSION_SECONDS = 10.0
@@ -83,5 +84,5 @@ def program_version(program: str, remedy: str) -> str:
     match = re.search(r"version (\d+\.\d+(?:\.\d+)?)", done.stdout)
     if done.returncode or match is None:
         said = next(iter((done.stderr or done.stdout).strip().splitlines()), "nothing")
-        raise QemuError(f"{program} --version says no version but: {said}; {remedy}")
+        raise QemuError(f"{program} --version says no version but: {printable(said)}; {remedy}")
     return match[1]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import structlog
 
+from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
 
 log = structlog.get_logger(__name__)
@@ -109,7 +110,7 @@ class QemuProcess:
     @property
     def last_words(self) -> str:
         """The end of what QEMU wrote to stderr, and how it ended if it has."""
-        words = bytes(self._stderr).decode(errors="replace").strip()
+        words = printable(bytes(self._stderr).decode(errors="replace").strip())
         code = self._process.returncode
         if code is None:
             return words or "it wrote nothing to stderr"

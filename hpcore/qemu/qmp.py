@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
+from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.process import LISTEN_SECONDS, QemuProcess
 
@@ -67,7 +68,8 @@ class Qmp:
                 if not (client.first and left):
                     raise QemuError(
                         f"QEMU's QMP socket {path} does not answer: "
-                        f"{str(error) or 'no greeting in time'}{client.said}; {process.last_words}"
+                        f"{printable(str(error)) or 'no greeting in time'}{client.said}; "
+                        f"{process.last_words}"
                     ) from error
                 log.warning("QEMU did not greet", error=str(error), said=client.first)
 
@@ -86,7 +88,7 @@ class Qmp:
         try:
             return await asyncio.wait_for(call, seconds)
         except ExecuteError as error:
-            raise QmpRefused(command, error.error_class, str(error)) from error
+            raise QmpRefused(command, error.error_class, printable(str(error))) from error
         except TimeoutError as error:
             raise QemuError(
                 f"QEMU did not answer {command} within {seconds:g} s; {self._process.last_words}"
@@ -119,7 +121,7 @@ class _Client(QMPClient):
     first: str = ""
 
     def _cb_inbound(self, msg: Message) -> Message:
-        self.first = self.first or " ".join(str(msg).split())
+        self.first = self.first or printable(" ".join(str(msg).split()))
         return super()._cb_inbound(msg)
 
     @property

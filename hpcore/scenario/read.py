@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -33,10 +32,13 @@ from hpcore.model.config import (
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
 from hpcore.scenario import values as sc
+from hpcore.scenario.yaml import LARGEST, YamlRefused, load_yaml
 
 MOST_STEPS = 10_000
-LARGEST = 1 << 20
-"""Bytes of a scenario file at most."""
+"""Steps that stand in a scenario."""
+MOST_TAKEN = 10_000_000
+"""Steps that a scenario comes to with all its repeats. At a millisecond each, which few steps
+are done in, these are three hours."""
 
 _MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memory", "cpu", "gic")
 _SLOT_STATES = tuple(str(s) for s in SlotState)
@@ -82,7 +84,9 @@ def load(name: str) -> sc.Scenario:
 def parse(text: str, name: str = "scenario") -> sc.Scenario:
     """The scenario in `text`; `name` is for messages. Raises ScenarioError."""
     try:
-        data = YAML(typ="rt").load(text)
+        data = load_yaml(text)
+    except YamlRefused as error:
+        raise ScenarioError(f"{name}:{error.problem_mark.line + 1}: {error.problem}") from error
     except MarkedYAMLError as error:
         at = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ScenarioError(f"{name}:{at}: not YAML: {error.problem}") from error
@@ -114,7 +118,9 @@ class _Reader:
         kind = self.text(guest.get("kind", KINDS[0]), at, "kind")
         self.known(kind, KINDS, _line(guest, "kind"), "kind of guest")
         about = self.text(top.get("about", ""), _line(top, "about"), "about")
-        steps = self.steps(top["steps"], _line(top, "steps"))
+        at = _line(top, "steps")
+        steps = self.steps(top["steps"], at)
+        self.bounded(sc.steps_taken(steps), at)
         return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind)
 
     def machine(self, data: Any, line: int | None) -> MachineConfig:
@@ -239,7 +245,18 @@ class _Reader:
         times = self.integer(given.get("times"), line, "times")
         if not 1 <= times <= 1_000_000:
             raise self.fail(line, f"times is {times}; it must be 1 to 1000000")
-        return sc.RepeatStep(times, self.steps(given.get("steps"), line))
+        steps = self.steps(given.get("steps"), line)
+        self.bounded(times * sc.steps_taken(steps), line)
+        return sc.RepeatStep(times, steps)
+
+    def bounded(self, taken: int, line: int | None) -> None:
+        """Refuse what would never come to its end."""
+        if taken > MOST_TAKEN:
+            raise self.fail(
+                line,
+                f"with every repeat these are {taken:,} steps; a scenario takes {MOST_TAKEN:,} "
+                "at most: lower times",
+            )
 
     # ------------------------------------------------------------------- values
 

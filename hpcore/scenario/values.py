@@ -147,6 +147,14 @@ class Line:
     waits: bool = True
 
 
+def steps_taken(lines: tuple[Line, ...]) -> int:
+    """How many steps `lines` come to, with every repeat."""
+    return sum(
+        line.step.times * steps_taken(line.step.steps) if isinstance(line.step, RepeatStep) else 1
+        for line in lines
+    )
+
+
 @frozen
 class Scenario:
     """A machine, its guest's extra kernel arguments, and the steps.

@@ -61,6 +61,14 @@ class Replay:
     """The first of them that this hpcore makes otherwise."""
 
     @property
+    def says_the_end(self) -> bool:
+        """Whether the machine has ended by the last event.
+
+        Where it has not, the log may have been cut: nothing in it says how long it was.
+        """
+        return self.state.shared.ended
+
+    @property
     def written_by(self) -> str:
         """The version of the hpcore that wrote the log."""
         return self.header.versions.get("hpcore", "unknown")

@@ -10,7 +10,7 @@ from hpcore.check.proof import prove
 from hpcore.check.result import CheckError
 from hpcore.check.tabulated.tabulate import tabulate
 from hpcore.check.world.environment import Environment, EnvironmentRefused
-from hpcore.check.world.guests import GUESTS, Guest
+from hpcore.check.world.guests import GUESTS, GuestModel
 from hpcore.model.stimuli import GuestSilent
 
 ALONE = Environment(slots=2, faults=0, reset=False, migration=False, power_off=False)
@@ -29,7 +29,7 @@ def test_what_the_options_leave_out_is_not_missed() -> None:
 
 
 @pytest.mark.parametrize("guest", GUESTS.values(), ids=GUESTS)
-def test_every_command_ends_under_a_fair_guest(guest: Guest) -> None:
+def test_every_command_ends_under_a_fair_guest(guest: GuestModel) -> None:
     environment = Environment(slots=2, guest=guest, migration=False)
     result = prove(environment, engine="explicit")
     assert result.endless == ()

@@ -52,7 +52,7 @@ def test_a_sweep_is_all_combinations_in_order(file: Path) -> None:
         ("slots: 0", "0 slots make no machine"),
         ("slots: 1000", "1000 slots make no machine"),
         ("slots: two", "slots is 'two'"),
-        ("guest: windows", "'windows' is not a valid Guest"),
+        ("guest: windows", "there is no guest 'windows'"),
         ("mutants: eject_powered_of", "Did you mean 'eject_powered_off'?"),
         ("engines: magic", "'magic' is no engine"),
         (f"slots: {list(range(1, 400))}\nfaults: {list(range(400))}", "a sweep has 100000 at most"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.log.framing import NO_SUM, seal
 from hpcore.model import events as ev
+from hpcore.model import stimuli as st
 from hpcore.model.effects import Step
 from hpcore.model.events import Event
 from tests.support.command import hpcore, refused, unreadable
@@ -85,7 +87,7 @@ def test_a_log_cut_anywhere_replays_up_to_its_last_whole_line(log: Path) -> None
 
 def test_a_log_cut_in_its_header_has_nothing_in_it(log: Path) -> None:
     log.write_bytes(log.read_bytes()[:100])
-    assert "the log is empty: its header breaks off" in refused("replay", log, code=1)
+    assert "the log is empty: its header breaks off" in refused("replay", log)
 
 
 # --------------------------------------------------------------------- damaged
@@ -184,9 +186,42 @@ def test_a_forged_transition_is_wrong_wherever_it_is(tmp_path: Path) -> None:
 def test_a_file_that_is_no_log(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    error = refused("replay", path, code=1)
-    assert str(path) in error
-    assert said in error
+    other = write(tmp_path / "other", batches(*PLUG)[0])
+    for command in (("replay", path), ("diff", path, other), ("check", "--from", path)):
+        error = refused(*command)
+        assert str(path) in error
+        assert said in error
+
+
+Change = Callable[[bytes], bytes]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (gzip.compress, "it is compressed with gzip; unpack it with gunzip"),
+        (lambda log: b"\xef\xbb\xbf" + log, "it begins with a byte order mark (BOM)"),
+        (lambda log: log.decode().encode("utf-16"), "it is UTF-16; iconv -f UTF-16 -t UTF-8"),
+        (lambda log: log.decode().encode("utf-16-le"), "it is UTF-16; iconv -f UTF-16LE"),
+        (lambda log: log.decode().encode("utf-16-be"), "it is UTF-16; iconv -f UTF-16BE"),
+        (lambda log: log.replace(b"\n", b"\r\n"), "its lines end in CRLF, and a log's in LF"),
+    ],
+    ids=["gzip", "BOM", "UTF-16", "UTF-16LE", "UTF-16BE", "CRLF"],
+)
+def test_a_log_in_another_form_is_no_log_and_the_form_is_named(
+    log: Path, change: Change, said: str
+) -> None:
+    log.write_bytes(change(log.read_bytes()))
+    error = refused("replay", log)
+    assert f"{log}: this is not a log of hpcore: {said}" in error
+
+
+def test_a_line_that_alone_ends_in_crlf_is_damaged_and_named(log: Path) -> None:
+    def crlf(lines: Lines) -> None:
+        lines[10] = lines[10].replace(b"\n", b"\r\n")
+
+    rewrite(log, crlf)
+    assert "line 11 (seq 10) is damaged: it ends in CRLF" in refused("replay", log, code=1)
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
@@ -212,4 +247,45 @@ def test_a_log_of_a_later_hpcore_is_refused_with_its_version(log: Path) -> None:
 
 def test_a_log_with_a_header_alone_is_good(tmp_path: Path) -> None:
     LogWriter.create(tmp_path / "log", Header(World().config, "paper"), sync=Sync.OS).close()
-    assert hpcore("replay", tmp_path / "log", "--json").last["events"] == 0
+    last = hpcore("replay", tmp_path / "log", "--json").last
+    assert (last["events"], last["ended"]) == (0, False)
+    assert NO_END in hpcore("replay", tmp_path / "log").out
+
+
+# ------------------------------------------------------------------ its words
+
+
+def test_what_somebody_wrote_into_a_log_moves_no_cursor(tmp_path: Path) -> None:
+    evil = "\x1b[2J\x1b]0;mine\x07\x9b\b\u202e"
+    decisions = [*batches(*PLUG)[0], (ev.Noted(f"look{evil}"),), (ev.CpuWentOff(77),)]
+    log = write(tmp_path / "log", decisions)
+    for options in ((), ("--at", "43")):
+        out = hpcore("replay", log, *options).out
+        assert r"look\x1b[2J\x1b]0;mine\x07\x9b\x08\u202e" in out
+        assert all(line.isprintable() for line in out.splitlines())
+    other = write(tmp_path / "other", [*decisions[:-2], (ev.Noted("look"),)])
+    out = hpcore("diff", log, other).out
+    assert r"\x1b[2J" in out
+    assert all(line.isprintable() for line in out.splitlines())
+
+
+# ------------------------------------------------------------------- its end
+
+NO_END = "The log does not say how the machine ended."
+
+
+@pytest.mark.parametrize("end", [st.PowerOffSeen(), st.PowerDown(), st.Lost("it broke")])
+def test_a_log_that_is_cut_at_a_lines_end_does_not_say_how_the_machine_ended(
+    tmp_path: Path, end: st.Stimulus
+) -> None:
+    log = write(tmp_path / "log", batches(*PLUG, end)[0])
+    assert NO_END not in hpcore("replay", log).out
+    assert hpcore("replay", log, "--json").last["ended"] is True
+    lines = log.read_bytes().splitlines(keepends=True)
+    for kept in (len(lines) - 1, 20, 2):
+        log.write_bytes(b"".join(lines[:kept]))
+        ended = hpcore("replay", log, "--quiet")
+        assert ended.code == 0, ended
+        assert NO_END in ended.out
+        last = hpcore("replay", log, "--json").last
+        assert (last["ok"], last["ended"], last["torn"]) == (True, False, None)

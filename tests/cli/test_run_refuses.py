@@ -115,6 +115,31 @@ def test_a_qemu_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
     error = refused("run", COVER, "--log", log, env={"HPCORE_QEMU": str(qemu)})
     assert "QEMU did not start: it ended with exit status 7 and said: no luck" in error
     assert hpcore("replay", log).code == 0
+    people = hpcore("run", COVER, "--log", log, "--force", env={"HPCORE_QEMU": str(qemu)})
+    assert people.code == 2, people
+    assert (people.out + people.err).count("no luck") == 1
+
+
+GARBAGE = r"\033[31m\033]0;mine\007\302\233\b\377"
+"""As printf takes it: colours, a title of the window, a C1 control, a backspace, and no UTF-8."""
+
+
+@needs_guest
+def test_what_a_qemu_says_moves_no_cursor(tmp_path: Path) -> None:
+    told = "echo QEMU emulator version 8.0.0; [ $1 = --version ] || "
+    qemu = program(tmp_path / "qemu", f"{told}{{ printf 'no luck{GARBAGE}' >&2; exit 7; }}")
+    for options in ((), ("--json",)):
+        env = {"HPCORE_QEMU": str(qemu)}
+        ended = hpcore("run", COVER, "--log", tmp_path / "log", "--force", *options, env=env)
+        assert ended.code == 2, ended
+        assert r"no luck\x1b[31m\x1b]0;mine\x07\x9b\x08" in ended.out + ended.err
+        assert all(line.isprintable() for line in (ended.out + ended.err).splitlines()), ended
+
+
+def test_what_a_qemu_says_in_place_of_its_version_moves_no_cursor(tmp_path: Path) -> None:
+    qemu = program(tmp_path / "qemu", f"printf 'what{GARBAGE}'")
+    error = refused("run", COVER, "--log", tmp_path / "log", env={"HPCORE_QEMU": str(qemu)})
+    assert r"says no version but: what\x1b[31m\x1b]0;mine\x07\x9b\x08" in error
 
 
 def test_an_accelerator_with_a_slip_in_its_name(tmp_path: Path) -> None:
@@ -248,6 +273,25 @@ def test_a_log_that_exists_is_kept(tmp_path: Path) -> None:
 def test_a_log_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
     error = refused("run", COVER, "--log", tmp_path / "no" / "log")
     assert f"there is no directory {tmp_path / 'no'}; make it, or give another --log" in error
+
+
+@pytest.mark.parametrize("option", ["--log", "--console"])
+def test_standard_output_is_no_place_for_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = refused("run", COVER, option, "-")
+    assert error.startswith(f"{option} - is no file, and standard output has another use; give ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_standard_output_is_no_place_for_a_counterexample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("check", "--slots", "2", "--mutant", "unbind_before_unwire", "--log", "-")
+    assert "--log - is no file" in refused(*arguments)
+    assert not list(tmp_path.iterdir())
 
 
 @needs_guest

@@ -268,6 +268,103 @@ def test_a_paused_machine_is_resumed_before_it_is_reset() -> None:
     assert "resume it first" in refusal(world, st.Reset())
 
 
+# ----------------------------------------------- steps of the machine that fail
+
+
+def at(step: MachineStep) -> World:
+    """A machine in which `step` is under way."""
+    world = World()
+    if step in (MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC, MachineStep.START):
+        world.feed(st.Boot())
+        while [whole.step for whole in world.machine_steps] != [step]:
+            world.finish_one()
+        return world
+    world.boot()
+    if step is MachineStep.RESTART:
+        world.feed(st.ResetSeen())
+        return world
+    if step is MachineStep.RESUME:
+        world.feed(st.Pause())
+        settle(world)
+    world.feed(ASKS_FOR[step])
+    return world
+
+
+ASKS_FOR: dict[MachineStep, st.Stimulus] = {
+    MachineStep.RESET: st.Reset(),
+    MachineStep.PAUSE: st.Pause(),
+    MachineStep.RESUME: st.Resume(),
+    MachineStep.POWER_DOWN: st.PowerDown(),
+    MachineStep.MIGRATE: st.Migrate(),
+}
+MAY_FAIL = (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE)
+"""The steps without which the machine goes on as it was."""
+
+
+@pytest.mark.parametrize("step", [step for step in MachineStep if step not in MAY_FAIL])
+def test_a_machine_whose_step_fails_has_failed_with_it(step: MachineStep) -> None:
+    world = at(step)
+    world.machine_outcome(world.machine_steps[0], ok=False)
+    assert world.state.shared.phase is Phase.FAILED
+    decision = decide(at(step).state, st.MachineFailed(step, "no more"))
+    assert decision.events == (
+        ev.MachineStepFailed(step, "no more"),
+        *(e for e in decision.events if isinstance(e, ev.PlugFailed | ev.UnplugFailed)),
+        ev.MachineLost(f"{step} failed: no more"),
+    )
+
+
+@pytest.mark.parametrize("step", MAY_FAIL)
+def test_a_pause_a_resume_and_a_migration_may_fail_and_the_machine_goes_on(
+    step: MachineStep,
+) -> None:
+    world = at(step)
+    before = world.state.shared
+    world.machine_outcome(world.machine_steps[0], ok=False)
+    shared = world.state.shared
+    assert (shared.phase, shared.step, shared.migrating) == (Phase.RUNNING, None, False)
+    assert shared.paused is before.paused
+    world.feed(ASKS_FOR[step])
+    assert [whole.step for whole in world.machine_steps] == [step]
+
+
+def test_a_pause_that_fails_in_a_reset_lets_the_restart_begin() -> None:
+    world = at(MachineStep.PAUSE)
+    world.feed(st.ResetSeen())
+    assert [whole.step for whole in world.machine_steps] == [MachineStep.PAUSE]
+    world.machine_outcome(world.machine_steps[0], ok=False)
+    assert world.machine_steps == [RunMachineStep(MachineStep.RESTART, (0, 1))]
+
+
+def test_a_failure_of_a_step_that_is_not_under_way_is_refused() -> None:
+    text = refusal(running(), st.MachineFailed(MachineStep.START, "late"))
+    assert text == "'start' of the machine is reported, but nothing is under way"
+    assert decide(at(MachineStep.PAUSE).state, st.MachineFailed(MachineStep.RESET, "late")).events[
+        0
+    ] == ev.Refused(
+        "MachineFailed", "outcome_expected",
+        "'reset' of the machine is reported, but pause is under way",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        st.Reset(), st.Pause(), st.Resume(), st.Migrate(),
+        st.DeviceAdd("core2", (("core-id", 2),)), st.DeviceDel("cpu1"),
+        st.DeviceDel("cpu1", force=True),
+    ],
+)  # fmt: skip
+def test_a_command_before_the_boot_is_refused_and_the_machine_boots_after_it(
+    command: st.Stimulus,
+) -> None:
+    world = World()
+    says = "the machine is defined; commands are taken while it runs"
+    assert refusal(world, command) == says
+    world.feed(command)
+    assert world.boot().state.shared.phase is Phase.RUNNING
+
+
 def test_sta_is_present_always_and_the_madt_says_one_thing() -> None:
     world = plugged()
     assert [sta(s) for s in world.state.slots] == [0xF, 0xF, 0xF, 0xD]

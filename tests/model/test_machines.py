@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hpcore.model import machines
 from hpcore.model.machines import (
     GICC,
     SLOT,
@@ -15,6 +17,7 @@ from hpcore.model.machines import (
     Phase,
     SlotState,
     Table,
+    Transition,
     Trigger,
     library_machine,
     next_gicc,
@@ -57,9 +60,12 @@ def test_every_row_says_who_asks_for_it(table: Table) -> None:
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
 def test_the_library_machine_has_exactly_the_rows(table: Table) -> None:
     machine = library_machine(table.name)
-    assert {(t.source, t.dest) for t in machine.get_transitions()} == {
-        (str(r.source), str(r.dest)) for r in table.rows
-    }
+    assert {
+        (t.source, str(name), t.dest)
+        for name, event in machine.events.items()
+        for transitions in event.transitions.values()
+        for t in transitions
+    } == {(str(r.source), str(r.trigger), str(r.dest)) for r in table.rows}
 
 
 def test_a_slot_goes_round() -> None:
@@ -98,3 +104,34 @@ def test_slots_and_giccs_can_always_get_back_to_where_they_began() -> None:
 
 def test_the_page_on_the_model_is_the_model() -> None:
     assert (DOCS / "model.md").read_text() == model_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("after", "state", "trigger", "says"),
+    [
+        (next_slot, SlotState.ONLINE, Trigger.EJECT,
+         "the slot machine has no 'eject' from 'online'"),
+        (next_gicc, GiccState.UNBOUND, Trigger.WIRE,
+         "the gicc machine has no 'wire' from 'unbound'"),
+        (next_phase, Phase.OFF, Trigger.START, "the machine machine has no 'start' from 'off'"),
+    ],
+)  # fmt: skip
+def test_what_is_in_no_row_is_refused_with_its_machine_state_and_trigger(
+    after: Callable[[str, Trigger], str], state: str, trigger: Trigger, says: str
+) -> None:
+    with pytest.raises(IllegalTransition) as found:
+        after(state, trigger)
+    assert str(found.value) == says
+    assert (found.value.state, found.value.trigger) == (state, trigger)
+    assert f"the {found.value.machine} machine" in says
+    assert found.value.events == ()
+
+
+def test_a_row_of_a_state_that_there_is_not_is_found_by_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for source, dest in (("nowhere", SlotState.PARKED), (SlotState.PARKED, "nowhere")):
+        wrong = Table("slot", SlotState.PARKED, (Transition(Trigger.PARK, source, dest, "."),))
+        monkeypatch.setattr(machines, "TABLES", (wrong,))
+        with pytest.raises(ValueError, match="'nowhere' is not a registered state"):
+            library_machine.__wrapped__("slot")

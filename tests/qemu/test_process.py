@@ -236,3 +236,27 @@ def test_an_event_that_comes_before_the_greeting_costs_a_connection_not_the_mach
 
     asyncio.run(run())
 
+
+
+def test_a_greeting_of_garbage_is_told_so_that_a_terminal_can_show_it(tmp_path: Path) -> None:
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'{"\\u001b[2J": "\x1b]0;mine\x07\xc2\x9b"}\n\x1b[31m\xff\n')
+        writer.close()
+
+    async def run() -> None:
+        fake = program(tmp_path / "qemu", r"printf 'stop\033[2J\nand\trest' >&2; sleep 60")
+        process = await QemuProcess.start([fake], tmp_path / "own")
+        await until(lambda: "rest" in process.last_words)
+        server = await asyncio.start_unix_server(serve, tmp_path / "qmp")
+        try:
+            with pytest.raises(QemuError, match="does not answer") as error:
+                await Qmp.connect(process, tmp_path / "qmp", lambda _name, _data: None)
+        finally:
+            server.close()
+            await process.close()
+        words = str(error.value)
+        assert all(c.isprintable() or c in "\n\t" for c in words), ascii(words)
+        assert words.endswith("stop\\x1b[2J\nand\trest")
+        assert r"\x1b" in words.partition("; stop")[0]
+
+    asyncio.run(run())

@@ -244,6 +244,119 @@ def test_an_accelerator_that_does_not_answer_is_given_up_by_name() -> None:
     assert any(isinstance(e, ev.PlugFailed) for e in log.events)
 
 
+@pytest.mark.parametrize(
+    ("step", "command", "says"),
+    [
+        (MachineStep.RESET, st.Reset(), "the machine was not reset within 0.4 s"),
+        (MachineStep.RESTART, st.Reset(), "the accelerator did not end restart in 0.4 s"),
+        (MachineStep.PAUSE, st.Pause(), "the accelerator did not end pause in 0.4 s"),
+        (MachineStep.POWER_DOWN, st.PowerDown(), "the accelerator did not end power_down in 0.4 s"),
+    ],
+)
+def test_a_step_of_the_machine_that_never_ends_is_given_up_by_name(
+    step: MachineStep, command: st.Stimulus, says: str
+) -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(command)
+        with pytest.raises(RunError, match=says):
+            await c.until(lambda _: False, SOON, "what never comes")
+
+    controller, _ = play(Behaviour(deaf_to={step}), script, log)
+    assert controller.state.shared.phase is Phase.FAILED
+    assert log.events[-1] == ev.MachineLost(says)
+
+
+def test_a_reset_that_comes_in_time_is_waited_for_no_more() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(st.Reset())
+        await c.until(lambda s: s.shared.phase is Phase.RUNNING, SOON, "the restart")
+        await asyncio.sleep(2 * QUICK.machine)
+
+    controller, _ = play(Behaviour(), script, log)
+    assert controller.state.shared.phase is Phase.OFF
+    assert log.events[-1] == ev.MachinePoweredOff("user")
+
+
+# ------------------------------------------------------------------ its end
+
+
+ENDS = [
+    (st.PowerOffSeen(), "the machine was powered off by the guest"),
+    (st.PowerDown(), "the machine was powered off by the user"),
+    (st.Lost("the board is on fire"), "the board is on fire"),
+]
+
+
+@pytest.mark.parametrize(("end", "says"), ENDS)
+def test_what_is_waited_for_is_given_up_with_the_machines_end(end: st.Stimulus, says: str) -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        waiting = asyncio.ensure_future(c.until(lambda _: False, 3 * SOON, "what never comes"))
+        await asyncio.sleep(0)  # it waits
+        c.post(end)
+        for late in (waiting, c.until(lambda _: False, 3 * SOON, "what never comes")):
+            with pytest.raises(RunError, match=says):
+                await late
+
+    play(Behaviour(), script)
+
+
+def test_what_is_waited_for_is_given_up_when_the_loop_fails_then_and_later() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        waiting = asyncio.ensure_future(c.until(lambda _: False, 3 * SOON, "what never comes"))
+        await asyncio.sleep(0)  # it waits
+        log.room = 0
+        c.post(st.Note("one too many"))
+        for late in (waiting, c.until(lambda _: False, 3 * SOON, "what never comes")):
+            with pytest.raises(RunError, match="No space left"):
+                await late
+        with pytest.raises(RunError, match="No space left"):
+            await c.submit(st.Note("and another"))
+
+    controller, _ = play(Behaviour(), script, log)
+    assert isinstance(controller.failure, OSError)
+    assert not controller.state.shared.ended  # nobody knows of it: the log has no room
+
+
+def test_what_holds_at_the_end_is_found_though_the_machine_has_ended() -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        c.post(st.PowerOffSeen())
+        await c.ended()
+        await c.until(lambda s: s.shared.phase is Phase.OFF, SOON, "the end")
+
+    play(Behaviour(), script)
+
+
+@pytest.mark.parametrize(("end", "says"), [*ENDS, (None, "No space left")])
+def test_the_end_is_awaited_and_not_taken_for_come(end: st.Stimulus | None, says: str) -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        waiting = asyncio.ensure_future(c.ended())
+        await asyncio.sleep(2 * TICK)
+        assert not waiting.done()
+        if end is None:
+            log.room = 0
+        c.post(end or st.Note("one too many"))
+        await asyncio.wait_for(waiting, SOON)
+        assert c.state.shared.ended or c.failure is not None
+        assert says in c.why_ended()
+        await asyncio.wait_for(c.ended(), SOON)
+
+    play(Behaviour(), script, log)
+
+
 def test_an_accelerator_that_dies_ends_every_command_with_an_error() -> None:
     log = ListLog()
 

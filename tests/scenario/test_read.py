@@ -83,6 +83,66 @@ def test_a_wrong_scenario_is_told_where_and_what(text: str, says: str) -> None:
     assert says in str(error.value)
 
 
+def nested(repeats: int, times: int = 2) -> str:
+    """Boot, within so many repeats."""
+    opening = f"{{repeat: {{times: {times}, steps: ["
+    return "steps: [" + opening * repeats + "boot" + "]}}" * repeats + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (nested(100, times=1), "s:1: nested more than 64 levels deep"),
+        ("steps: " + "[" * 5000, "s:1: nested more than 64 levels deep"),
+        ("steps: " + "{a: " * 5000, "s:1: nested more than 64 levels deep"),
+        ("steps:\n" + "- " * 5000 + "boot", "s:2: nested more than 64 levels deep"),
+        ("steps:\n" + "? " * 5000 + "boot", "s:2: nested more than 64 levels deep"),
+        ("steps: &a\n - boot\n - *a", "s:3: *a stands within what it names, so without end"),
+        ("steps:\n - &a {repeat: {times: 2, steps: [*a]}}", "s:2: *a stands within what it names"),
+        ("steps: [boot]\nmachine: &m {<<: *m}", "s:2: *m stands within what it names"),
+    ],
+    ids=["repeats", "lists", "mappings", "dashes", "keys", "cycle", "repeat", "merge"],
+)
+def test_what_is_too_deep_or_without_end_is_refused_at_its_line(text: str, says: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        parse(text, "s")
+    assert str(error.value).startswith(says)
+
+
+def test_twenty_repeats_within_each_other_are_read() -> None:
+    assert sc.steps_taken(parse(nested(20)).steps) == 1 << 20
+
+
+@pytest.mark.parametrize("first", ["[x, x, x]", "x" * 1000, "{a: x, b: x}"])
+def test_aliases_of_aliases_are_refused_before_they_are_built(first: str) -> None:
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 40)]
+    with pytest.raises(ScenarioError, match=r"^s:\d+: its aliases stand for more than 1048576"):
+        parse("\n".join(lines), "s")
+
+
+def test_an_alias_may_save_writing_a_step_twice() -> None:
+    scenario = parse("steps:\n - boot\n - &p {plug: {id: a, core-id: 0}}\n - unplug: a\n - *p")
+    assert scenario.steps[1].step == scenario.steps[3].step
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (nested(3, times=1_000_000), "s:1: with every repeat these are 1,000,000,000,000 steps; a "
+                                     "scenario takes 10,000,000 at most: lower times"),
+        ("steps:\n - boot\n - repeat: {times: 1000000, steps: [boot, boot, boot, boot, boot, boot, "
+         "boot, boot, boot, boot, boot]}", "s:3: with every repeat these are 11,000,000 steps"),
+        ("steps:\n" + " - repeat: {times: 1000000, steps: [boot]}\n" * 11,
+         "s:1: with every repeat these are 11,000,000 steps"),
+    ],
+)  # fmt: skip
+def test_steps_that_would_never_end_are_refused_before_the_first(text: str, says: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        parse(text, "s")
+    assert str(error.value).startswith(says)
+
+
 @given(some.text(max_size=80))
 def test_any_text_is_a_scenario_or_a_scenario_error(text: str) -> None:
     with contextlib.suppress(ScenarioError):

@@ -40,6 +40,8 @@ class Behaviour:
 
     fails: set[tuple[Step, int]] = field(factory=set)
     hangs: set[tuple[Step, int]] = field(factory=set)
+    deaf_to: set[MachineStep] = field(factory=set)
+    """Steps of the machine that it takes and does not do; it still answers RESET, as any does."""
     dies_at: tuple[Step, int] | None = None
     guest: str = "linux"  # or "silent", "refusing"
     ledger: Path | None = None
@@ -71,7 +73,10 @@ class PaperSession:
             case RunMachineStep():
                 self._gate.check(effect.step)
                 self._write_down(effect)
-                self._machine_step(effect)
+                if effect.step not in self._b.deaf_to:
+                    self._machine_step(effect)
+                elif effect.step is not MachineStep.RESET:
+                    await asyncio.Event().wait()
             case _:
                 self._write_down(effect)
         return None

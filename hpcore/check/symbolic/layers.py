@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from hpcore.check.sightings import Found, Numbers, Sightings
+from hpcore.check.sightings import Numbers, Sighting, Sightings
 from hpcore.check.symbolic.diagram import EMPTY, Diagrams
 from hpcore.check.symbolic.walk import Walk
 from hpcore.check.tabulated.moves import Edge, WideMove, sort_moves
@@ -34,7 +34,7 @@ class Layers:
 
     def way_to(
         self, sightings: Sightings, progress: Callable[[int, int], None] = lambda depth, nodes: None
-    ) -> tuple[Found, tuple[Numbers, ...]] | None:
+    ) -> tuple[Sighting, tuple[Numbers, ...]] | None:
         """The nearest thing to be seen and the states on the way there, the start first."""
         root = self._diagrams.single(self._tables.first)
         history = [root]

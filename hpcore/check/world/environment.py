@@ -24,7 +24,7 @@ import attrs
 from attrs import frozen
 
 from hpcore.check.world.conditions import ANYHOW, OWED, Need, Needs, Offer, offered
-from hpcore.check.world.guests import HOSTILE, Guest
+from hpcore.check.world.guests import HOSTILE, GuestModel
 from hpcore.errors import HpcoreError
 from hpcore.model import stimuli as st
 from hpcore.model.effects import MachineStep, Step
@@ -56,7 +56,7 @@ class Environment:
 
     slots: int = 4
     boot: int = 1
-    guest: Guest = HOSTILE
+    guest: GuestModel = HOSTILE
     faults: int = 1
     reset: bool = True
     migration: bool = True

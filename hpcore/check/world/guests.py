@@ -25,7 +25,7 @@ REFUSED = OstStatus.EJECTION_DISABLED
 """`_OST` for an eject that the guest's administrator does not allow."""
 
 
-class Guest(Protocol):
+class GuestModel(Protocol):
     """Who runs in the machine. Make one of your own as a frozen attrs class.
 
     A guest is a value: two that compare equal do the same. It treats every vCPU alike that
@@ -129,7 +129,7 @@ class Hostile:
 class _Attentive:
     """A guest as it is; but whether a vCPU is registered is told apart, for others to read."""
 
-    guest: Guest
+    guest: GuestModel
     reads_registered: bool = True
 
     @property
@@ -147,7 +147,7 @@ class _Attentive:
         return self.guest.machine_calls(shared)
 
 
-def attentive(guest: Guest) -> Guest:
+def attentive(guest: GuestModel) -> GuestModel:
     """`guest`, with which `Slot.registered` is told apart even where it does not read it."""
     return guest if guest.reads_registered else _Attentive(guest)
 
@@ -155,7 +155,7 @@ def attentive(guest: Guest) -> Guest:
 LINUX = Linux()
 LEGACY = Legacy()
 HOSTILE = Hostile()
-GUESTS: Mapping[str, Guest] = {guest.name: guest for guest in (LINUX, LEGACY, HOSTILE)}
+GUESTS: Mapping[str, GuestModel] = {guest.name: guest for guest in (LINUX, LEGACY, HOSTILE)}
 """The guests that hpcore has, by name."""
 
 

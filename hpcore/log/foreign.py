@@ -1,0 +1,31 @@
+"""What a file is that should be a log and is not: another encoding of one, most often."""
+
+from __future__ import annotations
+
+from hpcore.log.framing import MAGIC
+
+_BEGINNINGS = (
+    (b"\x1f\x8b", "it is compressed with gzip; unpack it with gunzip"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it with unzstd"),
+    (b"\xfd7zXZ\0", "it is compressed with xz; unpack it with unxz"),
+    (b"BZh", "it is compressed with bzip2; unpack it with bunzip2"),
+    (b"PK\x03\x04", "it is a zip archive; unpack it with unzip"),
+    (b"\xef\xbb\xbf", "it begins with a byte order mark (BOM), which some editor put there; "
+                      "tail -c +4 takes it away"),
+    *((start, "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8 of it")
+      for start in (b"\xff\xfe", b"\xfe\xff")),
+    *((MAGIC[:4].decode().encode(coding), f"it is UTF-16; iconv -f {coding} -t UTF-8 makes UTF-8 "
+                                         "of it")
+      for coding in ("UTF-16LE", "UTF-16BE")),
+)  # fmt: skip
+
+CRLF = "its lines end in CRLF, and a log's in LF; tr -d '\\r' takes the CR away"
+"""Some editors, and transfers as text, change a log so."""
+
+
+def recognised(beginning: bytes) -> str:
+    """Why a file that begins so is no log, and what would make one of it."""
+    for start, why in _BEGINNINGS:
+        if beginning.startswith(start):
+            return why
+    return f"line 1 does not start with {MAGIC.decode()}"
