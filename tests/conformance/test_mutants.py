@@ -76,9 +76,9 @@ MUTANTS = (
             self._command = value if offset == COMMAND else self._command""",
            judges.nothing_but_a_selector_is_taken_while_no_slot_is_selected),
     # commands
-    Mutant("an_unknown_command_is_kept", "value > max(Command)", "value > 0xFF"),
-    Mutant("an_unknown_command_is_the_first", """if value > max(Command):
-            return""", """if value > max(Command):
+    Mutant("an_unknown_command_is_kept", "value > max(RegisterCommand)", "value > 0xFF"),
+    Mutant("an_unknown_command_is_the_first", """if value > max(RegisterCommand):
+            return""", """if value > max(RegisterCommand):
             value = 0"""),
     Mutant("the_search_begins_behind_the_selected", "(self._selector + step) % count",
            "(self._selector + step + 1) % count"),
@@ -96,12 +96,12 @@ MUTANTS = (
            "self._selector = index\n                break",
            judges.a_host_hears_that_no_slot_has_an_event),
     Mutant("the_search_is_that_of_every_command",
-           "if value == Command.NEXT_WITH_EVENT:\n            self._find_next()",
+           "if value == RegisterCommand.NEXT_WITH_EVENT:\n            self._find_next()",
            "self._find_next()"),
     # data
     Mutant("the_data_are_read_under_any_command",
-           "if offset == DATA and self._command == Command.NEXT_WITH_EVENT",
-           "if offset == DATA and self._command != Command.ARCH_ID"),
+           "if offset == DATA and self._command == RegisterCommand.NEXT_WITH_EVENT",
+           "if offset == DATA and self._command != RegisterCommand.ARCH_ID"),
     Mutant("the_high_half_of_the_arch_id_is_its_low_half", "self._arch_ids[self._selector] >> 32",
            "self._arch_ids[self._selector] & 0xFFFF_FFFF"),
     Mutant("the_arch_id_has_32_bits", "self._arch_ids[self._selector] >> 32", "0",
