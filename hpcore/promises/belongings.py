@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 PROC = Path("/proc")
+TRIES = 3
 
 
 def belongings() -> set[str]:
@@ -20,6 +22,22 @@ def belongings() -> set[str]:
         if not thread.name.startswith("asyncio_")
     }
     return threads | children() | open_files()
+
+
+async def left_behind(act: Callable[[], Awaitable[None]]) -> set[str]:
+    """What `act` leaves behind whenever it is done, in words.
+
+    The process may do other things as well, and start some just now: a test's fixture in a
+    thread, say. So `act` has TRIES, and one after which there is nothing more clears it.
+    """
+    left: set[str] = set()
+    for _ in range(TRIES):
+        before = belongings()
+        await act()
+        left = belongings() - before
+        if not left:
+            break
+    return left
 
 
 def children() -> set[str]:

@@ -6,7 +6,7 @@ import asyncio
 
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.stimuli import Lost
-from hpcore.promises.belongings import belongings
+from hpcore.promises.belongings import left_behind
 from hpcore.promises.promise import Promises, Subject, give_way, gone, hold
 from hpcore.promises.rig import COLD_BUILD, SessionRig
 from hpcore.run.accelerator import GuestImages, Session
@@ -64,11 +64,13 @@ async def close_can_be_called_again(subject: Subject) -> None:
 async def close_leaves_nothing_behind(subject: Subject) -> None:
     """After `close` no process, thread or open file of the machine is left."""
     await _live(subject)  # what is kept from the first machine on is nobody's
-    before = belongings()
-    for _ in range(ROUNDS):
-        await _live(subject)
-    await give_way()
-    left = belongings() - before
+
+    async def live() -> None:
+        for _ in range(ROUNDS):
+            await _live(subject)
+        await give_way()
+
+    left = await left_behind(live)
     hold(not left, f"Left behind: {', '.join(sorted(left))}.")
 
 
