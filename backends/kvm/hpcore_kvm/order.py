@@ -1,6 +1,6 @@
 """The second lock on the door: what each vCPU has, and which step may come next.
 
-The core keeps the order. This refuses a step that is out of it all the same, so that a
+The core keeps the order. A step that is out of it is refused here as well, so that a
 broken core, or a counterexample that is executed, meets a locked door rather than KVM.
 """
 

@@ -10,6 +10,7 @@ from attrs import frozen
 from hpcore.guest.played.aml import BLOCK, PlayedAml
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.linux import LinuxKernel
+from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR
@@ -20,7 +21,13 @@ MOST_MOVES = 2_000
 NOISE = 0.25
 """How often one more move is made before each thing that Linux does."""
 
-OST_STATUSES = (0x0, 0x1, 0x80, 0x82, 0x84, 0x7FFF)
+OST_STATUSES = (
+    int(OstStatus.SUCCESS), int(OstStatus.FAILURE), int(OstStatus.EJECTION_DISABLED),
+    int(OstStatus.DEVICE_BUSY), int(OstStatus.IN_PROGRESS), 0x7FFF,
+)  # fmt: skip
+"""What a hostile guest says of an eject, a status that no standard names among them."""
+
+_DEVICE_CHECK, _EJECT_REQUEST = int(OstSource.DEVICE_CHECK), int(OstSource.EJECT_REQUEST)
 
 
 class Call(StrEnum):
@@ -65,8 +72,8 @@ def moves(config: MachineConfig) -> tuple[Move, ...]:
     out += [Move(Call.WRITE, (BLOCK + COMMAND, 1, value)) for value in (0, 1, 2, 3, 4, 0xFF)]
     out += [Move(Call.WRITE, (BLOCK + DATA, 4, value)) for value in (0, 1, 3, 0x82, 0xFFFF_FFFF)]
     for cpu in cpus:
-        out += [Move(Call.OST, (cpu, 1, 0)), Move(Call.EJECT, (cpu,))]
-        out += [Move(Call.OST, (cpu, 3, status)) for status in OST_STATUSES]
+        out += [Move(Call.OST, (cpu, _DEVICE_CHECK, 0)), Move(Call.EJECT, (cpu,))]
+        out += [Move(Call.OST, (cpu, _EJECT_REQUEST, status)) for status in OST_STATUSES]
     for cpu in range(possible):
         out += [Move(Call.CPU_ON, (0, cpu)), Move(Call.CPU_OFF, (cpu,))]
     out.append(Move(Call.CPU_ON, (0, possible)))
