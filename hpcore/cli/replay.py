@@ -10,13 +10,13 @@ import click
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.errors import printable
 from hpcore.log import LogEmpty, LogError, LogTooNew, LogTooOld, LogUnreadable, NotALog
-from hpcore.log.versions import own_version
 from hpcore.model.events import Event
 from hpcore.model.states import State, sta
 from hpcore.triage.decide_again import DecidedOtherwise
 from hpcore.triage.replay import Replay, ReplayedDecision
 from hpcore.triage.replay import replay as replay_log
 from hpcore.triage.words import say
+from hpcore.version import __version__
 
 NO_VERDICT = (LogUnreadable, NotALog, LogEmpty, LogTooNew, LogTooOld)
 """There is no log that could be wrong: it is not there, is none, or needs another hpcore."""
@@ -122,14 +122,14 @@ def _decided(found: Replay) -> str:
     """What came of deciding the log again, where it came to the same or could not be done."""
     if not found.decided_again:
         return "It was not decided again: it has no stimuli, which came with format 1.2"
-    return f"{found.decided_again} decisions, made again by hpcore {own_version()}: the same"
+    return f"{found.decided_again} decisions, made again by hpcore {__version__}: the same"
 
 
 def _say_otherwise(out: Output, found: Replay, other: DecidedOtherwise) -> None:
     why = (
         f"Decided otherwise: at event {other.record.seq}, {type(other.stimulus).__name__} led to "
         f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of hpcore "
-        f"{own_version()}."
+        f"{__version__}."
     )
     if found.same_version:
         out.say(f"{why} The log was written by other rules, or was changed.", style="bold red")
@@ -180,7 +180,7 @@ def _decided_again(found: Replay) -> dict[str, object]:
     other = found.otherwise
     return {
         "decisions": found.decided_again,
-        "by": own_version(),
+        "by": __version__,
         "written_by": found.written_by,
         "otherwise": None if other is None else {
             "seq": other.record.seq,

@@ -14,8 +14,9 @@ from cattrs import Converter, transform_error
 
 from hpcore.log.errors import LogDamaged, LogTooNew
 from hpcore.log.framing import NO_SUM, is_sealed
-from hpcore.log.versions import Fields, Formats, FormatVersion, own_version
+from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
+from hpcore.version import __version__
 
 FORMAT = "hpcore-log"
 
@@ -82,7 +83,7 @@ _STRICT, _LENIENT = _converter(strict=True), _converter(strict=False)
 
 def completed(header: Header, sync: Sync, formats: Formats) -> Header:
     """The header as it will stand in the file."""
-    versions = {**header.versions, "hpcore": own_version()}
+    versions = {**header.versions, "hpcore": __version__}
     return attrs.evolve(header, sync=sync, versions=versions, format=formats.current)
 
 

@@ -16,9 +16,10 @@ from hpcore.log.framing import MAGIC
 from hpcore.log.header import Header
 from hpcore.log.scan import Scan
 from hpcore.log.tail import Torn
-from hpcore.log.versions import FORMATS, Formats, own_version
+from hpcore.log.versions import FORMATS, Formats
 from hpcore.model.events import Event
 from hpcore.model.stimuli import Stimulus
+from hpcore.version import __version__
 
 Source = str | PathLike[str] | IO[bytes]
 
@@ -196,7 +197,7 @@ def _too_new(name: str, seq: int, fields: Mapping[str, Any], header: Header) -> 
     wrote = header.versions.get("hpcore", "unknown")
     return LogTooNew(
         f"{name}: line {seq + 1} (seq {seq}) is an event {fields.get('event')!r} of log "
-        f"format {header.format}, which this hpcore, {own_version()}, does not know. "
+        f"format {header.format}, which this hpcore, {__version__}, does not know. "
         f"Install hpcore {wrote} or later"
     )
 

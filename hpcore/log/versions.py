@@ -27,11 +27,6 @@ Fields = dict[str, Any]
 """A line of the log, as JSON has it."""
 
 
-def own_version() -> str:
-    """The version of the hpcore that runs."""
-    return __version__
-
-
 @frozen(order=True)
 class FormatVersion:
     """The log format's version, written as `major.minor`."""
@@ -79,14 +74,14 @@ class Formats:
         if version.major > mine.major:
             raise LogTooNew(
                 f"{name}: the log's format is {version}, written by hpcore {wrote}; this "
-                f"hpcore, {own_version()}, reads formats up to {mine.major}.x. "
+                f"hpcore, {__version__}, reads formats up to {mine.major}.x. "
                 f"Install hpcore {wrote} or later"
             )
         missing = [m for m in range(version.major, mine.major) if m not in self.upgrades]
         if missing:
             raise LogTooOld(
                 f"{name}: the log's format is {version}, written by hpcore {wrote}; this "
-                f"hpcore, {own_version()}, cannot upgrade format {missing[0]}.x. "
+                f"hpcore, {__version__}, cannot upgrade format {missing[0]}.x. "
                 f"Read it with hpcore {wrote}"
             )
 

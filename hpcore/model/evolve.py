@@ -8,7 +8,6 @@ a damaged or forged log may.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hpcore.model.effects import MachineStep, Step
@@ -110,13 +109,6 @@ def evolve(state: State, event: Event, rules: Rules = RULES) -> State:
     if shared is not state.shared:
         state = State(state.config, shared, state.slots)
     return state.with_slot(slot, after)
-
-
-def fold(state: State, events: Iterable[Event], rules: Rules = RULES) -> State:
-    """The state after `events`, one by one."""
-    for event in events:
-        state = evolve(state, event, rules)
-    return state
 
 
 _MACHINE_WIDE = (

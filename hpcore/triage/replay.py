@@ -13,10 +13,10 @@ from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.log.versions import own_version
 from hpcore.model.properties import Violation
 from hpcore.model.states import State, initial
 from hpcore.triage.decide_again import DecidedOtherwise, decide_again
+from hpcore.version import __version__
 
 
 @frozen
@@ -76,7 +76,7 @@ class Replay:
     @property
     def same_version(self) -> bool:
         """Whether the hpcore that wrote the log is the one that replays it."""
-        return self.written_by == own_version()
+        return self.written_by == __version__
 
     @property
     def ok(self) -> bool:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcore.log import Codec, Header, LogWriter, Record, Sync, read
-from hpcore.log.versions import own_version
 from hpcore.model.effects import Step
 from hpcore.model.events import EVENTS, Noted, StepBegun, StepDone
+from hpcore.version import __version__
 from tests.log.samples import HEADER, MACHINE, OWN, SOME, events_of, flat, write
 
 
@@ -65,7 +65,7 @@ def test_a_line_is_what_the_documentation_says(tmp_path: Path) -> None:
         '{"format":"hpcore-log","version":"1.2","machine":{"topology":{"cpus":1,"maxcpus":4,'
         '"sockets":1,"clusters":1,"cores":4,"threads":1},"cpu_model":"cortex-a57",'
         '"gic_version":3,"memory":1024,"no_hotplug":null},"accelerator":"qtest",'
-        f'"versions":{{"qemu":"7.2.0","hpcore":"{own_version()}"}},'
+        f'"versions":{{"qemu":"7.2.0","hpcore":"{__version__}"}},'
         '"created":"2026-01-02T03:04:05+00:00","sync":"durable","modelled":{},"differs":{}'
     )
     assert heads[1:] == [
@@ -84,7 +84,7 @@ def test_the_header_comes_back(tmp_path: Path) -> None:
     LogWriter.create(path, capped, sync=Sync.OS).close()
     header, records = read(path)
     assert list(records) == []
-    versions = {"kernel": "6.12", "hpcore": own_version()}
+    versions = {"kernel": "6.12", "hpcore": __version__}
     assert str(header.format) == "1.2"
     assert header == attrs.evolve(capped, sync=Sync.OS, versions=versions, format=header.format)
 

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from hpcore.cli.main import cli
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.log.framing import NO_SUM, seal
-from hpcore.log.versions import own_version
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
@@ -24,6 +23,7 @@ from hpcore.model.plain import plain_stimulus
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import initial
 from hpcore.triage.replay import replay
+from hpcore.version import __version__
 from tests.support.world import World
 
 Decided = list[tuple[st.Stimulus, tuple[ev.Event, ...]]]
@@ -139,7 +139,7 @@ def test_replay_says_which_versions_it_compares(tmp_path: Path) -> None:
     other = CliRunner().invoke(cli, ["replay", str(written_by(path, "0.0.7")), "--json"])
     assert other.exit_code == 0, "another version may decide otherwise"
     said = json.loads(other.stdout)["decided_again"]
-    assert (said["by"], said["written_by"], said["decisions"]) == (own_version(), "0.0.7", 3)
+    assert (said["by"], said["written_by"], said["decisions"]) == (__version__, "0.0.7", 3)
     assert said["otherwise"]["seq"] == 2
 
 

@@ -41,11 +41,6 @@ class Diagrams:
             self.children.append(children)
         return found
 
-    @staticmethod
-    def terminal(commons: int) -> int:
-        """The set of common parts with these bits."""
-        return -commons
-
     def single(self, state: Sequence[int]) -> int:
         """The set of one state: the slots' local states, then the common part."""
         ref = -(1 << state[-1])
