@@ -1,0 +1,272 @@
+"""A mutant is found by a failure, a loop without end, a death; and what comes of it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.mutation import forks
+from tests.mutation.forks import Outcome, Voice
+from tests.mutation.known import Known, KnownError, KnownList, read_known
+from tests.mutation.measure import Measured
+from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.plan import Plan
+from tests.mutation.report import Report, Tried
+from tests.mutation.running import all_functions, change_running
+
+SURVIVES, FOUND = Outcome(None), Outcome("failed", "t.py::a")
+
+
+def outcome_of(do: Callable[[Voice], None]) -> Outcome:
+    out: list[Outcome] = []
+    forks.run(["it"], 1, lambda _, voice: do(voice), lambda _, outcome: out.append(outcome))
+    (only,) = out
+    return only
+
+
+def only_mutant(source: str, operator: str, path: str = "a.py") -> Mutant:
+    (mutant,) = (m for m in mutants_of(path, source, {}) if m.operator == operator)
+    return mutant
+
+
+# ------------------------------------------------------------------ the processes
+
+
+def test_what_a_process_says_last_is_what_came_of_its_mutant() -> None:
+    assert outcome_of(lambda voice: voice.ends(FOUND)) == FOUND
+
+
+def test_a_loop_without_end_is_found_by_the_test_that_it_holds_up() -> None:
+    def loops(voice: Voice) -> None:
+        voice.begins("t.py::a", 0.1)
+        while True:
+            pass
+
+    assert outcome_of(loops) == Outcome("too long", "t.py::a")
+
+
+def test_a_process_that_dies_is_found() -> None:
+    def dies(voice: Voice) -> None:
+        voice.begins("t.py::a", 60)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert outcome_of(dies) == Outcome("died", "t.py::a")
+
+
+def test_a_mutant_that_eats_memory_is_stopped() -> None:
+    def eats(voice: Voice) -> None:
+        voice.begins("t.py::a", 60)
+        bytearray(4 * forks.MEMORY)
+        voice.ends(SURVIVES)
+
+    assert outcome_of(eats) == Outcome("died", "t.py::a")
+
+
+def test_what_a_mutant_started_and_wrote_is_gone_after_it(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    def starts(voice: Voice) -> None:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(600)
+        told.write_text(f"{pid} {os.environ['TMPDIR']}")
+        voice.ends(SURVIVES)
+
+    assert outcome_of(starts) == SURVIVES
+    pid, directory = told.read_text().split()
+    assert not Path(directory).exists()
+    status = Path(f"/proc/{pid}/stat")
+    assert not status.exists() or status.read_text().split()[2] in "ZX"
+
+
+def test_so_many_at_a_time_as_there_are_jobs() -> None:
+    began = time.monotonic()
+    ended: list[int] = []
+
+    def sleeps(_: int, voice: Voice) -> None:
+        time.sleep(0.5)
+        voice.ends(SURVIVES)
+
+    forks.run(range(4), 4, sleeps, lambda n, _: ended.append(n))
+    assert sorted(ended) == [0, 1, 2, 3]
+    assert time.monotonic() - began < 1.9
+
+
+# -------------------------------------------------- a program that is changed while it runs
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Makes a module of the tree out of its source."""
+
+    def make(source: str) -> ModuleType:
+        monkeypatch.setattr("tests.mutation.running.ROOT", tmp_path)
+        made = ModuleType("a")
+        exec(compile(source, str(tmp_path / "a.py"), "exec", dont_inherit=True), made.__dict__)
+        monkeypatch.setitem(sys.modules, "a", made)
+        return made
+
+    return make
+
+
+def test_whoever_took_a_function_from_its_module_runs_the_changed_one(
+    module: Callable[[str], ModuleType],
+) -> None:
+    source = "def f(a):\n    return [b > 1 for b in a]\n"
+    taken = module(source).f
+    changed = "return [b >= 1 for b in a]"
+    mutant = next(m for m in mutants_of("a.py", source, {}) if m.after == changed)
+    assert change_running(mutant, all_functions())
+    assert taken([0, 1, 2]) == [False, True, True]
+
+
+def test_a_function_that_another_one_made_before_is_changed_too(
+    module: Callable[[str], ModuleType],
+) -> None:
+    source = "def f(a):\n    def g():\n        return a + 1\n    return g\n"
+    made = module(source)
+    before = made.f(5)
+    assert change_running(only_mutant(source, "arithmetic"), all_functions())
+    assert (before(), made.f(5)()) == (4, 4)
+
+
+def test_a_line_outside_of_functions_cannot_be_changed_while_the_program_runs(
+    module: Callable[[str], ModuleType],
+) -> None:
+    source = "A = 1\n"
+    module(source)
+    assert not change_running(only_mutant(source, "constant"), all_functions())
+
+
+def test_what_a_function_closes_over_cannot_be_changed_while_it_runs(
+    module: Callable[[str], ModuleType],
+) -> None:
+    source = "def f(a):\n    def g():\n        return h(a)\n    return g\nkept = f(1)\n"
+    module(source)
+    mutant = next(m for m in mutants_of("a.py", source, {}) if m.after == "return None"
+                  and m.line == 3)  # fmt: skip
+    assert not change_running(mutant, all_functions())
+
+
+# ------------------------------------------------------------------- which tests, in which order
+
+
+MEASURED = Measured(
+    {"tests/log/t.py::slow": 5.0, "tests/log/t.py::quick": 0.1, "tests/run/t.py::other": 0.2},
+    {"hpcore/log/a.py": {2: {"tests/log/t.py::slow", "tests/log/t.py::quick"},
+                         4: {"tests/run/t.py::other"}}},
+    {"hpcore/log/a.py": {1, 3, 4}},
+)  # fmt: skip
+SOURCE = "def f():\n    a.b = 1\ndef g():\n    a.b = 2\nA = 3\n"
+
+
+def asked(plan: Plan, line: int) -> list[str]:
+    mutants = [m for m in mutants_of("hpcore/log/a.py", SOURCE, {}) if m.line == line]
+    (trial,) = plan.trials(mutants[:1], afresh=False)
+    return [name.rpartition("::")[2] for name, _ in trial.tests]
+
+
+def test_the_tests_that_run_a_line_are_asked_the_cheapest_first() -> None:
+    assert asked(Plan(MEASURED, 60), 2) == ["quick", "slow"]
+
+
+def test_no_more_tests_are_asked_than_a_mutant_is_worth() -> None:
+    assert asked(Plan(MEASURED, 1), 2) == ["quick"]
+
+
+def test_a_test_that_has_found_another_of_the_file_comes_first() -> None:
+    plan = Plan(MEASURED, 60)
+    mutant = mutants_of("hpcore/log/a.py", SOURCE, {})[0]
+    (trial,) = plan.trials([mutant], afresh=False)
+    plan.learn(trial, Outcome("failed", "tests/log/t.py::slow"))
+    assert asked(plan, 2) == ["slow", "quick"]
+
+
+def test_what_is_run_at_import_is_asked_of_its_room_and_of_all_that_run_the_file() -> None:
+    assert asked(Plan(MEASURED, 60), 5) == ["quick", "other", "slow"]
+
+
+def test_what_was_run_at_import_must_be_imported_again() -> None:
+    plan = Plan(MEASURED, 60)
+    must = {m.line: plan.must_be_imported(m) for m in mutants_of("hpcore/log/a.py", SOURCE, {})}
+    assert must == {2: False, 4: True, 5: True}
+
+
+# ------------------------------------------------------------------- what is known, the report
+
+
+MUTANT = only_mutant("a = b is c\n", "compare")
+KNOWN = Known("a.py", "compare", "a = b is c", None, True, "there is one of each")
+
+
+def test_an_entry_is_of_its_line_wherever_that_stands() -> None:
+    moved = only_mutant("\n\na = b is c\n", "compare")
+    assert KnownList([KNOWN]).of(moved) == KNOWN
+    assert KnownList([KNOWN]).of(only_mutant("a = b is d\n", "compare")) is None
+
+
+def test_an_entry_can_mean_one_of_several_changes() -> None:
+    entry = Known("a.py", "compare", "a = b < c", "a = b <= c", True, "they are never equal")
+    known = KnownList([entry])
+    found = {m.after: known.of(m) for m in mutants_of("a.py", "a = b < c\n", {})}
+    assert found == {"a = b <= c": entry, "a = b >= c": None}
+
+
+def test_an_entry_of_no_mutant_is_named_where_its_file_was_looked_at() -> None:
+    old = Known("a.py", "compare", "a = b is gone", None, True, "")
+    known = KnownList([KNOWN, old, Known("b.py", "compare", "a", None, True, "")])
+    assert known.without_mutant([MUTANT], ["a.py"]) == [old]
+
+
+def test_an_entry_without_its_reason_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text('[[left]]\nfile = "a"\noperator = "b"\nline = "c"\n')
+    with pytest.raises(KnownError, match="entry 1 has, or lacks, why"):
+        read_known(tmp_path / "list")
+
+
+def test_the_projects_own_list_can_be_read() -> None:
+    assert all(entry.why for entry in read_known().entries)
+
+
+def report(*tried: tuple[Outcome, Known | None]) -> Report:
+    return Report(1, {"a.py": 200}, [Tried(MUTANT, *one) for one in tried])
+
+
+def test_an_equivalent_mutant_counts_for_nothing_and_another_survivor_counts() -> None:
+    left = Known("a.py", "compare", "a = b is c", None, False, "not worth it")
+    some = report(*[(FOUND, None)] * 7, (SURVIVES, KNOWN), (SURVIVES, left), (SURVIVES, None))
+    row = some.total
+    assert (row.tried, row.found, row.survivors, row.equivalent) == (10, 7, 2, 1)
+    assert row.share == 7 / 9
+
+
+def test_fewer_than_97_of_100_are_too_few() -> None:
+    assert report(*[(FOUND, None)] * 97, *[(SURVIVES, None)] * 3).passed
+    assert not report(*[(FOUND, None)] * 96, *[(SURVIVES, None)] * 4).passed
+
+
+def test_the_report_shows_each_survivor_with_its_change_and_its_reason() -> None:
+    left = Known("a.py", "compare", "a = b is c", None, False, "not worth it")
+    text = "\n".join(report((SURVIVES, None), (SURVIVES, left), (FOUND, None)).lines())
+    assert text.count("  a.py:1: compare\n    - a = b is c\n    + a = b is not c\n") == 2
+    assert "    not worth it" in text
+
+
+def test_an_entry_whose_mutant_is_found_is_named() -> None:
+    assert "yet found" in "\n".join(report((FOUND, KNOWN)).lines())
+
+
+def test_the_json_says_what_the_table_says() -> None:
+    found = report((FOUND, None), (SURVIVES, None)).as_json()
+    assert found["files"] == [{"file": "a.py", "mutants": 200, "tried": 2, "found": 1,
+                               "survivors": 1, "equivalent": 0, "share": 0.5}]  # fmt: skip
+    assert not found["passed"]
+    (survivor,) = found["survivors"]
+    assert (survivor["line"], survivor["after"]) == (1, "a = b is not c")
