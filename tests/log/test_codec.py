@@ -99,6 +99,19 @@ def test_a_line_that_is_no_event_is_refused(tmp_path: Path, line: bytes, why: st
         read_one(tmp_path / "run.log", line)
 
 
+@pytest.mark.parametrize("missing", ["seq", "t", "event"])
+def test_a_line_without_what_every_line_has_is_refused(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "run.log"
+    LogWriter.create(path, HEADER, sync=Sync.OS).close()
+    fields = {"seq": 1, "t": 0, "event": "bare"}
+    del fields[missing]
+    line, _ = seal(CODEC.dump(fields), sum_of(path.read_bytes().rstrip()))
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(LogDamaged, match=f"it is sealed, but has no field '{missing}'"):
+        next(read(path, CODEC)[1])
+
+
 @pytest.mark.parametrize(
     ("event", "why"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,17 @@ def test_the_message_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
     assert "the lines before it are good: head -n 3 keeps them" in text
     assert "not JSON" in str(damaged(path, [*lines[:3], b"hello\n", *lines[4:]]))
     assert "does not end in a checksum" in str(damaged(path, [*lines[:3], b"{}\n", *lines[4:]]))
+
+
+def test_the_checksum_that_a_message_names_is_the_one_that_would_be_right(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    lines = write(path)
+    wrong = lines[3].replace(b"realize", b"release")
+    error = str(damaged(path, [*lines[:3], wrong, *lines[4:]]))
+    is_now, must_be = re.findall(r"[0-9a-f]{16}", error)
+    assert is_now.encode() == sum_of(wrong.rstrip())
+    right = wrong.replace(is_now.encode(), must_be.encode())
+    assert damaged(path, [*lines[:3], right, *lines[4:]]).line == 5
 
 
 def test_good_events_come_out_before_the_damage(tmp_path: Path) -> None:

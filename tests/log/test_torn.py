@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcore.log import LogDamaged, LogEmpty, LogWriter, Recovered, Sync, read
-from hpcore.log.tail import SECTOR
+from hpcore.log.tail import SECTOR, Place, Torn, judge
 from hpcore.model.events import Noted
 from tests.log.samples import HEADER, SOME, events_in, flat, write
 
@@ -130,6 +130,26 @@ def test_a_hole_in_an_acknowledged_append_is_damage_once_another_is_whole(
     with LogWriter.resume(path) as log:
         assert log.recovered is not None
         assert log.recovered.why == "sectors were lost"
+
+
+def test_a_later_append_is_seen_behind_several_holes(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    data = bytearray(b"".join(write(path, [[Noted("x" * 1400)]] * 4 + [[Noted("last")]])))
+    good = data[: data.index(b'{"seq":2')].count(b"\n")
+    first = data.index(b'{"seq":2') // SECTOR + 1
+    for sector in (first, first + 2, first + 5):  # no line between them is whole
+        data[sector * SECTOR : (sector + 1) * SECTOR] = bytes(SECTOR)
+    path.write_bytes(data)
+    with pytest.raises(LogDamaged, match="seq 5 was appended after it") as error:
+        LogWriter.resume(path)
+    assert error.value.line == good + 1
+
+
+@pytest.mark.parametrize("behind", [b'{"seq":"9","batch":9}', b'{"seq":9,"batch":"9"}', b"[9]"])
+def test_what_is_no_line_of_a_log_behind_a_hole_is_no_later_append(behind: bytes) -> None:
+    torn = judge(bytes(SECTOR) + b"\n" + behind, Place(3, SECTOR, b""))
+    assert isinstance(torn, Torn)
+    assert torn.why == "sectors were lost"
 
 
 def test_a_wrong_last_line_that_is_whole_is_damage(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hpcore.model.fold import Folded
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.properties import Violation
 from hpcore.model.states import Owed, State, initial
+from hpcore.run import controller as room
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
@@ -396,6 +397,39 @@ def test_a_refused_command_raises_with_the_guards_words() -> None:
     play(Behaviour(), script)
 
 
+def test_what_was_posted_and_not_decided_is_not_quiet() -> None:
+    async def script(c: Controller) -> None:
+        await registered(c)
+        await c.until(lambda _: c.quiet, SOON, "all that was posted")
+        c.post(st.Note("one more"))
+        assert not c.quiet
+
+    play(Behaviour(), script)
+
+
+def test_a_command_is_answered_with_its_events() -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        assert await c.submit(st.Note("a word")) == (ev.Noted("a word"),)
+        assert ev.PlugAccepted(2, "core2") in await c.submit(CORE2)
+
+    play(Behaviour(), script)
+
+
+def test_a_stimulus_from_a_thread_wakes_a_loop_that_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "TICK", 10 * SOON)  # nothing else may wake it
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        thread = threading.Timer(0.1, c.post, [st.PowerDown()])
+        thread.start()
+        await asyncio.wait_for(c.ended(), SOON)
+
+    play(Behaviour(), script)
+
+
 def test_stimuli_may_come_from_any_thread() -> None:
     log = ListLog()
 
@@ -464,8 +498,6 @@ def test_a_grant_against_the_policy_ends_the_machine() -> None:
 
 
 def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpcore.run import controller as room  # noqa: PLC0415
-
     def broken(state: State, events: Sequence[ev.Event]) -> Iterator[Folded]:
         yield Folded(state, events[0], state, Violation("parked_is_inert", 1, "says."))
 

@@ -48,6 +48,7 @@ class Scribe:
     meanwhile: Callable[[Effect, Report], None] = lambda _effect, _report: None
     asked: list[Effect] = field(factory=list)
     closed: bool = False
+    never_answers: bool = False
     console: Console | None = None
     played: Guest | None = None
     process_id: int | None = None
@@ -64,6 +65,8 @@ class Scribe:
 
     async def execute(self, effect: Effect) -> int | None:
         self.asked.append(effect)
+        if isinstance(effect, AnswerCpuOn) and self.never_answers:
+            await asyncio.Event().wait()
         self.meanwhile(effect, self._report)
         if effect == RunMachineStep(MachineStep.RESET):
             self._report(st.ResetSeen())
@@ -188,6 +191,16 @@ def test_the_answer_that_the_log_has_to_a_cpu_on_is_not_given_again(tmp_path: Pa
 
 
 # ------------------------------------------------------------------- its end
+
+
+def test_an_answer_to_a_cpu_on_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
+    def meanwhile(effect: Effect, report: Report) -> None:
+        if isinstance(effect, RunStep):
+            report(st.CpuOnCalled(3, caller=1))
+
+    scribe = Scribe(meanwhile, never_answers=True)
+    assert execute(tmp_path, scribe, *REALIZES).done == 2
+    assert AnswerCpuOn(3, 1, granted=False, status=PsciStatus.DENIED) in scribe.asked
 
 
 def test_the_first_that_is_refused_ends_it_with_the_accelerators_words(tmp_path: Path) -> None:

@@ -465,6 +465,38 @@ def test_an_accelerator_that_dies_ends_all_that_is_waited_for() -> None:
     on_paper(Behaviour(dies_at=(Step.ENABLE, 2)), script)
 
 
+def test_what_is_asked_of_the_guest_may_take_longer_than_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpcore.run.machine.LAST_WORDS_SECONDS", 0.01)
+
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        assert await m.unless_ended(asyncio.sleep(0.2, "done")) == "done"
+
+    on_paper(Behaviour(), script)
+
+
+@pytest.mark.parametrize("ends", [LiveMachine.power_off, LiveMachine.power_down])
+def test_an_end_that_does_not_come_is_said_to_be_missing(
+    ends: Callable[[LiveMachine], Awaitable[None]],
+) -> None:
+    class StaysOn:
+        async def wait_ready(self, seconds: float) -> None:
+            pass
+
+        async def power_off(self) -> None:
+            pass
+
+    async def script(m: LiveMachine, c: Controller) -> None:
+        c.session.played = StaysOn()  # type: ignore[misc, assignment]
+        await m.guest_ready()
+        with pytest.raises(RunError, match=r"^the machine's end did not come within 0\.3 s"):
+            await ends(m)
+        c.post(st.Lost("enough"))
+
+    on_paper(Behaviour(deaf_to={MachineStep.POWER_DOWN}), script, Patience(end=0.3, boot=SOON))
+
+
 # ------------------------------------------------------ what is seen from outside
 
 

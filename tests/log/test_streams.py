@@ -1,0 +1,69 @@
+"""A log that comes as a stream: in pieces, without end, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpcore.log import LogDamaged, LogUnreadable, read
+from hpcore.log.framing import MAX_BATCH, MAX_LINE
+from hpcore.log.scan import CHUNK
+from tests.log.samples import SOME, flat, write
+
+
+class Pieces(io.RawIOBase):
+    """A stream that gives what it is given, a piece a read, and counts its bytes."""
+
+    name = "pipe"
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.given = 0
+        self._pieces = pieces
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = next(self._pieces, b"")
+        self.given += len(piece)
+        return piece
+
+
+def test_a_log_may_come_byte_by_byte(tmp_path: Path) -> None:
+    data = b"".join(write(tmp_path / "log"))
+    stream = Pieces(bytes([byte]) for byte in data)
+    _, records = read(stream)  # type: ignore[arg-type]
+    assert [record.event for record in records] == flat(SOME)
+
+
+@pytest.mark.parametrize("fill", [b"x", b"\0"])
+def test_a_line_without_end_is_given_up_after_the_longest_append(
+    tmp_path: Path, fill: bytes
+) -> None:
+    def endless() -> Iterator[bytes]:
+        yield from lines
+        while True:
+            yield fill * CHUNK
+
+    lines = write(tmp_path / "log")
+    _, records = read(stream := Pieces(endless()))  # type: ignore[arg-type]
+    with pytest.raises(LogDamaged) as error:
+        list(records)
+    assert error.value.line == len(lines) + 1
+    assert stream.given < MAX_LINE + MAX_BATCH + 4 * CHUNK
+
+
+def test_a_stream_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
+    def failing(good: int) -> Iterator[bytes]:
+        yield from lines[:good]
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    lines = write(tmp_path / "log")
+    with pytest.raises(LogUnreadable, match=r"pipe: .*Input/output error"):
+        read(Pieces(failing(0)))  # type: ignore[arg-type]
+    _, records = read(Pieces(failing(3)))  # type: ignore[arg-type]
+    assert [next(records).event for _ in range(2)] == flat(SOME)[:2]
+    with pytest.raises(LogUnreadable, match=r"pipe: .*Input/output error"):
+        next(records)
