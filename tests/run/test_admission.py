@@ -39,7 +39,7 @@ def test_what_an_accelerator_appends_stands_before_what_the_guest_brings(
     monkeypatch: pytest.MonkeyPatch, first: str, own: str, line: str
 ) -> None:
     given: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(admission.boot, "prepare", lambda *all_of_it: given.append(all_of_it))
+    monkeypatch.setattr("hpcore.guest.boot.prepare", lambda *all_of_it: given.append(all_of_it))
     images = GuestImages(Path("kernel"), Path("initrd"), append=own)
     asyncio.run(admission.prepare(MACHINE, firmware.QEMU_VIRT, images, first))
     assert given == [(MACHINE, firmware.QEMU_VIRT, Path("kernel"), Path("initrd"), line)]
@@ -49,7 +49,7 @@ def test_a_guest_that_cannot_boot_is_refused_in_its_words(monkeypatch: pytest.Mo
     def prepare(*_: object) -> None:
         raise GuestError("kernel: it is none")
 
-    monkeypatch.setattr(admission.boot, "prepare", prepare)
+    monkeypatch.setattr("hpcore.guest.boot.prepare", prepare)
     with pytest.raises(AcceleratorError, match=r"^kernel: it is none$"):
         asyncio.run(admission.prepare(
             MACHINE, firmware.QEMU_VIRT, GuestImages(Path("kernel"), Path("initrd"))
