@@ -99,6 +99,20 @@ def test_a_line_that_is_no_event_is_refused(tmp_path: Path, line: bytes, why: st
         read_one(tmp_path / "run.log", line)
 
 
+def test_a_field_that_is_always_none_comes_back_and_can_be_nothing_else(tmp_path: Path) -> None:
+    @frozen
+    class Nothing:
+        said: None = None
+
+    codec = Codec({"nothing": Nothing})
+    path = tmp_path / "run.log"
+    with LogWriter.create(path, HEADER, sync=Sync.OS, codec=codec) as log:
+        log.append([Nothing()], t=0)
+        with pytest.raises(EventRefused, match="field 'said' is 'x'; it must be null"):
+            log.append([Nothing("x")], t=1)  # type: ignore[arg-type]
+    assert [record.event for record in read(path, codec)[1]] == [Nothing()]  # type: ignore[comparison-overlap]
+
+
 @pytest.mark.parametrize("missing", ["seq", "t", "event"])
 def test_a_line_without_what_every_line_has_is_refused(tmp_path: Path, missing: str) -> None:
     path = tmp_path / "run.log"

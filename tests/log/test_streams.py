@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.log import LogDamaged, LogUnreadable, read
+from hpcore.log import EventRefused, LogDamaged, LogUnreadable, read
 from hpcore.log.framing import MAX_BATCH, MAX_LINE
 from hpcore.log.scan import CHUNK
+from hpcore.model.events import Noted
 from tests.log.samples import SOME, flat, write
 
 
@@ -36,6 +37,17 @@ def test_a_log_may_come_byte_by_byte(tmp_path: Path) -> None:
     stream = Pieces(bytes([byte]) for byte in data)
     _, records = read(stream)  # type: ignore[arg-type]
     assert [record.event for record in records] == flat(SOME)
+
+
+def test_the_longest_line_may_come_without_its_newline_first(tmp_path: Path) -> None:
+    (_, short) = write(tmp_path / "log", [[Noted("")]])
+    longest = Noted("x" * (MAX_LINE - len(short.rstrip())))
+    header, line = write(tmp_path / "log", [[longest]])
+    assert len(line.rstrip()) == MAX_LINE
+    _, records = read(Pieces(iter([header, line[:-1], b"\n"])))  # type: ignore[arg-type]
+    assert [record.event for record in records] == [longest]
+    with pytest.raises(EventRefused, match=f"its line has {MAX_LINE + 1} bytes"):
+        write(tmp_path / "log", [[Noted(longest.text + "x")]])
 
 
 @pytest.mark.parametrize("fill", [b"x", b"\0"])

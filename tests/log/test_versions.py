@@ -62,6 +62,13 @@ def test_a_newer_major_version_with_another_checksum_is_still_named(tmp_path: Pa
         read(path)
 
 
+def test_who_wrote_a_newer_log_is_unknown_where_its_versions_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    rewrite(path, sample(path, "2.0", versions=["hpcore", "9.9"]))
+    with pytest.raises(LogTooNew, match=r"format is 2\.0, written by hpcore unknown"):
+        read(path)
+
+
 def test_a_newer_minor_version_is_read_and_its_new_fields_ignored(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     lines = sample(path, "1.7", host="pi5")
@@ -79,6 +86,18 @@ def test_an_event_that_a_newer_minor_version_added_is_refused(tmp_path: Path) ->
     lines[4]["event"] = "slot_painted"
     rewrite(path, lines)
     with pytest.raises(LogTooNew, match=r"line 5 \(seq 4\) is an event 'slot_painted'.*9\.9"):
+        list(read(path)[1])
+
+
+@pytest.mark.parametrize("event", [["slot_painted"], None, 7])
+def test_what_no_version_would_call_an_event_is_refused_in_a_newer_one_too(
+    tmp_path: Path, event: object
+) -> None:
+    path = tmp_path / "run.log"
+    lines = sample(path, "1.7")
+    lines[4]["event"] = event
+    rewrite(path, lines)
+    with pytest.raises(LogTooNew, match=r"line 5 \(seq 4\)"):
         list(read(path)[1])
 
 

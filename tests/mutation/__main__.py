@@ -54,7 +54,7 @@ def main(files: tuple[str, ...], seed: int, size: int, jobs: int, minutes: float
         mutants = all_mutants(paths)
         chosen = [m for m in mutants if known.of(m)] if known_ones else mutants
         chosen = sample(chosen, seed, 0 if known_ones else size)
-        run = _Run(Plan(tests := measured(), budget), known, jobs, minutes, len(chosen))
+        run = _Run(Plan(tests := measured(jobs), budget), known, jobs, minutes, len(chosen))
     except (KnownError, MeasureFailed, click.UsageError) as error:
         print(f"mutation: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -142,7 +142,7 @@ class _Run:
 
         suite.use_few_examples()
         plugin = TryWhileRunning(self._trials(mutants, afresh=False), self._jobs, ended)
-        pytest.main(suite.arguments(files, "-s"), plugins=[plugin])
+        pytest.main(suite.arguments(files, "-s"), plugins=[suite.FewExamples(), plugin])
 
     def _running_ended(self, mutant: Mutant, outcome: Outcome) -> None:
         """A lambda may have been called at import; a survivor in one is tried once more."""

@@ -88,6 +88,6 @@ def _try(trial: Trial, voice: Voice) -> None:
         voice.ends(Outcome(None, note="no test gets here"))
         return
     plugin = TryOnce(trial, voice)
-    pytest.main(suite.arguments(files, "-s"), plugins=[plugin])
+    pytest.main(suite.arguments(files, "-s"), plugins=[suite.FewExamples(), plugin])
     if not plugin.said:
         voice.ends(Outcome("failed", "import"))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import tempfile
 from collections.abc import Generator, Iterable
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import coverage
 import pytest
@@ -63,18 +65,18 @@ class Measured:
             self.imported.setdefault(path, set()).update(imported)
 
 
-def measured() -> Measured:
+def measured(jobs: int) -> Measured:
     """What the tests run; those that were never measured, or have changed, are measured now.
 
-    Raises MeasureFailed where a test fails.
+    `jobs` rooms of tests at a time. Raises MeasureFailed where a test fails.
     """
     keys = {name: _key(name) for name in suite.test_files()}
     missing = [name for name, key in keys.items() if (_kept(name) or {}).get("key") != key]
     if missing:
         print(f"measuring which lines {len(missing)} files of tests run; this takes minutes",
               flush=True)  # fmt: skip
-    for _, room in groupby(missing, suite.room_of):
-        _measure_in_a_child(list(room), keys)
+        rooms = [list(names) for _, names in groupby(missing, suite.room_of)]
+        _measure_in_children(rooms, keys, jobs)
     out = Measured()
     for name in keys:
         out._add(_kept(name) or {"seconds": {}, "runs": {}, "imported": {}})
@@ -106,21 +108,37 @@ def _key(name: str) -> str:
     return digest.hexdigest()
 
 
-def _measure_in_a_child(names: list[str], keys: dict[str, str]) -> None:
+def _measure_in_children(rooms: list[list[str]], keys: dict[str, str], jobs: int) -> None:
     """This process must not import hpcore: mutants are imported in its forks."""
+    waiting, children = list(rooms), dict[int, IO[bytes]]()
+    failed = b""
+    while waiting or children:
+        while waiting and len(children) < jobs:
+            said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - read after its end
+            children[_measure_in_a_child(waiting.pop(0), keys, said)] = said
+        pid, status = os.wait()
+        with children.pop(pid) as heard:
+            heard.seek(0)
+            failed += heard.read() if status else b""
+    if failed:
+        raise MeasureFailed(
+            f"{failed.decode(errors='replace')}\nthe tests do not pass on the unchanged program, "
+            "so they can't judge a changed one: see above; `make test` says the same"
+        )
+
+
+def _measure_in_a_child(names: list[str], keys: dict[str, str], said: IO[bytes]) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
             code = _measure(names, keys)
         finally:
+            sys.stdout.flush()
             os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        raise MeasureFailed(
-            "the tests do not pass on the unchanged program, so they can't judge a changed one: "
-            "see above; `make test` says the same"
-        )
+    return pid
 
 
 class _Contexts:
@@ -166,7 +184,7 @@ def _measure(names: list[str], keys: dict[str, str]) -> int:
     )
     contexts = _Contexts(cover)
     cover.start()
-    code = pytest.main(suite.arguments(names), plugins=[contexts])
+    code = pytest.main(suite.arguments(names), plugins=[suite.FewExamples(), contexts])
     cover.stop()
     if code != pytest.ExitCode.OK:
         return int(code)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
+import pytest
 from hypothesis import Phase, settings
 
 from tests.mutation.mutants import ROOT
@@ -22,6 +23,11 @@ TESTS = (
 LEFT_OUT = {
     "tests/platform/test_linux_accepts.py": "boots Linux",
     "tests/platform/test_aml_runs.py": "runs acpiexec on tables; nothing of what is changed",
+    "tests/model/test_protocol.py::test_walks_get_everywhere": "half a minute",
+    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[plug_finished]":
+        "half a minute",
+    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[not_being_ejected]":
+        "half a minute",
     "tests/log/test_faults.py::test_no_acknowledged_event_is_lost_by_kill_9": "a second process",
 }
 """What is not asked, though it is in one of TESTS."""
@@ -32,16 +38,35 @@ OPTIONS = (
 )  # fmt: skip
 
 
+FEW = 40
+"""Examples that a test of hypothesis' tries."""
+
+
 def use_few_examples() -> None:
     """Let hypothesis try the same examples every time, and not look for the smallest failure.
 
     tests/conftest.py makes its own profile from the one that is in force.
     """
     settings.register_profile(
-        "mutation", derandomize=True, database=None, deadline=None, max_examples=40,
+        "mutation", derandomize=True, database=None, deadline=None, max_examples=FEW,
         phases=(Phase.explicit, Phase.generate),
     )  # fmt: skip
     settings.load_profile("mutation")
+
+
+class FewExamples:
+    """A plugin of pytest that lets no test of hypothesis' try more examples than `FEW`."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Change the settings of those that ask for more."""
+        for item in items:
+            test = getattr(item, "obj", None)
+            own = getattr(test, _SETTINGS, None)
+            if own is not None and own.max_examples > FEW:
+                setattr(test, _SETTINGS, settings(own, max_examples=FEW))
+
+
+_SETTINGS = "_hypothesis_internal_use_settings"
 
 
 def arguments(tests: Sequence[str], *options: str) -> list[str]:
