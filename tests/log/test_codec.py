@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from hpcore.log import Codec, EventRefused, LogDamaged, LogWriter, Sync, read
+from hpcore.log.forms import WrongFields
 from hpcore.log.framing import MAX_BATCH, MAX_LINE, seal, sum_of
 from hpcore.model.effects import Step
 from hpcore.model.events import EVENTS, Noted, OstReceived, ScanBegun, StepBegun, event_name
@@ -111,6 +112,19 @@ def test_a_field_that_is_always_none_comes_back_and_can_be_nothing_else(tmp_path
         with pytest.raises(EventRefused, match="field 'said' is 'x'; it must be null"):
             log.append([Nothing("x")], t=1)  # type: ignore[arg-type]
     assert [record.event for record in read(path, codec)[1]] == [Nothing()]  # type: ignore[comparison-overlap]
+
+
+def test_a_decoder_passes_over_what_it_does_not_know_or_fills_in_what_is_missing() -> None:
+    known: dict[str, Any] = {"event": "everything", "seq": 1, "t": 0, "sum": "", **FIELDS}
+    more = {**known, "later": 1}
+    less = {name: value for name, value in known.items() if name != "keyword"}
+    made = CODEC.decoders()["everything"](dict(known))
+    assert CODEC.decoders(ignore_unknown=True)["everything"](more) == made
+    assert CODEC.decoders(fill=True)["everything"](less) == evolve(made, keyword=7)
+    for relaxed, fields in (({"fill": True}, more), ({"ignore_unknown": True}, less), ({}, more),
+                            ({}, less)):  # fmt: skip
+        with pytest.raises(WrongFields):
+            CODEC.decoders(**relaxed)["everything"](fields)
 
 
 @pytest.mark.parametrize("missing", ["seq", "t", "event"])

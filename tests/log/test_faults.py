@@ -171,6 +171,20 @@ def test_a_file_that_cannot_be_cut_back_after_a_failed_write_is_said_to_be_so(
     assert not error.value.cut_back
 
 
+@pytest.mark.parametrize("call", ["ftruncate", "fsync"])
+def test_a_log_whose_header_cannot_be_put_on_the_disk_is_not_said_to_be_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(LogWriteError, match="Input/output error") as error:
+        LogWriter.create(tmp_path / "run.log", HEADER)
+    assert not error.value.cut_back
+    assert "may end in a torn line" in str(error.value)
+
+
 def test_a_refused_log_is_let_go_of(tmp_path: Path) -> None:
     def is_open(path: Path) -> int:
         open_files = (link for link in Path("/proc/self/fd").iterdir() if link.is_symlink())

@@ -67,6 +67,18 @@ def test_a_line_without_end_is_given_up_after_the_longest_append(
     assert stream.given < MAX_LINE + MAX_BATCH + 4 * CHUNK
 
 
+@pytest.mark.parametrize(
+    ("error", "says"), [(OSError(errno.EIO, "it broke"), "it broke"), (OSError("odd"), "odd")]
+)
+def test_an_error_without_a_number_is_shown_in_its_own_words(error: OSError, says: str) -> None:
+    def failing() -> Iterator[bytes]:
+        raise error
+        yield b""
+
+    with pytest.raises(LogUnreadable, match=f"pipe: cannot be opened or read as a log: {says}$"):
+        read(Pieces(failing()))  # type: ignore[arg-type]
+
+
 def test_a_stream_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
     def failing(good: int) -> Iterator[bytes]:
         yield from lines[:good]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hpcore.log import LogDamaged, LogEmpty, LogWriter, Recovered, Sync, read
-from hpcore.log.tail import SECTOR, Place, Torn, judge
+from hpcore.log.framing import MAX_LINE
+from hpcore.log.tail import SECTOR, Place, Torn, explain, judge
 from hpcore.model.events import Noted
 from tests.log.samples import HEADER, SOME, events_in, flat, write
 
@@ -130,6 +131,18 @@ def test_a_hole_in_an_acknowledged_append_is_damage_once_another_is_whole(
     with LogWriter.resume(path) as log:
         assert log.recovered is not None
         assert log.recovered.why == "sectors were lost"
+
+
+@pytest.mark.parametrize(("size", "is_torn"), [(MAX_LINE, True), (MAX_LINE + 1, False)])
+def test_as_much_as_the_longest_line_may_be_torn_and_no_more(size: int, is_torn: bool) -> None:
+    assert isinstance(judge(b"x" * size, Place(3, SECTOR, b"")), Torn) is is_torn
+
+
+@pytest.mark.parametrize(
+    ("size", "why"), [(MAX_LINE, "it is not JSON"), (MAX_LINE + 1, "bytes long")]
+)
+def test_a_wrong_line_is_too_long_from_one_byte_more_than_the_longest(size: int, why: str) -> None:
+    assert why in explain(b"x" * size, Place(3, SECTOR, b""))
 
 
 def test_a_later_append_is_seen_behind_several_holes(tmp_path: Path) -> None:

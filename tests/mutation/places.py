@@ -44,8 +44,16 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
         else:
             parts = value if isinstance(value, list) else [value]
         for part in parts:
-            if isinstance(part, ast.AST) and not skipped(part):
+            if isinstance(part, ast.AST) and not skipped(part) and not is_task_name(node, part):
                 yield part
+
+
+def is_task_name(node: ast.AST, part: ast.AST) -> bool:
+    """Whether `part` is the name of a task that `node` creates, which a debugger alone shows."""
+    match node, part:
+        case ast.Call(func=ast.Attribute(attr="create_task")), ast.keyword(arg="name"):
+            return True
+    return False
 
 
 def _is_alias(value: ast.expr) -> bool:

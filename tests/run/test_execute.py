@@ -37,6 +37,8 @@ from hpcore.run.discovery import Found
 from hpcore.run.execute import MOST_EVENTS, Executed, execute_log
 from tests.triage.test_replay import write
 
+RESET = RunMachineStep(MachineStep.RESET)
+
 
 @define
 class Scribe:
@@ -49,6 +51,7 @@ class Scribe:
     asked: list[Effect] = field(factory=list)
     closed: bool = False
     never_answers: bool = False
+    never_resets: bool = False
     console: Console | None = None
     played: Guest | None = None
     process_id: int | None = None
@@ -67,8 +70,10 @@ class Scribe:
         self.asked.append(effect)
         if isinstance(effect, AnswerCpuOn) and self.never_answers:
             await asyncio.Event().wait()
+        if effect == RESET and self.never_resets:
+            return None
         self.meanwhile(effect, self._report)
-        if effect == RunMachineStep(MachineStep.RESET):
+        if effect == RESET:
             self._report(st.ResetSeen())
         for _ in range(5):  # whatever was reported has its turn
             await asyncio.sleep(0)
@@ -173,6 +178,35 @@ def test_a_step_of_the_machine_that_failed_in_the_log_is_left_out(tmp_path: Path
     done = execute(tmp_path, scribe := Scribe(), pause, failed, pause, was_done)
     assert scribe.asked == [RunMachineStep(MachineStep.PAUSE)]
     assert done.done == 1
+
+
+# ------------------------------------------------------------------ resets in it
+
+ASKED_FOR = (ev.MachineStepBegun(MachineStep.RESET),)
+WAS_RESET = (ev.MachineWasReset(()),)
+
+
+@pytest.mark.parametrize(
+    "reset", [(ASKED_FOR, WAS_RESET), (WAS_RESET,)], ids=["asked for", "the guest's own"]
+)
+def test_each_reset_of_the_log_is_asked_for_once(
+    tmp_path: Path, reset: tuple[Sequence[ev.Event], ...]
+) -> None:
+    scribe = Scribe()
+    done = execute(tmp_path, scribe, *reset, REALIZES[0], *reset, REALIZES[1])
+    assert scribe.asked == [RESET, RunStep(Step.REALIZE, 2), RESET, RunStep(Step.REALIZE, 3)]
+    assert done.done == 4
+
+
+@pytest.mark.parametrize("reset", [(ASKED_FOR, WAS_RESET), (WAS_RESET,)])
+def test_a_reset_that_never_comes_is_given_up_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset: tuple[Sequence[ev.Event], ...]
+) -> None:
+    monkeypatch.setattr("hpcore.run.execute.EFFECT_SECONDS", 0.2)
+    scribe = Scribe(never_resets=True)
+    with pytest.raises(AcceleratorError, match=r"^event 1: .*reset.* not done within 0\.2 s"):
+        execute(tmp_path, scribe, *reset, REALIZES[0])
+    assert scribe.steps() == []
 
 
 # ------------------------------------------------------- what the guest does in it

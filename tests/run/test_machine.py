@@ -10,6 +10,7 @@ import pytest
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.errors import GuestError
+from hpcore.guest.kernel import KernelImage
 from hpcore.log import Sync, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
@@ -25,6 +26,7 @@ from hpcore.run import (
     Controller,
     EffectError,
     Found,
+    GuestImages,
     GuestScript,
     LiveMachine,
     NeverRegistered,
@@ -675,6 +677,37 @@ def test_a_machine_is_capped_to_what_its_accelerator_can_do() -> None:
     fitted = fit(found_paper(Capabilities(no_hotplug="it is on paper")), CONFIG)
     assert (fitted.possible, fitted.no_hotplug) == (2, "it is on paper")
     assert fit(found_paper(), CONFIG) == CONFIG
+
+
+def test_the_logs_head_says_that_a_guest_was_played(tmp_path: Path) -> None:
+    async def script(_m: LiveMachine) -> None:
+        pass
+
+    on_played(script, tmp_path / "log")
+    assert read(tmp_path / "log")[0].versions["kernel"] == "linux (played)"
+
+
+@pytest.mark.parametrize("version", ["6.12.9", None])
+def test_the_logs_head_names_what_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    kernel = KernelImage(tmp_path / "kernel", b"", packed=False, version=version, memory_size=0)
+    monkeypatch.setattr("hpcore.run.open.load_kernel", lambda path: kernel)
+    monkeypatch.setattr("hpcore.guest.boot.prepare", lambda *_: None)
+    capabilities = Capabilities(
+        versions={"paper": "A4"}, modelled={"time": "by hand"}, differs={"ink": "blue"}
+    )
+    images = GuestImages(tmp_path / "kernel", tmp_path / "initrd")
+
+    async def main() -> None:
+        async with open_machine(found_paper(capabilities), CONFIG, images, log=tmp_path / "log"):
+            pass
+
+    asyncio.run(asyncio.wait_for(main(), SOON))
+    header = read(tmp_path / "log")[0]
+    assert header.versions.get("kernel") == version
+    assert (header.accelerator, header.versions["paper"]) == ("paper", "A4")
+    assert (header.modelled, header.differs) == ({"time": "by hand"}, {"ink": "blue"})
 
 
 def test_all_that_happened_is_in_the_log_once_the_machine_is_left(tmp_path: Path) -> None:
