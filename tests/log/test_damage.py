@@ -230,14 +230,38 @@ def test_what_cannot_be_read_is_no_log(tmp_path: Path) -> None:
     assert found == {"run.log": True, "letter": False, "short": False, ".": False, "none": False}
 
 
+def is_open(path: Path) -> bool:
+    """Whether this process has the file open."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return path in [link.readlink() for link in links if link.exists()]
+
+
 def test_a_file_that_is_no_log_is_let_go_of(tmp_path: Path) -> None:
     path = tmp_path / "letter"
     path.write_text("to my mother\n")
     with pytest.raises(NotALog) as error:
         read(path)
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert error.value.__traceback__ is not None  # whatever keeps the stream alive
-    assert not [link for link in links if link.readlink() == path]
+    assert error.value.__traceback__ is not None  # which keeps the stream alive
+    assert not is_open(path)
+
+
+def test_a_log_is_let_go_of_at_its_end_and_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    write(path)
+    _, whole = read(path)
+    assert is_open(path)
+    assert len(list(whole)) == len(flat(SOME))
+    assert not is_open(path)
+    _, begun = read(path)
+    next(begun)
+    begun.close()
+    assert not is_open(path)
+    _, never = read(path)
+    never.close()
+    assert not is_open(path)
+    with read(path)[1] as records:
+        assert next(records).event == SOME[0][0]
+    assert not is_open(path)
 
 
 def test_what_cannot_be_opened_is_refused_in_words(tmp_path: Path) -> None:

@@ -145,6 +145,29 @@ def test_a_wrong_line_is_too_long_from_one_byte_more_than_the_longest(size: int,
     assert why in explain(b"x" * size, Place(3, SECTOR, b""))
 
 
+@pytest.mark.parametrize(
+    ("hole", "is_torn"),
+    [
+        ((SECTOR, 2 * SECTOR), True),
+        ((0, 2 * SECTOR), True),
+        ((SECTOR, 3 * SECTOR), True),
+        ((0, 1), False),
+        ((SECTOR, 2 * SECTOR - 1), False),
+        ((SECTOR + 1, 2 * SECTOR), False),
+        ((3 * SECTOR - 1, 3 * SECTOR), False),
+    ],
+)
+def test_a_hole_is_torn_where_whole_sectors_are_missing(
+    hole: tuple[int, int], is_torn: bool
+) -> None:
+    rest = bytearray(b"x" * 3 * SECTOR)
+    begins, ends = hole
+    rest[begins:ends] = bytes(ends - begins)
+    verdict = judge(bytes(rest), Place(3, 7 * SECTOR, b""))
+    assert isinstance(verdict, Torn) is is_torn
+    assert is_torn or f"a NUL byte at offset {7 * SECTOR + begins}, " in str(verdict)
+
+
 def test_a_later_append_is_seen_behind_several_holes(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     data = bytearray(b"".join(write(path, [[Noted("x" * 1400)]] * 4 + [[Noted("last")]])))
@@ -163,6 +186,13 @@ def test_what_is_no_line_of_a_log_behind_a_hole_is_no_later_append(behind: bytes
     torn = judge(bytes(SECTOR) + b"\n" + behind, Place(3, SECTOR, b""))
     assert isinstance(torn, Torn)
     assert torn.why == "sectors were lost"
+
+
+@pytest.mark.parametrize("between", [b"[9]", b"no JSON", b"", b"{}"])
+def test_a_later_append_is_seen_behind_what_is_no_line(between: bytes) -> None:
+    rest = bytes(SECTOR) + b"\n" + between + b'\n{"seq":9}\n'
+    assert "seq 9 was appended after it" in str(judge(rest, Place(3, SECTOR, b"")))
+    assert isinstance(judge(rest, Place(9, SECTOR, b"")), Torn)
 
 
 def test_a_wrong_last_line_that_is_whole_is_damage(tmp_path: Path) -> None:

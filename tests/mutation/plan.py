@@ -12,7 +12,7 @@ from tests.mutation.suite import room_of
 from tests.mutation.trial import Trial
 
 LIKELY = 8
-"""So many of the tests that have found most in a file come first."""
+"""So many of the tests that have found most in a file come first, if they are no slow ones."""
 
 
 class Plan:
@@ -41,27 +41,32 @@ class Plan:
         )
 
     def _tests(self, mutant: Mutant) -> tuple[tuple[str, float], ...]:
-        """The cheapest first, after those which are likely to find it; up to the budget."""
-        wanted = self._wanted(mutant)
-        likely = [t for t, _ in self._finders[mutant.path].most_common() if t in wanted][:LIKELY]
-        seconds = self._measured.seconds
-        cheap = sorted(wanted.difference(likely), key=lambda test: seconds[test])
+        """Those which are likely to find it, those which run the lines, and the others; each the
+        cheapest first, and all up to the budget.
+
+        The others are those that run any line of the file: what a line has made may be kept, and
+        used by tests which do not run that line again. For lines that are run at import there are
+        the tests of the file's room as well.
+        """
+        path, seconds = mutant.path, self._measured.seconds
+        direct: set[str] = set()
+        if mutant.place.function is not None:
+            direct = self._measured.tests_of(path, mutant.place.lines)
+        others = self._measured.tests_of(path, (1, mutant.source.count("\n") + 1))
+        if mutant.place.function is None:
+            others |= {test for test in seconds if room_of(test) == room_of(path)}
+        wanted = direct | others
+        found_most = (test for test, _ in self._finders[path].most_common() if test in wanted)
+        likely = [test for test in found_most if seconds[test] <= self._budget / 20][:LIKELY]
+        in_order = dict.fromkeys(
+            [*likely, *sorted(direct, key=seconds.__getitem__),
+             *sorted(others, key=seconds.__getitem__)]
+        )  # fmt: skip
         out: list[tuple[str, float]] = []
         sum_of_seconds = 0.0
-        for test in (*likely, *cheap):
+        for test in in_order:
+            if out and sum_of_seconds + seconds[test] > self._budget:
+                continue
             sum_of_seconds += seconds[test]
-            if sum_of_seconds > self._budget and out:
-                break
             out.append((test, seconds[test]))
         return tuple(out)
-
-    def _wanted(self, mutant: Mutant) -> set[str]:
-        """The tests that run the changed lines.
-
-        For a line that is run at import those that run any line of the file, and those of its room.
-        """
-        path = mutant.path
-        if mutant.place.function is not None:
-            return self._measured.tests_of(path, mutant.place.lines)
-        whole = self._measured.tests_of(path, (1, mutant.source.count("\n") + 1))
-        return whole | {t for t in self._measured.seconds if room_of(t) == room_of(path)}

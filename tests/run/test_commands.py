@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import Phase
+from hpcore.model.states import initial
 from hpcore.run.commands import (
     LAST_STEP,
     Asked,
+    CommandFailed,
     Ends,
     MachineCommand,
+    NeverRegistered,
     Plug,
     PlugStage,
     Unplug,
@@ -79,6 +83,54 @@ def test_what_befalls_the_slot_later_is_told_to_no_command_that_is_over() -> Non
     taken = unplug()
     follow(taken, EJECTED, ev.UnplugFailed(2, "core2", "no"))
     assert (taken.over, taken.failure) == (True, None)
+
+
+class Now:
+    """A controller at which whatever is waited for holds, or never will."""
+
+    def __init__(self) -> None:
+        self.state = initial(MachineConfig.of(cpus=2, maxcpus=4))
+
+    async def until(self, holds: Any, seconds: float, waiting_for: str) -> None:
+        assert holds(self.state), waiting_for
+
+
+def waited_for(command: Plug) -> bool:
+    command._asked = Asked(cast(Controller, Now()), SOON)
+    return asyncio.run(command.registered())
+
+
+def test_a_vcpu_that_was_registered_and_then_unplugged_was_registered() -> None:
+    command = plug()
+    follow(command, REGISTERED, ev.EjectAccepted(2), COMPLETED)
+    assert waited_for(command)
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        (ev.EjectAccepted(2), "vCPU 2 was unplugged before the guest had registered it"),
+        (ev.OstReceived(2, 1, 1), "vCPU 2 is plugged, but "),
+    ],
+)
+def test_a_vcpu_that_the_guest_will_not_register_is_not_waited_for(
+    event: ev.Event, why: str
+) -> None:
+    command = plug()
+    ends = follow(command, COMPLETED, event)
+    assert command.over
+    with pytest.raises(NeverRegistered, match=why):
+        waited_for(command)
+    ends.follow(REGISTERED)
+    assert command.registered_after is None
+
+
+def test_a_plug_that_failed_raises_its_event() -> None:
+    command = plug()
+    follow(command, PLUG_FAILED)
+    with pytest.raises(CommandFailed) as error:
+        waited_for(command)
+    assert error.value.event == PLUG_FAILED
 
 
 def test_a_command_hears_of_its_own_slot_and_of_the_whole_machine() -> None:
