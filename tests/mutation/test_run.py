@@ -168,7 +168,7 @@ def test_what_a_function_closes_over_cannot_be_changed_while_it_runs(
 
 
 MEASURED = Measured(
-    {"tests/log/t.py::slow": 5.0, "tests/log/t.py::quick": 0.1, "tests/run/t.py::other": 0.2},
+    {"tests/log/t.py::slow": 2.0, "tests/log/t.py::quick": 0.1, "tests/run/t.py::other": 0.2},
     {"hpcore/log/a.py": {2: {"tests/log/t.py::slow", "tests/log/t.py::quick"},
                          4: {"tests/run/t.py::other"}}},
     {"hpcore/log/a.py": {1, 3, 4}},
