@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from tests.mutation.places import is_task_name
+from tests.mutation.places import is_aside
 
 Members = Mapping[str, Sequence[str]]
 """The members of each enumeration of the project, by its name."""
@@ -134,7 +134,7 @@ def _call(node: ast.Call) -> Iterator[Change]:
     if isinstance(node.func, ast.Name) and (other := BUILTINS.get(node.func.id)):
         yield _at(node.func, "builtin", other)
     for keyword in node.keywords:
-        if keyword.arg is not None and not is_task_name(node, keyword):
+        if keyword.arg is not None and not is_aside(node, keyword):
             yield _at(keyword, "argument dropped", "**{}")
 
 

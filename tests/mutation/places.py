@@ -44,14 +44,19 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
         else:
             parts = value if isinstance(value, list) else [value]
         for part in parts:
-            if isinstance(part, ast.AST) and not skipped(part) and not is_task_name(node, part):
+            if isinstance(part, ast.AST) and not skipped(part) and not is_aside(node, part):
                 yield part
 
 
-def is_task_name(node: ast.AST, part: ast.AST) -> bool:
-    """Whether `part` is the name of a task that `node` creates, which a debugger alone shows."""
+def is_aside(node: ast.AST, part: ast.AST) -> bool:
+    """Whether the argument `part` of the call `node` is for developers alone.
+
+    The name of a task, which a debugger shows; `strict` of zip, which is an assertion.
+    """
     match node, part:
         case ast.Call(func=ast.Attribute(attr="create_task")), ast.keyword(arg="name"):
+            return True
+        case ast.Call(func=ast.Name(id="zip")), ast.keyword(arg="strict"):
             return True
     return False
 

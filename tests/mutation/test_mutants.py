@@ -64,6 +64,7 @@ def test_a_case_is_never_taken_and_an_error_is_caught_no_more() -> None:
         "assert a > 1, 'so much'",
         "_log.debug('it began', count=1)",
         "a = b.create_task(c, name='the loop')",
+        "a = zip(b, c, strict=True)",
         "__all__ = ['a', 'b']",
         "if TYPE_CHECKING:\n    a = 1",
         "a = cast('B', b)",

@@ -1,0 +1,109 @@
+"""What is read off a state: each property says what its fields say together, and no more."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from hpcore.model.acpi import MadtFlag
+from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.machines import Phase, SlotState
+from hpcore.model.plain import LARGEST_INTEGER, SMALLEST_INTEGER
+from hpcore.model.psci import PsciStatus, psci_status
+from hpcore.model.states import Owed, Shared, Slot, initial, madt_flags, sta
+from hpcore.model.topology import MAX_POSSIBLE, Topology, TopologyError
+
+QUIET = Slot(cold=False)
+
+
+@pytest.mark.parametrize("lifecycle", SlotState)
+def test_a_slot_between_two_places_is_busy_and_one_that_has_arrived_is_not(
+    lifecycle: SlotState,
+) -> None:
+    slot = attrs.evolve(QUIET, lifecycle=lifecycle)
+    assert slot.busy is (lifecycle in (SlotState.REALIZED, SlotState.EJECTING))
+
+
+@pytest.mark.parametrize("command", Owed)
+def test_a_slot_that_owes_a_commands_end_or_a_steps_is_busy(command: Owed) -> None:
+    assert attrs.evolve(QUIET, command=command).busy is (command is not Owed.NONE)
+    assert attrs.evolve(QUIET, step=Step.BIND).busy
+
+
+@pytest.mark.parametrize("command", Owed)
+@pytest.mark.parametrize("lifecycle", SlotState)
+@pytest.mark.parametrize("step", [None, Step.NOTIFY_REMOVE])
+def test_the_guest_is_waited_for_while_an_unplug_is_owed_and_nothing_is_under_way(
+    command: Owed, lifecycle: SlotState, step: Step | None
+) -> None:
+    slot = attrs.evolve(QUIET, command=command, lifecycle=lifecycle, step=step)
+    asked = attrs.evolve(slot, requested=True)
+    waits = (command, step) == (Owed.UNPLUG, None) and lifecycle is not SlotState.EJECTING
+    assert (slot.waits_for_guest, slot.unasked) == (waits, waits)
+    assert (asked.waits_for_guest, asked.unasked) == (waits, False)
+
+
+def test_what_acpi_shows_of_a_slot() -> None:
+    assert (sta(QUIET), sta(attrs.evolve(QUIET, enabled=True))) == (0xD, 0xF)
+    assert madt_flags(QUIET) is MadtFlag.ONLINE_CAPABLE
+    assert madt_flags(Slot(cold=True)) is MadtFlag.ENABLED
+    assert (int(MadtFlag.ENABLED), int(MadtFlag.ONLINE_CAPABLE)) == (1, 8)
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("step", [None, *MachineStep])
+def test_a_guest_runs_from_the_step_that_starts_it_on(
+    phase: Phase, step: MachineStep | None
+) -> None:
+    starts = step in (MachineStep.START, MachineStep.RESTART)
+    shared = Shared(phase=phase, step=step)
+    assert shared.guest_runs is (phase is Phase.RUNNING or starts)
+    assert shared.ended is (phase in (Phase.OFF, Phase.FAILED))
+
+
+def test_a_slot_is_replaced_in_its_place() -> None:
+    state = initial(MachineConfig.of(cpus=1, maxcpus=3))
+    other = attrs.evolve(QUIET, enabled=True)
+    for index in range(3):
+        slots = state.with_slot(index, other).slots
+        assert [slot is other for slot in slots] == [n == index for n in range(3)]
+        assert [slots[n] for n in range(3) if n != index] == [
+            state.slots[n] for n in range(3) if n != index
+        ]
+    assert state.with_slot(1, state.slots[1]) is state
+    assert state.with_slot(2, other).enabled == (2,)
+
+
+def test_the_numbers_of_the_standards_are_theirs() -> None:
+    assert [(status.name, int(status)) for status in PsciStatus] == [
+        ("SUCCESS", 0), ("NOT_SUPPORTED", -1), ("INVALID_PARAMETERS", -2), ("DENIED", -3),
+        ("ALREADY_ON", -4),
+    ]  # fmt: skip
+    assert [psci_status(n) for n in (0, -4, -5, 1)] == ["SUCCESS", "ALREADY_ON", "-5", "1"]
+    assert (SMALLEST_INTEGER, LARGEST_INTEGER) == (-(2**63), 2**64 - 1)
+    assert MAX_POSSIBLE == 512
+
+
+def test_a_machine_has_as_much_memory_as_its_guest_needs() -> None:
+    usual = MachineConfig.of(cpus=1)
+    assert (usual.memory, usual.gic_version, usual.driver) == (1024, 3, "cortex-a57-arm-cpu")
+    least = MachineConfig.of(cpus=1, memory=MIN_MEMORY_MIB)
+    assert least.memory == MIN_MEMORY_MIB == 256
+    with pytest.raises(ValueError, match="256"):
+        MachineConfig.of(cpus=1, memory=MIN_MEMORY_MIB - 1)
+
+
+@pytest.mark.parametrize("index", [-1, 4])
+def test_a_vcpu_beyond_the_machine_has_no_props(index: int) -> None:
+    topology = Topology.resolve(cpus=1, maxcpus=4)
+    assert topology.props(0) and topology.props(3)
+    for ask in (topology.props, topology.arch_name):
+        with pytest.raises(TopologyError) as error:
+            ask(index)
+        assert str(error.value) == f"there is no vCPU {index}; this machine has 0 to 3"
+
+
+def test_without_hotplug_all_that_is_left_is_cores() -> None:
+    topology = Topology.resolve(cpus=3, sockets=2, clusters=2, cores=2, threads=2)
+    assert topology.without_hotplug() == Topology(3, 3, 1, 1, 3, 1)
