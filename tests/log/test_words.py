@@ -45,7 +45,7 @@ def test_a_validators_own_words_are_said_if_it_has_any(number: int, says: str) -
 
 
 def test_a_line_without_its_own_fields_makes_no_value() -> None:
-    with pytest.raises(WrongFields, match="^event counted: its fields make no value$"):
+    with pytest.raises(WrongFields, match=r"^event counted: its fields make no value$"):
         CODEC.decoders()["counted"]({"number": 3})
 
 
@@ -56,7 +56,7 @@ def test_a_log_with_crlf_from_its_first_line_on_is_said_to_be_so(tmp_path: Path)
 
 
 def test_a_stream_without_a_name_is_called_one() -> None:
-    with pytest.raises(LogEmpty, match="^stream: the log is empty: nothing was ever written"):
+    with pytest.raises(LogEmpty, match=r"^stream: the log is empty: nothing was ever written"):
         read(io.BytesIO(b""))
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import attrs
 import pytest
 
 from hpcore.model.acpi import MadtFlag
 from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machines import Phase, SlotState
+from hpcore.model.machines import GiccState, Phase, SlotState, Trigger
 from hpcore.model.plain import LARGEST_INTEGER, SMALLEST_INTEGER
 from hpcore.model.psci import PsciStatus, psci_status
+from hpcore.model.rules import Habit
 from hpcore.model.states import Owed, Shared, Slot, initial, madt_flags, sta
 from hpcore.model.topology import MAX_POSSIBLE, Topology, TopologyError
 
@@ -102,6 +105,49 @@ def test_a_vcpu_beyond_the_machine_has_no_props(index: int) -> None:
         with pytest.raises(TopologyError) as error:
             ask(index)
         assert str(error.value) == f"there is no vCPU {index}; this machine has 0 to 3"
+
+
+@pytest.mark.parametrize(
+    "name", ["cpus", "maxcpus", "sockets", "clusters", "cores", "threads"]
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_number_below_1_is_refused_by_its_name(name: str, value: int) -> None:
+    with pytest.raises(TopologyError) as error:
+        Topology.resolve(**{name: value})
+    assert str(error.value) == f"{name} is {value}; it must be 1 or more"
+
+
+@pytest.mark.parametrize(
+    ("given", "whole"),
+    [
+        ({}, (1, 1, 1, 1, 1, 1)),
+        ({"cpus": 4}, (4, 4, 1, 1, 4, 1)),
+        ({"cpus": 1, "maxcpus": 6}, (1, 6, 1, 1, 6, 1)),
+        ({"sockets": 2}, (2, 2, 2, 1, 1, 1)),
+        ({"clusters": 2}, (2, 2, 1, 2, 1, 1)),
+        ({"threads": 2}, (2, 2, 1, 1, 1, 2)),
+        ({"cores": 3}, (3, 3, 1, 1, 3, 1)),
+        ({"cpus": 2, "sockets": 2, "clusters": 2, "cores": 2, "threads": 2}, (2, 16, 2, 2, 2, 2)),
+        ({"cpus": 4, "threads": 2}, (4, 4, 1, 1, 2, 2)),
+        ({"maxcpus": MAX_POSSIBLE}, (MAX_POSSIBLE, MAX_POSSIBLE, 1, 1, MAX_POSSIBLE, 1)),
+    ],
+)
+def test_what_is_not_given_of_a_geometry_is_filled_in(
+    given: dict[str, int], whole: tuple[int, ...]
+) -> None:
+    assert attrs.astuple(Topology.resolve(**given)) == whole
+
+
+def test_a_machine_larger_than_any_is_refused() -> None:
+    with pytest.raises(TopologyError, match=f"at most {MAX_POSSIBLE} vCPUs"):
+        Topology.resolve(maxcpus=MAX_POSSIBLE + 1)
+
+
+@pytest.mark.parametrize(
+    "names", [SlotState, GiccState, Phase, Trigger, Owed, Step, MachineStep, Habit]
+)
+def test_what_a_log_and_a_diagram_call_it_is_what_the_code_does(names: type[StrEnum]) -> None:
+    assert [str(member) for member in names] == [member.name.lower() for member in names]
 
 
 def test_without_hotplug_all_that_is_left_is_cores() -> None:

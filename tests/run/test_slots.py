@@ -1,0 +1,68 @@
+"""The slots of a live machine, by number and by name; what ran out of patience says for what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hpcore.model import stimuli as st
+from hpcore.model.config import MachineConfig
+from hpcore.model.states import initial
+from hpcore.run import Controller, LiveMachine, Patience, RunError
+from hpcore.run.commands import Asked, begun_by
+from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, StepWait
+from tests.run.test_controller import play, registered
+from tests.support.logs import ListLog
+from tests.support.paper import Behaviour, PaperAccelerator
+
+CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
+
+
+def test_a_slot_is_found_by_its_number_and_by_the_id_under_which_it_is_plugged() -> None:
+    accelerator = PaperAccelerator()
+    machine = LiveMachine(Controller(
+        initial(CONFIG), ListLog, lambda r: accelerator.open(CONFIG, None, r)
+    ))  # fmt: skip
+    assert [machine.slot(n).index for n in range(4)] == [0, 1, 2, 3]
+    assert [view.cold for view in machine.slots] == [True, True, False, False]
+    for number in (-1, 4):
+        with pytest.raises(RunError) as error:
+            machine.slot(number)
+        assert str(error.value) == f"there is no vCPU {number}; the machine has 0 to 3"
+    with pytest.raises(RunError, match="no vCPU is plugged under the id 'core2'"):
+        machine.slot("core2")
+    with pytest.raises(RunError, match="there is no guest yet; boot the machine first"):
+        _ = machine.guest
+
+
+def test_who_waits_too_long_for_an_eject_is_told_so() -> None:
+    async def script(c: Controller) -> None:
+        c.session._b.guest = "silent"  # type: ignore[attr-defined]
+        unplug = begun_by(Asked(c, 0.1), ask := st.DeviceDel("core2"), await c.submit(ask))
+        with pytest.raises(RunError, match=r"^the unplug's end did not come within 0\.1 s"):
+            await unplug.ended()
+
+    async def whole(c: Controller) -> None:
+        await registered(c)
+        await script(c)
+
+    play(Behaviour(), whole, patience=Patience())
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"), [(GuestWait(2), 60.0), (MachineWait(st.MachineStep.RESET), 120.0)]
+)
+def test_a_wait_is_over_when_all_its_time_has_passed(wait: Any, seconds: float) -> None:
+    deadlines = Deadlines()
+    assert deadlines.patience.of(wait) == seconds
+    deadlines._left[wait] = deadlines.patience.of(wait)
+    assert deadlines.pass_time(seconds - 1) == []
+    assert deadlines.pass_time(1) == [wait]
+    assert deadlines.pass_time(1) == []
+
+
+def test_what_patience_is_had_with_by_itself() -> None:
+    usual = Patience()
+    assert usual.of(StepWait(2, st.Step.BIND)) == usual.step == 30.0
+    assert (usual.guest, usual.machine, usual.boot, usual.end) == (60.0, 120.0, 600.0, 120.0)
