@@ -59,7 +59,8 @@ def test_every_text_of_a_stimulus_is_made_plain() -> None:
     assert plain_stimulus(DeviceDel("\udc80")) == DeviceDel("\\udc80")
     odd = DeviceAdd("\udc80", (("core-id", 1.5),), "\udc81")  # type: ignore[arg-type]
     assert plain_stimulus(odd) == DeviceAdd("\\udc80", (("core-id", "1.5"),), "\\udc81")
-    assert plain_stimulus(DeviceAdd(None, ())) == DeviceAdd(None, ())
+    nameless = DeviceAdd("", (), None)
+    assert plain_stimulus(nameless) == nameless
 
 
 def test_a_stimulus_without_texts_is_the_same_one() -> None:

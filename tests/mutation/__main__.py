@@ -38,10 +38,12 @@ RESULT = ROOT / "build" / "mutation" / "result.json"
               help="Seconds of tests that a mutant is worth.")  # fmt: skip
 @click.option("--known", "known_ones", is_flag=True,
               help="Try the known survivors alone: are they survivors still?")  # fmt: skip
+@click.option("--again", is_flag=True,
+              help="Try those alone that survived in the last run, as --json has it.")
 @click.option("--json", "result", default=RESULT, type=click.Path(path_type=Path, dir_okay=False),
               help="Where the result is written.  [default: build/mutation/result.json]")
 def main(files: tuple[str, ...], seed: int, size: int, jobs: int, minutes: float | None,
-         budget: float, known_ones: bool, result: Path) -> None:  # fmt: skip
+         budget: float, known_ones: bool, again: bool, result: Path) -> None:  # fmt: skip
     """Try a sample of the mutants of FILES; of all that is looked at, where none is named.
 
     FILES are files or directories, such as hpcore/log or hpcore/run/gate.py. The exit code is 1
@@ -52,8 +54,11 @@ def main(files: tuple[str, ...], seed: int, size: int, jobs: int, minutes: float
     try:
         paths, known = _paths(files), read_known()
         mutants = all_mutants(paths)
-        chosen = [m for m in mutants if known.of(m)] if known_ones else mutants
-        chosen = sample(chosen, seed, 0 if known_ones else size)
+        if known_ones or again:
+            chosen = [m for m in mutants if known.of(m)] if known_ones else mutants
+            chosen = _survivors_in(result, chosen) if again else chosen
+        else:
+            chosen = sample(mutants, seed, size)
         run = _Run(Plan(tests := measured(jobs), budget), known, jobs, minutes, len(chosen))
     except (KnownError, MeasureFailed, click.UsageError) as error:
         print(f"mutation: {error}", file=sys.stderr)
@@ -69,6 +74,16 @@ def main(files: tuple[str, ...], seed: int, size: int, jobs: int, minutes: float
     result.parent.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(report.as_json(), indent=1) + "\n")
     raise SystemExit(0 if report.passed else 1)
+
+
+def _survivors_in(result: Path, mutants: Iterable[Mutant]) -> list[Mutant]:
+    """Those of `mutants` that survived in a run whose result was kept."""
+    try:
+        kept = json.loads(result.read_bytes())["survivors"]
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{result} has no survivors to try again: {error}") from None
+    names = {(one["file"], one["operator"], one["before"], one["after"]) for one in kept}
+    return [m for m in mutants if (m.path, m.operator, m.before, m.after) in names]
 
 
 def _paths(names: Sequence[str]) -> list[str]:

@@ -28,8 +28,7 @@ class Trial:
 
 def try_tests(trial: Trial, items: Sequence[pytest.Item], voice: Voice) -> None:
     """Run the trial's tests among `items`, and tell what came of it."""
-    by_name = {item.nodeid: item for item in items}
-    chosen = [(by_name[name], seconds) for name, seconds in trial.tests if name in by_name]
+    chosen = _chosen(trial, items)
     for n, (item, seconds) in enumerate(chosen):
         voice.begins(item.nodeid, PATIENCE + SLOWER * seconds)
         after = chosen[n + 1][0] if n + 1 < len(chosen) else None
@@ -38,6 +37,24 @@ def try_tests(trial: Trial, items: Sequence[pytest.Item], voice: Voice) -> None:
             voice.ends(Outcome("failed", item.nodeid))
             return
     voice.ends(Outcome(None, note=None if chosen else "no test gets here"))
+
+
+def _chosen(
+    trial: Trial, items: Sequence[pytest.Item]
+) -> list[tuple[pytest.Item, float]]:
+    """The items of the trial's tests, in its order.
+
+    A test's name may have a value that is changed now, as in `test_a_step[bind]`. Where a name is
+    gone, all of the same function that the trial does not name are its own.
+    """
+    by_name = {item.nodeid: item for item in items}
+    named = [(by_name[name], seconds) for name, seconds in trial.tests if name in by_name]
+    gone = {name.partition("[")[0]: seconds for name, seconds in trial.tests
+            if name not in by_name}  # fmt: skip
+    names = {name for name, _ in trial.tests}
+    instead = [(item, gone[function]) for name, item in by_name.items()
+               if name not in names and (function := name.partition("[")[0]) in gone]  # fmt: skip
+    return [*instead, *named]
 
 
 def _fails(item: pytest.Item, after: pytest.Item | None) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep, Step
 from hpcore.model.states import initial
 from hpcore.run import Controller, LiveMachine, Patience, RunError
 from hpcore.run.commands import Asked, begun_by
@@ -51,7 +52,7 @@ def test_who_waits_too_long_for_an_eject_is_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait", "seconds"), [(GuestWait(2), 60.0), (MachineWait(st.MachineStep.RESET), 120.0)]
+    ("wait", "seconds"), [(GuestWait(2), 60.0), (MachineWait(MachineStep.RESET), 120.0)]
 )
 def test_a_wait_is_over_when_all_its_time_has_passed(wait: Any, seconds: float) -> None:
     deadlines = Deadlines()
@@ -64,5 +65,5 @@ def test_a_wait_is_over_when_all_its_time_has_passed(wait: Any, seconds: float) 
 
 def test_what_patience_is_had_with_by_itself() -> None:
     usual = Patience()
-    assert usual.of(StepWait(2, st.Step.BIND)) == usual.step == 30.0
+    assert usual.of(StepWait(2, Step.BIND)) == usual.step == 30.0
     assert (usual.guest, usual.machine, usual.boot, usual.end) == (60.0, 120.0, 600.0, 120.0)
