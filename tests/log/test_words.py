@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from hpcore.log import Codec, LogDamaged, LogEmpty, LogTooNew, NotALog, read
 from hpcore.log.forms import WrongFields
-from hpcore.log.framing import MAX_LINE, NO_SUM, seal
+from hpcore.log.framing import MAX_LINE, NO_SUM, seal, sum_of
 from hpcore.log.tail import SECTOR, Place, Torn, judge
 from tests.log.samples import write
 
@@ -42,6 +42,53 @@ def test_a_validators_own_words_are_said_if_it_has_any(number: int, says: str) -
     with pytest.raises(WrongFields) as error:
         CODEC.decoders()["counted"](fields)
     assert str(error.value) == f"event counted: {says}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"number": "x"}, "field 'number' is 'x'; it must be an integer"),
+        ({"extra": 1}, "field 'extra' is unknown"),
+        ({"number": ...}, "field 'number' is missing"),
+        ({"number": ..., "extra": 1}, "field 'number' is missing; field 'extra' is unknown"),
+    ],
+)
+def test_a_fault_that_is_found_is_all_that_is_said(changes: dict[str, Any], says: str) -> None:
+    fields = {"event": "counted", "seq": 1, "t": 0.0, "sum": "", "number": 5, **changes}
+    given = {name: value for name, value in fields.items() if value is not ...}
+    with pytest.raises(WrongFields) as error:
+        CODEC.decoders()["counted"](given)
+    assert str(error.value) == f"event counted: {says}"
+
+
+ENCODED = b'{"format":"hpcore-log"'.decode()
+
+
+@pytest.mark.parametrize(
+    ("begins", "says"),
+    [
+        (b"\x1f\x8b\x08", "it is compressed with gzip; unpack it with gunzip"),
+        (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it with unzstd"),
+        (b"\xfd7zXZ\0", "it is compressed with xz; unpack it with unxz"),
+        (b"BZh9", "it is compressed with bzip2; unpack it with bunzip2"),
+        (b"PK\x03\x04", "it is a zip archive; unpack it with unzip"),
+        (ENCODED.encode("utf-8-sig"), "it begins with a byte order mark (BOM), which some editor "
+         "put there; tail -c +4 takes it away"),
+        (b"\xff\xfe" + ENCODED.encode("utf-16-le"),
+         "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8 of it"),
+        (b"\xfe\xff" + ENCODED.encode("utf-16-be"),
+         "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8 of it"),
+        (ENCODED.encode("utf-16-le"), "it is UTF-16; iconv -f UTF-16LE -t UTF-8 makes UTF-8 of it"),
+        (ENCODED.encode("utf-16-be"), "it is UTF-16; iconv -f UTF-16BE -t UTF-8 makes UTF-8 of it"),
+        (b"hello", 'line 1 does not start with {"format":"hpcore-log","version":"'),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_that_is_no_log_is_said_with_what_makes_one_of_it(
+    begins: bytes, says: str
+) -> None:
+    with pytest.raises(NotALog) as error:
+        read(io.BytesIO(begins + b"\n"))
+    assert str(error.value) == f"stream: this is not a log of hpcore: {says}"
 
 
 def test_a_line_without_its_own_fields_makes_no_value() -> None:
@@ -84,3 +131,39 @@ def test_a_wrong_seq_and_a_wrong_checksum_are_both_said(tmp_path: Path) -> None:
     with pytest.raises(LogDamaged) as error:
         list(read(io.BytesIO(b"".join(wrong)))[1])
     assert "damaged: it has seq 3 where 2 belongs and its checksum is " in str(error.value)
+
+
+@frozen
+class Two:
+    """An event with two fields, the second of which is made anew for each."""
+
+    first: int
+    second: tuple[int, ...] = field(factory=tuple)
+
+
+def test_every_field_that_is_wrong_is_named() -> None:
+    decode = Codec({"two": Two}).decoders()["two"]
+    with pytest.raises(WrongFields) as error:
+        decode({"event": "two", "seq": 1, "t": 0.0, "sum": "", "second": 5})
+    assert str(error.value) == (
+        "event two: field 'first' is missing; "
+        "field 'second' is 5; it must be a list, each of it an integer"
+    )
+
+
+def test_a_default_that_is_made_anew_is_filled_into_no_older_log() -> None:
+    decode = Codec({"two": Two}).decoders(fill=True)["two"]
+    fields: dict[str, Any] = {"event": "two", "seq": 1, "t": 0.0, "sum": "", "first": 5}
+    assert decode({**fields, "second": [1]}) == Two(5, (1,))
+    with pytest.raises(WrongFields, match="field 'second' is missing"):
+        decode(fields)
+
+
+@pytest.mark.parametrize("t", [0, 3, 2.5])
+def test_a_time_of_whole_seconds_is_a_number_like_any(tmp_path: Path, t: float) -> None:
+    header = write(tmp_path / "log", [])[0]
+    fields = {"seq": 1, "t": t, "event": "scan_begun"}
+    line, _ = seal(orjson.dumps(fields), sum_of(header.rstrip()))
+    (record,) = read(io.BytesIO(header + line + b"\n"))[1]
+    assert record.t == t
+    assert type(record.t) is float

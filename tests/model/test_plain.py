@@ -18,6 +18,7 @@ from hpcore.model.stimuli import DeviceAdd, DeviceDel, Failed, Note, Reset
 
 
 def test_a_text_is_as_long_as_one_may_be_and_no_longer() -> None:
+    assert (LONGEST_TEXT, MOST_PROPS) == (2000, 16)
     longest = "x" * LONGEST_TEXT
     assert plain(longest) == longest
     assert plain(longest + "y") == longest + " ..."

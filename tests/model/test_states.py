@@ -7,13 +7,14 @@ from enum import StrEnum
 import attrs
 import pytest
 
+from hpcore.model import stimuli as st
 from hpcore.model.acpi import MadtFlag
 from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import NOTIFICATIONS, MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState, Trigger
 from hpcore.model.plain import LARGEST_INTEGER, SMALLEST_INTEGER
 from hpcore.model.psci import PsciStatus, psci_status
-from hpcore.model.rules import Habit
+from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import Owed, Shared, Slot, initial, madt_flags, sta
 from hpcore.model.topology import MAX_POSSIBLE, Topology, TopologyError
 
@@ -88,6 +89,17 @@ def test_the_numbers_of_the_standards_are_theirs() -> None:
     assert MAX_POSSIBLE == 512
 
 
+def test_what_a_stimulus_says_where_its_sender_says_nothing() -> None:
+    assert st.CpuOnCalled(2) == st.CpuOnCalled(2, 0, 0, 0, None)
+    assert st.Failed(Step.BIND, 2).error == st.MachineFailed(MachineStep.START).error == "failed"
+    assert st.Done(Step.BIND, 2).affinity is None
+    assert st.DeviceDel("cpu1").force is False
+
+
+def test_of_the_steps_two_are_notifications() -> None:
+    assert {Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE} == NOTIFICATIONS
+
+
 def test_a_machine_has_as_much_memory_as_its_guest_needs() -> None:
     usual = MachineConfig.of(cpus=1)
     assert (usual.memory, usual.gic_version, usual.driver) == (1024, 3, "cortex-a57-arm-cpu")
@@ -148,6 +160,10 @@ def test_a_machine_larger_than_any_is_refused() -> None:
 )
 def test_what_a_log_and_a_diagram_call_it_is_what_the_code_does(names: type[StrEnum]) -> None:
     assert [str(member) for member in names] == [member.name.lower() for member in names]
+
+
+def test_rules_can_be_told_apart_and_looked_up() -> None:
+    assert {RULES: "usual", RULES.without("machine_runs"): "other"}[Rules()] == "usual"
 
 
 def test_without_hotplug_all_that_is_left_is_cores() -> None:

@@ -221,7 +221,8 @@ class Item:
 
 def test_a_test_whose_name_has_a_changed_value_is_run_under_its_new_name() -> None:
     names = ("t.py::a[1]", "t.py::a[2]", "t.py::b[1]")
-    trial = Trial(only_mutant("a = b is c\n", "compare"), tuple((name, 0.1) for name in names[:2]), afresh=True)
+    mutant = only_mutant("a = b is c\n", "compare")
+    trial = Trial(mutant, tuple((name, 0.1) for name in names[:2]), afresh=True)
     before = [cast(pytest.Item, Item(name)) for name in names]
     assert [item.nodeid for item, _ in _chosen(trial, before)] == ["t.py::a[1]", "t.py::a[2]"]
     after = [cast(pytest.Item, Item(name)) for name in ("t.py::a[3]", *names[1:])]

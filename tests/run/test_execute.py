@@ -148,6 +148,13 @@ def test_a_step_that_is_retried_fails_once_and_is_done_once(tmp_path: Path) -> N
     assert scribe.steps() == [(Step.BIND, 2)]
 
 
+def test_a_step_that_was_done_and_fails_when_it_comes_again_was_done(tmp_path: Path) -> None:
+    bind = (ev.StepBegun(2, Step.BIND),)
+    failed, was_done = (ev.StepFailed(2, Step.BIND, "no"),), (ev.StepDone(2, Step.BIND, 2),)
+    execute(tmp_path, scribe := Scribe(), bind, was_done, bind, failed)
+    assert scribe.steps() == [(Step.BIND, 2)]
+
+
 def test_steps_that_the_log_has_in_a_pause_are_done_after_it(tmp_path: Path) -> None:
     scribe = Scribe()
     done = execute(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
 
+from hpcore.guest.shell import GuestGoneError
+from hpcore.model import events as ev
 from hpcore.model import stimuli as st
+from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.states import initial
 from hpcore.run import Controller, LiveMachine, Patience, RunError
 from hpcore.run.commands import Asked, begun_by
+from hpcore.run.controller import TICK
 from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, StepWait
 from tests.run.test_controller import play, registered
 from tests.support.logs import ListLog
@@ -67,3 +73,47 @@ def test_what_patience_is_had_with_by_itself() -> None:
     usual = Patience()
     assert usual.of(StepWait(2, Step.BIND)) == usual.step == 30.0
     assert (usual.guest, usual.machine, usual.boot, usual.end) == (60.0, 120.0, 600.0, 120.0)
+
+
+def test_a_controller_that_has_heard_no_reason_says_that_the_machine_has_ended() -> None:
+    async def script(c: Controller) -> None:
+        assert c.why_ended() == "the machine has ended"
+
+    play(Behaviour(), script)
+
+
+def test_a_console_that_ends_first_is_not_taken_for_the_reason() -> None:
+    async def script(c: Controller) -> None:
+        await registered(c)
+        machine = LiveMachine(c)
+
+        async def console_ends() -> None:
+            asyncio.get_running_loop().call_later(0.2, c.post, st.Lost("QEMU was killed"))
+            raise GuestGoneError("the console has ended")
+
+        with pytest.raises(GuestGoneError):
+            await machine.unless_ended(console_ends())
+        assert machine.state.shared.ended
+        assert machine.why_ended() == "QEMU was killed"
+
+    play(Behaviour(), script)
+
+
+def test_a_guest_that_says_it_is_at_work_has_its_whole_time_again() -> None:
+    log = ListLog()
+    given = 10 * TICK
+
+    def given_up() -> bool:
+        return any(isinstance(event, ev.UnplugFailed) for event in log.events)
+
+    async def script(c: Controller) -> None:
+        await plugged(c)
+        await asked_back(c)
+        await asyncio.sleep(given / 2)
+        assert not given_up()
+        c.post(st.OstReported(2, OstSource.EJECT_REQUEST, OstStatus.IN_PROGRESS))
+        said = time.monotonic()
+        await c.until(lambda _: given_up(), SOON, "an end")
+        assert time.monotonic() - said > given - 2 * TICK
+
+    play(Behaviour(guest="silent"), script, log, Patience(guest=given))
