@@ -19,7 +19,7 @@ from hpcore.run import Controller, LiveMachine, Patience, RunError
 from hpcore.run.commands import Asked, begun_by
 from hpcore.run.controller import TICK
 from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, StepWait
-from tests.run.test_controller import play, registered
+from tests.run.test_controller import SOON, asked_back, play, plugged, registered
 from tests.support.logs import ListLog
 from tests.support.paper import Behaviour, PaperAccelerator
 
