@@ -12,10 +12,11 @@ from hpcore.model.acpi import MadtFlag
 from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.effects import NOTIFICATIONS, MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState, Trigger
+from hpcore.model.naming import snake_case
 from hpcore.model.plain import LARGEST_INTEGER, SMALLEST_INTEGER
 from hpcore.model.psci import PsciStatus, psci_status
 from hpcore.model.rules import RULES, Habit, Rules
-from hpcore.model.states import Owed, Shared, Slot, initial, madt_flags, sta
+from hpcore.model.states import Owed, Shared, Slot, State, initial, madt_flags, sta
 from hpcore.model.topology import MAX_POSSIBLE, Topology, TopologyError
 
 QUIET = Slot(cold=False)
@@ -160,6 +161,12 @@ def test_a_machine_larger_than_any_is_refused() -> None:
 )
 def test_what_a_log_and_a_diagram_call_it_is_what_the_code_does(names: type[StrEnum]) -> None:
     assert [str(member) for member in names] == [member.name.lower() for member in names]
+
+
+def test_a_class_of_the_model_has_its_name_in_a_log() -> None:
+    assert [snake_case(cls) for cls in (State, Shared, Slot)] == ["state", "shared", "slot"]
+    assert st.STIMULI["device_add"] is st.DeviceAdd
+    assert st.STIMULI["cpu_on_called"] is st.CpuOnCalled
 
 
 def test_rules_can_be_told_apart_and_looked_up() -> None:
