@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+
+import attrs
 import pytest
 
 from hpcore.check.graphs import liveness
@@ -72,6 +76,24 @@ def test_an_environment_that_cannot_be_is_refused(options: dict[str, int], says:
 def test_too_little_memory_is_said_before_it_starts_with_what_would_do() -> None:
     with pytest.raises(CheckError, match=r"needs about .* for 7 slots.*--engine symbolic"):
         prove(Environment(slots=7), engine="explicit")
+
+
+def test_many_faults_are_tabulated_without_a_deep_stack() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        tables = tabulate(attrs.evolve(ALONE, faults=120))
+    finally:
+        sys.setrecursionlimit(before)
+    assert {common.faults for common in tables.commons} == set(range(121))
+
+
+def test_more_faults_than_there_is_memory_for_are_refused_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpcore.check.tabulated.tabulate.available", lambda: 2 << 30)
+    with pytest.raises(CheckError, match=r"1000 faults need about 9\.8 GiB, and 2\.0 GiB are free"):
+        prove(Environment(slots=2, faults=1000))
 
 
 def test_states_that_do_not_fit_are_refused() -> None:
