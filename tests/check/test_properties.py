@@ -96,6 +96,17 @@ def test_more_faults_than_there_is_memory_for_are_refused_before_it_starts(
         prove(Environment(slots=2, faults=1000))
 
 
+def test_without_numpy_the_explicit_engine_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [m for m in sys.modules if m.startswith("hpcore.check.explicit")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(CheckError, match=r"needs NumPy; install it with: pip install numpy, or"):
+        prove(ALONE, engine="explicit")
+    assert prove(ALONE, engine="symbolic").proven
+
+
 def test_states_that_do_not_fit_are_refused() -> None:
     with pytest.raises(CheckError, match="Use --engine symbolic"):
         prove(Environment(slots=40), engine="explicit")

@@ -313,7 +313,7 @@ def test_no_room_for_the_logs_first_line(tmp_path: Path) -> None:
 def test_a_console_file_that_cannot_be_made(tmp_path: Path) -> None:
     console = tmp_path / "no" / "console"
     error = refused("run", COVER, "--log", tmp_path / "log", "--console", console)
-    assert f"{console}: No such file or directory" in error
+    assert f"{console}: there is no directory {console.parent}; make it, or give" in error
 
 
 # --------------------------------------------------------------- the arguments
