@@ -235,7 +235,7 @@ def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, 
     from hpcore.check.evidence import write_log  # noqa: PLC0415 - writes logs
     from hpcore.triage.replay import replay  # noqa: PLC0415 - reads logs
 
-    under = f"without {options['mutant']}" if options["mutant"] else "the protocol"
+    under = f"of the mutant {options['mutant']}" if options["mutant"] else "of the protocol"
     written = write_log(path, found, rules, under, overwrite=options["force"])
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok:
