@@ -16,7 +16,7 @@ from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import until_stopped
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.log import LogExists, Sync, is_log
+from hpcore.log import LogExists, Sync, is_log, why_no_text
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found, find
 from hpcore.scenario import read
@@ -84,6 +84,8 @@ def run(
         found = find(accel)
         execute(out, Path(scenario), found, _guest(out, found, kernel, initrd, console, append))
         return
+    if (why := why_no_text(scenario)) is not None:
+        raise Problem(f"{scenario}: neither a scenario nor a log: {why}")
     what = read.load(scenario)
     found = find(accel)
     log = log or Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
