@@ -115,7 +115,7 @@ class LinuxKernel(PlayedKernel):
             error = f"write error: {error}"
         if error is not None:
             raise GuestError(
-                f"the guest can't write {int(wanted)} to {path}: sh: {error} (status 1)"
+                f"the guest can't write {int(wanted)} to {path}: {error} (status 1)"
             )
 
     async def _write_online(self, cpu: int, wanted: bool) -> str | None:
