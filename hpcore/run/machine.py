@@ -38,6 +38,7 @@ from hpcore.run.commands import (
     Unplug,
     begun_by,
 )
+from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, RunError, Watcher
 from hpcore.run.deadlines import Patience
 from hpcore.run.view import SlotView, view
@@ -47,9 +48,6 @@ REASON_SECONDS = 5.0
 
 LAST_WORDS_SECONDS = 1.0
 """For what waits on the machine to come to its own end once the machine has."""
-
-Printed = Callable[[bytes], None]
-"""Told what the guest prints, as it is read."""
 
 T = TypeVar("T")
 
@@ -67,7 +65,7 @@ class LiveMachine:
     def __init__(self, controller: Controller, printed: Printed = lambda _data: None) -> None:
         self.last_seq = 0
         """The number that the last event has in the log."""
-        self._c, self._printed = controller, printed
+        self._c, self._watch = controller, ConsoleWatch(controller, printed)
         self._guest: Guest | None = None
         self._ends = Ends()
         self._watchers: dict[object, Watcher] = {}
@@ -234,14 +232,14 @@ class LiveMachine:
     async def guest_ready(self) -> None:
         """Wait until the guest has booted, where there is one; from then on it is `guest`.
 
-        A guest that is no played one has hpcore's init, and its console is read from here on.
+        A guest that is no played one has hpcore's init, or one that does what that does.
         """
         if self._guest is None:
-            session = self._c.session
-            if session.console is not None:
-                self._guest = LinuxGuest(Shell(session.console, self._printed))
+            if (console := self._watch.console) is not None:
+                self._guest = LinuxGuest(Shell(console))
+                self._watch.shell_awaited = True
             else:
-                self._guest = session.played
+                self._guest = self._c.session.played
         if self._guest is not None:
             await self.unless_ended(self._guest.wait_ready(self.patience.boot))
 
@@ -302,8 +300,13 @@ class LiveMachine:
         await self._c.submit(stimuli.PowerDown())
         await self.until(lambda s: s.shared.ended, "the machine's end")
 
+    async def console_read(self) -> None:
+        """Wait until all that the guest printed has been read, once the machine has ended."""
+        await self._watch.ended()
+
     def _follow(self, event: ev.Event, state: State) -> None:
         self.last_seq += 1
+        self._watch.follow(event)
         self._ends.follow(event)
         for key, watcher in tuple(self._watchers.items()):
             if key not in self._watchers:

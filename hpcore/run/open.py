@@ -15,10 +15,11 @@ from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.config import MachineConfig, cap
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, usable
-from hpcore.run.machine import LiveMachine, Printed
+from hpcore.run.machine import LiveMachine
 
 
 def fit(found: Found, config: MachineConfig) -> MachineConfig:
@@ -75,8 +76,11 @@ async def open_machine(
             patience,
         )
         machine = LiveMachine(controller, printed)
-        async with controller:
-            yield machine
+        try:
+            async with controller:
+                yield machine
+        finally:
+            await machine.console_read()
         if isinstance(controller.failure, ProtocolBroken):
             raise controller.failure
 

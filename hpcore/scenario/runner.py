@@ -13,8 +13,10 @@ from hpcore.guest.played import KINDS
 from hpcore.log import Sync
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.console import Printed
+from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
-from hpcore.run.machine import LiveMachine, Printed
+from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
 from hpcore.scenario.values import Line, PlugStep, RepeatStep, Scenario
@@ -65,7 +67,8 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     with contextlib.ExitStack() as stack:
         printed: Printed = _nothing
         if job.console is not None:
-            printed = _writer(stack.enter_context(job.console.open("wb", buffering=0)))
+            file = stack.enter_context(job.console.open("wb", buffering=0))
+            printed = _writer(file, job.console)
         async with open_machine(
             job.found, config, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=printed,
@@ -107,9 +110,12 @@ def _guest(job: Job) -> GuestImages | GuestScript:
     return attrs.evolve(job.guest, append=append)
 
 
-def _writer(file: IO[bytes]) -> Printed:
+def _writer(file: IO[bytes], path: Path) -> Printed:
     def write(data: bytes) -> None:
-        file.write(data)
+        try:
+            file.write(data)
+        except OSError as error:
+            raise RunError(f"{path}: cannot keep the console: {error.strerror}") from error
 
     return write
 
