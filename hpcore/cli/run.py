@@ -15,6 +15,7 @@ from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.signals import until_stopped
 from hpcore.guest.images import fetched_guest
+from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.log import LogExists, Sync, is_log
 from hpcore.run.accelerator import GuestImages, GuestScript
@@ -137,10 +138,7 @@ def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) 
             out.say(f"warning: {image.warning}", style="yellow")
         kernel = bootable(image)
     if initrd is not None:
-        try:
-            initrd.open("rb").close()
-        except OSError as error:
-            raise Problem(f"cannot read the initrd {initrd}: {error.strerror}") from error
+        check_initrd(initrd)
     if fetched is not None:
         kernel = kernel or fetched.kernel
         initrd = initrd or fetched.initramfs()

@@ -39,6 +39,24 @@ def test_a_file_that_is_no_kernel(tmp_path: Path, content: bytes | None, said: s
 
 
 @needs_guest
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is an empty file; give a cpio archive (newc)"),
+        (b"nonsense" * 1000, "is of an unknown kind; give a cpio archive (newc)"),
+        (b"\x1f\x8b" + bytes(100), "does not unpack (gzip)"),
+    ],
+    ids=["empty", "nonsense", "broken gzip"],
+)
+def test_a_file_that_is_no_initrd(tmp_path: Path, content: bytes, said: str) -> None:
+    initrd, log = tmp_path / "initrd", tmp_path / "log"
+    initrd.write_bytes(content)
+    error = refused("run", COVER, "--log", log, "--initrd", initrd)
+    assert f"the initrd {initrd} {said}" in error
+    assert not log.exists()
+
+
+@needs_guest
 @pytest.mark.parametrize("option", ["--kernel", "--initrd"])
 def test_a_directory_for_an_image(tmp_path: Path, option: str) -> None:
     error = refused("run", COVER, "--log", tmp_path / "log", option, tmp_path)
