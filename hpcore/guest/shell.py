@@ -120,7 +120,7 @@ class Shell:
         console's last output.
         """
         async with self._lock:
-            await self._find(_ready_pattern(), _Wait("its shell to be ready", within))
+            await self._find(_ready_pattern(), _Wait(f"its shell to say {READY_MARKER}", within))
 
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.

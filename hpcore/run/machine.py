@@ -62,10 +62,17 @@ class LiveMachine:
     has ended or nothing is heard within the `patience`.
     """
 
-    def __init__(self, controller: Controller, printed: Printed = lambda _data: None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        printed: Printed = lambda _data: None,
+        *,
+        shell: bool = True,
+    ) -> None:
         self.last_seq = 0
         """The number that the last event has in the log."""
         self._c, self._watch = controller, ConsoleWatch(controller, printed)
+        self._shell = shell
         self._guest: Guest | None = None
         self._ends = Ends()
         self._watchers: dict[object, Watcher] = {}
@@ -106,7 +113,10 @@ class LiveMachine:
         if self.state.shared.phase is Phase.DEFINED:
             raise RunError("there is no guest yet; boot the machine first")
         if self._guest is None:
-            raise RunError("this accelerator has no guest that could do that")
+            raise RunError(
+                "this accelerator has no guest that could do that" if self._shell else
+                "the guest runs without a shell, and only by a shell could it do that"
+            )  # fmt: skip
         return self._guest
 
     @property
@@ -225,21 +235,26 @@ class LiveMachine:
         await (await self.begin(stimuli.Boot())).ended()
 
     async def boot(self) -> None:
-        """Create the machine, start it, and wait until its guest has booted."""
+        """Create the machine, start it, and wait until its guest has booted.
+
+        A guest without a shell is not waited for: vCPU 0 runs, and that is all that is known.
+        """
         await self.start()
         await self.guest_ready()
 
     async def guest_ready(self) -> None:
         """Wait until the guest has booted, where there is one; from then on it is `guest`.
 
-        A guest that is no played one has hpcore's init, or one that does what that does.
+        A guest that is no played one has hpcore's init, or one that does what that does; if
+        it has been opened without a shell, this returns at once.
         """
         if self._guest is None:
-            if (console := self._watch.console) is not None:
+            console = self._watch.console
+            if console is None:
+                self._guest = self._c.session.played
+            elif self._shell:
                 self._guest = LinuxGuest(Shell(console))
                 self._watch.shell_awaited = True
-            else:
-                self._guest = self._c.session.played
         if self._guest is not None:
             await self.unless_ended(self._guest.wait_ready(self.patience.boot))
 
@@ -273,7 +288,7 @@ class LiveMachine:
         return unplug
 
     async def reset(self) -> None:
-        """Reset the machine, and wait until its guest has booted again."""
+        """Reset the machine, and wait until its guest has booted again, as `boot` does."""
         await (await self.begin(stimuli.Reset())).ended()
         if self._guest is not None:
             await self.guest_ready()

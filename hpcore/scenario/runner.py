@@ -18,8 +18,9 @@ from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
+from hpcore.scenario.fits import need_hotplug, need_shell
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
-from hpcore.scenario.values import Line, PlugStep, RepeatStep, Scenario
+from hpcore.scenario.values import Scenario
 
 
 @frozen
@@ -58,11 +59,8 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     be started, and ProtocolBroken for a fault of hpcore.
     """
     config = fit(job.found, job.scenario.machine)
-    if config.no_hotplug is not None and (plug := _plug(job.scenario.steps)) is not None:
-        raise AcceleratorError(
-            f"line {plug.number} of the scenario {job.scenario.name} plugs a vCPU, and "
-            f"'{job.found.name}' has no hotplug here: {config.no_hotplug}"
-        )
+    need_hotplug(job.scenario, config, job.found)
+    need_shell(job.scenario, job.guest)
     guest = _guest(job)
     with contextlib.ExitStack() as stack:
         printed: Printed = _nothing
@@ -85,16 +83,6 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
         capped=config.no_hotplug,
         error=machine.why_ended() if wrong else None,
     )
-
-
-def _plug(steps: tuple[Line, ...]) -> Line | None:
-    """The first of `steps` that is to plug a vCPU and succeed."""
-    for line in steps:
-        if isinstance(line.step, PlugStep) and line.fails is None:
-            return line
-        if isinstance(line.step, RepeatStep) and (found := _plug(line.step.steps)) is not None:
-            return found
-    return None
 
 
 def _guest(job: Job) -> GuestImages | GuestScript:

@@ -260,7 +260,7 @@ def test_a_plug_where_there_is_no_hotplug_is_refused_before_the_machine_is_made(
     steps = ("boot", "repeat: {times: 2, steps: [{plug: 1}]}")
     path = scenario(tmp_path / "s.yaml", *steps, machine="cpus: 1, maxcpus: 2, gic: 2")
     error = refused("run", path, "--log", tmp_path / "log")
-    assert "line 3 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
+    assert "line 4 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
     assert "a GICv2 cannot hotplug CPU interfaces; use gic-version 3" in error
     assert not (tmp_path / "log").exists()
 

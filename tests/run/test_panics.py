@@ -176,3 +176,13 @@ def test_who_cannot_take_what_is_printed_ends_the_run(tmp_path: Path) -> None:
             assert str(machine.failure) == "the disk is full"
 
     asyncio.run(asyncio.wait_for(main(), 4 * SOON))
+
+
+def test_a_guest_that_nobody_expects_a_shell_of_may_reset_itself(tmp_path: Path) -> None:
+    async def script(m: LiveMachine, g: Guest) -> None:
+        for _ in range(2 * RESETS):
+            g.session.resets_itself()
+            await turns()
+        assert not m.state.shared.ended
+
+    on_machine(script, tmp_path / "log", Guest())
