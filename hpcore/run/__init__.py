@@ -8,7 +8,8 @@
 What an accelerator is: accelerator; which are there: discovery; what they check alike:
 admission; what their sessions do during a reset: gate. The loop, its one writer, and how
 long it waits: controller, deadlines. What people and programs drive: machine, with the
-commands under way (commands), the slots seen from outside (view), and its opening (open).
+commands under way (commands), the slots seen from outside (view), the guest's console watched
+(console), and its opening (open).
 A counterexample asked of an accelerator without a core: execute.
 
 Every error is an HpcoreError: RunError and those below it for a machine that lives,

@@ -137,7 +137,7 @@ class Line:
 
     `fails` is a piece of the message that the step must fail with. Without `waits` a plug,
     an unplug, an online or an offline is done once the command is accepted, or the guest
-    has been told.
+    has been told. `at` is the line of the file, where the step was read from one.
     """
 
     step: ScenarioStep
@@ -145,6 +145,7 @@ class Line:
     text: str
     fails: str | None = None
     waits: bool = True
+    at: int | None = field(default=None, eq=False)
 
 
 def steps_taken(lines: tuple[Line, ...]) -> int:
