@@ -20,8 +20,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.cpulist import parse_cpu_list
-from hpcore.guest.played import KINDS
+from hpcore.guest.played import KINDS, LOST, Answers
+from hpcore.guest.played.answers import LARGEST_STATUS, Answer, notification_name
 from hpcore.guest.played.hostile import ARGUMENTS
+from hpcore.model.acpi import Notification
 from hpcore.model.config import (
     CPU_MODEL,
     GIC_VERSION,
@@ -41,6 +43,8 @@ MOST_TAKEN = 10_000_000
 are done in, these are three hours."""
 
 _MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memory", "cpu", "gic")
+_GUEST = ("append", "kind", "answers")
+_NOTIFICATIONS = {notification_name(one): one for one in Notification}
 _SLOT_STATES = tuple(str(s) for s in SlotState)
 
 
@@ -113,15 +117,16 @@ class _Reader:
             raise self.fail(0, "there is no 'steps:'; see `hpcore run --help` for an example")
         machine = self.machine(top.get("machine", CommentedMap()), _line(top, "machine"))
         at = _line(top, "guest")
-        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", ("append", "kind"))
+        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", _GUEST)
         append = self.text(guest.get("append", ""), at, "append")
         kind = self.text(guest.get("kind", KINDS[0]), at, "kind")
         self.known(kind, KINDS, _line(guest, "kind"), "kind of guest")
+        answers = self.answers(guest.get("answers", CommentedMap()), _line(guest, "answers"))
         about = self.text(top.get("about", ""), _line(top, "about"), "about")
         at = _line(top, "steps")
         steps = self.steps(top["steps"], at)
         self.bounded(sc.steps_taken(steps), at)
-        return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind)
+        return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind, answers)
 
     def machine(self, data: Any, line: int | None) -> MachineConfig:
         given = self.mapping(data, line, "machine", _MACHINE)
@@ -142,6 +147,32 @@ class _Reader:
             )
         cpu = self.text(given.get("cpu", CPU_MODEL), line, "cpu")
         return MachineConfig(self.topology, cpu, gic, memory)
+
+    def answers(self, data: Any, line: int | None) -> Answers:
+        given = self.mapping(data, line, "answers", _NOTIFICATIONS)
+        return {
+            _NOTIFICATIONS[name]: self.answer(value, _line(given, name), name)
+            for name, value in given.items()
+        }
+
+    def answer(self, value: Any, line: int | None, name: str) -> Answer | tuple[Answer, ...]:
+        if not isinstance(value, CommentedSeq):
+            return self.one_answer(value, line, name)
+        if not value:
+            raise self.fail(line, f"{name} has a list with no answer in it")
+        return tuple(self.one_answer(one, line, name) for one in value)
+
+    def one_answer(self, value: Any, line: int | None, name: str) -> Answer:
+        if value == "lost":
+            return LOST
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(
+                line, f"{name} is answered with {value!r}; it must be a status of _OST, such as "
+                "0x82, or lost"
+            )  # fmt: skip
+        if not 0 <= value <= LARGEST_STATUS:
+            raise self.fail(line, f"{name} is answered with {value}; a status has 32 bits")
+        return int(value)
 
     # -------------------------------------------------------------------- steps
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from hpcore.guest.played import Answers
 from hpcore.model.config import MachineConfig
 
 Cpu = int | str
@@ -159,7 +160,8 @@ def steps_taken(lines: tuple[Line, ...]) -> int:
 class Scenario:
     """A machine, its guest's extra kernel arguments, and the steps.
 
-    `kind` is the guest's: a name of `hpcore.guest.played`, where the guest is played.
+    `kind` is the guest's: a name of `hpcore.guest.played`, where the guest is played, and
+    `answers` what that one says to notifications, where its kernel would say something else.
     """
 
     name: str
@@ -168,3 +170,4 @@ class Scenario:
     append: str
     steps: tuple[Line, ...]
     kind: str = "linux"
+    answers: Answers = field(factory=dict)

@@ -9,9 +9,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarint import HexInt
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from hpcore.guest.cpulist import format_cpu_list
+from hpcore.guest.played import LOST
+from hpcore.guest.played.answers import Answer, notification_name
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.scenario import values as sc
@@ -31,6 +34,11 @@ def dump(scenario: sc.Scenario) -> str:
     guest: dict[str, object] = {"append": _text(scenario.append)} if scenario.append else {}
     if scenario.kind != "linux":
         guest["kind"] = scenario.kind
+    if scenario.answers:
+        guest["answers"] = _flow({
+            notification_name(notification): _answer(wanted)
+            for notification, wanted in scenario.answers.items()
+        })  # fmt: skip
     if guest:
         top["guest"] = _flow(guest)
     top["steps"] = _steps(scenario.steps)
@@ -40,6 +48,12 @@ def dump(scenario: sc.Scenario) -> str:
     out = io.StringIO()
     yaml.dump(CommentedMap(top), out)
     return out.getvalue()
+
+
+def _answer(wanted: Answer | tuple[Answer, ...]) -> object:
+    if isinstance(wanted, tuple):
+        return _flow([_answer(one) for one in wanted])
+    return "lost" if wanted is LOST else HexInt(wanted)
 
 
 def _machine(config: MachineConfig) -> dict[str, object]:
@@ -118,7 +132,7 @@ def _text(text: str) -> str:
     return text if text.isidentifier() else DoubleQuotedScalarString(text)
 
 
-def _flow(value: dict[Any, Any] | list[int]) -> CommentedMap | CommentedSeq:
+def _flow(value: dict[Any, Any] | list[Any]) -> CommentedMap | CommentedSeq:
     made = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
     made.fa.set_flow_style()
     return made

@@ -59,16 +59,85 @@ def test_a_kind_that_is_none_is_refused_with_its_line() -> None:
         parse("steps: [boot]\nguest: {kind: linus}\n")
 
 
-def test_a_kind_of_guest_is_refused_where_a_real_one_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("guest", "says"),
+    [
+        ("kind: hostile", r"of the kind 'hostile', which is played, and 'paper' boots .* kind out"),
+        ("answers: {eject-request: [lost, 0x82]}",
+         r"whose answers are chosen \(eject-request: lost, then 0x82\), .* guest: answers out"),
+    ],
+)  # fmt: skip
+def test_a_guest_that_is_played_is_refused_where_a_real_one_runs(
+    guest: str, says: str, tmp_path: Path
+) -> None:
     paper = PaperAccelerator()
-    scenario = parse("guest: {kind: hostile}\nsteps: [boot]\n", "mine")
+    scenario = parse(f"guest: {{{guest}}}\nsteps: [boot]\n", "mine")
     job = Job(
         scenario, Found("paper", "tests", paper, paper.probe()),
         GuestImages(Path("Image"), Path("initrd")), tmp_path / "log",
     )  # fmt: skip
-    with pytest.raises(AcceleratorError, match="'hostile', which is played, and 'paper' boots"):
+    with pytest.raises(AcceleratorError, match=says):
         asyncio.run(run_job(job))
     assert not job.log.exists()
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ("{eject-requst: 1}", "s:1: 'eject-requst' is no key of answers; did you mean 'eject-requ"),
+        ("{eject-request: busy}", "s:1: eject-request is answered with 'busy'; it must be a status "
+                                  "of _OST, such as 0x82, or lost"),
+        ("{eject-request: yes}", "eject-request is answered with 'yes'"),
+        ("{device-check: true}", "device-check is answered with True"),
+        ("{device-check: 0x100000000}", "device-check is answered with 4294967296; a status has"),
+        ("{device-check: -1}", "device-check is answered with -1; a status has 32 bits"),
+        ("{device-check: []}", "device-check has a list with no answer in it"),
+        ("{device-check: [1, [2]]}", "device-check is answered with"),
+        ("0x82", "answers must be a mapping"),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_is_told_what_it_may_be(answers: str, says: str) -> None:
+    with pytest.raises(ScenarioError) as told:
+        parse(f"guest: {{answers: {answers}}}\nsteps: [boot]\n", "s")
+    assert says in str(told.value)
+
+
+CHOSEN = """
+machine: {cpus: 1, maxcpus: 2}
+guest: {answers: {eject-request: [0x82, 0x80]}}
+steps:
+  - boot
+  - plug: 1
+  - unplug: cpu1
+    fails: "busy (0x82)"
+  - unplug: cpu1
+    fails: "ejection is disabled (0x80)"
+  - unplug: cpu1
+  - expect: {enabled: 0, slots: {1: parked}}
+"""
+
+
+def test_a_guest_answers_as_the_scenario_has_it_and_its_log_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    outcome = play(parse(CHOSEN), log)
+    assert outcome.ok, [(r.line.text, r.error) for r in outcome.results if r.error]
+    header, rest = read(log)
+    rest.close()
+    said = "linux (played; eject-request: 0x82, then 0x80)"
+    assert header.versions["kernel"] == said
+
+
+def test_a_silent_guest_keeps_its_vcpus_and_lives(tmp_path: Path) -> None:
+    scenario = parse(
+        "machine: {cpus: 1, maxcpus: 2}\nguest: {kind: silent}\n"
+        "steps: [boot, {plug: 1}, {unplug: cpu1, waits: false}, {online: cpu1},"
+        " {expect: {online: 0-1, slots: {cpu1: online}}}, {unplug: {id: cpu1, force: true}}]"
+    )
+    outcome = play(scenario, tmp_path / "log")
+    assert outcome.ok, [(r.line.text, r.error) for r in outcome.results if r.error]
+    events = [r.event for r in records(tmp_path / "log")]
+    assert ev.RemoveCleared(1) in events
+    assert not [e for e in events if isinstance(e, ev.OstReceived) and e.source == 3]
 
 
 # ----------------------------------------------------------------------- hostile

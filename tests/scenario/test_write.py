@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from hpcore.guest.played import LOST, Answers
+from hpcore.guest.played.answers import LARGEST_STATUS
 from hpcore.guest.played.hostile import moves
+from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.scenario import values as sc
 from hpcore.scenario.read import ScenarioError, bundled, load, parse
@@ -41,6 +44,11 @@ def line(step: sc.ScenarioStep, fails: str | None, waits: bool) -> sc.Line:
     return sc.Line(step, 0, "", fails, waits or not may_not_wait)
 
 
+ANSWER = some.just(LOST) | some.integers(0, LARGEST_STATUS)
+ANSWERS = some.dictionaries(
+    some.sampled_from(Notification),
+    ANSWER | some.lists(ANSWER, min_size=1, max_size=3).map(tuple),
+)
 LINES = some.lists(
     some.builds(line, STEPS, some.none() | TEXT, some.booleans()), min_size=1, max_size=4
 ).map(tuple)
@@ -70,12 +78,12 @@ def test_every_scenario_that_comes_along_is_written_as_it_was_read(name: str) ->
 
 
 @settings(max_examples=150)
-@given(LINES, TEXT, TEXT, some.sampled_from(["linux", "hostile"]))
+@given(LINES, TEXT, TEXT, some.sampled_from(["linux", "hostile"]), ANSWERS)
 def test_any_scenario_reads_as_it_was_written(
-    lines: tuple[sc.Line, ...], about: str, append: str, kind: str
+    lines: tuple[sc.Line, ...], about: str, append: str, kind: str, answers: Answers
 ) -> None:
     repeated = (*lines, sc.Line(sc.RepeatStep(3, lines), 0, ""))
-    scenario = sc.Scenario("", about, CONFIG, append, repeated, kind)
+    scenario = sc.Scenario("", about, CONFIG, append, repeated, kind, answers)
     assert same(parse(dump(scenario)), scenario), dump(scenario)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from hpcore.guest.errors import GuestError
+from hpcore.guest.played.answers import Answers, AnswersOfABoot
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.hostile import Move, make
 from hpcore.guest.played.linux import LinuxKernel
@@ -21,8 +22,10 @@ class PlayedGuest:
     For one event loop, and not thread-safe. `kernel` is the boot under way, or None.
     """
 
-    def __init__(self, make_kernel: Callable[[], LinuxKernel], hardware: Hardware) -> None:
-        self._make_kernel, self._hardware = make_kernel, hardware
+    def __init__(
+        self, make_kernel: Callable[[], LinuxKernel], hardware: Hardware, answers: Answers
+    ) -> None:
+        self._make_kernel, self._hardware, self._answers = make_kernel, hardware, answers
         self.kernel: LinuxKernel | None = None
         self._life: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[object]] = set()
@@ -40,6 +43,7 @@ class PlayedGuest:
         self._failure = None
         self.kernel = self._make_kernel()
         self.kernel.tell = self._tell
+        self.kernel.answers = AnswersOfABoot(self._answers)
         if pended:
             self.kernel.interrupt()
         self._starts += 1
