@@ -3,7 +3,7 @@
     outcome = await run_job(Job(load("cover-letter"), find("qtest"), GuestScript(), log))
     assert outcome.ok, outcome.results[-1].error
 
-What a scenario is: values; as YAML: read, write. Its steps on a live machine: play; one
+What a scenario is: values; as YAML: read, write (and durations). Its steps on a live machine: play; one
 scenario on one accelerator, from log file to verdict: runner.
 """
 

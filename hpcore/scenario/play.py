@@ -202,6 +202,13 @@ class Player:
                 raise ScenarioStepFailed(f"the machine did not come to rest within {seconds:g} s")
             await asyncio.sleep(SETTLE_POLL)
 
+    async def _wait(self, step: sc.WaitStep) -> None:
+        try:
+            async with asyncio.timeout(step.milliseconds / 1000):
+                raise ScenarioStepFailed(await self._m.ended())
+        except TimeoutError:
+            return
+
     async def _power_off(self, _step: sc.ScenarioStep) -> None:
         await self._m.power_off()
 
@@ -224,6 +231,7 @@ class Player:
         sc.MigrateStep: _migrate,
         sc.CallStep: _call,
         sc.SettleStep: _settle,
+        sc.WaitStep: _wait,
     }
 
 

@@ -34,6 +34,7 @@ from hpcore.model.config import (
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
 from hpcore.scenario import values as sc
+from hpcore.scenario.durations import format_duration, parse_duration
 from hpcore.scenario.yaml import LARGEST, YamlRefused, load_yaml
 
 MOST_STEPS = 10_000
@@ -41,6 +42,10 @@ MOST_STEPS = 10_000
 MOST_TAKEN = 10_000_000
 """Steps that a scenario comes to with all its repeats. At a millisecond each, which few steps
 are done in, these are three hours."""
+LONGEST_WAIT = 3_600_000
+"""Milliseconds of one `wait`: an hour."""
+LONGEST_WAITED = 24 * LONGEST_WAIT
+"""Milliseconds that all waits of a scenario come to with its repeats: a day."""
 
 _MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memory", "cpu", "gic")
 _GUEST = ("append", "kind", "answers")
@@ -125,7 +130,7 @@ class _Reader:
         about = self.text(top.get("about", ""), _line(top, "about"), "about")
         at = _line(top, "steps")
         steps = self.steps(top["steps"], at)
-        self.bounded(sc.steps_taken(steps), at)
+        self.bounded(sc.steps_taken(steps), sc.waited(steps), at)
         return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind, answers)
 
     def machine(self, data: Any, line: int | None) -> MachineConfig:
@@ -277,11 +282,27 @@ class _Reader:
         if not 1 <= times <= 1_000_000:
             raise self.fail(line, f"times is {times}; it must be 1 to 1000000")
         steps = self.steps(given.get("steps"), line)
-        self.bounded(times * sc.steps_taken(steps), line)
+        self.bounded(times * sc.steps_taken(steps), times * sc.waited(steps), line)
         return sc.RepeatStep(times, steps)
 
-    def bounded(self, taken: int, line: int | None) -> None:
+    def wait(self, value: Any, line: int | None) -> sc.ScenarioStep:
+        try:
+            milliseconds = parse_duration("" if value is None else str(value))
+        except ValueError as error:
+            raise self.fail(line, f"wait: {error}") from error
+        if not 1 <= milliseconds <= LONGEST_WAIT:
+            most = format_duration(LONGEST_WAIT)
+            raise self.fail(line, f"wait is {value}; it must be 1ms to {most}")
+        return sc.WaitStep(milliseconds)
+
+    def bounded(self, taken: int, waited: int, line: int | None) -> None:
         """Refuse what would never come to its end."""
+        if waited > LONGEST_WAITED:
+            raise self.fail(
+                line,
+                f"with every repeat the waits are {waited // 1000:,} s; a scenario waits "
+                f"{LONGEST_WAITED // 1000:,} s at most: lower times",
+            )
         if taken > MOST_TAKEN:
             raise self.fail(
                 line,
@@ -355,6 +376,7 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "migrate": _bare(sc.MigrateStep()),
     "call": _Reader.call,
     "settle": _bare(sc.SettleStep()),
+    "wait": _Reader.wait,
     "repeat": _Reader.repeat,
 }
 _MODIFIERS = ("fails", "waits")

@@ -118,6 +118,13 @@ class SettleStep:
 
 
 @frozen
+class WaitStep:
+    """Let so much time pass, with nothing asked of the machine."""
+
+    milliseconds: int
+
+
+@frozen
 class RepeatStep:
     """Take some steps several times."""
 
@@ -128,7 +135,7 @@ class RepeatStep:
 ScenarioStep = (
     BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep
     | ResetStep | RebootStep | PauseStep | ResumeStep | PowerOffStep | MigrateStep | CallStep
-    | SettleStep | RepeatStep
+    | SettleStep | WaitStep | RepeatStep
 )  # fmt: skip
 
 
@@ -154,6 +161,18 @@ def steps_taken(lines: tuple[Line, ...]) -> int:
         line.step.times * steps_taken(line.step.steps) if isinstance(line.step, RepeatStep) else 1
         for line in lines
     )
+
+
+def waited(lines: tuple[Line, ...]) -> int:
+    """How many milliseconds the `wait` steps of `lines` come to, with every repeat."""
+    total = 0
+    for line in lines:
+        match line.step:
+            case RepeatStep(times=times, steps=steps):
+                total += times * waited(steps)
+            case WaitStep(milliseconds=milliseconds):
+                total += milliseconds
+    return total
 
 
 @frozen

@@ -18,6 +18,7 @@ from hpcore.guest.played.answers import Answer, notification_name
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.scenario import values as sc
+from hpcore.scenario.durations import format_duration
 
 _WORD = re.compile(r"[a-z]+(-[a-z]+)*", re.ASCII)
 
@@ -158,5 +159,6 @@ _VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
     sc.MigrateStep: _bare("migrate"),
     sc.CallStep: _call,
     sc.SettleStep: _bare("settle"),
+    sc.WaitStep: lambda step: ("wait", format_duration(step.milliseconds)),
     sc.RepeatStep: _repeat,
 }

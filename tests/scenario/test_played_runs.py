@@ -16,7 +16,7 @@ from hpcore.log import read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import AnswerCpuOn
+from hpcore.model.effects import AnswerCpuOn, MachineStep
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import CommandRefused, Controller
@@ -29,7 +29,7 @@ from hpcore.triage.replay import replay
 from tests.support.command import records
 from tests.support.logs import ListLog
 from tests.support.paper import PaperAccelerator
-from tests.support.played import PlayedAccelerator, found, play
+from tests.support.played import PlayedAccelerator, PlayedSession, found, play
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 
@@ -138,6 +138,41 @@ def test_a_silent_guest_keeps_its_vcpus_and_lives(tmp_path: Path) -> None:
     events = [r.event for r in records(tmp_path / "log")]
     assert ev.RemoveCleared(1) in events
     assert not [e for e in events if isinstance(e, ev.OstReceived) and e.source == 3]
+
+
+# -------------------------------------------------------------------------- wait
+
+
+def test_a_wait_lets_time_pass_and_asks_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    outcome = play(parse("machine: {cpus: 2}\nsteps: [boot, settle, {wait: 300ms}]"), log)
+    assert outcome.ok
+    assert 0.3 <= outcome.results[-1].seconds < 5
+    noted = [r for r in records(log) if isinstance(r.event, ev.Noted)]
+    assert noted[-1].event == ev.Noted("step 3: wait 300ms")
+    after = [r.event for r in records(log) if r.seq > noted[-1].seq]
+    assert after == [ev.MachineStepBegun(MachineStep.POWER_DOWN),
+                     ev.MachineStepDone(MachineStep.POWER_DOWN), ev.MachinePoweredOff("user")]
+
+
+class DiesSoon(PlayedSession):
+    """A machine that breaks a moment after its start."""
+
+    def _start(self, enabled: tuple[int, ...]) -> None:
+        super()._start(enabled)
+        asyncio.get_running_loop().call_later(0.2, self.lose, "it broke")
+
+
+def test_the_machines_end_ends_a_wait_at_once(tmp_path: Path) -> None:
+    class Dying(PlayedAccelerator):
+        make = DiesSoon
+
+    job = Job(
+        parse("machine: {cpus: 1}\nsteps: [boot, {wait: 30m}]"), found(Dying()), GuestScript(),
+        tmp_path / "log",
+    )  # fmt: skip
+    outcome = asyncio.run(asyncio.wait_for(run_job(job), 30))
+    assert (outcome.ok, outcome.results[-1].error) == (False, "it broke")
 
 
 # ----------------------------------------------------------------------- hostile

@@ -13,7 +13,7 @@ from hpcore.guest.played.hostile import moves
 from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.scenario import values as sc
-from hpcore.scenario.read import ScenarioError, bundled, load, parse
+from hpcore.scenario.read import LONGEST_WAIT, ScenarioError, bundled, load, parse
 from hpcore.scenario.write import dump
 
 CONFIG = MachineConfig.of(
@@ -35,6 +35,8 @@ STEPS = some.one_of(
         sc.ResetStep(), sc.RebootStep(), sc.PauseStep(), sc.ResumeStep(), sc.PowerOffStep(),
         sc.MigrateStep(), sc.SettleStep(), sc.BootStep(),
     ]),
+    some.builds(sc.WaitStep, some.integers(1, LONGEST_WAIT)
+                | some.integers(1, 60).map(lambda minutes: minutes * 60_000)),
     some.sampled_from(moves(CONFIG)).map(lambda m: sc.CallStep(str(m.call), m.arguments)),
 )  # fmt: skip
 
@@ -96,6 +98,16 @@ def test_any_scenario_reads_as_it_was_written(
     ("call: {write: [1, 3, 0]}", "size is 3; it must be 1, 2, 4 or 8"),
     ("call: {eject: -1}", "numbers of 64 bits"),
     ("settle: 3", "it takes no value"),
+    ("wait: 2", "wait: '2' is no time; give one as in 500ms, 2s or 1m"),
+    ("wait: 2h", "wait: '2h' is no time"),
+    ("wait: 1.5s", "wait: '1.5s' is no time"),
+    ("wait", "wait: '' is no time"),
+    ("wait: 0s", "wait is 0s; it must be 1ms to 60m"),
+    ("wait: 61m", "wait is 61m; it must be 1ms to 60m"),
+    ("wait: 2s\n   waits: false", "waits: false has no meaning for wait"),
+    ("repeat: {times: 25, steps: [{wait: 1h}]}", "wait: '1h' is no time"),
+    ("repeat: {times: 25, steps: [{wait: 60m}]}",
+     "with every repeat the waits are 90,000 s; a scenario waits 86,400 s at most"),
     ("plug: 3\n   waits: maybe", "waits is 'maybe'; it must be true or false"),
     ("call: {eject: 2}\n   waits: false", "waits: false has no meaning for call"),
 ])  # fmt: skip
