@@ -117,6 +117,8 @@ class Shell:
         self._lock = asyncio.Lock()
         self._nonce = secrets.token_hex(4)  # an earlier client's late output is not ours
         self._count = 0
+        self.times_ready = 0
+        """How often the guest's init has been heard to have started its shell."""
 
     async def wait_ready(self, within: float = 300.0) -> None:
         """Wait until the guest's init says that its shell is there.
@@ -126,6 +128,7 @@ class Shell:
         """
         async with self._lock:
             await self._find(_ready_pattern(), _Wait("its shell to be ready", within))
+            self.times_ready += 1
 
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.
@@ -151,6 +154,7 @@ class Shell:
                 raise
             status = found.groups[0]
             if status is None:
+                self.times_ready += 1
                 raise GuestRestartedError(
                     f"the guest's shell started anew while `{_short(line)}` ran; its last "
                     f"output: {_quote(found.before)}"

@@ -19,6 +19,7 @@ from hpcore.model.plain import plain_props
 from hpcore.run.controller import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
+from hpcore.scenario.reboots import Reboots
 
 EXPECT_SECONDS = 15.0
 """For what is expected to come true: a guest tidies up after its last word."""
@@ -72,6 +73,7 @@ class Player:
         self.latencies = Latencies()
         self.results: list[StepResult] = []
         self._waits = True  # the line's
+        self._reboots = Reboots(machine)
 
     async def play(self, lines: tuple[sc.Line, ...]) -> bool:
         """Take the steps in order; stop at the first that goes wrong. Whether none did."""
@@ -111,6 +113,7 @@ class Player:
 
     async def _boot(self, _step: sc.ScenarioStep) -> None:
         await self._m.boot()
+        self._reboots.all_known()
 
     async def _plug(self, step: sc.PlugStep) -> None:
         plug = await self._m.begin(
@@ -176,9 +179,17 @@ class Player:
 
     async def _reset(self, _step: sc.ScenarioStep) -> None:
         await self._m.reset()
+        self._reboots.all_known()
 
     async def _reboot(self, _step: sc.ScenarioStep) -> None:
+        if not self._waits:
+            await self._m.guest.begin_reboot()
+            return
         await self._m.guest.reboot(self._m.patience.boot)
+        self._reboots.all_known()
+
+    async def _rebooted(self, _step: sc.ScenarioStep) -> None:
+        await self._reboots.another()
 
     async def _pause(self, _step: sc.ScenarioStep) -> None:
         await self._m.pause()
@@ -225,6 +236,7 @@ class Player:
         sc.ExpectStep: _expect,
         sc.ResetStep: _reset,
         sc.RebootStep: _reboot,
+        sc.RebootedStep: _rebooted,
         sc.PauseStep: _pause,
         sc.ResumeStep: _resume,
         sc.PowerOffStep: _power_off,

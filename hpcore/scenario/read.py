@@ -370,6 +370,7 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "expect": _Reader.expect,
     "reset": _bare(sc.ResetStep()),
     "reboot": _bare(sc.RebootStep()),
+    "rebooted": _bare(sc.RebootedStep()),
     "pause": _bare(sc.PauseStep()),
     "resume": _bare(sc.ResumeStep()),
     "poweroff": _bare(sc.PowerOffStep()),
@@ -380,7 +381,7 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "repeat": _Reader.repeat,
 }
 _MODIFIERS = ("fails", "waits")
-_MAY_NOT_WAIT = (sc.PlugStep, sc.UnplugStep, sc.OnlineStep, sc.OfflineStep)
+_MAY_NOT_WAIT = (sc.PlugStep, sc.UnplugStep, sc.OnlineStep, sc.OfflineStep, sc.RebootStep)
 
 
 def _wording(verb: str, value: Any) -> str:

@@ -82,6 +82,11 @@ class RebootStep:
 
 
 @frozen
+class RebootedStep:
+    """Wait until the guest has reset the machine by itself, and for its shell."""
+
+
+@frozen
 class PauseStep:
     """Stop the machine's time."""
 
@@ -134,8 +139,8 @@ class RepeatStep:
 
 ScenarioStep = (
     BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep
-    | ResetStep | RebootStep | PauseStep | ResumeStep | PowerOffStep | MigrateStep | CallStep
-    | SettleStep | WaitStep | RepeatStep
+    | ResetStep | RebootStep | RebootedStep | PauseStep | ResumeStep | PowerOffStep | MigrateStep
+    | CallStep | SettleStep | WaitStep | RepeatStep
 )  # fmt: skip
 
 
@@ -144,8 +149,8 @@ class Line:
     """A step, where it stands, how it reads, and whether it must fail.
 
     `fails` is a piece of the message that the step must fail with. Without `waits` a plug,
-    an unplug, an online or an offline is done once the command is accepted, or the guest
-    has been told.
+    an unplug, an online, an offline or a reboot is done once the command is accepted, or
+    the guest has been told.
     """
 
     step: ScenarioStep

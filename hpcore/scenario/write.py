@@ -153,6 +153,7 @@ _VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
     sc.ExpectStep: _expect,
     sc.ResetStep: _bare("reset"),
     sc.RebootStep: _bare("reboot"),
+    sc.RebootedStep: _bare("rebooted"),
     sc.PauseStep: _bare("pause"),
     sc.ResumeStep: _bare("resume"),
     sc.PowerOffStep: _bare("poweroff"),

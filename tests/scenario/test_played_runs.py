@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hpcore.guest.played.hostile import MOST_MOVES, HostileKernel, make, moves
-from hpcore.log import read
+from hpcore.log import Sync, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
@@ -20,9 +20,12 @@ from hpcore.model.effects import AnswerCpuOn, MachineStep
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.controller import CommandRefused, Controller
+from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found
 from hpcore.run.execute import execute_log
 from hpcore.run.machine import LiveMachine
+from hpcore.run.open import open_machine
+from hpcore.scenario.play import Player
 from hpcore.scenario.read import ScenarioError, bundled, load, parse
 from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
@@ -173,6 +176,64 @@ def test_the_machines_end_ends_a_wait_at_once(tmp_path: Path) -> None:
     )  # fmt: skip
     outcome = asyncio.run(asyncio.wait_for(run_job(job), 30))
     assert (outcome.ok, outcome.results[-1].error) == (False, "it broke")
+
+
+# --------------------------------------------------------------- the guest's reboot
+
+
+def steps(tmp_path: Path, text: str, patience: Patience | None = None) -> list[str | None]:
+    """Play the steps on a played Linux; how each went."""
+
+    async def main() -> list[str | None]:
+        async with open_machine(
+            found(), CONFIG, GuestScript(), log=tmp_path / "log", patience=patience, sync=Sync.OS
+        ) as machine:
+            player = Player(machine)
+            await player.play(parse(f"machine: {{cpus: 2, maxcpus: 4}}\nsteps: {text}").steps)
+            return [result.error for result in player.results]
+
+    return asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_reboot_of_the_guest_is_waited_for_until_it_has_booted_again(tmp_path: Path) -> None:
+    went = steps(
+        tmp_path,
+        "[boot, {plug: 2}, {online: 2}, {reboot: , waits: false}, rebooted,"
+        " {expect: {enabled: 0-2, online: 0-2}}, {offline: 2}]",
+    )
+    assert went == [None] * 7
+    assert sum(isinstance(r.event, ev.MachineWasReset) for r in records(tmp_path / "log")) == 1
+
+
+def test_a_reboot_that_came_before_the_step_is_not_waited_for_again(tmp_path: Path) -> None:
+    went = steps(
+        tmp_path,
+        "[boot, {reboot: , waits: false}, {wait: 200ms}, {expect: {enabled: 0-1}}, rebooted,"
+        " {reboot: , waits: false}, rebooted]",
+    )
+    assert went == [None] * 7
+
+
+@pytest.mark.parametrize("known", ["boot", "reset", "reboot", "rebooted"])
+def test_a_reset_that_a_step_knew_of_is_no_news(known: str, tmp_path: Path) -> None:
+    before = {"boot": "", "rebooted": "{reboot: , waits: false}, rebooted,"}.get(known, f"{known},")
+    went = steps(tmp_path, f"[boot, {before} rebooted]", Patience(end=0.3))
+    assert went[:-1] == [None] * (len(went) - 1)
+    assert went[-1] == "the guest's own reset did not come within 0.3 s"
+
+
+def test_the_users_reset_is_not_the_guests(tmp_path: Path) -> None:
+    async def main() -> str | None:
+        async with open_machine(
+            found(), CONFIG, GuestScript(), log=tmp_path / "log", patience=Patience(end=0.3)
+        ) as machine:
+            player = Player(machine)
+            await player.play(parse("steps: [boot]").steps)
+            await machine.reset()  # by another front than the scenario
+            await player.play(parse("steps: [rebooted]").steps)
+            return player.results[-1].error
+
+    assert asyncio.run(main()) == "the guest's own reset did not come within 0.3 s"
 
 
 # ----------------------------------------------------------------------- hostile

@@ -33,7 +33,7 @@ STEPS = some.one_of(
         some.dictionaries(CPUS, some.sampled_from(["parked", "online"]))),
     some.sampled_from([
         sc.ResetStep(), sc.RebootStep(), sc.PauseStep(), sc.ResumeStep(), sc.PowerOffStep(),
-        sc.MigrateStep(), sc.SettleStep(), sc.BootStep(),
+        sc.MigrateStep(), sc.SettleStep(), sc.BootStep(), sc.RebootedStep(),
     ]),
     some.builds(sc.WaitStep, some.integers(1, LONGEST_WAIT)
                 | some.integers(1, 60).map(lambda minutes: minutes * 60_000)),
@@ -42,7 +42,9 @@ STEPS = some.one_of(
 
 
 def line(step: sc.ScenarioStep, fails: str | None, waits: bool) -> sc.Line:
-    may_not_wait = isinstance(step, sc.PlugStep | sc.UnplugStep | sc.OnlineStep | sc.OfflineStep)
+    may_not_wait = isinstance(
+        step, sc.PlugStep | sc.UnplugStep | sc.OnlineStep | sc.OfflineStep | sc.RebootStep
+    )
     return sc.Line(step, 0, "", fails, waits or not may_not_wait)
 
 
@@ -98,6 +100,8 @@ def test_any_scenario_reads_as_it_was_written(
     ("call: {write: [1, 3, 0]}", "size is 3; it must be 1, 2, 4 or 8"),
     ("call: {eject: -1}", "numbers of 64 bits"),
     ("settle: 3", "it takes no value"),
+    ("rebooted: now", "it takes no value"),
+    ("reset:\n   waits: false", "waits: false has no meaning for reset"),
     ("wait: 2", "wait: '2' is no time; give one as in 500ms, 2s or 1m"),
     ("wait: 2h", "wait: '2h' is no time"),
     ("wait: 1.5s", "wait: '1.5s' is no time"),

@@ -31,7 +31,9 @@ class PlayedGuest:
         self._asked: set[asyncio.Task[object]] = set()
         self._failure: str | None = None
         self._pended = False
-        self._starts = 0
+        self._starts = self._ready_start = 0
+        self.times_ready = 0
+        """See `Guest`."""
         self._changed = asyncio.Event()
 
     # -------------------------------------------------------- its accelerator's
@@ -107,9 +109,13 @@ class PlayedGuest:
     async def reboot(self, within: float) -> None:
         """See `Guest`. As Linux does, with the secondary vCPUs stopped but not off."""
         starts = self._starts
+        await self.begin_reboot()
+        await self._until(lambda: self._starts > starts and self._booted(), within, "boot again")
+
+    async def begin_reboot(self) -> None:
+        """See `Guest`."""
         self._kernel()
         await self._call(self._hardware.system_reset())
-        await self._until(lambda: self._starts > starts and self._booted(), within, "boot again")
 
     async def power_off(self) -> None:
         """See `Guest`."""
@@ -127,6 +133,9 @@ class PlayedGuest:
         return self.kernel
 
     def _tell(self) -> None:
+        if self._booted() and self._ready_start != self._starts:
+            self._ready_start = self._starts
+            self.times_ready += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
