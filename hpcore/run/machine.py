@@ -40,6 +40,8 @@ from hpcore.run.commands import (
 )
 from hpcore.run.controller import Controller, RunError, Watcher
 from hpcore.run.deadlines import Patience
+from hpcore.run.scale import Scaler
+from hpcore.run.scale_plan import Scaled
 from hpcore.run.view import SlotView, view
 
 REASON_SECONDS = 5.0
@@ -70,6 +72,7 @@ class LiveMachine:
         self._c, self._printed = controller, printed
         self._guest: Guest | None = None
         self._ends = Ends()
+        self._scaler = Scaler(self)
         self._watchers: dict[object, Watcher] = {}
         controller.watchers.append(self._follow)
 
@@ -273,6 +276,20 @@ class LiveMachine:
         unplug = await self.begin(stimuli.DeviceDel(id_, force))
         await unplug.ended()
         return unplug
+
+    async def scale(self, to: int, *, undo: bool = False, waits: bool = True) -> Scaled:
+        """Have `to` vCPUs enabled, by plugs or unplugs, and wait for their ends.
+
+        Plugs the lowest free slots, under the ids that `free_id` gives, and unplugs the
+        highest plugged ones, never a cold-booted one. Returns what was done. What others
+        have begun counts as done, and of several targets the last one asked for is reached.
+        In a pause, and without `waits`, it waits until all that it asks for is accepted.
+
+        Raises ScaleRefused, before anything is done, for a target that the machine can't
+        have; ScaleFailed where it was not reached. With `undo` what was done by then is
+        taken back.
+        """
+        return await self._scaler.scale(to, undo=undo, waits=waits)
 
     async def reset(self) -> None:
         """Reset the machine, and wait until its guest has booted again."""

@@ -18,6 +18,8 @@ from hpcore.model import stimuli
 from hpcore.model.plain import plain_props
 from hpcore.run.controller import RunError
 from hpcore.run.machine import LiveMachine
+from hpcore.run.scale import ScaleFailed
+from hpcore.run.scale_plan import Scaled
 from hpcore.scenario import values as sc
 from hpcore.scenario.reboots import Reboots
 
@@ -34,11 +36,15 @@ class ScenarioStepFailed(HpcoreError):
 
 @frozen
 class StepResult:
-    """How a step went. `error` is None where it went as the scenario says."""
+    """How a step went. `error` is None where it went as the scenario says.
+
+    `scaled` is what a `scale` did, whether it reached its target or not.
+    """
 
     line: sc.Line
     seconds: float
     error: str | None = None
+    scaled: Scaled | None = None
 
 
 @frozen
@@ -73,6 +79,7 @@ class Player:
         self.latencies = Latencies()
         self.results: list[StepResult] = []
         self._waits = True  # the line's
+        self._scaled: Scaled | None = None  # the line's
         self._reboots = Reboots(machine)
 
     async def play(self, lines: tuple[sc.Line, ...]) -> bool:
@@ -87,7 +94,7 @@ class Player:
             self._m.note(f"step {line.number}: {line.text}")
             began = time.monotonic()
             error = await self._attempt(line)
-            result = StepResult(line, time.monotonic() - began, error)
+            result = StepResult(line, time.monotonic() - began, error, self._scaled)
             self.results.append(result)
             self._progress(line, result)
             if error is not None:
@@ -97,7 +104,7 @@ class Player:
 
     async def _attempt(self, line: sc.Line) -> str | None:
         try:
-            self._waits = line.waits
+            self._waits, self._scaled = line.waits, None
             await self._m.unless_ended(self._DOES[type(line.step)](self, line.step))
         except (ScenarioStepFailed, RunError, GuestError) as error:
             if line.fails is None:
@@ -131,6 +138,13 @@ class Player:
         unplug = await self._m.begin(stimuli.DeviceDel(step.id, step.force))
         if self._waits and await unplug.ended():
             _note(self.latencies.unplug_to_ejected, unplug.ejected_after)
+
+    async def _scale(self, step: sc.ScaleStep) -> None:
+        try:
+            self._scaled = await self._m.scale(step.to, undo=step.undo, waits=self._waits)
+        except ScaleFailed as failed:
+            self._scaled = failed.scaled
+            raise
 
     async def _online(self, step: sc.OnlineStep) -> None:
         cpu = self._m.slot(step.cpu).index
@@ -230,6 +244,7 @@ class Player:
         sc.BootStep: _boot,
         sc.PlugStep: _plug,
         sc.UnplugStep: _unplug,
+        sc.ScaleStep: _scale,
         sc.OnlineStep: _online,
         sc.OfflineStep: _offline,
         sc.ShellStep: _run_line,

@@ -231,6 +231,14 @@ class _Reader:
         force = self.truth(given.get("force", False), line, "force")
         return sc.UnplugStep(self.device(given.get("id"), line), force)
 
+    def scale(self, value: Any, line: int | None) -> sc.ScenarioStep:
+        # The bounds are not checked here: a scenario may want to see a target refused.
+        if not isinstance(value, CommentedMap):
+            return sc.ScaleStep(self.integer(value, line, "scale"))
+        given = self.mapping(value, line, "scale", ("to", "undo"))
+        undo = self.truth(given.get("undo", False), line, "undo")
+        return sc.ScaleStep(self.integer(given.get("to"), line, "to"), undo)
+
     def device(self, value: Any, line: int | None) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
             return f"cpu{value}"
@@ -364,6 +372,7 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "boot": _bare(sc.BootStep()),
     "plug": _Reader.plug,
     "unplug": _Reader.unplug,
+    "scale": _Reader.scale,
     "online": lambda r, v, at: sc.OnlineStep(r.cpu(v, at)),
     "offline": lambda r, v, at: sc.OfflineStep(r.cpu(v, at)),
     "shell": _Reader.shell,
@@ -381,7 +390,9 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "repeat": _Reader.repeat,
 }
 _MODIFIERS = ("fails", "waits")
-_MAY_NOT_WAIT = (sc.PlugStep, sc.UnplugStep, sc.OnlineStep, sc.OfflineStep, sc.RebootStep)
+_MAY_NOT_WAIT = (
+    sc.PlugStep, sc.UnplugStep, sc.ScaleStep, sc.OnlineStep, sc.OfflineStep, sc.RebootStep,
+)  # fmt: skip
 
 
 def _wording(verb: str, value: Any) -> str:

@@ -18,7 +18,7 @@ from hpcore.run.discovery import Found
 from hpcore.run.machine import LiveMachine, Printed
 from hpcore.run.open import fit, open_machine
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
-from hpcore.scenario.values import Line, PlugStep, RepeatStep, Scenario
+from hpcore.scenario.values import Line, PlugStep, RepeatStep, ScaleStep, Scenario
 
 
 @frozen
@@ -57,7 +57,8 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     be started, and ProtocolBroken for a fault of hpcore.
     """
     config = fit(job.found, job.scenario.machine)
-    if config.no_hotplug is not None and (plug := _plug(job.scenario.steps)) is not None:
+    cpus = config.topology.cpus
+    if config.no_hotplug is not None and (plug := _plug(job.scenario.steps, cpus)) is not None:
         raise AcceleratorError(
             f"line {plug.number} of the scenario {job.scenario.name} plugs a vCPU, and "
             f"'{job.found.name}' has no hotplug here: {config.no_hotplug}"
@@ -85,13 +86,16 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     )
 
 
-def _plug(steps: tuple[Line, ...]) -> Line | None:
-    """The first of `steps` that is to plug a vCPU and succeed."""
+def _plug(steps: tuple[Line, ...], cpus: int) -> Line | None:
+    """The first of `steps` that is to plug a vCPU, and succeed, where `cpus` are cold-booted."""
     for line in steps:
-        if isinstance(line.step, PlugStep) and line.fails is None:
-            return line
-        if isinstance(line.step, RepeatStep) and (found := _plug(line.step.steps)) is not None:
-            return found
+        match line.step:
+            case PlugStep() if line.fails is None:
+                return line
+            case ScaleStep(to=to) if line.fails is None and to > cpus:
+                return line
+            case RepeatStep(steps=inner) if (found := _plug(inner, cpus)) is not None:
+                return found
     return None
 
 

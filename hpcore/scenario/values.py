@@ -42,6 +42,14 @@ class UnplugStep:
 
 
 @frozen
+class ScaleStep:
+    """Have `to` vCPUs enabled. With `undo`, a failure takes back what was done by then."""
+
+    to: int
+    undo: bool = False
+
+
+@frozen
 class OnlineStep:
     """Have the guest bring a vCPU up."""
 
@@ -138,9 +146,9 @@ class RepeatStep:
 
 
 ScenarioStep = (
-    BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep
-    | ResetStep | RebootStep | RebootedStep | PauseStep | ResumeStep | PowerOffStep | MigrateStep
-    | CallStep | SettleStep | WaitStep | RepeatStep
+    BootStep | PlugStep | UnplugStep | ScaleStep | OnlineStep | OfflineStep | ShellStep
+    | ExpectStep | ResetStep | RebootStep | RebootedStep | PauseStep | ResumeStep | PowerOffStep
+    | MigrateStep | CallStep | SettleStep | WaitStep | RepeatStep
 )  # fmt: skip
 
 
@@ -149,8 +157,8 @@ class Line:
     """A step, where it stands, how it reads, and whether it must fail.
 
     `fails` is a piece of the message that the step must fail with. Without `waits` a plug,
-    an unplug, an online, an offline or a reboot is done once the command is accepted, or
-    the guest has been told.
+    an unplug, a scale, an online, an offline or a reboot is done once the command is
+    accepted, or the guest has been told.
     """
 
     step: ScenarioStep

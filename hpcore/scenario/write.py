@@ -101,6 +101,10 @@ def _unplug(step: sc.UnplugStep) -> tuple[str, object]:
     return "unplug", _text(step.id)
 
 
+def _scale(step: sc.ScaleStep) -> tuple[str, object]:
+    return "scale", _flow({"to": step.to, "undo": True}) if step.undo else step.to
+
+
 def _shell(step: sc.ShellStep) -> tuple[str, object]:
     if step.prints is None:
         return "shell", _text(step.line)
@@ -147,6 +151,7 @@ _VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
     sc.BootStep: _bare("boot"),
     sc.PlugStep: _plug,
     sc.UnplugStep: _unplug,
+    sc.ScaleStep: _scale,
     sc.OnlineStep: lambda step: ("online", _cpu(step.cpu)),
     sc.OfflineStep: lambda step: ("offline", _cpu(step.cpu)),
     sc.ShellStep: _shell,

@@ -26,6 +26,7 @@ STEPS = some.one_of(
         lambda key: key not in {"id", "driver", ""}), some.integers() | TEXT, max_size=3),
         some.none() | TEXT),
     some.builds(sc.UnplugStep, TEXT, some.booleans()),
+    some.builds(sc.ScaleStep, some.integers(-1, 600), some.booleans()),
     some.builds(sc.OnlineStep, CPUS), some.builds(sc.OfflineStep, CPUS),
     some.builds(sc.ShellStep, TEXT, some.none() | TEXT),
     some.builds(sc.ExpectStep, some.dictionaries(
@@ -43,7 +44,9 @@ STEPS = some.one_of(
 
 def line(step: sc.ScenarioStep, fails: str | None, waits: bool) -> sc.Line:
     may_not_wait = isinstance(
-        step, sc.PlugStep | sc.UnplugStep | sc.OnlineStep | sc.OfflineStep | sc.RebootStep
+        step,
+        sc.PlugStep | sc.UnplugStep | sc.ScaleStep | sc.OnlineStep | sc.OfflineStep
+        | sc.RebootStep,
     )
     return sc.Line(step, 0, "", fails, waits or not may_not_wait)
 
@@ -100,6 +103,12 @@ def test_any_scenario_reads_as_it_was_written(
     ("call: {write: [1, 3, 0]}", "size is 3; it must be 1, 2, 4 or 8"),
     ("call: {eject: -1}", "numbers of 64 bits"),
     ("settle: 3", "it takes no value"),
+    ("scale: many", "scale is 'many'; it must be a whole number"),
+    ("scale: yes", "scale is 'yes'; it must be a whole number"),
+    ("scale: true", "scale is True; it must be a whole number"),
+    ("scale: {undo: true}", "to is None; it must be a whole number"),
+    ("scale: {to: 3, undo: 1}", "undo is 1; it must be true or false"),
+    ("scale: {too: 3}", "'too' is no key of scale; did you mean 'to'?"),
     ("rebooted: now", "it takes no value"),
     ("reset:\n   waits: false", "waits: false has no meaning for reset"),
     ("wait: 2", "wait: '2' is no time; give one as in 500ms, 2s or 1m"),
