@@ -88,6 +88,10 @@ class NotebookSession:
                     if slot not in self._wired:
                         raise EffectError(NEVER_WIRED.format(slot))
                 self._gate.open()
+            case MachineStep.PAUSE:
+                self._gate.pause()
+            case MachineStep.RESUME:
+                self._gate.resume()
             case MachineStep.POWER_DOWN:
                 self._gate.end(ENDED)
             case MachineStep.MIGRATE:

@@ -41,6 +41,7 @@ TypeOK ==
                          powered: BOOLEAN,    \* the accelerator's own word
                          insert: BOOLEAN, remove: BOOLEAN,   \* event bits
                          requested: BOOLEAN,  \* the guest may eject
+                         unconfirmed: BOOLEAN, \* it has, and not said how that went
                          stalled: BOOLEAN]]   \* an effect of the teardown failed
   /\ phase \in {"ready", "running", "resetting"}
   /\ mstep \in {"none", "start", "reset", "restart", "migrate"}
@@ -50,7 +51,7 @@ TypeOK ==
 Parked == [life |-> "parked", gicc |-> "unbound", cmd |-> "none", step |-> "none",
            named |-> FALSE, thread |-> FALSE, space |-> FALSE, enabled |-> FALSE,
            powered |-> FALSE, insert |-> FALSE, remove |-> FALSE, requested |-> FALSE,
-           stalled |-> FALSE]
+           unconfirmed |-> FALSE, stalled |-> FALSE]
 Boot == [Parked EXCEPT !.life = "online", !.gicc = "wired", !.named = TRUE,
          !.thread = TRUE, !.space = TRUE, !.enabled = TRUE, !.powered = TRUE]
 
@@ -79,23 +80,28 @@ NextTeardown(s) ==
 
 Taken(s) == [s EXCEPT !.life = "ejecting", !.requested = FALSE]
 
-\* An eject request waits until the guest has taken the device check.
-Asks(s) ==
+\* An eject request waits until the guest has taken the device check, and for the end of a
+\* reset. In both definitions p is the phase.
+Asks(p, s) ==
   s.step = "none" /\ s.life # "ejecting" /\ s.cmd = "unplug" /\ ~s.requested /\ ~s.insert
+  /\ p # "resetting"
 
-Advance(s) ==
+\* A plug waits until the guest is through with its eject.
+AdvanceIn(p, s) ==
   IF s.step # "none" THEN s
+  ELSE IF s.cmd = "plug" THEN [s EXCEPT !.step = IF s.unconfirmed THEN "none" ELSE "realize"]
   ELSE LET t == IF s.cmd = "revoke" /\ s.life # "ejecting" THEN Taken(s) ELSE s
        IN IF t.life = "ejecting"
           THEN IF t.stalled THEN t ELSE [t EXCEPT !.step = NextTeardown(t)]
-          ELSE IF Asks(t)
+          ELSE IF Asks(p, t)
           THEN [t EXCEPT !.step = "notify_remove", !.remove = TRUE, !.requested = TRUE]
           ELSE t
+Advance(s) == AdvanceIn(phase, s)
 
 \* Slot i becomes s, and goes on. Sending an event raises the GED.
 Becomes(i, s) ==
   /\ slot' = [slot EXCEPT ![i] = Advance(s)]
-  /\ ged' = (ged \/ Asks(s))
+  /\ ged' = (ged \/ Asks(phase, s))
 
 Quietly(i, s) == slot' = [slot EXCEPT ![i] = s] /\ UNCHANGED ged
 Rest == UNCHANGED <<phase, mstep, migrating, scanning, faults>>
@@ -103,22 +109,25 @@ Rest == UNCHANGED <<phase, mstep, migrating, scanning, faults>>
 ----------------------------------------------------------------------------
 (* The user.                                                                   *)
 
-Takes == phase = "running" /\ ~migrating
+Takes == phase \in {"running", "resetting"} /\ ~migrating
 
 DeviceAdd(i) ==
   LET s == slot[i] IN
   /\ Takes /\ s.life = "parked" /\ s.cmd = "none" /\ s.step = "none"
-  /\ Quietly(i, [s EXCEPT !.cmd = "plug", !.named = TRUE, !.step = "realize"])
+  /\ Becomes(i, [s EXCEPT !.cmd = "plug", !.named = TRUE])
   /\ Rest
 
 PlugFinished(s) ==
   s.cmd # "plug" /\ (s.life = "ejecting" => s.stalled \/ s.cmd # "none")
 
+\* Also while one is pending: the guest is asked anew, unless it is being asked just now.
 DeviceDel(i) ==
   LET s == slot[i] IN
   /\ Takes /\ s.named /\ ~Cold(i) /\ PlugFinished(s)
-  /\ s.cmd \notin {"unplug", "revoke"} /\ s.step = "none"
-  /\ Becomes(i, [s EXCEPT !.cmd = "unplug", !.stalled = FALSE])
+  /\ s.life = "ejecting" => s.stalled
+  /\ s.cmd # "revoke"
+  /\ Becomes(i, [s EXCEPT !.cmd = "unplug", !.stalled = FALSE,
+                          !.requested = @ /\ s.step = "notify_remove"])
   /\ Rest
 
 \* The guest is not asked.
@@ -179,7 +188,7 @@ Eject(i) ==
   LET s == slot[i] IN
   /\ GuestRuns /\ ~migrating /\ ~Cold(i)
   /\ s.life \in {"enabled", "online"} /\ s.requested /\ ~s.powered
-  /\ Becomes(i, [s EXCEPT !.life = "ejecting", !.requested = FALSE,
+  /\ Becomes(i, [s EXCEPT !.life = "ejecting", !.requested = FALSE, !.unconfirmed = TRUE,
                           !.cmd = IF @ = "none" THEN "unplug" ELSE @])
   /\ Rest
 
@@ -188,19 +197,28 @@ OstRefuses(i) ==
   /\ GuestRuns /\ s.requested /\ s.cmd = "unplug"
   /\ Quietly(i, [s EXCEPT !.cmd = "none", !.requested = FALSE]) /\ Rest
 
-\* The deadline: the command ends, the guest may still eject.
+\* The guest's word on the eject that it has begun.
+OstConfirms(i) ==
+  /\ GuestRuns /\ slot[i].unconfirmed
+  /\ Becomes(i, [slot[i] EXCEPT !.unconfirmed = FALSE]) /\ Rest
+
+\* The deadline: the guest's word is waited for no longer; or the command ends, and the guest
+\* may still eject.
 Silence(i) ==
   LET s == slot[i] IN
-  /\ s.cmd = "unplug" /\ s.life # "ejecting" /\ s.step = "none"
-  /\ Quietly(i, [s EXCEPT !.cmd = "none"]) /\ Rest
+  /\ \/ s.unconfirmed /\ Becomes(i, [s EXCEPT !.unconfirmed = FALSE])
+     \/ /\ ~s.unconfirmed /\ s.cmd = "unplug" /\ s.life # "ejecting" /\ s.step = "none"
+        /\ Quietly(i, [s EXCEPT !.cmd = "none"])
+  /\ Rest
 
 \* By the guest or by Reset. What is plugged stays; what is pending goes.
 AfterReset(s) ==
-  LET waits == s.cmd \in {"unplug", "revoke"} /\ s.life # "ejecting"
+  LET waits == s.cmd \in {"unplug", "revoke"} /\ s.requested
   IN [s EXCEPT !.cmd = IF waits THEN "none" ELSE @,
                !.life = IF @ = "online" THEN "enabled" ELSE @,
                !.powered = FALSE,
-               !.insert = FALSE, !.remove = FALSE, !.requested = FALSE]
+               !.insert = FALSE, !.remove = FALSE, !.requested = FALSE,
+               !.unconfirmed = FALSE]
 On(s) == [s EXCEPT !.life = "online", !.powered = TRUE]
 
 ResetSeen ==
@@ -241,7 +259,7 @@ Done(i) ==
       t == AfterStep(s)
   IN /\ s.step # "none"
      /\ slot' = [slot EXCEPT ![i] = Advance(t)]
-     /\ ged' = (ged \/ Asks(t) \/ s.step = "enable")
+     /\ ged' = (ged \/ Asks(phase, t) \/ s.step = "enable")
      /\ Rest
 
 \* A plug that fails is taken back; a teardown that fails waits to be asked again.
@@ -273,12 +291,17 @@ ThenRestart(p) ==
   THEN mstep' = "restart" /\ slot' = [slot EXCEPT ![0] = On(@)]
   ELSE mstep' = "none" /\ UNCHANGED slot
 
-MachineDone ==
-  /\ mstep \in {"start", "restart", "migrate"}
-  /\ phase' = IF mstep = "migrate" THEN phase ELSE "running"
-  /\ migrating' = FALSE
-  /\ ThenRestart(phase')
-  /\ UNCHANGED <<ged, scanning, faults>>
+MigrationDone ==
+  /\ mstep = "migrate" /\ migrating' = FALSE
+  /\ ThenRestart(phase)
+  /\ UNCHANGED <<phase, ged, scanning, faults>>
+
+\* What has waited for the end of a reset goes on.
+Started ==
+  /\ mstep \in {"start", "restart"} /\ mstep' = "none" /\ phase' = "running"
+  /\ slot' = [i \in Slots |-> AdvanceIn("running", slot[i])]
+  /\ ged' = (ged \/ \E i \in Slots : Asks("running", slot[i]))
+  /\ UNCHANGED <<migrating, scanning, faults>>
 
 \* Only a failed migration leaves a machine to go on with.
 MigrationFails ==
@@ -292,13 +315,13 @@ MigrationFails ==
 OfSlot(i) ==
   \/ DeviceAdd(i) \/ DeviceDel(i) \/ DeviceDelByForce(i)
   \/ TakesInsert(i) \/ TakesRemove(i) \/ CpuOn(i) \/ CpuOff(i)
-  \/ Eject(i) \/ OstRefuses(i) \/ Silence(i)
+  \/ Eject(i) \/ OstRefuses(i) \/ OstConfirms(i) \/ Silence(i)
   \/ Done(i) \/ Fails(i)
 
 Next ==
   \/ \E i \in Slots : OfSlot(i)
   \/ Reset \/ Migrate \/ ScanStarts \/ ScanEnds \/ ResetSeen
-  \/ MachineDone \/ MigrationFails
+  \/ Started \/ MigrationDone \/ MigrationFails
 
 Spec == Init /\ [][Next]_vars
 
@@ -316,6 +339,8 @@ OnlineIsEnabled == \A i \in Slots : LET s == slot[i] IN
   /\ s.life = "online" => s.enabled /\ s.powered
   /\ s.life = "enabled" => s.enabled /\ ~s.powered
   /\ s.powered => s.life \in {"online", "ejecting"}
+EjectConfirmedFirst == \A i \in Slots : LET s == slot[i] IN
+  s.unconfirmed /\ s.enabled => s.life = "ejecting"
 ColdBootedStays == \A i \in Slots : LET s == slot[i] IN
   Cold(i) => s.life # "ejecting" /\ ~s.requested /\ ~s.remove
 ResetKeepsPlugged ==
@@ -323,8 +348,10 @@ ResetKeepsPlugged ==
 MigrationCarriesAll == migrating => \A i \in Slots : ~Busy(slot[i])
 NoCommandLost == \A i \in Slots : LET s == slot[i] IN
   /\ s.life = "ejecting" => s.step # "none" \/ s.stalled
-  /\ s.cmd = "unplug" => s.step # "none" \/ s.insert \/ s.requested
-  /\ s.cmd \in {"plug", "revoke"} => s.step # "none"
+  /\ s.cmd = "unplug" =>
+       s.step # "none" \/ s.insert \/ s.requested \/ phase = "resetting"
+  /\ s.cmd = "plug" => s.step # "none" \/ s.unconfirmed \/ phase = "resetting"
+  /\ s.cmd = "revoke" => s.step # "none"
 NoNotificationLost ==
   (\E i \in Slots : slot[i].insert \/ slot[i].remove) => ged \/ scanning
 RemovalNotShadowed == \A i \in Slots : ~(slot[i].insert /\ slot[i].remove)
@@ -345,6 +372,6 @@ BuiltInOrder == \A i \in Slots : LET s == slot[i] IN
 
 Invariants ==
   /\ TypeOK /\ ParkedIsInert /\ EnabledIsWired /\ NotifiedOnlyEnabled /\ OnlineIsEnabled
-  /\ ColdBootedStays /\ ResetKeepsPlugged /\ MigrationCarriesAll /\ NoCommandLost
+  /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ MigrationCarriesAll /\ NoCommandLost
   /\ NoNotificationLost /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
 =============================================================================

@@ -60,6 +60,7 @@ typedef Slot {
   bit powered;    /* the accelerator's own word */
   bit insert; bit remove;   /* event bits */
   bit requested;  /* the guest may eject */
+  bit unconfirmed; /* it has, and not said how that went */
   bit stalled     /* an effect of the teardown failed */
 }
 
@@ -72,7 +73,7 @@ hidden byte k;     /* a loop's index: no part of the state */
 hidden byte failed; /* within one action */
 
 #define guest_runs (phase == RUNNING || mstep == START || mstep == RESTART)
-#define takes (phase == RUNNING && !migrating)
+#define takes ((phase == RUNNING || phase == RESETTING) && !migrating)
 #define cold(i) (i == 0)
 #define busy(i) (s[i].cmd != NONE || s[i].step != NONE || s[i].life == REALIZED \
                  || s[i].life == EJECTING)
@@ -110,10 +111,18 @@ inline next_teardown(i) {
   fi fi fi fi fi fi
 }
 
-/* An eject request waits until the guest has taken the device check. */
+/* An eject request waits until the guest has taken the device check, and for the end of a
+ * reset; a plug until the guest is through with its eject. */
+#define asks(i) (s[i].life != EJECTING && s[i].cmd == UNPLUG && !s[i].requested \
+                 && !s[i].insert && phase != RESETTING)
 inline advance(i) {
   if
   :: s[i].step != NONE -> skip
+  :: s[i].step == NONE && s[i].cmd == PLUG ->
+    if
+    :: s[i].unconfirmed -> skip
+    :: else -> s[i].step = REALIZE
+    fi
   :: else ->
     if
     :: s[i].cmd == REVOKE && s[i].life != EJECTING -> s[i].life = EJECTING; s[i].requested = 0
@@ -125,7 +134,7 @@ inline advance(i) {
       :: s[i].stalled -> skip
       :: else -> next_teardown(i)
       fi
-    :: s[i].life != EJECTING && s[i].cmd == UNPLUG && !s[i].requested && !s[i].insert ->
+    :: asks(i) ->
       s[i].step = NOTIFY_REMOVE; s[i].remove = 1; s[i].requested = 1; ged = 1
     :: else -> skip
     fi
@@ -189,7 +198,7 @@ inline fails(i) {
 /* What is plugged stays, what is pending goes. */
 inline reset_slot(i) {
   if
-  :: (s[i].cmd == UNPLUG || s[i].cmd == REVOKE) && s[i].life != EJECTING -> s[i].cmd = NONE
+  :: (s[i].cmd == UNPLUG || s[i].cmd == REVOKE) && s[i].requested -> s[i].cmd = NONE
   :: else -> skip
   fi;
   if
@@ -197,7 +206,7 @@ inline reset_slot(i) {
   :: else -> skip
   fi;
   s[i].powered = 0;
-  s[i].insert = 0; s[i].remove = 0; s[i].requested = 0
+  s[i].insert = 0; s[i].remove = 0; s[i].requested = 0; s[i].unconfirmed = 0
 }
 
 inline then_restart() {
@@ -218,13 +227,16 @@ inline check(i) {
   assert(s[i].life != ONLINE || (s[i].sta && s[i].powered));     /* online_is_enabled */
   assert(s[i].life != ENABLED || (s[i].sta && !s[i].powered));
   assert(!s[i].powered || s[i].life == ONLINE || s[i].life == EJECTING);
+  assert(!(s[i].unconfirmed && s[i].sta) || s[i].life == EJECTING); /* eject_confirmed_first */
   assert(!cold(i) || !(s[i].life == EJECTING || s[i].requested || s[i].remove));
                                                                      /* cold_booted_stays */
   assert(!(phase == RESETTING && mstep != RESTART && s[i].powered)); /* reset_keeps_plugged */
   assert(!(migrating && busy(i)));                                   /* migration_carries_all */
   assert(s[i].life != EJECTING || s[i].step != NONE || s[i].stalled); /* no_command_lost */
-  assert(s[i].cmd != UNPLUG || s[i].step != NONE || s[i].insert || s[i].requested);
-  assert((s[i].cmd != PLUG && s[i].cmd != REVOKE) || s[i].step != NONE);
+  assert(s[i].cmd != UNPLUG || s[i].step != NONE || s[i].insert || s[i].requested
+         || phase == RESETTING);
+  assert(s[i].cmd != PLUG || s[i].step != NONE || s[i].unconfirmed || phase == RESETTING);
+  assert(s[i].cmd != REVOKE || s[i].step != NONE);
   assert(!has_bit(i) || ged || scanning);                            /* no_notification_lost */
   assert(!(s[i].insert && s[i].remove));                             /* removal_not_shadowed */
   assert(s[i].step < UNWIRE || !(s[i].sta || s[i].powered));     /* eject_in_order */
@@ -249,10 +261,12 @@ inline check_all() {
 #define OF_SLOT(i) \
   /* the user */ \
   :: d_step { takes && s[i].life == PARKED && s[i].cmd == NONE && s[i].step == NONE -> \
-       s[i].cmd = PLUG; s[i].named = 1; s[i].step = REALIZE; check_all() } \
-  :: d_step { takes && s[i].named && !cold(i) && plug_finished(i) && s[i].cmd != UNPLUG \
-       && s[i].cmd != REVOKE && s[i].step == NONE -> \
-       s[i].cmd = UNPLUG; s[i].stalled = 0; advance(i); check_all() } \
+       s[i].cmd = PLUG; s[i].named = 1; advance(i); check_all() } \
+  :: d_step { takes && s[i].named && !cold(i) && plug_finished(i) && s[i].cmd != REVOKE \
+       && (s[i].life != EJECTING || s[i].stalled) -> \
+       s[i].cmd = UNPLUG; s[i].stalled = 0; \
+       s[i].requested = s[i].requested && s[i].step == NOTIFY_REMOVE; \
+       advance(i); check_all() } \
   :: d_step { takes && s[i].named && !cold(i) && plug_finished(i) && s[i].cmd != REVOKE \
        && (s[i].life != EJECTING || s[i].stalled) -> \
        s[i].cmd = REVOKE; s[i].stalled = 0; advance(i); check_all() } \
@@ -267,13 +281,16 @@ inline check_all() {
        if :: s[i].life == ONLINE -> s[i].life = ENABLED :: else -> skip fi; check_all() } \
   :: d_step { guest_runs && !migrating && !cold(i) && s[i].life == ENABLED && s[i].requested \
        && !s[i].powered -> \
-       s[i].life = EJECTING; s[i].requested = 0; \
+       s[i].life = EJECTING; s[i].requested = 0; s[i].unconfirmed = 1; \
        if :: s[i].cmd == NONE -> s[i].cmd = UNPLUG :: else -> skip fi; \
        advance(i); check_all() } \
   :: d_step { guest_runs && s[i].requested && s[i].cmd == UNPLUG -> \
        s[i].cmd = NONE; s[i].requested = 0; check_all() } \
+  :: d_step { guest_runs && s[i].unconfirmed -> \
+       s[i].unconfirmed = 0; advance(i); check_all() } \
   /* the deadline */ \
-  :: d_step { s[i].cmd == UNPLUG && s[i].life != EJECTING && s[i].step == NONE -> \
+  :: d_step { s[i].unconfirmed -> s[i].unconfirmed = 0; advance(i); check_all() } \
+  :: d_step { !s[i].unconfirmed && s[i].cmd == UNPLUG && s[i].life != EJECTING && s[i].step == NONE -> \
        s[i].cmd = NONE; check_all() } \
   /* the accelerator */ \
   :: d_step { s[i].step != NONE -> done(i); check_all() } \
@@ -319,7 +336,14 @@ end:
        check_all() }
   /* the accelerator */
   :: d_step { mstep == START || mstep == RESTART ->
-       phase = RUNNING; migrating = 0; then_restart(); check_all() }
+       phase = RUNNING; mstep = NONE;
+       k = 0;
+       do /* what has waited for the end of a reset goes on */
+       :: k < N -> advance(k); k++
+       :: else -> break
+       od;
+       k = 0;
+       check_all() }
   :: d_step { mstep == MIGRATE -> migrating = 0; then_restart(); check_all() }
   :: d_step { mstep == MIGRATE && faults > 0 ->
        faults--; migrating = 0; then_restart(); check_all() }

@@ -48,6 +48,10 @@ class OstStatus(IntEnum):
     IN_PROGRESS = 0x84
 
 
+EJECTS = frozenset({OstSource.EJECT_REQUEST, OstSource.OSPM_EJECT})
+"""The sources of an eject's end. Linux reports the one that its own administrator began,
+after a request that got lost, under the second (drivers/acpi/scan.c, acpi_device_hotplug)."""
+
 _SOURCES: dict[int, str] = {
     OstSource.DEVICE_CHECK: "device check",
     OstSource.EJECT_REQUEST: "eject request",
@@ -66,6 +70,11 @@ _REFUSALS: dict[int, str] = {
 }
 
 
+def refuses(status: int) -> bool:
+    """Whether an `_OST` status says that the guest has not done, and will not do, as asked."""
+    return status not in (OstStatus.SUCCESS, OstStatus.IN_PROGRESS)
+
+
 def ost_source(source: int) -> str:
     """The event that `_OST` reports on, in words; its number where no standard names it."""
     return _SOURCES.get(source, f"{source:#x}")
@@ -76,6 +85,18 @@ def ost_status(status: int) -> str:
     if status in _REFUSALS:
         return f"refused: {_REFUSALS[status]}"
     return _OUTCOMES.get(status, f"{status:#x}")
+
+
+def ends_eject(source: int, status: int) -> bool:
+    """Whether an `_OST` says that the guest is through with an eject, well or not."""
+    return source in EJECTS and status != OstStatus.IN_PROGRESS
+
+
+def check_refusal(status: int) -> str:
+    """Why the guest has not registered a vCPU, of a status that `refuses`."""
+    why = _OUTCOMES.get(status, _REFUSALS.get(status))
+    said = f"{status:#x}" if why is None else f"{why} ({status:#x})"
+    return f"the guest answered the device check with {said}"
 
 
 def eject_refusal(status: int) -> str:

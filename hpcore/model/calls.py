@@ -7,7 +7,7 @@ from typing import Any
 
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
-from hpcore.model.acpi import OstSource, OstStatus, eject_refusal
+from hpcore.model.acpi import EJECTS, OstSource, OstStatus, eject_refusal, refuses
 from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
@@ -57,13 +57,15 @@ def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
         if slot.enabled and not slot.registered:
             draft.emit(ev.Registered(s.slot))
     elif (
-        s.source == OstSource.EJECT_REQUEST
-        and s.status not in (OstStatus.SUCCESS, OstStatus.IN_PROGRESS)
+        s.source in EJECTS
+        and refuses(s.status)
         and slot.requested
         and slot.command is Owed.UNPLUG
         and draft.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
         draft.emit(ev.UnplugFailed(s.slot, slot.id or "", eject_refusal(s.status)))
+    if slot.unconfirmed and not draft.slot(s.slot).unconfirmed:
+        advance(draft, s.slot)
 
 
 def _eject_called(draft: Draft, s: stimuli.EjectCalled) -> None:
@@ -120,7 +122,7 @@ def _reset_seen(draft: Draft, s: stimuli.ResetSeen) -> None:
     if draft.shared.step is MachineStep.START:
         draft.emit(ev.MachineStepDone(MachineStep.START))
     if draft.keeps(Habit.RESET_ENDS_COMMANDS):
-        end_commands(draft, "the machine was reset", waiting_for_guest_only=True)
+        end_commands(draft, "the machine was reset", asked_of_guest_only=True)
     draft.emit(ev.MachineWasReset(draft.state.enabled))
     if draft.shared.step is MachineStep.RESET:
         draft.emit(ev.MachineStepDone(MachineStep.RESET))

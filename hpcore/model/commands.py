@@ -12,6 +12,8 @@ from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.progress import advance
+from hpcore.model.rules import Habit
+from hpcore.model.states import Owed
 from hpcore.model.topology import TopologyError
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
@@ -55,10 +57,15 @@ def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
     if index is None:
         draft.refuse(s, guards.DEVICE_EXISTS, id=s.id)
         return
-    if draft.refused(guards.REVOKE if s.force else guards.UNPLUG, s, index):
+    if draft.refused(guards.UNPLUG, s, index):
         return
-    draft.emit(ev.UnplugAccepted(index, s.id, s.force))
-    advance(draft, index)
+    slot = draft.slot(index)
+    if slot.command is Owed.UNPLUG and not s.force:
+        draft.emit(ev.UnplugRepeated(index, s.id))
+    else:
+        draft.emit(ev.UnplugAccepted(index, s.id, s.force))
+    if s.force or not slot.requested or draft.keeps(Habit.UNPLUG_ASKS_ANEW):
+        advance(draft, index)
 
 
 def _machine_command(

@@ -165,6 +165,17 @@ class UnplugAccepted:
 
 
 @frozen
+class UnplugRepeated:
+    """`device_del` was given again while one is pending: the guest is asked anew.
+
+    No command more is owed an end for it.
+    """
+
+    slot: int
+    id: str
+
+
+@frozen
 class UnplugCompleted:
     """The vCPU is parked: QMP's DEVICE_DELETED."""
 
@@ -235,7 +246,7 @@ class OstReceived:
 
 @frozen
 class Registered:
-    """The guest said that it knows the vCPU now."""
+    """The guest said that it knows the vCPU now. What is enabled at its boot, it finds itself."""
 
     slot: int
 
@@ -243,6 +254,13 @@ class Registered:
 @frozen
 class EjectAccepted:
     """The guest evaluated `_EJ0`, as it was asked to, with the vCPU off."""
+
+    slot: int
+
+
+@frozen
+class EjectUnconfirmed:
+    """The guest has not said by `_OST` how its `_EJ0` went; that is waited for no longer."""
 
     slot: int
 
@@ -288,9 +306,10 @@ Event = (
     Refused | Noted | MachineStepBegun | MachineStepDone | MachineStepFailed | MachineWasReset
     | MachinePoweredOff | MachineLost | StepBegun | StepDone | StepFailed | ColdBootBegun
     | ColdBootDone | PlugAccepted | PlugCompleted | PlugFailed | UnplugAccepted
-    | UnplugCompleted | UnplugFailed | TakenByForce | ScanBegun | ScanFinished | GedRaised
-    | InsertCleared | RemoveCleared | OstReceived | Registered | EjectAccepted | EjectRefused
-    | CpuOnGranted | CpuOnDenied | CpuWentOff
+    | UnplugRepeated | UnplugCompleted | UnplugFailed | TakenByForce | ScanBegun
+    | ScanFinished | GedRaised | InsertCleared | RemoveCleared | OstReceived | Registered
+    | EjectAccepted | EjectUnconfirmed | EjectRefused | CpuOnGranted | CpuOnDenied
+    | CpuWentOff
 )  # fmt: skip
 
 EVENTS: dict[str, type[Event]] = {snake_case(cls): cls for cls in Event.__args__}

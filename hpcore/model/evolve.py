@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hpcore.model.acpi import ends_eject
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.events import (
     ColdBootBegun,
@@ -18,6 +19,7 @@ from hpcore.model.events import (
     CpuWentOff,
     EjectAccepted,
     EjectRefused,
+    EjectUnconfirmed,
     Event,
     GedRaised,
     InsertCleared,
@@ -27,6 +29,7 @@ from hpcore.model.events import (
     MachineStepDone,
     MachineStepFailed,
     MachineWasReset,
+    OstReceived,
     PlugAccepted,
     PlugCompleted,
     PlugFailed,
@@ -42,6 +45,7 @@ from hpcore.model.events import (
     UnplugAccepted,
     UnplugCompleted,
     UnplugFailed,
+    UnplugRepeated,
     slot_of,
 )
 from hpcore.model.machines import SlotState, Trigger, next_gicc, next_phase, next_slot
@@ -198,9 +202,12 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
             return changed(slot, command=Owed.NONE)
         case PlugFailed():
             return _plug_failed(changed(slot, command=Owed.NONE))
-        case UnplugAccepted(forced=forced):
-            command = Owed.REVOKE if forced else Owed.UNPLUG
-            return changed(slot, command=command, stalled=False)
+        case UnplugAccepted(forced=True):
+            return changed(slot, command=Owed.REVOKE, stalled=False)
+        case UnplugAccepted() | UnplugRepeated():
+            # The guest is asked anew: what it was asked before counts no more.
+            asked = slot.requested and slot.step is Step.NOTIFY_REMOVE
+            return changed(slot, command=Owed.UNPLUG, stalled=False, requested=asked)
         case UnplugFailed(still_asked=still_asked):
             asked = slot.requested and still_asked
             return changed(slot, command=Owed.NONE, requested=asked)
@@ -213,8 +220,12 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
             command = Owed.UNPLUG if slot.command is Owed.NONE else slot.command
             return changed(
                 slot, lifecycle=next_slot(slot.lifecycle, Trigger.EJECT),
-                command=command, requested=False, registered=False,
+                command=command, requested=False, registered=False, unconfirmed=True,
             )  # fmt: skip
+        case OstReceived(source=source, status=status):
+            return changed(slot, unconfirmed=False) if ends_eject(source, status) else slot
+        case EjectUnconfirmed():
+            return changed(slot, unconfirmed=False)
         case EjectRefused():
             return changed(slot, registered=False)
         case InsertCleared():
@@ -227,9 +238,9 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
             return _powered_on(slot)
         case CpuWentOff():
             return _powered_off(slot, Trigger.CPU_OFF)
-        case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART) if boot:
-            lifecycle = next_slot(slot.lifecycle, Trigger.START)
-            return changed(slot, lifecycle=lifecycle, powered=True)
+        case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART):
+            slot = changed(slot, registered=slot.enabled)  # a kernel that boots finds it
+            return _started(slot) if boot else slot
         case MachineStepDone(step=MachineStep.CREATE_VCPUS):
             return changed(slot, created=True)
         case MachineStepDone(step=MachineStep.MIGRATE):
@@ -306,6 +317,11 @@ def _powered_on(slot: Slot) -> Slot:
     return changed(slot, powered=True, lifecycle=next_slot(slot.lifecycle, Trigger.CPU_ON))
 
 
+def _started(slot: Slot) -> Slot:
+    lifecycle = next_slot(slot.lifecycle, Trigger.START)
+    return changed(slot, lifecycle=lifecycle, powered=True)
+
+
 def _powered_off(slot: Slot, trigger: Trigger) -> Slot:
     if slot.lifecycle is SlotState.ONLINE:
         slot = changed(slot, lifecycle=next_slot(slot.lifecycle, trigger))
@@ -313,7 +329,7 @@ def _powered_off(slot: Slot, trigger: Trigger) -> Slot:
 
 
 def _reset(slot: Slot, rules: Rules) -> Slot:
-    slot = changed(_powered_off(slot, Trigger.RESET), registered=False)
+    slot = changed(_powered_off(slot, Trigger.RESET), registered=False, unconfirmed=False)
     if Habit.RESET_DROPS_PENDING in rules.habits:
         slot = changed(slot, insert=False, remove=False, requested=False)
     if Habit.RESET_KEEPS_PLUGGED not in rules.habits and not slot.cold:
@@ -331,6 +347,6 @@ def _halted(slot: Slot) -> Slot:
     cold_boot = slot.command is Owed.COLD_BOOT
     return changed(
         _powered_off(slot, Trigger.RESET),
-        step=None, insert=False, remove=False, requested=False,
+        step=None, insert=False, remove=False, requested=False, unconfirmed=False,
         command=Owed.NONE if cold_boot else slot.command,
     )  # fmt: skip

@@ -85,9 +85,14 @@ def first_refusal(guards: tuple[Guard, ...], ask: Ask, rules: Rules) -> Guard | 
 
 
 MACHINE_RUNS = Guard(
-    "machine_runs", "no_command_lost",
+    "machine_runs", "commands_while_up",
     "the machine is {phase}; commands are taken while it runs",
     holds=lambda a: a.shared.phase is Phase.RUNNING,
+)  # fmt: skip
+MACHINE_UP = Guard(
+    "machine_up", "commands_while_up",
+    "the machine is {phase}; vCPUs are plugged and unplugged while it runs or is reset",
+    holds=lambda a: a.shared.phase in (Phase.RUNNING, Phase.RESETTING),
 )  # fmt: skip
 GUEST_RUNS = Guard(
     "guest_runs", "reset_keeps_plugged",
@@ -122,14 +127,9 @@ PLUG_FINISHED = Guard(
     and (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled
          or a.slot.command is not Owed.NONE),
 )  # fmt: skip
-NO_UNPLUG_PENDING = Guard(
-    "no_unplug_pending", "no_command_lost",
-    "Device '{id}' is already in the process of unplug",
-    holds=lambda a: a.slot.command not in (Owed.UNPLUG, Owed.REVOKE) and a.slot.step is None,
-)  # fmt: skip
 NOT_BEING_EJECTED = Guard(
     "not_being_ejected", "eject_in_order",
-    "Device '{id}' is already being ejected",
+    "Device {id} is already in the process of unplug",
     holds=lambda a: (a.slot.lifecycle is not SlotState.EJECTING or a.slot.stalled)
     and a.slot.command is not Owed.REVOKE,
 )  # fmt: skip
@@ -190,9 +190,10 @@ RESET_NOT_PAUSED = Guard(
     holds=lambda a: not a.shared.paused,
 )  # fmt: skip
 
-PLUG = (HOTPLUG_SUPPORTED, MACHINE_RUNS, NOT_MIGRATING, SLOT_VACANT)
-UNPLUG = (MACHINE_RUNS, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NO_UNPLUG_PENDING)
-REVOKE = (MACHINE_RUNS, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NOT_BEING_EJECTED)
+PLUG = (HOTPLUG_SUPPORTED, MACHINE_UP, NOT_MIGRATING, SLOT_VACANT)
+UNPLUG = (MACHINE_UP, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NOT_BEING_EJECTED)
+"""Asked of a `device_del`, with force or without. One that is pending is no hindrance:
+the guest is asked again, or not any more."""
 EJECT = (GUEST_RUNS, NOT_MIGRATING, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED,
          EJECT_WAS_REQUESTED, EJECT_POWERED_OFF)  # fmt: skip
 CPU_ON = (GUEST_RUNS, CPU_ON_ENABLED, CPU_ON_WHILE_OFF)
@@ -251,7 +252,7 @@ _FOUND = (
     PROPS_NAME_A_VCPU, ID_UNUSED, DEVICE_EXISTS, MIGRATION_QUIET, SCAN_BEGUN, BIT_SET, POWERED,
     NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, WAITS_FOR_GUEST,
 )  # fmt: skip
-_TABLES = (PLUG, UNPLUG, REVOKE, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
+_TABLES = (PLUG, UNPLUG, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
 GUARDS: dict[str, Guard] = {g.name: g for table in _TABLES for g in table}
 REASONS: dict[str, Reason] = {**GUARDS, **{r.name: r for r in _FOUND}}
 """Every reason, by the name that an event `refused` or `eject_refused` has in a log."""

@@ -79,6 +79,7 @@ def _reset_keeps(c: Change) -> bool:
     if not isinstance(c.event, ev.MachineWasReset):
         return True
     pending = c.after.insert or c.after.remove or c.after.requested
+    pending |= c.before.requested and c.before.command in (Owed.UNPLUG, Owed.REVOKE)
     kept = c.after.enabled == c.before.enabled and c.after.gicc is c.before.gicc
     return kept and not pending and not c.after.powered and (
         (c.index in c.event.enabled) == c.after.enabled
@@ -103,13 +104,16 @@ def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
         return slot.command is Owed.NONE and slot.step is None
     if slot.lifecycle is SlotState.EJECTING and slot.step is None and not slot.stalled:
         return False
+    being_reset = shared.phase is Phase.RESETTING
     match slot.command:
         case Owed.NONE:
             return slot.step is None or slot.lifecycle in (
                 SlotState.EJECTING, SlotState.ENABLED, SlotState.ONLINE,
             )  # fmt: skip
         case Owed.UNPLUG:
-            return slot.step is not None or slot.insert or slot.requested
+            return slot.step is not None or slot.insert or slot.requested or being_reset
+        case Owed.PLUG:
+            return slot.step is not None or slot.unconfirmed or being_reset
         case _:
             return slot.step is not None
     return True
@@ -132,6 +136,18 @@ def _one_at_a_time(c: Change) -> bool:
     return True
 
 
+def _accepted_while_up(c: Change) -> bool:
+    match c.event:
+        case ev.PlugAccepted() | ev.UnplugAccepted() | ev.UnplugRepeated():
+            up = c.shared.phase in (Phase.RUNNING, Phase.RESETTING)
+            return up and not c.shared.migrating
+        case ev.MachineStepBegun(
+            step=MachineStep.RESET | MachineStep.PAUSE | MachineStep.RESUME | MachineStep.MIGRATE
+        ):
+            return c.shared_before.phase is Phase.RUNNING
+    return True
+
+
 _ACCEPTED = (ev.PlugAccepted, ev.UnplugAccepted, ev.ColdBootBegun, ev.EjectAccepted)
 _ENDED = (
     ev.PlugCompleted, ev.PlugFailed, ev.UnplugCompleted, ev.UnplugFailed, ev.ColdBootDone,
@@ -141,6 +157,8 @@ _ENDED = (
 
 def _command_ends_once(c: Change) -> bool:
     was, now = c.before.command, c.after.command
+    if isinstance(c.event, ev.UnplugRepeated):
+        return was is now is Owed.UNPLUG
     if isinstance(c.event, _ACCEPTED):
         escalates = isinstance(c.event, ev.UnplugAccepted) and c.event.forced
         if isinstance(c.event, ev.EjectAccepted):
@@ -225,6 +243,13 @@ INVARIANTS: tuple[Property, ...] = (
         number=8,
     ),
     always(
+        "eject_confirmed_first",
+        "A slot that the guest has ejected is not enabled again before the guest is through "
+        "with the eject, or silent.",
+        lambda i, s, m: not (s.unconfirmed and s.enabled and s.lifecycle is not SlotState.EJECTING),
+        number=8,
+    ),
+    always(
         "cold_booted_stays",
         "A cold-booted vCPU is never ejected, whoever asks.",
         lambda i, s, m: not s.cold
@@ -276,10 +301,10 @@ INVARIANTS: tuple[Property, ...] = (
         number=13,
     ),
     always(
-        "commands_while_running",
-        "A command is accepted while the machine runs and does not migrate.",
-        on_event=lambda c: not isinstance(c.event, ev.PlugAccepted | ev.UnplugAccepted)
-        or (c.shared.phase is Phase.RUNNING and not c.shared.migrating),
+        "commands_while_up",
+        "A command is accepted while the machine runs; one about a vCPU also while it is "
+        "reset, but not while it migrates.",
+        on_event=_accepted_while_up,
         number=13,
     ),
     always(

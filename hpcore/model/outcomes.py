@@ -11,7 +11,7 @@ from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import SlotState
 from hpcore.model.plain import plain
-from hpcore.model.progress import advance, end_commands, lose, restart_when_idle
+from hpcore.model.progress import advance, begin_what_waited, end_commands, lose, restart_when_idle
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
@@ -84,6 +84,8 @@ def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
                 if slot.cold:
                     draft.emit(ev.ColdBootBegun(index))
                     advance(draft, index)
+        case MachineStep.RESTART:
+            begin_what_waited(draft)
         case MachineStep.POWER_DOWN:
             end_commands(draft, "the machine was powered off")
             draft.emit(ev.MachinePoweredOff("user"))
@@ -114,8 +116,11 @@ def _lost(draft: Draft, s: stimuli.Lost) -> None:
 
 def _guest_silent(draft: Draft, s: stimuli.GuestSilent) -> None:
     slot = draft.slot(s.slot)
-    waits = slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING
-    if not waits or slot.step is not None:
+    if slot.unconfirmed:
+        draft.emit(ev.EjectUnconfirmed(s.slot))
+        advance(draft, s.slot)
+        return
+    if not slot.waits_for_guest:
         draft.refuse(s, guards.WAITS_FOR_GUEST, s.slot, i=s.slot)
         return
     draft.emit(ev.UnplugFailed(

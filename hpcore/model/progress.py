@@ -27,13 +27,16 @@ def advance(draft: Draft, index: int, done: Step | None = None) -> None:
     elif slot.command is Owed.REVOKE:
         draft.emit(ev.TakenByForce(index))
         advance(draft, index)
-    elif slot.command is Owed.UNPLUG and not slot.requested:
+    elif slot.unasked:
         waits = draft.keeps(Habit.REMOVE_WAITS_FOR_INSERT) and slot.insert
-        if not waits:
+        # a guest that is being reset would not see the event
+        if not waits and draft.shared.phase is not Phase.RESETTING:
             draft.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
 
 
 def _advance_build(draft: Draft, index: int, slot: Slot, done: Step | None) -> None:
+    if done is None and slot.unconfirmed and draft.keeps(Habit.PLUG_WAITS_FOR_CONFIRMATION):
+        return
     step = draft.rules.build_step_after(done)
     cold = slot.command is Owed.COLD_BOOT
     if step is None or (cold and step is Step.NOTIFY_INSERT):
@@ -57,14 +60,21 @@ def restart_when_idle(draft: Draft) -> None:
         draft.emit(ev.MachineStepBegun(MachineStep.RESTART, draft.state.enabled))
 
 
-def end_commands(draft: Draft, why: str, *, waiting_for_guest_only: bool = False) -> None:
+def begin_what_waited(draft: Draft) -> None:
+    """Go on, after a reset, with what has waited for the guest, or for the reset's end."""
+    for index, slot in enumerate(draft.state.slots):
+        if slot.command in (Owed.PLUG, Owed.UNPLUG):
+            advance(draft, index)
+
+
+def end_commands(draft: Draft, why: str, *, asked_of_guest_only: bool = False) -> None:
     """End what was accepted and can't be carried on, with an error each."""
     for index, slot in enumerate(draft.state.slots):
         id_ = slot.id or ""
-        if slot.command is Owed.PLUG and not waiting_for_guest_only:
+        if slot.command is Owed.PLUG and not asked_of_guest_only:
             draft.emit(ev.PlugFailed(index, id_, why))
         if slot.command in (Owed.UNPLUG, Owed.REVOKE) and (
-            not waiting_for_guest_only or slot.lifecycle is not SlotState.EJECTING
+            not asked_of_guest_only or slot.requested
         ):
             draft.emit(ev.UnplugFailed(index, id_, why))
 

@@ -94,10 +94,18 @@ class Habit(StrEnum):
     """A reset clears event bits and eject requests (QEMU's own registers do not)."""
     RESET_KEEPS_PLUGGED = "reset_keeps_plugged"
     RESET_ENDS_COMMANDS = "reset_ends_commands"
-    """A reset ends every `device_del` that waits for the guest, with an error."""
+    """A reset ends every `device_del` that the guest was asked for, with an error. One that
+    it was not asked for yet is put to it after the reset."""
     MIGRATION_KEEPS_HOTPLUGGABLE = "migration_keeps_hotpluggable"
     """A plugged vCPU can still be unplugged after migration (peer bug 6)."""
+    PLUG_WAITS_FOR_CONFIRMATION = "plug_waits_for_confirmation"
+    """A slot that the guest has ejected is built anew once the guest is through with that: it
+    looks at `_STA` after `_EJ0`, and takes an eject for incomplete where it says enabled
+    (RFC, E.8 g; drivers/acpi/scan.c, acpi_scan_hot_remove)."""
     FAILED_PLUG_IS_UNDONE = "failed_plug_is_undone"
+    UNPLUG_ASKS_ANEW = "unplug_asks_anew"
+    """A `device_del` asks a guest that was asked before and has not answered, as QEMU's does:
+    one in early boot may have lost the event."""
     GUEST_REFUSAL_ENDS_UNPLUG = "guest_refusal_ends_unplug"
     """`_OST` with a refusal ends the `device_del` (the peer never says so)."""
 

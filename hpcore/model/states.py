@@ -47,8 +47,11 @@ class Slot:
     remove: bool = False
     requested: bool = False
     """The guest has been asked to eject, and may."""
+    unconfirmed: bool = False
+    """The guest has ejected the vCPU, and not said by `_OST` how that went: it may yet look
+    whether `_STA` still says enabled."""
     registered: bool = False
-    """The guest has said, by `_OST`, that it knows the vCPU."""
+    """The guest knows the vCPU: it has said so by `_OST`, or it was there at its boot."""
     command: Owed = Owed.NONE
     step: Step | None = None
     """The effect under way."""
@@ -66,6 +69,20 @@ class Slot:
             or self.step is not None
             or self.lifecycle in (SlotState.REALIZED, SlotState.EJECTING)
         )
+
+    @property
+    def waits_for_guest(self) -> bool:
+        """Whether it is the guest's turn to end the `device_del` that is owed."""
+        return (
+            self.command is Owed.UNPLUG
+            and self.step is None
+            and self.lifecycle is not SlotState.EJECTING
+        )
+
+    @property
+    def unasked(self) -> bool:
+        """Whether the guest has yet to be asked for the `device_del` that is owed."""
+        return self.waits_for_guest and not self.requested
 
 
 def sta(slot: Slot) -> int:

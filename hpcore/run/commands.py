@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from hpcore.model import events as ev
 from hpcore.model import stimuli
+from hpcore.model.acpi import OstSource, check_refusal, refuses
 from hpcore.model.effects import MachineStep
 from hpcore.model.states import State
 from hpcore.run.controller import Controller, RunError
@@ -50,7 +51,7 @@ class CommandFailed(RunError):
 
 
 class NeverRegistered(RunError):
-    """A vCPU was plugged, and the guest will not say that it knows it. The text says why."""
+    """A vCPU is plugged, and the guest does not know it, or will not. The text says why."""
 
 
 class PlugStage(StrEnum):
@@ -58,7 +59,7 @@ class PlugStage(StrEnum):
 
     ACCEPTED = "accepted"
     NOTIFIED = "notified"  # the vCPU is enabled, and the guest has been told
-    REGISTERED = "registered"  # the guest has said that it knows the vCPU
+    REGISTERED = "registered"  # the guest has said that it knows the vCPU, or booted with it
     FAILED = "failed"
 
 
@@ -106,23 +107,28 @@ class Plug:
             return PlugStage.ACCEPTED
         return PlugStage.NOTIFIED if self.registered_after is None else PlugStage.REGISTERED
 
-    async def ended(self) -> None:
+    async def ended(self) -> bool:
         """Wait until the vCPU is enabled and the guest has been notified: the plug's end.
 
-        Raises CommandFailed where it failed, RunError where the machine ended first.
+        Returns whether it is: a plug that is given in a pause goes on after it. Raises
+        CommandFailed where it failed, RunError where the machine ended first.
         """
-        await self._asked.until(lambda _s: self.stage is not PlugStage.ACCEPTED, "the plug's end")
+        await self._asked.until(
+            lambda s: self.stage is not PlugStage.ACCEPTED or s.shared.paused, "the plug's end"
+        )
         if self.failure is not None:
             raise CommandFailed(self.failure)
+        return self.stage is not PlugStage.ACCEPTED
 
     async def registered(self) -> bool:
-        """Wait until the guest has said that it knows the vCPU.
+        """Wait until the guest knows the vCPU: it has said so, or was reset and boots with it.
 
-        Returns whether it has: a guest that is paused can't, and may once it runs again.
-        Raises NeverRegistered where the guest was reset, or lost the vCPU, before that, and
-        whatever `ended` raises.
+        Returns whether it does: a guest that is paused can't say so, and may once it runs
+        again. Raises NeverRegistered where the guest answers that it can't register the
+        vCPU, or loses it before, and whatever `ended` raises.
         """
-        await self.ended()
+        if not await self.ended():
+            return False
         await self._asked.until(
             lambda s: self.registered_after is not None
             or self._overtaken is not None
@@ -142,13 +148,11 @@ class Plug:
                 self.failure = event
             case ev.Registered():
                 self.registered_after = self._asked.ago
-            case ev.MachineWasReset():
-                self.registered_after = None
-            case ev.MachineStepDone(step=MachineStep.RESTART) if self.registered_after is None:
-                self._overtaken = (
-                    f"the machine was reset before the guest had registered vCPU {self.slot}; "
-                    "it is plugged, and the guest finds it at its boot"
-                )
+            case ev.MachineStepBegun(step=MachineStep.RESTART, enabled=enabled):
+                if self.slot in enabled:
+                    self.registered_after = self._asked.ago
+            case ev.OstReceived(source=OstSource.DEVICE_CHECK, status=status) if refuses(status):
+                self._overtaken = f"vCPU {self.slot} is plugged, but {check_refusal(status)}"
             case ev.EjectAccepted() | ev.TakenByForce():
                 self._overtaken = (
                     f"vCPU {self.slot} was unplugged before the guest had registered it"
@@ -246,7 +250,7 @@ def begun_by(
         match event:
             case ev.PlugAccepted(slot=slot, id=id_):
                 return Plug(asked, slot, id_)
-            case ev.UnplugAccepted(slot=slot, id=id_):
+            case ev.UnplugAccepted(slot=slot, id=id_) | ev.UnplugRepeated(slot=slot, id=id_):
                 return Unplug(asked, slot, id_)
     assert not isinstance(command, stimuli.DeviceAdd | stimuli.DeviceDel), "it is answered so"
     return MachineCommand(asked, LAST_STEP[type(command)])

@@ -21,14 +21,29 @@ from hpcore.errors import HpcoreError
 from hpcore.model import stimuli
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
-from hpcore.model.events import Event, MachineLost, MachinePoweredOff, OstReceived, Refused
+from hpcore.model.events import (
+    Event,
+    MachineLost,
+    MachinePoweredOff,
+    OstReceived,
+    Refused,
+    UnplugRepeated,
+)
 from hpcore.model.fold import steps
 from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
-from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, Patience, StepWait, Wait
+from hpcore.run.deadlines import (
+    Deadlines,
+    GuestWait,
+    MachineWait,
+    Patience,
+    StepWait,
+    Wait,
+    WordWait,
+)
 
 TICK = 0.1
 """Seconds between two looks at the deadlines."""
@@ -183,9 +198,14 @@ class Controller:
             raise RunError(f"{waiting_for} did not come within {seconds:g} s") from None
 
     @property
+    def heard_all(self) -> bool:
+        """Whether all that was posted has been decided."""
+        return self._queue.empty()
+
+    @property
     def quiet(self) -> bool:
         """Whether all that was posted has been decided, and no effect is under way."""
-        return self._queue.empty() and not self._effects
+        return self.heard_all and not self._effects
 
     async def ended(self) -> None:
         """Wait until the machine has ended, or the loop has."""
@@ -233,7 +253,7 @@ class Controller:
             event, self.state = folded.event, folded.after
             if folded.violation is not None:
                 raise ProtocolBroken(folded.violation, event)
-            if isinstance(event, OstReceived):
+            if isinstance(event, OstReceived | UnplugRepeated):
                 self._deadlines.restart(GuestWait(event.slot))
             elif isinstance(event, MachineLost):
                 self._end = event.error
@@ -309,7 +329,7 @@ def _failed(effect: Effect, error: str) -> Stimulus:
 def _expired(wait: Wait, patience: Patience) -> Stimulus:
     seconds = f"{patience.of(wait):g} s"
     match wait:
-        case GuestWait(slot=slot):
+        case GuestWait(slot=slot) | WordWait(slot=slot):
             return stimuli.GuestSilent(slot)
         case StepWait(slot=slot, step=step):
             return stimuli.Lost(f"the accelerator did not end {step} of vCPU {slot} in {seconds}")

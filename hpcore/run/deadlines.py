@@ -9,13 +9,20 @@ from __future__ import annotations
 from attrs import field, frozen, mutable
 
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machines import SlotState
-from hpcore.model.states import Owed, State
+from hpcore.model.machines import Phase
+from hpcore.model.states import State
 
 
 @frozen
 class GuestWait:
     """The guest owes an end to the eject request of `slot`."""
+
+    slot: int
+
+
+@frozen
+class WordWait:
+    """The guest has ejected `slot`, and owes its word on how that went."""
 
     slot: int
 
@@ -35,7 +42,7 @@ class MachineWait:
     step: MachineStep
 
 
-Wait = GuestWait | StepWait | MachineWait
+Wait = GuestWait | WordWait | StepWait | MachineWait
 
 
 @frozen
@@ -43,11 +50,14 @@ class Patience:
     """Seconds allowed. A guest under emulation, with many vCPUs, is slow.
 
     `guest`, `step` and `machine` are for what the guest and the accelerator owe; when they
-    are over, the command or the machine ends. `boot` and `end` are for whoever waits for a
-    guest to boot, or for a command's end: they only stop waiting.
+    are over, the command or the machine ends. `word` is for what a guest says at once or
+    never, its `_OST` after an eject; then the slot may be plugged again without. `boot` and
+    `end` are for whoever waits for a guest to boot, or for a command's end: they only stop
+    waiting.
     """
 
     guest: float = 60.0
+    word: float = 5.0
     step: float = 30.0
     machine: float = 120.0
     boot: float = 600.0
@@ -58,6 +68,8 @@ class Patience:
         match wait:
             case GuestWait():
                 return self.guest
+            case WordWait():
+                return self.word
             case StepWait():
                 return self.step
             case MachineWait():
@@ -70,9 +82,11 @@ def owed(state: State) -> set[Wait]:
     if state.shared.step is not None:
         out.add(MachineWait(state.shared.step))
     for index, slot in enumerate(state.slots):
+        if slot.unconfirmed:
+            out.add(WordWait(index))
         if slot.step is not None:
             out.add(StepWait(index, slot.step))
-        elif slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING:
+        elif slot.waits_for_guest and state.shared.phase is not Phase.RESETTING:
             out.add(GuestWait(index))
     return out
 

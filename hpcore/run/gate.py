@@ -6,6 +6,7 @@ Every session gives the same answers at the same moments, so they are written he
 - Between a reset and RESTART, a notification counts as done. What it would have told the
   guest is dropped by the reset anyway, and RESTART tells the guest all that is plugged.
 - Between a reset and RESTART, every other step waits, and is carried out after RESTART.
+- From PAUSE to RESUME, a step waits, and is carried out after RESUME.
 - Once the machine is gone, whatever waits and whatever comes raises AcceleratorError with
   the reason.
 
@@ -18,6 +19,8 @@ A session tells its gate what happened to the machine, and asks it before every 
     while await gate.admits(step, slot):      # before a step of a slot
         ...
     gate.shut()                               # the machine was reset
+    gate.pause()                              # PAUSE is being done
+    gate.resume()                             # RESUME is done, or PAUSE has failed
     gate.end("QEMU is gone")                  # the machine is lost, or was ended
 
 A gate does no more than that. In which order a session carries out the steps that were
@@ -62,8 +65,9 @@ class Gate:
         """`possible` is how many vCPUs the machine has; a step of another one is refused."""
         self._possible = possible
         self._stage = Stage.NEW
+        self._paused = False
         self._why: str | None = None
-        self._news = asyncio.Event()  # set while nothing waits: the gate is open, or gone
+        self._news = asyncio.Event()  # set while nothing waits: steps are taken, or it is gone
 
     @property
     def stage(self) -> Stage:
@@ -72,8 +76,13 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether steps are taken."""
+        """Whether the machine is there, and not between a reset and RESTART."""
         return self._stage is Stage.OPEN
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether a step of a slot is carried out now: the gate is open, in no pause."""
+        return self._stage is Stage.OPEN and not self._paused
 
     @property
     def gone(self) -> str | None:
@@ -91,7 +100,7 @@ class Gate:
         """INIT_GIC is done, or RESTART: what waited goes on, in the order in which it came."""
         if self._stage is not Stage.GONE:
             self._stage = Stage.OPEN
-            self._news.set()
+            self._tell()
 
     def shut(self) -> None:
         """The machine was reset: steps wait for RESTART.
@@ -100,7 +109,17 @@ class Gate:
         """
         if self._stage is Stage.OPEN:
             self._stage = Stage.SHUT
-            self._news.clear()
+            self._tell()
+
+    def pause(self) -> None:
+        """The machine's time stands still: steps wait for RESUME."""
+        self._paused = True
+        self._tell()
+
+    def resume(self) -> None:
+        """The machine's time passes: what waited for that goes on."""
+        self._paused = False
+        self._tell()
 
     def end(self, why: str) -> bool:
         """The machine is gone, and whoever waits is told `why`.
@@ -110,8 +129,14 @@ class Gate:
         if self._why is not None:
             return False
         self._stage, self._why = Stage.GONE, why
-        self._news.set()
+        self._tell()
         return True
+
+    def _tell(self) -> None:
+        """Have whoever waits look again, and whoever comes wait if there is still a reason."""
+        self._news.set()
+        if self._stage is not Stage.GONE and not self.takes_steps:
+            self._news.clear()
 
     # ------------------------------------------------------------ what is asked before
 
@@ -148,9 +173,9 @@ class Gate:
     async def admits(self, step: Step, slot: int) -> bool:
         """Wait until `step` of `slot` may be carried out, and say that it may.
 
-        It returns without giving way to other tasks where the gate is open. A session that
-        gives way afterwards, to wait for a lock, asks `is_open` again once it has it, and
-        comes back here if the gate is not.
+        It returns without giving way to other tasks where nothing is to be waited for. A
+        session that gives way afterwards, to wait for a lock, asks `takes_steps` again once
+        it has it, and comes back here if not.
 
         False where the step counts as done: a notification that was asked for during a
         reset. Raises EffectError where the step comes before INIT_GIC or the machine has no
@@ -162,8 +187,8 @@ class Gate:
                 raise EffectError(f"{step.name} of vCPU {slot} is refused: {GIC_FIRST}")
             if not 0 <= slot < self._possible:
                 raise EffectError(NO_SUCH_VCPU.format(slot, self._possible - 1))
-            if self._stage is Stage.OPEN:
+            if self.takes_steps:
                 return True
-            if step in NOTIFICATIONS:
+            if self._stage is Stage.SHUT and step in NOTIFICATIONS:
                 return False
             await self._news.wait()

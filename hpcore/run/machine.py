@@ -18,6 +18,7 @@ from typing import TypeVar, overload
 
 import structlog
 
+from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.protocol import Guest
@@ -27,12 +28,13 @@ from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
-from hpcore.model.states import State
+from hpcore.model.states import Owed, State
 from hpcore.run.commands import (
     Accepted,
     Asked,
     Ends,
     MachineCommand,
+    NeverRegistered,
     OnTheMachine,
     Plug,
     Unplug,
@@ -116,11 +118,18 @@ class LiveMachine:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is under way, nor a played guest has anything to do."""
+        """Whether nothing is owed nor under way, and a played guest has nothing to do.
+
+        In a pause: whether all has been decided that was told. What is owed waits then.
+        """
         shared, slots = self.state.shared, self.state.slots
-        if not self._c.quiet or shared.step is not None or any(s.step for s in slots):
+        if shared.paused:
+            return self._c.heard_all and shared.step is None
+        if not self._c.quiet or shared.step is not None:
             return False
-        if not shared.guest_runs or shared.paused:
+        if any(s.step or s.command is not Owed.NONE or s.unconfirmed for s in slots):
+            return False
+        if not shared.guest_runs:
             return True
         if isinstance(self._guest, PlayedGuest):  # a hostile one may not end its scan
             return self._guest.at_rest and not shared.ged
@@ -212,8 +221,15 @@ class LiveMachine:
         """Give a command and return once it is accepted; what this gives can be awaited.
 
         For whoever answers at acceptance, and tells the end as an event. Those who subscribe
-        may be told of later events before this returns. Raises CommandRefused.
+        may be told of later events before this returns. A command on the whole machine that is
+        given during a reset is put to the machine once the reset has ended. Raises
+        CommandRefused.
         """
+        if isinstance(command, OnTheMachine) and self.state.shared.phase is Phase.RESETTING:
+            await self._c.until(
+                lambda s: s.shared.phase is not Phase.RESETTING,
+                self.patience.machine, "the end of the reset",
+            )  # fmt: skip
         boots = isinstance(command, stimuli.Boot)
         asked = Asked(self._c, self.patience.boot if boots else self.patience.end)
         begun: list[Accepted] = []
@@ -260,13 +276,32 @@ class LiveMachine:
         """Plug the vCPU that the props name, and wait until the guest has registered it.
 
         The props are those of `device_add`, such as `{"core-id": 2}`, or `core_id=2`. In a
-        pause it waits until the guest has been notified, and no longer. Raises
-        NeverRegistered where the vCPU is plugged, but the guest was reset meanwhile.
+        pause it waits no longer than until the command is accepted. Raises NeverRegistered
+        where the vCPU is plugged, but the guest can't use it; see `require_known`.
         """
         given = {**(props or {}), **{name.replace("_", "-"): n for name, n in ids.items()}}
         plug = await self.begin(stimuli.DeviceAdd(id_, plain_props(given.items()), driver))
-        await plug.registered()
+        if await plug.registered():
+            await self.require_known(plug.slot)
         return plug
+
+    async def require_known(self, cpu: int) -> None:
+        """Raise NeverRegistered where the guest said that it knows vCPU `cpu`, and does not.
+
+        Linux answers a device check with success although its kernel has no place for the
+        vCPU (`nr_cpus=`, `nosmp`), or is older than 6.11 and knows no hotplug of vCPUs. What
+        the guest shows of its CPUs tells; where it has no shell, nothing does.
+        """
+        if self._guest is None:
+            return
+        masks = await self.unless_ended(self._guest.masks())
+        known = masks.present if masks.enabled is None else masks.enabled
+        if cpu not in known:
+            raise NeverRegistered(
+                f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
+                f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
+                f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
+            )
 
     async def unplug(self, id_: str, *, force: bool = False) -> Unplug:
         """Have the vCPU `id_` given back, or take it by `force`; wait until it is parked.

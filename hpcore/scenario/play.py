@@ -129,7 +129,8 @@ class Player:
         if not self._waits:
             return
         try:
-            await plug.registered()
+            if await plug.registered():
+                await self._m.require_known(plug.slot)
         finally:
             _note(self.latencies.plug_to_notified, plug.notified_after)
             _note(self.latencies.plug_to_registered, plug.registered_after)

@@ -100,6 +100,8 @@ def _of_slot(event: ev.Event) -> str:  # noqa: PLR0912 - one branch an event
             return f"is not plugged as {event.id}: {event.error}"
         case ev.UnplugAccepted():
             return f"({event.id}) is to be {'taken by force' if event.forced else 'unplugged'}"
+        case ev.UnplugRepeated():
+            return f"({event.id}) is to be unplugged, once more"
         case ev.UnplugCompleted():
             return f"({event.id}) is gone: DEVICE_DELETED"
         case ev.UnplugFailed():
@@ -116,6 +118,8 @@ def _of_slot(event: ev.Event) -> str:  # noqa: PLR0912 - one branch an event
             return "is registered by the guest"
         case ev.EjectAccepted():
             return "is ejected by the guest"
+        case ev.EjectUnconfirmed():
+            return "has no _OST for its eject, which is waited for no longer"
         case ev.EjectRefused():
             return f"is not ejected: {event.message}"
         case ev.CpuOnGranted():

@@ -199,7 +199,14 @@ class StopsWhatWasEnabledAlone(PlayedSession):
         return super()._step(step, slot)
 
 
-@session_breaks("steps_asked_for_in_a_pause_are_done_by_its_end")
+@session_breaks("a_step_asked_for_in_a_pause_is_done_after_it")
+class DoesStepsInAPause(PlayedSession):
+    def _machine_step(self, effect: RunMachineStep) -> None:
+        super()._machine_step(effect)
+        self._gate.resume()
+
+
+@session_breaks("a_step_asked_for_in_a_pause_is_done_after_it")
 class ForgetsStepsOfAPause(PlayedSession):
     async def execute(self, effect: Effect) -> int | None:
         if isinstance(effect, RunStep) and not self._runs.is_set() and self.steps_done:

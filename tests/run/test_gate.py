@@ -109,6 +109,57 @@ def test_a_reset_right_after_the_restart_has_the_steps_wait_on() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("step", Step)
+def test_a_step_that_comes_in_a_pause_waits_for_its_end(step: Step) -> None:
+    async def run() -> None:
+        gate = opened()
+        gate.pause()
+        assert not gate.takes_steps and gate.is_open
+        waiting = asyncio.create_task(gate.admits(step, 0))
+        await passes()
+        assert not waiting.done()
+        gate.resume()
+        assert await waiting is True
+        assert gate.takes_steps
+
+    asyncio.run(run())
+
+
+def test_a_pause_outlasts_a_reset() -> None:
+    async def run() -> None:
+        gate = opened()
+        gate.pause()
+        notification, other = (
+            asyncio.create_task(gate.admits(step, 0)) for step in (Step.NOTIFY_INSERT, Step.WIRE)
+        )
+        await passes()
+        gate.shut()
+        assert await notification is False
+        gate.open()
+        await passes()
+        assert not other.done()
+        gate.resume()
+        assert await other is True
+
+    asyncio.run(run())
+
+
+def test_a_paused_machine_that_is_gone_wakes_all() -> None:
+    async def run() -> None:
+        gate = opened()
+        gate.pause()
+        waiting = asyncio.create_task(gate.admits(Step.WIRE, 0))
+        await passes()
+        gate.end("QEMU is gone")
+        gate.pause()
+        with pytest.raises(AcceleratorError, match="QEMU is gone"):
+            await waiting
+        with pytest.raises(AcceleratorError, match="QEMU is gone"):
+            await gate.admits(Step.WIRE, 0)
+
+    asyncio.run(run())
+
+
 def test_steps_that_waited_go_on_in_the_order_in_which_they_came() -> None:
     async def run() -> None:
         gate, order = shut(), list[int]()

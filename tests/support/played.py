@@ -117,8 +117,10 @@ class PlayedSession:
             case MachineStep.RESET:
                 self._reset()
             case MachineStep.PAUSE:
+                self._gate.pause()
                 self._runs.clear()
             case MachineStep.RESUME:
+                self._gate.resume()
                 self._runs.set()
             case MachineStep.POWER_DOWN:
                 self._end(ENDED)

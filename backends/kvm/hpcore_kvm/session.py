@@ -145,7 +145,7 @@ class KvmSession:
             if step not in WAITS:
                 return self._do(step, slot)
             async with self._waiting:
-                if self._gate.is_open:
+                if self._gate.takes_steps:
                     self._check(step, slot)
                     return await self._do_waiting(step, slot)
         return None
@@ -219,6 +219,7 @@ class KvmSession:
                         machine = self._running()
                         machine.start_time()
                         machine.threads.let_go(Hold.PAUSED)
+                        self._gate.resume()
                 case MachineStep.POWER_DOWN:
                     await self.close()
                 case MachineStep.MIGRATE:
@@ -279,6 +280,7 @@ class KvmSession:
 
     async def _pause(self) -> None:
         machine = self._running()
+        self._gate.pause()
         machine.threads.hold(Hold.PAUSED)
         async with self._waiting:
             await self._wait_out()
@@ -286,6 +288,7 @@ class KvmSession:
                 machine.stop_time()
             except KvmError:
                 machine.threads.let_go(Hold.PAUSED)
+                self._gate.resume()
                 raise
 
     def _answer_cpu_on(self, answer: AnswerCpuOn) -> None:

@@ -163,7 +163,7 @@ class QtestSession(ABC):
             if self._at_once(step, slot):
                 return None
             async with self._alone():
-                if self._gate.is_open:
+                if self._gate.takes_steps:
                     return await self._step(step, slot)
         return None
 
@@ -187,8 +187,7 @@ class QtestSession(ABC):
                 await self.reset()
             case MachineStep.PAUSE | MachineStep.RESUME:
                 async with self._alone():
-                    self._paused = effect.step is MachineStep.PAUSE
-                    self._let_go()
+                    self._pause(effect.step is MachineStep.PAUSE)
             case MachineStep.POWER_DOWN:
                 self._end(ENDED)
                 if self.qemu is not None:
@@ -196,6 +195,14 @@ class QtestSession(ABC):
             case MachineStep.MIGRATE:
                 async with self._alone():
                     await self._migrate()
+
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
+        if paused:
+            self._gate.pause()
+        else:
+            self._gate.resume()
+        self._let_go()
 
     async def _created(self) -> None:
         try:

@@ -177,14 +177,28 @@ class TcgSession:
                 await self._start(turn)
             case MachineStep.RESTART:
                 await self._restart(effect.enabled, turn)
-            case MachineStep.RESET | MachineStep.PAUSE | MachineStep.RESUME:
+            case MachineStep.RESET:
                 await self._running().command(QMP_COMMAND[effect.step])
+            case MachineStep.PAUSE | MachineStep.RESUME:
+                await self._pause_or_resume(effect.step)
             case MachineStep.POWER_DOWN:
                 if self._machine is not None:
                     await self._machine.quit()
                 self._end(ENDED)
             case MachineStep.MIGRATE:
                 raise EffectError("migration is not supported yet on tcg")
+
+    async def _pause_or_resume(self, step: MachineStep) -> None:
+        if step is MachineStep.PAUSE:
+            self._gate.pause()
+        try:
+            await self._running().command(QMP_COMMAND[step])
+        except BaseException:
+            if step is MachineStep.PAUSE:
+                self._gate.resume()
+            raise
+        if step is MachineStep.RESUME:
+            self._gate.resume()
 
     async def _create(self) -> None:
         try:

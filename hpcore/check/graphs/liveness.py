@@ -1,11 +1,12 @@
 """What must *eventually* happen: whatever a slot has come to owe has an end.
 
-Fair means: an effect under way ends, for good or ill, and a deadline runs out. A run that
-goes on for ever without one of them, although it could have happened all the time, is no
-run of a real machine. What is left over is a loop in which a slot owes something all the
-time. So for each *eventually* property and slot, in each strongly connected part of the
-states in which the slot owes, every fair thing must either happen or be impossible
-somewhere: then a run can stay there for ever.
+Fair means: an effect under way ends, for good or ill, a deadline runs out, and a user does
+not give one `device_del` again for ever, as each time gives the guest its time anew. A run
+that goes on for ever without one of the first two, although it could have happened all the
+time, is no run of a real machine, nor is one of such a user. What is left over is a loop in
+which a slot owes something all the time. So for each *eventually* property and slot, in each
+strongly connected part of the states in which the slot owes, every fair thing must either
+happen or be impossible somewhere: then a run can stay there for ever.
 """
 
 from __future__ import annotations
@@ -16,8 +17,17 @@ from hpcore.check.graphs.graph import Arrow, Graph
 from hpcore.check.properties import asked_in
 from hpcore.check.sightings import Numbers
 from hpcore.check.tabulated.schema import Tables
+from hpcore.model.effects import MachineStep
 from hpcore.model.properties import Kind
-from hpcore.model.stimuli import Done, Failed, GuestSilent, MachineDone, MachineFailed, Stimulus
+from hpcore.model.stimuli import (
+    DeviceDel,
+    Done,
+    Failed,
+    GuestSilent,
+    MachineDone,
+    MachineFailed,
+    Stimulus,
+)
 
 FAIR: Mapping[type[Stimulus], str] = {
     Done: "outcome", Failed: "outcome", GuestSilent: "deadline",
@@ -38,11 +48,17 @@ def endless(tables: Tables, graph: Graph) -> tuple[str, ...]:
         for p in asked:
             owes = p.owes
             assert owes is not None, f"{p.name} does not say what is owed"
-            owing = {
-                state for state in graph
-                if owes(i, tables.locals[role][state[i]], tables.commons[state[-1]].shared)
-            }  # fmt: skip
-            if any(_fair_for_ever(graph, part) for part in _parts(graph, owing)):
+            owing = set()
+            for state in graph:
+                shared = tables.commons[state[-1]].shared
+                if shared.step is MachineStep.POWER_DOWN:
+                    continue  # its outcome ends everything, and leads to no state of the graph
+                if owes(i, tables.locals[role][state[i]], shared):
+                    owing.add(state)
+            patient = {
+                state: tuple(a for a in graph[state] if not _asks(a, i)) for state in owing
+            }
+            if any(_fair_for_ever(patient, part) for part in _parts(patient, owing)):
                 out.append(f"{p.name} of vCPU {i}")
     return tuple(out)
 
@@ -56,6 +72,10 @@ def _fair_for_ever(graph: Graph, part: set[Numbers]) -> bool:
         always = possible if always is None else always & possible
         inside |= {f for arrow in graph[state] if arrow.to in part for f in _fair(arrow)}
     return not (always or set()) - inside
+
+
+def _asks(arrow: Arrow, slot: int) -> bool:
+    return arrow.by is DeviceDel and arrow.slot == slot
 
 
 def _fair(arrow: Arrow) -> Iterator[Fair]:

@@ -1,7 +1,8 @@
 """What may come, and on what terms: what a stimulus may ask of the other slots is all here.
 
-A decision looks at one slot and the shared part, with two exceptions: the end of a scan
-asks whether any event bit is set, and a migration whether any slot owes something. The
+A decision looks at one slot and the shared part, with three exceptions: the end of a scan
+asks whether any event bit is set, a migration whether any slot owes something, and the end
+of a restart whether the guest is to be asked for any slot, which raises the GED. The
 environment asks one more: how many commands are owed, before the user gives another one.
 Each is a *count* of slots with a property, and each is here; nothing else may look across
 slots. That this is so is tested: the engines, which know no more than these conditions,
@@ -10,14 +11,15 @@ reach exactly the states that a search over whole machines reaches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
 from attrs import frozen
 
+from hpcore.model.effects import MachineStep
 from hpcore.model.states import Owed, Slot
-from hpcore.model.stimuli import Migrate, ScanEnded, Stimulus
+from hpcore.model.stimuli import MachineDone, Migrate, ScanEnded, Stimulus
 
 
 @frozen
@@ -41,6 +43,12 @@ BUSY = Condition(
     lambda slot: attrs.evolve(slot, command=Owed.PLUG),
 )
 """Asked by Migrate."""
+UNASKED = Condition(
+    "unasked",
+    lambda slot: slot.unasked and not slot.insert,
+    lambda slot: attrs.evolve(slot, command=Owed.UNPLUG),
+)
+"""Asked by the end of RESTART."""
 OWED = Condition("owed", lambda slot: slot.command is not Owed.NONE)
 """Asked by the user, who waits for some commands to end before giving more."""
 
@@ -70,7 +78,11 @@ class Need:
 Needs = tuple[Need, ...]
 ANYHOW: Needs = ()
 
-_ASKED_BY: dict[type[Stimulus], Condition] = {ScanEnded: EVENT_BITS, Migrate: BUSY}
+_ASKED_BY: Mapping[Stimulus, Condition] = {
+    ScanEnded(): EVENT_BITS,
+    Migrate(): BUSY,
+    MachineDone(MachineStep.RESTART): UNASKED,
+}
 """The stimuli that look at every slot, and for what."""
 
 
@@ -88,7 +100,7 @@ class Offer(NamedTuple):
 
 def offered(stimulus: Stimulus) -> Iterator[Offer]:
     """`stimulus`, whenever; one that looks at every slot once for each thing it may find."""
-    condition = _ASKED_BY.get(type(stimulus))
+    condition = _ASKED_BY.get(stimulus)
     if condition is None:
         yield Offer(stimulus)
     else:

@@ -8,8 +8,9 @@ Abstracted, with the reason why nothing is lost:
 
 * A user gives every device an id that is not in use. An id only finds its slot; that no
   two devices share one is `id_unused`, which has no effect on anything but names.
-* `_OST` is evaluated with (1, 0), "I know it", and (3, 0x80), a refusal. All other codes
-  are logged and change nothing.
+* `_OST` is evaluated with (1, 0), "I know it", (3, 0), "I have ejected it", and (3, 0x80),
+  a refusal. Other refusals, and the source 0x103, do what these do; all other codes are
+  logged and change nothing.
 * Notes, and stimuli refused for their own content (a missing id, a wrong driver, a vCPU
   that does not exist) change nothing.
 * CPU_ON answered by the accelerator follows what ENABLE and DISABLE told it, which is
@@ -119,7 +120,7 @@ class Environment:
                 raise EnvironmentRefused(f"{self.guest.name}: {call} belongs in `calls`")
             yield from offered(call)
         if shared.step is not None and shared.step is not MachineStep.RESET:
-            yield Offer(st.MachineDone(shared.step))
+            yield from offered(st.MachineDone(shared.step))
         if faults:
             yield Offer(st.Lost("the accelerator is gone"), fault=1)
             if shared.step is not None:

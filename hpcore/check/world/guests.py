@@ -118,6 +118,7 @@ class Hostile:
         yield st.EjectCalled(index)
         yield st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS)
         yield st.OstReported(index, OstSource.EJECT_REQUEST, REFUSED)
+        yield st.OstReported(index, OstSource.EJECT_REQUEST, OstStatus.SUCCESS)
 
     def machine_calls(self, shared: Shared) -> Iterator[st.Stimulus]:
         """Scans, begun or not."""
@@ -180,7 +181,9 @@ def _acks(index: int, slot: Slot, shared: Shared) -> Iterator[st.Stimulus]:
 
 def _answers(index: int, slot: Slot) -> Iterator[st.Stimulus]:
     """What ACPI answers: to a device check with success, to an eject request either way."""
-    if slot.enabled and not (slot.insert or slot.registered or slot.cold):
+    if slot.unconfirmed:
+        yield st.OstReported(index, OstSource.EJECT_REQUEST, OstStatus.SUCCESS)
+    if slot.enabled and not (slot.insert or slot.registered):
         yield st.OstReported(index, OstSource.DEVICE_CHECK, OstStatus.SUCCESS)
     if _asked(slot):
         yield st.OstReported(index, OstSource.EJECT_REQUEST, REFUSED)
