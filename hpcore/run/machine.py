@@ -13,7 +13,7 @@ core refuses those that exclude each other. All is for one event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar, overload
 
 import structlog
@@ -292,16 +292,21 @@ class LiveMachine:
         vCPU (`nr_cpus=`, `nosmp`), or is older than 6.11 and knows no hotplug of vCPUs. What
         the guest shows of its CPUs tells; where it has no shell, nothing does.
         """
+        for why in (await self.unknown_to_guest([cpu])).values():
+            raise NeverRegistered(why)
+
+    async def unknown_to_guest(self, cpus: Iterable[int]) -> dict[int, str]:
+        """Those of `cpus` that the guest said it knows, and does not, each with the reason."""
         if self._guest is None:
-            return
+            return {}
         masks = await self.unless_ended(self._guest.masks())
         known = masks.present if masks.enabled is None else masks.enabled
-        if cpu not in known:
-            raise NeverRegistered(
-                f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
-                f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
-                f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
-            )
+        return {
+            cpu: f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
+            f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
+            f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
+            for cpu in cpus if cpu not in known
+        }  # fmt: skip
 
     async def unplug(self, id_: str, *, force: bool = False) -> Unplug:
         """Have the vCPU `id_` given back, or take it by `force`; wait until it is parked.

@@ -12,11 +12,12 @@ reached from wherever the machine comes to, and the one before gives way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, overload
 
 from attrs import define, field
 
+from hpcore.guest.errors import GuestError
 from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
 from hpcore.model.states import State
@@ -54,6 +55,9 @@ class Scalable(Protocol):
 
     async def until(self, holds: Callable[[State], bool], waiting_for: str) -> None:
         """Wait until the state is as `holds` wants it."""
+
+    async def unknown_to_guest(self, cpus: Iterable[int]) -> dict[int, str]:
+        """Those of `cpus` that the guest said it knows, and does not."""
 
     def note(self, text: str) -> None:
         """Write words into the log."""
@@ -113,7 +117,7 @@ class _Scaling:
             await self._reach(waits)
         except (_Stopped, RunError) as stopped:
             why = str(stopped)
-            await self._ends()
+            await self._ends(self._begun)
         taken_back = []
         if why is not None and undo and self.overtaken_by is None:
             taken_back = await self._take_back()
@@ -128,7 +132,7 @@ class _Scaling:
             await self._begin()
             if not waits:
                 return
-            await self._ends()
+            await self._ends(self._begun)
             self._check()
             await self._m.until(self._at_rest, WAITING_FOR)
             self._check()
@@ -150,7 +154,7 @@ class _Scaling:
                 if next_change(self._m.state, self.to) != change:
                     continue  # another command was quicker; look again
                 self._refused.append((change, str(refusal)))
-                raise _Stopped(_not_done(change, str(refusal))) from refusal
+                raise _Stopped(f"{change} failed: {refusal}") from refusal
 
     async def _accepted(self, change: Change) -> _Begun:
         if not change.plugs:
@@ -158,9 +162,9 @@ class _Scaling:
         props = self._m.state.config.topology.props(change.slot)
         return _Begun(change, await self._m.begin(DeviceAdd(change.id, plain_props(props.items()))))
 
-    async def _ends(self) -> None:
-        """Wait for the end of all that was begun."""
-        waiting = [b for b in self._begun if not b.done and b.error is None]
+    async def _ends(self, several: list[_Begun]) -> None:
+        """Wait for the end of those of `several` that have not ended."""
+        waiting = [b for b in several if not b.done and b.error is None]
 
         def over(state: State) -> bool:
             return state.shared.paused or all(begun.accepted.over for begun in waiting)
@@ -172,6 +176,19 @@ class _Scaling:
                 if not begun.accepted.over:
                     begun.error = str(error)
         await asyncio.gather(*(begun.ended() for begun in waiting if begun.error is None))
+        await self._look_at_guest([b for b in waiting if b.done and b.change.plugs])
+
+    async def _look_at_guest(self, plugged: list[_Begun]) -> None:
+        """Take note where the guest does not know what it said that it has registered."""
+        if not plugged:
+            return
+        try:
+            unknown = await self._m.unknown_to_guest(begun.change.slot for begun in plugged)
+        except (RunError, GuestError):
+            return  # it can't be asked, so that its word stands
+        for begun in plugged:
+            begun.error = unknown.get(begun.change.slot)
+            begun.done = begun.error is None
 
     def _check(self) -> None:
         """Raise _Stopped where there is a reason to begin nothing more."""
@@ -179,7 +196,7 @@ class _Scaling:
             raise _Stopped(f"another target, {self.overtaken_by}, was asked for meanwhile")
         for begun in self._begun:
             if (error := begun.failure) is not None:
-                raise _Stopped(_not_done(begun.change, error))
+                raise _Stopped(f"{begun.change} failed: {error}")
 
     def _stops(self) -> bool:
         return self.overtaken_by is not None or any(b.failure is not None for b in self._begun)
@@ -212,7 +229,7 @@ class _Scaling:
                 undoing.append(await self._accepted(change.reverse))
             except RunError as error:
                 taken.append((change, str(error)))
-        await asyncio.gather(*(begun.ended() for begun in undoing))
+        await self._ends(undoing)
         for begun in undoing:
             unfinished = None if begun.done else f"{begun.change} has not ended"
             taken.append((begun.change.reverse, begun.error or unfinished))
@@ -242,10 +259,6 @@ class _Scaling:
             undone=tuple(change for change, error in taken_back if error is None),
             not_undone=tuple((change, error) for change, error in taken_back if error is not None),
         )  # fmt: skip
-
-
-def _not_done(change: Change, error: str) -> str:
-    return f"{change.id} was not {'plugged' if change.plugs else 'unplugged'}: {error}"
 
 
 class Scaler:

@@ -336,7 +336,7 @@ def test_a_failure_in_the_middle_says_what_was_done_and_what_was_not() -> None:
         with pytest.raises(ScaleFailed) as failed:
             await m.scale(5)
         assert str(failed.value) == (
-            "scale to 5: cpu3 was not plugged: wire failed: as told. Done: plugged cpu2, cpu4. "
+            "scale to 5: plug cpu3 failed: wire failed: as told. Done: plugged cpu2, cpu4. "
             "Failed: plug cpu3. 4 vCPUs are enabled now"
         )
         assert enabled(m) == {**COLD, 2: "cpu2", 4: "cpu4"}
@@ -367,13 +367,34 @@ def test_what_a_guest_refuses_to_give_back_is_said_and_the_rest_is_plugged_again
         with pytest.raises(ScaleFailed) as failed:
             await m.scale(2, undo=True)
         scaled = failed.value.scaled
-        assert "was not unplugged: the guest refuses the eject: busy (0x82)" in str(scaled)
+        assert "failed: the guest refuses the eject: busy (0x82)" in str(scaled)
         assert len(scaled.failed) == 1
         assert set(scaled.done) == set(scaled.undone)
         assert len(scaled.done) == 2
         assert enabled(m) == {**COLD, 2: "cpu2", 3: "cpu3", 4: "cpu4"}
 
     on_played(script, tmp_path / "log", {Notification.EJECT_REQUEST: (0x82,)})
+
+
+def test_a_vcpu_that_the_guest_does_not_know_is_none_that_was_plugged(tmp_path: Path) -> None:
+    """A kernel before 6.11 answers with success, and never has the vCPU."""
+
+    async def main() -> None:
+        async with open_machine(
+            found(), CONFIG, GuestScript("legacy"), log=tmp_path / "log", sync=Sync.OS
+        ) as machine:
+            await machine.boot()
+            with pytest.raises(ScaleFailed) as failed:
+                await machine.scale(4, undo=True)
+            assert "plug cpu2 failed: vCPU 2 is plugged, and the guest answered with" in str(
+                failed.value
+            )
+            scaled = failed.value.scaled
+            assert [change.slot for change, _ in scaled.failed] == [2, 3]
+            assert [change.slot for change in scaled.undone] == [3, 2]
+            assert enabled(machine) == COLD
+
+    asyncio.run(asyncio.wait_for(main(), 4 * SOON))
 
 
 def test_what_cannot_be_taken_back_is_said_with_the_reason(tmp_path: Path) -> None:
@@ -405,7 +426,7 @@ def test_a_command_that_is_refused_leaves_the_rest_unbegun() -> None:
         with pytest.raises(ScaleFailed) as failed:
             await m.scale(4, undo=True)
         assert str(failed.value) == (
-            "scale to 4: cpu2 was not plugged: a migration is under way; try again when it has "
+            "scale to 4: plug cpu2 failed: a migration is under way; try again when it has "
             "ended. Done: nothing. Failed: plug cpu2. Not begun: plug cpu3. 2 vCPUs are enabled now"
         )
 
@@ -422,7 +443,7 @@ def test_a_reset_ends_the_unplugs_that_wait_for_the_guest_and_the_target(tmp_pat
             scaling = asyncio.create_task(machine.scale(2))
             await machine.until(lambda s: count(s) == 2, "the requests")
             await machine.reset()
-            with pytest.raises(ScaleFailed, match="cpu3 was not unplugged: the machine was reset"):
+            with pytest.raises(ScaleFailed, match="unplug cpu3 failed: the machine was reset"):
                 await scaling
             assert len(enabled(machine)) == 4
 

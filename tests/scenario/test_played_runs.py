@@ -130,6 +130,15 @@ def test_a_guest_answers_as_the_scenario_has_it_and_its_log_says_so(tmp_path: Pa
     assert header.versions["kernel"] == said
 
 
+def test_a_guest_that_lost_a_request_is_asked_anew_as_the_docs_have_it(tmp_path: Path) -> None:
+    pages = (Path(__file__).parents[2] / "docs/scenarios.md").read_text()
+    text = next(block for block in pages.split("\n\n") if "eject-request: [lost" in block)
+    outcome = play(parse(text), tmp_path / "log")
+    assert outcome.ok, [(r.line.text, r.error) for r in outcome.results if r.error]
+    answered = [e for r in records(tmp_path / "log") if isinstance(e := r.event, ev.OstReceived)]
+    assert [e.status for e in answered if e.source == 3] == [0x82, 0x84, 0]
+
+
 def test_a_silent_guest_keeps_its_vcpus_and_lives(tmp_path: Path) -> None:
     scenario = parse(
         "machine: {cpus: 1, maxcpus: 2}\nguest: {kind: silent}\n"
