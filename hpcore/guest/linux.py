@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.errors import GuestError
 from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Shell, ShellResult
 
 CPU_DIRECTORY = "/sys/devices/system/cpu"
+
+_WHO = re.compile(r"^(sh|/dev/\w+): ", re.MULTILINE)
+"""How a shell's own words begin: with its name, or that of the console it reads lines from."""
 
 
 class LinuxGuest:
@@ -96,6 +101,7 @@ class LinuxGuest:
 def _checked(result: ShellResult, what: str) -> str:
     text = result.without_kernel_messages.strip()
     if result.status:
+        text = _WHO.sub("", text)
         raise GuestError(
             f"the guest can't {what}: {text or 'no reason given'} (status {result.status})"
         )

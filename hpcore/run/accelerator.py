@@ -64,11 +64,16 @@ class Capabilities:
 
 @frozen
 class GuestImages:
-    """What boots: a kernel Image, an initramfs and the kernel's command line."""
+    """What boots: a kernel Image, an initramfs and the kernel's command line.
+
+    Without `shell` nothing is asked of the guest but what its kernel does by itself: it has
+    no shell on its console, or none that hpcore shall use.
+    """
 
     kernel: Path
     initrd: Path
     append: str = ""
+    shell: bool = True
 
 
 @frozen

@@ -40,6 +40,7 @@ from hpcore.run.commands import (
     Unplug,
     begun_by,
 )
+from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, RunError, Watcher
 from hpcore.run.deadlines import Patience
 from hpcore.run.scale import Scaler
@@ -51,9 +52,6 @@ REASON_SECONDS = 5.0
 
 LAST_WORDS_SECONDS = 1.0
 """For what waits on the machine to come to its own end once the machine has."""
-
-Printed = Callable[[bytes], None]
-"""Told what the guest prints, as it is read."""
 
 T = TypeVar("T")
 
@@ -68,10 +66,17 @@ class LiveMachine:
     has ended or nothing is heard within the `patience`.
     """
 
-    def __init__(self, controller: Controller, printed: Printed = lambda _data: None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        printed: Printed = lambda _data: None,
+        *,
+        shell: bool = True,
+    ) -> None:
         self.last_seq = 0
         """The number that the last event has in the log."""
-        self._c, self._printed = controller, printed
+        self._c, self._watch = controller, ConsoleWatch(controller, printed)
+        self._shell = shell
         self._guest: Guest | None = None
         self._ends = Ends()
         self._scaler = Scaler(self)
@@ -113,7 +118,10 @@ class LiveMachine:
         if self.state.shared.phase is Phase.DEFINED:
             raise RunError("there is no guest yet; boot the machine first")
         if self._guest is None:
-            raise RunError("this accelerator has no guest that could do that")
+            raise RunError(
+                "this accelerator has no guest that could do that" if self._shell else
+                "the guest runs without a shell, and only by a shell could it do that"
+            )  # fmt: skip
         return self._guest
 
     @property
@@ -246,21 +254,26 @@ class LiveMachine:
         await (await self.begin(stimuli.Boot())).ended()
 
     async def boot(self) -> None:
-        """Create the machine, start it, and wait until its guest has booted."""
+        """Create the machine, start it, and wait until its guest has booted.
+
+        A guest without a shell is not waited for: vCPU 0 runs, and that is all that is known.
+        """
         await self.start()
         await self.guest_ready()
 
     async def guest_ready(self) -> None:
         """Wait until the guest has booted, where there is one; from then on it is `guest`.
 
-        A guest that is no played one has hpcore's init, and its console is read from here on.
+        A guest that is no played one has hpcore's init, or one that does what that does; if
+        it has been opened without a shell, this returns at once.
         """
         if self._guest is None:
-            session = self._c.session
-            if session.console is not None:
-                self._guest = LinuxGuest(Shell(session.console, self._printed))
-            else:
-                self._guest = session.played
+            console = self._watch.console
+            if console is None:
+                self._guest = self._c.session.played
+            elif self._shell:
+                self._guest = LinuxGuest(Shell(console))
+                self._watch.shell_awaited = True
         if self._guest is not None:
             await self.unless_ended(self._guest.wait_ready(self.patience.boot))
 
@@ -332,7 +345,7 @@ class LiveMachine:
         return await self._scaler.scale(to, undo=undo, waits=waits)
 
     async def reset(self) -> None:
-        """Reset the machine, and wait until its guest has booted again."""
+        """Reset the machine, and wait until its guest has booted again, as `boot` does."""
         await (await self.begin(stimuli.Reset())).ended()
         if self._guest is not None:
             await self.guest_ready()
@@ -359,8 +372,13 @@ class LiveMachine:
         await self._c.submit(stimuli.PowerDown())
         await self.until(lambda s: s.shared.ended, "the machine's end")
 
+    async def console_read(self) -> None:
+        """Wait until all that the guest printed has been read, once the machine has ended."""
+        await self._watch.ended()
+
     def _follow(self, event: ev.Event, state: State) -> None:
         self.last_seq += 1
+        self._watch.follow(event)
         self._ends.follow(event)
         for key, watcher in tuple(self._watchers.items()):
             if key not in self._watchers:

@@ -169,9 +169,12 @@ class Player:
     async def _expect(self, step: sc.ExpectStep) -> None:
         deadline = time.monotonic() + EXPECT_SECONDS
         while differences := await self._differences(step):
-            if time.monotonic() >= deadline or self._m.state.shared.ended:
-                raise ScenarioStepFailed("; ".join(differences))
-            await asyncio.sleep(POLL)
+            if self._m.state.shared.ended:
+                differences.append(self._m.why_ended())
+            elif time.monotonic() < deadline:
+                await asyncio.sleep(POLL)
+                continue
+            raise ScenarioStepFailed("; ".join(differences))
 
     async def _differences(self, step: sc.ExpectStep) -> list[str]:
         out = []

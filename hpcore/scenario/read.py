@@ -206,7 +206,8 @@ class _Reader:
         made = _VERBS[verb](self, value, line)
         if not waits and not isinstance(made, _MAY_NOT_WAIT):
             raise self.fail(line, f"waits: false has no meaning for {verb}")
-        return sc.Line(made, number, _wording(verb, value), fails, waits)
+        at = None if line is None else line + 1
+        return sc.Line(made, number, _wording(verb, value), fails, waits, at)
 
     def plug(self, value: Any, line: int | None) -> sc.ScenarioStep:
         if isinstance(value, int) and not isinstance(value, bool):

@@ -14,11 +14,14 @@ from hpcore.guest.played.answers import said
 from hpcore.log import Sync
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.console import Printed
+from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
-from hpcore.run.machine import LiveMachine, Printed
+from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
+from hpcore.scenario.fits import need_hotplug, need_shell
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
-from hpcore.scenario.values import Line, PlugStep, RepeatStep, ScaleStep, Scenario
+from hpcore.scenario.values import Scenario
 
 
 @frozen
@@ -57,17 +60,14 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     be started, and ProtocolBroken for a fault of hpcore.
     """
     config = fit(job.found, job.scenario.machine)
-    cpus = config.topology.cpus
-    if config.no_hotplug is not None and (plug := _plug(job.scenario.steps, cpus)) is not None:
-        raise AcceleratorError(
-            f"line {plug.number} of the scenario {job.scenario.name} plugs a vCPU, and "
-            f"'{job.found.name}' has no hotplug here: {config.no_hotplug}"
-        )
+    need_hotplug(job.scenario, config, job.found)
+    need_shell(job.scenario, job.guest)
     guest = _guest(job)
     with contextlib.ExitStack() as stack:
         printed: Printed = _nothing
         if job.console is not None:
-            printed = _writer(stack.enter_context(job.console.open("wb", buffering=0)))
+            file = stack.enter_context(job.console.open("wb", buffering=0))
+            printed = _writer(file, job.console)
         async with open_machine(
             job.found, config, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=printed,
@@ -84,19 +84,6 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
         capped=config.no_hotplug,
         error=machine.why_ended() if wrong else None,
     )
-
-
-def _plug(steps: tuple[Line, ...], cpus: int) -> Line | None:
-    """The first of `steps` that is to plug a vCPU, and succeed, where `cpus` are cold-booted."""
-    for line in steps:
-        match line.step:
-            case PlugStep() if line.fails is None:
-                return line
-            case ScaleStep(to=to) if line.fails is None and to > cpus:
-                return line
-            case RepeatStep(steps=inner) if (found := _plug(inner, cpus)) is not None:
-                return found
-    return None
 
 
 def _guest(job: Job) -> GuestImages | GuestScript:
@@ -116,9 +103,12 @@ def _guest(job: Job) -> GuestImages | GuestScript:
     return attrs.evolve(job.guest, append=append)
 
 
-def _writer(file: IO[bytes]) -> Printed:
+def _writer(file: IO[bytes], path: Path) -> Printed:
     def write(data: bytes) -> None:
-        file.write(data)
+        try:
+            file.write(data)
+        except OSError as error:
+            raise RunError(f"{path}: cannot keep the console: {error.strerror}") from error
 
     return write
 

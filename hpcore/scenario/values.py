@@ -158,7 +158,8 @@ class Line:
 
     `fails` is a piece of the message that the step must fail with. Without `waits` a plug,
     an unplug, a scale, an online, an offline or a reboot is done once the command is
-    accepted, or the guest has been told.
+    accepted, or the guest has been told. `at` is the line of the file, where the step was
+    read from one.
     """
 
     step: ScenarioStep
@@ -166,6 +167,7 @@ class Line:
     text: str
     fails: str | None = None
     waits: bool = True
+    at: int | None = field(default=None, eq=False)
 
 
 def steps_taken(lines: tuple[Line, ...]) -> int:

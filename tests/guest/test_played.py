@@ -116,6 +116,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         ("maxcpus=3 maxcpus=2", [1], "0-3 0-3 0-1 0-1 2-3"),
         ("nosmp", [], "0-3 0 0 0 1-3"),
         ("nr_cpus=1", [], "0 0 0 0 -"),
+        ("nr_cpus=3 nr_cpus=4", [1, 2], "0-2 0-2 0-1 0-1 2"),
     ],
 )
 def test_linux_brings_up_what_its_command_line_lets_it(
@@ -133,6 +134,7 @@ def test_linux_brings_up_what_its_command_line_lets_it(
 
 def test_the_last_word_on_the_command_line_counts_and_what_is_inits_does_not() -> None:
     assert cpu_limits("") == CpuLimits(None, None)
+    assert cpu_limits("nr_cpus=2 nr_cpus=8 nosmp maxcpus=3") == CpuLimits(2, 3)
     assert cpu_limits("maxcpus=4 nr_cpus=8 x maxcpus=2") == CpuLimits(8, 2)
     assert cpu_limits("maxcpus=x nr_cpus=0 nosmp") == CpuLimits(None, 0)
     assert cpu_limits("quiet -- maxcpus=2") == CpuLimits(None, None)
@@ -174,7 +176,7 @@ async def test_linux_refuses_to_give_its_last_vcpu_as_busy() -> None:
     bench.device.apply(Step.NOTIFY_REMOVE, 2)
     await guest.idle(SECONDS)
     assert bench.said[3:] == [st.OstReported(2, 3, 0x84), st.OstReported(2, 3, 0x82)]
-    with pytest.raises(GuestError, match=r"cpu2/online: sh: write error: Device or resource busy"):
+    with pytest.raises(GuestError, match=r"cpu2/online: write error: Device or resource busy"):
         await guest.offline(2)
     assert await bench.masks() == "0-3 0-3 0-2 2 0-1,3"
 
@@ -220,8 +222,33 @@ async def test_what_is_not_enabled_is_not_there_to_be_brought_up() -> None:
         await guest.online(3)
     await bench.plug(2)
     bench.device.apply(Step.DISABLE, 2)  # by force, say: the guest has not been told
-    with pytest.raises(GuestError, match=r"cpu2/online: sh: write error: Operation not permitted"):
+    with pytest.raises(GuestError, match=r"cpu2/online: write error: Operation not permitted"):
         await guest.online(2)
+
+
+@pytest.mark.parametrize(
+    ("append", "masks"), [("nr_cpus=3", "0-2 0-2 0-1 0-1 2"), ("nosmp", "0-3 0 0 0 1-3")]
+)
+def test_what_the_kernel_has_no_room_for_is_answered_with_success_and_never_there(
+    append: str, masks: str
+) -> None:
+    async def main() -> None:
+        bench = Bench(append=append)
+        guest = await bench.booted()
+        await bench.plug(3)
+        assert bench.said[-1] == st.OstReported(3, 1, 0)
+        assert await bench.masks() == masks
+        with pytest.raises(GuestError, match=r"cpu3/online: nonexistent directory"):
+            await guest.online(3)
+        bench.said.clear()
+        bench.device.apply(Step.NOTIFY_REMOVE, 3)
+        await guest.idle(SECONDS)
+        assert bench.said[3:] == [
+            st.OstReported(3, 3, 0x84), st.EjectCalled(3), st.OstReported(3, 3, 0),
+        ]  # fmt: skip
+        assert await bench.masks() == masks
+
+    asyncio.run(main())
 
 
 @run
