@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeVar, overload
 
 import structlog
@@ -21,8 +22,8 @@ import structlog
 from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.played import PlayedGuest
-from hpcore.guest.protocol import Guest
-from hpcore.guest.shell import GuestGoneError, Shell
+from hpcore.guest.protocol import Guest, Masks
+from hpcore.guest.shell import GuestGoneError, GuestRestartedError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
@@ -312,7 +313,7 @@ class LiveMachine:
         """Those of `cpus` that the guest said it knows, and does not, each with the reason."""
         if self._guest is None:
             return {}
-        masks = await self.unless_ended(self._guest.masks())
+        masks = await self.unless_ended(self._masks(self._guest))
         known = masks.present if masks.enabled is None else masks.enabled
         return {
             cpu: f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
@@ -320,6 +321,12 @@ class LiveMachine:
             f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
             for cpu in cpus if cpu not in known
         }  # fmt: skip
+
+    async def _masks(self, guest: Guest) -> Masks:
+        """The guest's masks; of one that just boots, once it has."""
+        while True:
+            with suppress(GuestRestartedError):
+                return await guest.masks()
 
     async def unplug(self, id_: str, *, force: bool = False) -> Unplug:
         """Have the vCPU `id_` given back, or take it by `force`; wait until it is parked.
