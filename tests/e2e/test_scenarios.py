@@ -58,7 +58,7 @@ def test_a_played_old_kernel_does_what_a_real_one_does(tmp_path: Path) -> None:
     steps = (
         "boot",
         "expect: {possible: 0-1, present: 0-1, online: 0-1}",
-        "plug: {id: core2, core-id: 2}",
+        "{plug: {id: core2, core-id: 2}, fails: does not know it}",
         "expect: {possible: 0-1, present: 0-1, online: 0-1, slots: {core2: enabled}}",
         "{online: core2, fails: cpu2/online}",
         "unplug: core2",
