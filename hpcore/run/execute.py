@@ -92,15 +92,17 @@ async def _execute(
     tell: Callable[[Record], None],
 ) -> Executed:
     done, asked_for_reset = 0, False
-    for n, record in enumerate(records):
-        effects = list(ev.effects_of(record.event))
-        if isinstance(record.event, ev.MachineWasReset):
+    pauses = _Pauses()
+    for n, event in enumerate(record.event for record in records):
+        effects = list(ev.effects_of(event))
+        if isinstance(event, ev.MachineWasReset):
             if not asked_for_reset:  # the guest did it, in the log
                 effects = [RunMachineStep(MachineStep.RESET)]
             else:
                 await asyncio.wait_for(resets.wait(), EFFECT_SECONDS)
-        for effect in effects:
-            if isinstance(effect, AnswerCpuOn) or _failed_later(effect, records[n + 1 :]):
+        for at, effect in pauses.due(n, effects):
+            record = records[at]
+            if isinstance(effect, AnswerCpuOn) or _failed_later(effect, records[at + 1 :]):
                 continue
             tell(record)
             try:
@@ -119,6 +121,29 @@ async def _execute(
             if not asked_for_reset:
                 resets.clear()
     return Executed(done, len(records))
+
+
+class _Pauses:
+    """Holds back the steps that a log has in a pause: no accelerator does them before its end."""
+
+    def __init__(self) -> None:
+        self._paused = False
+        self._held: list[tuple[int, Effect]] = []
+
+    def due(self, n: int, effects: list[Effect]) -> list[tuple[int, Effect]]:
+        """The effects to be done now, of those of record `n` and of earlier ones, by record."""
+        out: list[tuple[int, Effect]] = []
+        for effect in effects:
+            if self._paused and isinstance(effect, RunStep):
+                self._held.append((n, effect))
+                continue
+            out.append((n, effect))
+            if isinstance(effect, RunMachineStep):
+                if effect.step is MachineStep.PAUSE:
+                    self._paused = True
+                elif effect.step is MachineStep.RESUME:
+                    out, self._held, self._paused = [*out, *self._held], [], False
+        return out
 
 
 def _is_reset(effect: Effect) -> bool:

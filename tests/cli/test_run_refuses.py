@@ -42,6 +42,24 @@ def test_a_file_that_is_no_kernel(tmp_path: Path, content: bytes | None, said: s
 
 
 @needs_guest
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is an empty file; give a cpio archive (newc)"),
+        (b"nonsense" * 1000, "is of an unknown kind; give a cpio archive (newc)"),
+        (b"\x1f\x8b" + bytes(100), "does not unpack (gzip)"),
+    ],
+    ids=["empty", "nonsense", "broken gzip"],
+)
+def test_a_file_that_is_no_initrd(tmp_path: Path, content: bytes, said: str) -> None:
+    initrd, log = tmp_path / "initrd", tmp_path / "log"
+    initrd.write_bytes(content)
+    error = refused("run", COVER, "--log", log, "--initrd", initrd)
+    assert f"the initrd {initrd} {said}" in error
+    assert not log.exists()
+
+
+@needs_guest
 @pytest.mark.parametrize("option", ["--kernel", "--initrd"])
 def test_a_directory_for_an_image(tmp_path: Path, option: str) -> None:
     error = refused("run", COVER, "--log", tmp_path / "log", option, tmp_path)
@@ -261,13 +279,14 @@ def test_a_refused_command_fails_the_run_in_qemus_words(
 
 
 @needs_guest
+@pytest.mark.parametrize("plugs", ["plug: 1", "scale: 2"])
 def test_a_plug_where_there_is_no_hotplug_is_refused_before_the_machine_is_made(
-    tmp_path: Path,
+    plugs: str, tmp_path: Path
 ) -> None:
-    steps = ("boot", "repeat: {times: 2, steps: [{plug: 1}]}")
+    steps = ("boot", f"repeat: {{times: 2, steps: [{{{plugs}}}]}}")
     path = scenario(tmp_path / "s.yaml", *steps, machine="cpus: 1, maxcpus: 2, gic: 2")
     error = refused("run", path, "--log", tmp_path / "log")
-    assert "line 3 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
+    assert "line 4 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
     assert "a GICv2 cannot hotplug CPU interfaces; use gic-version 3" in error
     assert not (tmp_path / "log").exists()
 

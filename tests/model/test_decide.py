@@ -130,9 +130,145 @@ def test_a_removal_waits_until_the_guest_has_taken_the_insertion() -> None:
     assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
 
 
-def test_a_second_unplug_while_one_is_pending_is_refused() -> None:
-    text = refusal(asked_to_eject(), st.DeviceDel("core2"))
-    assert text == "Device 'core2' is already in the process of unplug"
+def test_a_second_unplug_while_one_is_pending_asks_the_guest_again() -> None:
+    world = asked_to_eject()
+    for stimulus in (st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded()):
+        world.feed(stimulus)
+    decision = decide(world.state, st.DeviceDel("core2"))
+    assert decision.events == (
+        ev.UnplugRepeated(2, "core2"), ev.StepBegun(2, Step.NOTIFY_REMOVE),
+    )  # fmt: skip
+    slot = decision.state.slots[2]
+    assert slot.remove and slot.requested and decision.state.shared.ged
+    assert slot.command is Owed.UNPLUG
+
+
+def test_an_unplug_after_the_guests_silence_asks_it_again() -> None:
+    world = asked_to_eject()
+    for stimulus in (st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded(), st.GuestSilent(2)):
+        world.feed(stimulus)
+    assert world.state.slots[2].requested and world.state.slots[2].command is Owed.NONE
+    world.feed(st.DeviceDel("core2"))
+    assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+
+
+def test_an_unplug_while_the_guest_is_being_asked_asks_it_no_third_time() -> None:
+    world = registered()
+    world.feed(st.DeviceDel("core2"))
+    world.feed(st.DeviceDel("core2"))
+    assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+    assert world.state.slots[2].requested, "the guest may act on it already"
+    world.finish_one()
+    assert not world.steps
+
+
+def test_an_unplug_after_a_refusal_that_came_while_the_guest_was_asked_asks_it_again() -> None:
+    world = registered()
+    world.feed(st.DeviceDel("core2"))
+    world.feed(st.OstReported(2, 3, 0x82))
+    world.feed(st.DeviceDel("core2"))
+    world.finish_one()
+    assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+
+
+def test_what_is_being_ejected_is_not_unplugged_again() -> None:
+    world = asked_to_eject()
+    world.feed(st.EjectCalled(2))
+    for force in (False, True):
+        text = refusal(world, st.DeviceDel("core2", force=force))
+        assert text == "Device core2 is already in the process of unplug"
+
+
+# -------------------------------------------------------------- during a reset
+
+
+def resetting(world: World) -> World:
+    world.feed(st.ResetSeen())
+    assert world.state.shared.phase is Phase.RESETTING
+    return world
+
+
+def test_a_plug_during_a_reset_is_taken_and_ends_plugged() -> None:
+    world = resetting(running())
+    world.feed(st.DeviceAdd("core2", (("core-id", 2),)))
+    assert world.state.slots[2].command is Owed.PLUG
+    assert settle(world).state.slots[2].lifecycle is SlotState.ENABLED
+
+
+def test_an_unplug_during_a_reset_is_put_to_the_guest_after_it() -> None:
+    world = resetting(registered())
+    world.feed(st.DeviceDel("core2"))
+    assert world.state.slots[2].command is Owed.UNPLUG and not world.steps
+    world.machine_outcome(world.machine_steps[0], ok=True)
+    assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+
+
+def test_an_unplug_that_no_guest_was_asked_for_outlasts_another_reset() -> None:
+    world = resetting(registered())
+    world.feed(st.DeviceDel("core2"))
+    world.feed(st.ResetSeen())
+    assert world.state.slots[2].command is Owed.UNPLUG
+    world.machine_outcome(world.machine_steps[-1], ok=True)
+    assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+
+
+def test_force_during_a_reset_takes_the_vcpu() -> None:
+    world = resetting(registered())
+    world.feed(st.DeviceDel("core2", force=True))
+    assert settle(world).state.slots[2].lifecycle is SlotState.PARKED
+
+
+def test_a_booting_kernel_knows_what_is_enabled() -> None:
+    assert [slot.registered for slot in running().state.slots] == [True, True, False, False]
+    world = plugged()
+    assert not world.state.slots[2].registered
+    world = resetting(world)
+    assert [slot.registered for slot in world.state.slots] == [True, True, True, False]
+
+
+# ------------------------------------------------------ the word after an eject
+
+
+def replugged_before_the_word() -> World:
+    world = asked_to_eject()
+    for stimulus in (st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded(), st.EjectCalled(2)):
+        world.feed(stimulus)
+    assert settle(world).state.slots[2].lifecycle is SlotState.PARKED
+    world.feed(st.DeviceAdd("core2", (("core-id", 2),)))
+    assert world.state.slots[2].command is Owed.PLUG and not world.steps
+    return world
+
+
+@pytest.mark.parametrize("source", [0x3, 0x103])
+@pytest.mark.parametrize("status", [0x0, 0x1, 0x82])
+def test_a_slot_is_built_anew_once_the_guest_is_through_with_its_eject(
+    source: int, status: int
+) -> None:
+    world = replugged_before_the_word()
+    world.feed(st.OstReported(2, source, 0x84))
+    world.feed(st.OstReported(2, 1, 0x0))
+    assert not world.steps, "neither is the eject's end"
+    world.feed(st.OstReported(2, source, status))
+    assert world.steps == [RunStep(Step.REALIZE, 2)]
+
+
+def test_a_slot_is_built_anew_though_the_guest_never_says_how_its_eject_went() -> None:
+    world = replugged_before_the_word()
+    world.feed(st.GuestSilent(2))
+    assert world.log and world.steps == [RunStep(Step.REALIZE, 2)]
+
+
+def test_a_slot_is_built_anew_after_a_reset_without_the_word() -> None:
+    world = resetting(replugged_before_the_word())
+    assert settle(world).state.slots[2].lifecycle is SlotState.ENABLED
+
+
+def test_a_vcpu_that_was_taken_by_force_owes_no_word() -> None:
+    world = registered()
+    world.feed(st.DeviceDel("core2", force=True))
+    settle(world)
+    world.feed(st.DeviceAdd("core2", (("core-id", 2),)))
+    assert world.steps == [RunStep(Step.REALIZE, 2)]
 
 
 @pytest.mark.parametrize(
@@ -218,9 +354,10 @@ def test_a_scan_that_leaves_bits_set_is_followed_by_another() -> None:
 
 
 @pytest.mark.parametrize("status", [0x80, 0x82, 0x83, 0x1234])
-def test_the_guests_refusal_ends_the_unplug(status: int) -> None:
+@pytest.mark.parametrize("source", [0x3, 0x103])
+def test_the_guests_refusal_ends_the_unplug(source: int, status: int) -> None:
     world = asked_to_eject()
-    world.feed(st.OstReported(2, 3, status))
+    world.feed(st.OstReported(2, source, status))
     assert world.state.slots[2].command is Owed.NONE
     assert world.state.slots[2].lifecycle is SlotState.ENABLED
 
@@ -247,7 +384,7 @@ def test_a_reset_ends_what_waits_for_the_guest_and_keeps_what_is_plugged() -> No
     assert world.machine_steps == [RunMachineStep(MachineStep.RESTART, (0, 1, 2))]
     slot = world.state.slots[2]
     assert (slot.lifecycle, slot.command) == (SlotState.ENABLED, Owed.NONE)
-    assert not (slot.insert or slot.remove or slot.requested or slot.registered)
+    assert not (slot.insert or slot.remove or slot.requested)
 
 
 def test_migration_waits_for_quiet_and_changes_nothing() -> None:
@@ -359,8 +496,12 @@ def test_a_command_before_the_boot_is_refused_and_the_machine_boots_after_it(
     command: st.Stimulus,
 ) -> None:
     world = World()
-    says = "the machine is defined; commands are taken while it runs"
-    assert refusal(world, command) == says
+    about_a_vcpu = isinstance(command, st.DeviceAdd | st.DeviceDel)
+    assert refusal(world, command) == (
+        "the machine is defined; vCPUs are plugged and unplugged while it runs or is reset"
+        if about_a_vcpu
+        else "the machine is defined; commands are taken while it runs"
+    )
     world.feed(command)
     assert world.boot().state.shared.phase is Phase.RUNNING
 

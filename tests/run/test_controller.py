@@ -441,9 +441,11 @@ def test_leaving_ends_the_machine_and_says_so() -> None:
 def test_a_reset_keeps_what_is_plugged() -> None:
     async def script(c: Controller) -> None:
         await registered(c)
+        await c.submit(st.CpuOnCalled(2))
+        await c.until(lambda s: s.slots[2].powered, SOON, "vCPU 2")
         await c.submit(st.Reset())
         await c.until(
-            lambda s: s.shared.phase is Phase.RUNNING and not s.slots[2].registered, SOON, "reset"
+            lambda s: s.shared.phase is Phase.RUNNING and not s.slots[2].powered, SOON, "reset"
         )
         assert c.state.slots[2].lifecycle is SlotState.ENABLED
         assert c.state.slots[0].lifecycle is SlotState.ONLINE

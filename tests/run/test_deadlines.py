@@ -8,9 +8,17 @@ import attrs
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machines import SlotState
+from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import Owed, State, initial
-from hpcore.run.deadlines import Deadlines, GuestWait, MachineWait, Patience, StepWait, owed
+from hpcore.run.deadlines import (
+    Deadlines,
+    GuestWait,
+    MachineWait,
+    Patience,
+    StepWait,
+    WordWait,
+    owed,
+)
 
 PATIENCE = Patience(guest=10, step=5, machine=20)
 
@@ -28,6 +36,20 @@ def test_a_step_and_a_guest_are_waited_for_one_after_the_other() -> None:
         StepWait(1, Step.NOTIFY_REMOVE)
     }
     assert owed(WAITING) == {GuestWait(1)}
+
+
+def test_a_guest_that_is_reset_is_not_waited_for() -> None:
+    shared = attrs.evolve(WAITING.shared, phase=Phase.RESETTING, step=MachineStep.RESTART)
+    assert owed(attrs.evolve(WAITING, shared=shared)) == {MachineWait(MachineStep.RESTART)}
+
+
+def test_the_word_on_an_eject_is_waited_for_less_long_than_the_eject() -> None:
+    parked = state(unconfirmed=True)
+    assert owed(parked) == {WordWait(1)}
+    assert Patience().of(WordWait(1)) < Patience().of(GuestWait(1))
+    assert owed(state(unconfirmed=True, step=Step.DISABLE)) == {
+        WordWait(1), StepWait(1, Step.DISABLE)
+    }  # fmt: skip
 
 
 def test_nothing_is_owed_by_a_machine_at_rest() -> None:

@@ -140,6 +140,23 @@ def test_a_step_that_is_retried_fails_once_and_is_done_once(tmp_path: Path) -> N
     assert scribe.steps() == [(Step.BIND, 2)]
 
 
+def test_steps_that_the_log_has_in_a_pause_are_done_after_it(tmp_path: Path) -> None:
+    scribe = Scribe()
+    done = execute(
+        tmp_path, scribe,
+        (ev.MachineStepBegun(MachineStep.PAUSE),), (ev.MachineStepDone(MachineStep.PAUSE),),
+        (ev.StepBegun(2, Step.REALIZE),), (ev.StepDone(2, Step.REALIZE),),
+        (ev.StepBegun(2, Step.BIND),),
+        (ev.MachineStepBegun(MachineStep.RESUME),), (ev.MachineStepDone(MachineStep.RESUME),),
+        (ev.StepBegun(3, Step.REALIZE),),
+    )  # fmt: skip
+    assert done.done == 5
+    assert scribe.asked == [
+        RunMachineStep(MachineStep.PAUSE), RunMachineStep(MachineStep.RESUME),
+        RunStep(Step.REALIZE, 2), RunStep(Step.BIND, 2), RunStep(Step.REALIZE, 3),
+    ]  # fmt: skip
+
+
 def test_what_has_no_outcome_in_the_log_is_done(tmp_path: Path) -> None:
     done = execute(tmp_path, scribe := Scribe(), *REALIZES)
     assert scribe.steps() == [(Step.REALIZE, 2), (Step.REALIZE, 3)]

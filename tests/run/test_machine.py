@@ -153,7 +153,8 @@ def test_a_plug_in_a_pause_is_registered_once_the_guest_runs_again(tmp_path: Pat
     async def script(m: LiveMachine) -> None:
         await m.pause()
         plug = await m.plug("core2", core_id=2)
-        assert plug.stage is PlugStage.NOTIFIED
+        assert plug.stage is PlugStage.ACCEPTED
+        assert not await plug.ended()
         assert not await plug.registered()
         await m.resume()
         assert await plug.registered()
@@ -171,14 +172,87 @@ def test_a_pause_ends_the_waiting_for_a_guest_that_has_not_registered() -> None:
     on_paper(Behaviour(guest="silent"), script)
 
 
-def test_a_reset_before_the_guest_has_registered_leaves_the_vcpu_plugged() -> None:
+def test_a_guest_that_is_reset_before_it_has_registered_boots_with_the_vcpu() -> None:
     async def script(m: LiveMachine, _c: Controller) -> None:
         plugging = asyncio.create_task(m.plug("core2", core_id=2))
         await plugged_and_silent(m)
         await m.reset()
-        with pytest.raises(NeverRegistered, match="reset before the guest had registered vCPU 2"):
+        assert (await plugging).stage is PlugStage.REGISTERED
+        assert m.slot("core2").enabled
+
+    on_paper(Behaviour(guest="silent"), script)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(0x1, r"failure \(0x1\)"), (0x81, r"no such device \(0x81\)"),
+                          (0x1234, "0x1234")],
+)  # fmt: skip
+def test_a_guest_that_cannot_register_the_vcpu_ends_the_plug_with_its_word(
+    status: int, words: str
+) -> None:
+    async def script(m: LiveMachine, c: Controller) -> None:
+        plugging = asyncio.create_task(m.plug("core2", core_id=2))
+        await plugged_and_silent(m)
+        c.post(st.OstReported(2, 1, 0x84))  # in progress
+        c.post(st.OstReported(2, 1, status))
+        with pytest.raises(NeverRegistered, match=f"vCPU 2 is plugged, but .* with {words}$"):
             await plugging
         assert m.slot("core2").enabled
+
+    on_paper(Behaviour(guest="silent"), script)
+
+
+def test_a_command_during_a_reset_is_taken_and_carried_out_after_it() -> None:
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        given: list[asyncio.Task[object]] = []
+
+        def watch(event: ev.Event, state: State) -> None:
+            if isinstance(event, ev.MachineWasReset):
+                assert state.shared.phase is Phase.RESETTING
+                given.append(asyncio.create_task(m.plug("core3", core_id=3)))
+                given.append(asyncio.create_task(m.unplug("core2")))
+
+        await m.plug("core2", core_id=2)
+        m.subscribe(watch)
+        await m.reset()
+        await asyncio.gather(*given)
+        assert [slot.state for slot in m.slots[2:]] == [SlotState.PARKED, SlotState.ENABLED]
+
+    on_paper(Behaviour(), script)
+
+
+def test_a_command_on_the_machine_during_a_reset_waits_for_its_end() -> None:
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        given: list[asyncio.Task[None]] = []
+
+        def watch(event: ev.Event, _state: State) -> None:
+            if isinstance(event, ev.MachineWasReset):
+                given.append(asyncio.create_task(m.pause()))
+
+        m.subscribe(watch)
+        await m.reset()
+        await asyncio.gather(*given)
+        assert m.state.shared.paused
+
+    on_paper(Behaviour(), script)
+
+
+def test_a_machine_is_not_at_rest_while_a_command_is_owed_an_end() -> None:
+    async def script(m: LiveMachine, c: Controller) -> None:
+        await (await m.begin(st.DeviceAdd("core2", (("core-id", 2),)))).ended()
+        guest_registers(c, 2)
+        await m.until(lambda _s: m.at_rest, "rest after the plug")
+        unplug = await m.begin(st.DeviceDel("core2"))
+        await m.until(lambda s: s.slots[2].requested and s.slots[2].step is None, "the request")
+        for call in (st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded()):
+            c.post(call)
+        await m.until(lambda s: not s.slots[2].remove and not s.shared.scanning, "the scan")
+        assert not m.at_rest, "the unplug has not ended"
+        c.post(st.EjectCalled(2))
+        assert await unplug.ended()
+        assert not m.at_rest, "the guest has not said how its eject went"
+        c.post(st.OstReported(2, 3, 0))
+        await m.until(lambda _s: m.at_rest, "rest after the guest's word")
 
     on_paper(Behaviour(guest="silent"), script)
 
@@ -304,11 +378,9 @@ def test_force_ends_the_unplug_that_a_silent_guest_left_waiting() -> None:
     async def script(m: LiveMachine, c: Controller) -> None:
         await (await m.begin(st.DeviceAdd("core2", (("core-id", 2),)))).ended()
         guest_registers(c, 2)
-        asked = await m.begin(st.DeviceDel("core2"))
-        with pytest.raises(CommandRefused, match="already in the process of unplug"):
-            await m.begin(st.DeviceDel("core2"))
+        asked = [await m.begin(st.DeviceDel("core2")) for _ in range(2)]
         await m.unplug("core2", force=True)
-        assert await asked.ended()
+        assert [await unplug.ended() for unplug in asked] == [True, True]
 
     on_paper(Behaviour(guest="silent"), script)
 
@@ -624,8 +696,10 @@ def test_a_real_qemu_is_driven_from_python(tmp_path: Path) -> None:
             await machine.guest.offline(2)
             await machine.unplug("core2")
             await machine.pause()
-            assert (await machine.plug("core2", core_id=2)).stage is PlugStage.NOTIFIED
+            plug = await machine.plug("core2", core_id=2)
+            assert plug.stage is PlugStage.ACCEPTED
             await machine.resume()
+            assert await plug.registered()
             await machine.reset()
             assert (await machine.guest.masks()).enabled == frozenset({0, 1, 2, 3})
             with pytest.raises(CommandRefused, match="cold-booted"):
