@@ -21,6 +21,7 @@ from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.log import LogExists, Sync, is_log
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found, find
+from hpcore.run.scale_plan import Scaled
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
 from hpcore.scenario.runner import Job, Outcome, run_job
@@ -173,6 +174,8 @@ async def _run(job: Job, out: Output) -> Outcome:
             mark = "ok  " if result.error is None else "FAIL"
             style = None if result.error is None else "bold red"
             how = ": refused, as it should be" if line.fails and result.error is None else ""
+            if result.scaled is not None and result.error is None and not line.fails:
+                how = f": {result.scaled}"
             out.say(
                 f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}{how}", style=style
             )
@@ -199,10 +202,26 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
         steps=len(outcome.results),
         failed=None if failed is None else {"step": failed.line.text, "error": failed.error},
         error=None if failed is None else failed.error,
+        scaled=[_scaled(r.line, r.scaled) for r in outcome.results if r.scaled is not None],
         latencies_ms={
             k: [round(s * 1000, 2) for s in v] for k, v in outcome.latencies.named.items()
         },
     )
+
+
+def _scaled(line: Line, scaled: Scaled) -> dict[str, object]:
+    return {
+        "step": line.number,
+        "to": scaled.to,
+        "enabled": scaled.enabled,
+        "plugged": scaled.plugged,
+        "unplugged": scaled.unplugged,
+        "accepted": [str(change) for change in scaled.pending],
+        "failed": {str(change): why for change, why in scaled.failed},
+        "not_begun": [str(change) for change in scaled.not_begun],
+        "taken_back": [str(change) for change in scaled.undone],
+        "not_taken_back": {str(change): why for change, why in scaled.not_undone},
+    }
 
 
 def _medians(latencies: Latencies) -> dict[str, str]:

@@ -24,6 +24,11 @@ class LinuxGuest:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
 
+    @property
+    def times_ready(self) -> int:
+        """See `Guest`."""
+        return self._shell.times_ready
+
     async def wait_ready(self, within: float = 300.0) -> None:
         """See `Guest`: until hpcore's init has a shell."""
         await self._shell.wait_ready(within)
@@ -77,8 +82,12 @@ class LinuxGuest:
 
     async def reboot(self, within: float = 300.0) -> None:
         """See `Guest`."""
-        await self._shell.send("reboot -f")
+        await self.begin_reboot()
         await self._shell.wait_ready(within)
+
+    async def begin_reboot(self) -> None:
+        """See `Guest`."""
+        await self._shell.send("reboot -f")
 
     async def power_off(self) -> None:
         """See `Guest`."""

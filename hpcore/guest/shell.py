@@ -112,6 +112,8 @@ class Shell:
         self._lock = asyncio.Lock()
         self._nonce = secrets.token_hex(4)  # an earlier client's late output is not ours
         self._count = 0
+        self.times_ready = 0
+        """How often the guest's init has been heard to have started its shell."""
 
     async def wait_ready(self, within: float = 300.0) -> None:
         """Wait until the guest's init says that its shell is there.
@@ -121,6 +123,7 @@ class Shell:
         """
         async with self._lock:
             await self._find(_ready_pattern(), _Wait(f"its shell to say {READY_MARKER}", within))
+            self.times_ready += 1
 
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.
@@ -146,6 +149,7 @@ class Shell:
                 raise
             status = found.groups[0]
             if status is None:
+                self.times_ready += 1
                 panic = panic_in(found.before)
                 why = "" if panic is None else f", after a panic ({panic})"
                 raise GuestRestartedError(

@@ -13,7 +13,7 @@ core refuses those that exclude each other. All is for one event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeVar, overload
 
@@ -44,6 +44,8 @@ from hpcore.run.commands import (
 from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, RunError, Watcher
 from hpcore.run.deadlines import Patience
+from hpcore.run.scale import Scaler
+from hpcore.run.scale_plan import Scaled
 from hpcore.run.view import SlotView, view
 
 REASON_SECONDS = 5.0
@@ -78,6 +80,7 @@ class LiveMachine:
         self._shell = shell
         self._guest: Guest | None = None
         self._ends = Ends()
+        self._scaler = Scaler(self)
         self._watchers: dict[object, Watcher] = {}
         controller.watchers.append(self._follow)
 
@@ -303,16 +306,21 @@ class LiveMachine:
         vCPU (`nr_cpus=`, `nosmp`), or is older than 6.11 and knows no hotplug of vCPUs. What
         the guest shows of its CPUs tells; where it has no shell, nothing does.
         """
+        for why in (await self.unknown_to_guest([cpu])).values():
+            raise NeverRegistered(why)
+
+    async def unknown_to_guest(self, cpus: Iterable[int]) -> dict[int, str]:
+        """Those of `cpus` that the guest said it knows, and does not, each with the reason."""
         if self._guest is None:
-            return
+            return {}
         masks = await self.unless_ended(self._masks(self._guest))
         known = masks.present if masks.enabled is None else masks.enabled
-        if cpu not in known:
-            raise NeverRegistered(
-                f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
-                f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
-                f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
-            )
+        return {
+            cpu: f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
+            f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
+            f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
+            for cpu in cpus if cpu not in known
+        }  # fmt: skip
 
     async def _masks(self, guest: Guest) -> Masks:
         """The guest's masks; of one that just boots, once it has."""
@@ -328,6 +336,20 @@ class LiveMachine:
         unplug = await self.begin(stimuli.DeviceDel(id_, force))
         await unplug.ended()
         return unplug
+
+    async def scale(self, to: int, *, undo: bool = False, waits: bool = True) -> Scaled:
+        """Have `to` vCPUs enabled, by plugs or unplugs, and wait for their ends.
+
+        Plugs the lowest free slots, under the ids that `free_id` gives, and unplugs the
+        highest plugged ones, never a cold-booted one. Returns what was done. What others
+        have begun counts as done, and of several targets the last one asked for is reached.
+        In a pause, and without `waits`, it waits until all that it asks for is accepted.
+
+        Raises ScaleRefused, before anything is done, for a target that the machine can't
+        have; ScaleFailed where it was not reached. With `undo` what was done by then is
+        taken back.
+        """
+        return await self._scaler.scale(to, undo=undo, waits=waits)
 
     async def reset(self) -> None:
         """Reset the machine, and wait until its guest has booted again, as `boot` does."""

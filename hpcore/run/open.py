@@ -106,7 +106,7 @@ def _header(
     capabilities = found.capabilities
     versions = dict(capabilities.versions)
     if isinstance(guest, GuestScript):
-        versions["kernel"] = f"{guest.kind} (played)"
+        versions["kernel"] = str(guest)
     elif guest is not None and (version := load_kernel(guest.kernel).version) is not None:
         versions["kernel"] = version
     return Header(

@@ -18,7 +18,8 @@ def need_hotplug(scenario: sc.Scenario, config: MachineConfig, found: Found) -> 
     """Raise AcceleratorError where `scenario` plugs into a machine that has no hotplug."""
     if config.no_hotplug is None:
         return
-    plug = _first(scenario.steps, lambda s: s.fails is None and isinstance(s.step, sc.PlugStep))
+    cpus = config.topology.cpus
+    plug = _first(scenario.steps, lambda s: s.fails is None and _plugs(s.step, cpus))
     if plug is not None:
         raise AcceleratorError(
             f"{_where(plug)} of the scenario {scenario.name} plugs a vCPU, and "
@@ -42,6 +43,11 @@ def need_shell(scenario: sc.Scenario, guest: GuestImages | GuestScript) -> None:
 def asks_the_shell(step: sc.ScenarioStep) -> bool:
     """Whether a guest that is not played takes `step` by its shell."""
     return isinstance(step, _IN_THE_SHELL) or (isinstance(step, sc.ExpectStep) and bool(step.masks))
+
+
+def _plugs(step: sc.ScenarioStep, cpus: int) -> bool:
+    """Whether `step` is to plug a vCPU, where `cpus` are cold-booted."""
+    return isinstance(step, sc.PlugStep) or (isinstance(step, sc.ScaleStep) and step.to > cpus)
 
 
 def _first(lines: tuple[sc.Line, ...], wanted: Callable[[sc.Line], bool]) -> sc.Line | None:

@@ -10,6 +10,7 @@ import attrs
 from attrs import field, frozen, mutable
 
 from hpcore.guest.played import KINDS
+from hpcore.guest.played.answers import said
 from hpcore.log import Sync
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
@@ -87,13 +88,17 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
 
 def _guest(job: Job) -> GuestImages | GuestScript:
     append = " ".join(x for x in (job.scenario.append, job.guest.append) if x)
+    scenario = job.scenario
     if isinstance(job.guest, GuestScript):
-        return GuestScript(job.scenario.kind, append)
-    if job.scenario.kind != KINDS[0]:
+        return GuestScript(scenario.kind, append, scenario.answers)
+    if scenario.kind != KINDS[0] or scenario.answers:
+        one, key = f"of the kind '{scenario.kind}'", "kind"
+        if scenario.kind == KINDS[0]:
+            one, key = f"whose answers are chosen ({said(scenario.answers)})", "answers"
         raise AcceleratorError(
-            f"the scenario {job.scenario.name} asks for a guest of the kind "
-            f"'{job.scenario.kind}', which is played, and '{job.found.name}' boots a real one: "
-            "leave guest: kind out, or take an accelerator that plays its guest (`hpcore accel`)"
+            f"the scenario {scenario.name} asks for a guest {one}, which is played, and "
+            f"'{job.found.name}' boots a real one: leave guest: {key} out, or take an "
+            "accelerator that plays its guest (`hpcore accel`)"
         )
     return attrs.evolve(job.guest, append=append)
 

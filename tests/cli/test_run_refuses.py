@@ -254,10 +254,11 @@ def test_a_refused_command_fails_the_run_in_qemus_words(
 
 
 @needs_guest
+@pytest.mark.parametrize("plugs", ["plug: 1", "scale: 2"])
 def test_a_plug_where_there_is_no_hotplug_is_refused_before_the_machine_is_made(
-    tmp_path: Path,
+    plugs: str, tmp_path: Path
 ) -> None:
-    steps = ("boot", "repeat: {times: 2, steps: [{plug: 1}]}")
+    steps = ("boot", f"repeat: {{times: 2, steps: [{{{plugs}}}]}}")
     path = scenario(tmp_path / "s.yaml", *steps, machine="cpus: 1, maxcpus: 2, gic: 2")
     error = refused("run", path, "--log", tmp_path / "log")
     assert "line 4 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error

@@ -107,8 +107,10 @@ def test_after_a_timeout_the_next_line_gets_its_own_output(pty: bool) -> None:
 
 def test_a_line_that_ends_the_shell_is_told_and_the_next_one_runs() -> None:
     async def body(shell: Shell) -> ShellResult:
+        before = shell.times_ready
         with pytest.raises(GuestRestartedError, match="anew while `exit 5`"):
             await shell.run("exit 5", within=10)
+        assert shell.times_ready == before + 1
         return await shell.run("echo back", within=10)
 
     assert with_sh(body) == ShellResult("back\n", 0)
