@@ -13,7 +13,7 @@ KEPT_WITHIN = {
     "NoSuchSlot": "the fold makes a violation of it",
     "WrongFields": "the reader makes a LogDamaged of it",
     "WrongValue": "the codec says in a LogError which field",
-    "YamlRefused": "the reader of scenarios makes a ScenarioError of it",
+    "YamlRefused": "the reader of YAML makes a YamlUnreadable of it",
     "AmlError": "tables of ours are wrong: a fault of hpcore",
     "DeviceTreeError": "the guest's boot makes a GuestError of it",
     "CannotRetrace": "the engines disagree: a fault of hpcore",

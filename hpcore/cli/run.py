@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 from attrs import frozen
 
-from hpcore.cli import log_path
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import until_stopped
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.log import LogExists, Sync, is_log
+from hpcore.log import LogExists, Sync, is_log, why_no_text
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found, find
 from hpcore.run.scale_plan import Scaled
@@ -31,15 +31,15 @@ from hpcore.scenario.values import Line
 @click.command()
 @click.argument("scenario")
 @click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
-@click.option("--log", type=click.Path(path_type=Path),
+@click.option("--log", type=OUTPUT_FILE,
               help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite an existing log.")
+@click.option("--force", is_flag=True, help="Overwrite a log or a console that exists.")
 @click.option("--kernel", type=click.Path(path_type=Path), help="An arm64 Image of your own.")
 @click.option("--initrd", type=click.Path(path_type=Path), help="An initramfs of your own.")
 @click.option("--append", default="", help="More kernel arguments.")
 @click.option("--no-shell", is_flag=True,
               help="Do without the guest's shell, and without steps that need one.")  # fmt: skip
-@click.option("--console", type=click.Path(path_type=Path), help="Keep what the guest prints here.")
+@click.option("--console", type=OUTPUT_FILE, help="Keep what the guest prints here.")
 @click.option(
     "--sync", type=click.Choice([Sync.DURABLE.value, Sync.OS.value]), default=Sync.DURABLE.value,
     show_default=True, help="What an event survives: loss of power, or the death of hpcore.",
@@ -95,14 +95,12 @@ def run(
         found = find(accel)
         execute(out, Path(scenario), found, _guest(out, found, boots))
         return
+    if (why := why_no_text(scenario)) is not None:
+        raise Problem(f"{scenario}: neither a scenario nor a log: {why}")
     what = read.load(scenario)
     found = find(accel)
-    if log is not None:
-        log_path.need_directory(log)
-    if console is not None:
-        log_path.need_name(console, "--console")
-    if log is None:
-        log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+    log = log or Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+    refuse_unwritable({"--log": log, "--console": console}, force=force)
     job = Job(
         scenario=what, found=found, guest=_guest(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=console,
@@ -110,7 +108,7 @@ def run(
     try:
         outcome = asyncio.run(_run(job, out))
     except LogExists:
-        raise log_path.exists(log) from None
+        raise exists(log, "--log") from None
     _report(out, job, outcome)
 
 

@@ -29,9 +29,9 @@ class LinuxGuest:
         """See `Guest`."""
         return self._shell.times_ready
 
-    async def wait_ready(self, within: float = 300.0) -> None:
+    async def wait_ready(self, within: float = 300.0, since: int | None = None) -> None:
         """See `Guest`: until hpcore's init has a shell."""
-        await self._shell.wait_ready(within)
+        await self._shell.wait_ready(within, since)
 
     async def masks(self) -> Masks:
         """See `Guest`. All masks are read in one go."""
@@ -82,8 +82,9 @@ class LinuxGuest:
 
     async def reboot(self, within: float = 300.0) -> None:
         """See `Guest`."""
+        since = self.times_ready
         await self.begin_reboot()
-        await self._shell.wait_ready(within)
+        await self._shell.wait_ready(within, since)
 
     async def begin_reboot(self) -> None:
         """See `Guest`."""

@@ -32,8 +32,12 @@ class Guest(Protocol):
         Where the number has grown since a reset, the guest is there again.
         """
 
-    async def wait_ready(self, within: float) -> None:
-        """Wait up to `within` seconds until the guest has booted."""
+    async def wait_ready(self, within: float, since: int | None = None) -> None:
+        """Wait up to `within` seconds until the guest has booted.
+
+        `since` is what `times_ready` was before the reset whose boot is meant, in case that
+        another task meets the guest's shell first.
+        """
 
     async def masks(self) -> Masks:
         """The guest's own view of its CPUs."""

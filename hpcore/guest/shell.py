@@ -115,13 +115,18 @@ class Shell:
         self.times_ready = 0
         """How often the guest's init has been heard to have started its shell."""
 
-    async def wait_ready(self, within: float = 300.0) -> None:
+    async def wait_ready(self, within: float = 300.0, since: int | None = None) -> None:
         """Wait until the guest's init says that its shell is there.
 
-        Raises GuestTimeoutError, or GuestGoneError if the machine ends first; both quote the
+        Where it has been heard to say so since `times_ready` was `since`, this returns at
+        once: a line of another task may have met the new shell first. Raises
+        GuestTimeoutError, or GuestGoneError if the machine ends first; both quote the
         console's last output.
         """
+        since = self.times_ready if since is None else since
         async with self._lock:
+            if self.times_ready > since:
+                return
             await self._find(_ready_pattern(), _Wait(f"its shell to say {READY_MARKER}", within))
             self.times_ready += 1
 

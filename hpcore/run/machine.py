@@ -353,9 +353,10 @@ class LiveMachine:
 
     async def reset(self) -> None:
         """Reset the machine, and wait until its guest has booted again, as `boot` does."""
+        since = 0 if self._guest is None else self._guest.times_ready
         await (await self.begin(stimuli.Reset())).ended()
         if self._guest is not None:
-            await self.guest_ready()
+            await self.unless_ended(self._guest.wait_ready(self.patience.boot, since))
 
     async def pause(self) -> None:
         """Stop the machine's time."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.cpulist import parse_cpu_list
@@ -35,7 +34,7 @@ from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
 from hpcore.scenario import values as sc
 from hpcore.scenario.durations import format_duration, parse_duration
-from hpcore.scenario.yaml import LARGEST, YamlRefused, load_yaml
+from hpcore.yaml import YamlUnreadable, load_yaml, read_yaml
 
 MOST_STEPS = 10_000
 """Steps that stand in a scenario."""
@@ -80,28 +79,17 @@ def load(name: str) -> sc.Scenario:
             )
         path = known[name]
     try:
-        if path.stat().st_size > LARGEST:
-            raise ScenarioError(f"{path}: larger than {LARGEST} bytes; that is no scenario")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ScenarioError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    return parse(text, str(path))
+        return _Reader(str(path)).scenario(read_yaml(path))
+    except YamlUnreadable as error:
+        raise ScenarioError(str(error)) from error
 
 
 def parse(text: str, name: str = "scenario") -> sc.Scenario:
     """The scenario in `text`; `name` is for messages. Raises ScenarioError."""
     try:
-        data = load_yaml(text)
-    except YamlRefused as error:
-        raise ScenarioError(f"{name}:{error.problem_mark.line + 1}: {error.problem}") from error
-    except MarkedYAMLError as error:
-        at = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ScenarioError(f"{name}:{at}: not YAML: {error.problem}") from error
-    except (YAMLError, ValueError) as error:
-        raise ScenarioError(f"{name}: not YAML: {error}") from error
-    return _Reader(name).scenario(data)
+        return _Reader(name).scenario(load_yaml(text, name))
+    except YamlUnreadable as error:
+        raise ScenarioError(str(error)) from error
 
 
 class _Reader:

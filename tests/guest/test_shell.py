@@ -116,6 +116,20 @@ def test_a_line_that_ends_the_shell_is_told_and_the_next_one_runs() -> None:
     assert with_sh(body) == ShellResult("back\n", 0)
 
 
+def test_a_new_shell_that_another_line_has_met_is_not_waited_for_again() -> None:
+    async def body(shell: Shell) -> ShellResult:
+        since = shell.times_ready
+        waiting = [asyncio.create_task(shell.run("exit 5", within=10))]
+        await asyncio.sleep(0)  # the line is under way when the wait begins
+        await shell.wait_ready(10)
+        await shell.wait_ready(10, since)
+        (restarted,) = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(restarted, GuestRestartedError)
+        return await shell.run("echo back", within=10)
+
+    assert with_sh(body) == ShellResult("back\n", 0)
+
+
 def test_a_line_that_a_restart_swallowed_is_told_at_once() -> None:
     def reset(tag: str) -> Iterable[bytes]:
         return KERNEL_MESSAGE, b"\nhpcore-guest-ready uptime=1.5\n", f"<hp-end-{tag}:0>".encode()

@@ -72,8 +72,8 @@ class PlayedGuest:
 
     # ------------------------------------------------------------- a scenario's
 
-    async def wait_ready(self, within: float) -> None:
-        """See `Guest`."""
+    async def wait_ready(self, within: float, since: int | None = None) -> None:
+        """See `Guest`. That it has booted can be asked any number of times, so `since` is not."""
         await self._until(self._booted, within, "boot")
 
     async def idle(self, within: float = 60.0) -> None:
