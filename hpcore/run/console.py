@@ -9,6 +9,7 @@ from hpcore.guest.watch import WatchedConsole
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.effects import MachineStep
+from hpcore.model.states import State
 from hpcore.run.controller import Controller
 
 PANICS = 2
@@ -35,29 +36,27 @@ class ConsoleWatch:
         self.shell_awaited = False
         """Whether someone counts on the guest's shell, so that resets without one are in vain."""
         self._c, self._printed = controller, printed
-        self._reset_asked = False
 
-    def follow(self, event: ev.Event) -> None:
-        """Take note of an event of this machine's."""
+    def follow(self, event: ev.Event, state: State) -> None:
+        """Take note of an event of this machine's, and of the state after it."""
         match event:
             case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS):
                 if self.console is None and (console := self._c.session.console) is not None:
                     self.console = WatchedConsole(
                         console, self._printed, self._panicked, self._c.fail
                     )
-            case ev.MachineStepBegun(step=MachineStep.RESET):
-                self._reset_asked = True
             case ev.MachineWasReset() if self.console is not None:
-                self._was_reset(self.console)
+                # a reset that the user asked for is still under way as a step
+                by_guest = state.shared.step is not MachineStep.RESET
+                self._was_reset(self.console, by_guest)
 
     async def ended(self) -> None:
         """Wait until all that the guest printed has been read, once the machine has ended."""
         if self.console is not None:
             await self.console.ended(LAST_WORDS_SECONDS)
 
-    def _was_reset(self, console: WatchedConsole) -> None:
-        console.panics.reset(by_guest=not self._reset_asked)
-        self._reset_asked = False
+    def _was_reset(self, console: WatchedConsole, by_guest: bool) -> None:
+        console.panics.reset(by_guest=by_guest)
         if self.shell_awaited and (times := console.panics.resets) >= RESETS:
             self._give_up(f"the guest reset itself {times} times, and its shell was never there")
 

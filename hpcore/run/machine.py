@@ -386,7 +386,7 @@ class LiveMachine:
 
     def _follow(self, event: ev.Event, state: State) -> None:
         self.last_seq += 1
-        self._watch.follow(event)
+        self._watch.follow(event, state)
         self._ends.follow(event)
         for key, watcher in tuple(self._watchers.items()):
             if key not in self._watchers:

@@ -73,9 +73,21 @@ def test_a_guest_without_a_shell_is_plugged_and_unplugged(tmp_path: Path) -> Non
     assert [found.count(kind) for kind in (PlugCompleted, Registered, UnplugCompleted)] == [4, 4, 3]
 
 
+def test_a_guest_without_a_shell_may_reboot_by_itself(tmp_path: Path) -> None:
+    script = "#!/bin/sh\n/bin/busybox sleep 2\n/bin/busybox reboot -f\n"
+    initrd = archive(tmp_path / "my.cpio", script)
+    path = scenario(tmp_path / "s.yaml", "boot", "scale: 2", "rebooted", "rebooted", "scale: 1")
+    options = ("--log", tmp_path / "log", "--initrd", initrd, "--no-shell")
+    ended = hpcore("run", path, *options)
+    assert ended.code == 0, ended
+
+
 @pytest.mark.parametrize(
     "step",
-    ["online: 1", "offline: 1", "shell: uname", "expect: {online: 0}", "reboot", "poweroff"],
+    [
+        "online: 1", "offline: 1", "shell: uname", "expect: {online: 0}", "reboot", "poweroff",
+        "{reboot: , waits: false}",
+    ],
 )
 def test_a_step_that_needs_a_shell_is_refused_before_the_start_by_its_line(
     tmp_path: Path, step: str

@@ -51,5 +51,5 @@ def test_a_scenario_that_was_not_read_from_a_file_has_steps_by_number() -> None:
 
 
 def test_what_needs_no_shell_is_let_through() -> None:
-    steps = "boot, {plug: 1}, {unplug: cpu1}, pause, resume, reset, settle, migrate"
+    steps = "boot, {plug: 1}, {unplug: cpu1}, pause, resume, reset, rebooted, {scale: 2}, settle"
     need_shell(parse(f"machine: {{maxcpus: 2, cpus: 1}}\nsteps: [{steps}]"), WITHOUT)
