@@ -53,6 +53,11 @@ def prove(
     began = time.perf_counter()
     refuse_unfit(properties)
     engine = _engine_for(engine, properties)
+    if engine == "explicit" and find_spec("numpy") is None:
+        raise CheckError(
+            "the explicit engine needs NumPy; install it with: pip install numpy, or "
+            "use the engine 'symbolic'"
+        )
     tell(Progress(engine, "tabulating the protocol"))
     rules = rules or RULES
     invariants = Invariants(properties)
@@ -94,11 +99,6 @@ def _own_eventually(properties: Properties) -> Properties:
 
 def _explicit(tables: Tables, tell: Tell) -> Result:
     """Search breadth first, then, where there are few enough states, look for loops."""
-    if find_spec("numpy") is None:
-        raise CheckError(
-            "the explicit engine needs NumPy; install it with: pip install numpy, or "
-            "use --engine symbolic"
-        )
     from hpcore.check.explicit import engine  # noqa: PLC0415 - NumPy is an extra
 
     result = engine.check(tables, tell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, fields, frozen
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from hpcore.check.proof import ENGINES, prove
 from hpcore.check.properties import PROPERTIES, Properties
@@ -28,6 +28,7 @@ from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.guests import GUESTS, GuestModel
 from hpcore.model.rules import Rules
+from hpcore.yaml import YamlUnreadable, read_yaml
 
 MOST_JOBS = 100_000
 CONNECT_SECONDS = 10
@@ -176,51 +177,60 @@ def read_sweep(path: Path) -> tuple[SweepJob, ...]:
     what is wrong.
     """
     try:
-        data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckError(f"{path}: {error.strerror}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise CheckError(f"{path}: not YAML: {error}") from error
+        data = read_yaml(path)
+    except YamlUnreadable as error:
+        raise CheckError(str(error)) from error
     if not isinstance(data, dict) or not data:
         raise CheckError(f"{path}: a sweep maps options to values, such as slots: [2, 3]")
     for key in data:
         if key not in _KEYS:
             raise CheckError(f"{path}: '{key}' is no option of a sweep; known: {', '.join(_KEYS)}")
     lists = {key: _as_list(data[key]) for key in _KEYS if key in data}
+    count = math.prod(len(values) for values in lists.values())
+    if not 1 <= count <= MOST_JOBS:
+        raise CheckError(f"{path}: {count} checks; a sweep has 1 to {MOST_JOBS}")
     mutants = lists.pop("mutants", ["none"])
     engines = lists.pop("engines", ["symbolic"])
-    jobs = [
+    return tuple(
         SweepJob(_environment(path, dict(zip(lists, values, strict=True))), mutant, engine)
         for values in itertools.product(*lists.values())
         for mutant in (_mutant(path, m) for m in mutants)
         for engine in (_engine(path, e) for e in engines)
-    ]
-    if len(jobs) > MOST_JOBS:
-        raise CheckError(f"{path}: {len(jobs)} checks; a sweep has {MOST_JOBS} at most")
-    return tuple(jobs)
+    )
 
 
 def _as_list(value: object) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]
+    return [_plain(v) for v in (value if isinstance(value, list) else [value])]
+
+
+def _plain(value: object) -> object:
+    """A value that has an anchor, or is written in hex, is one of a class of YAML's own."""
+    if isinstance(value, ScalarBoolean):
+        return bool(value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _environment(path: Path, options: dict[str, Any]) -> Environment:
     try:
-        if "guest" in options:
-            options["guest"] = _guest(options["guest"])
         for name, value in options.items():
-            wanted = getattr(Environment(), name)
-            if name != "guest" and wanted is not None and type(value) is not type(wanted):
+            if name == "guest":
+                options[name] = _guest(value)
+            elif not _fits(value, getattr(Environment(), name)):
                 raise ValueError(f"{name} is {value!r}")
         return Environment(**options)
     except (EnvironmentRefused, ValueError, TypeError) as error:
         raise CheckError(f"{path}: {error}") from error
 
 
+def _fits(value: object, default: object) -> bool:
+    """Whether a value is of the kind of the option's default; None stands for any number."""
+    return type(value) is type(default) or (default is None and type(value) is int)
+
+
 def _guest(name: object) -> GuestModel:
-    if name not in GUESTS:
+    if not isinstance(name, str) or name not in GUESTS:
         raise ValueError(f"there is no guest {name!r}; known: {', '.join(GUESTS)}")
-    return GUESTS[str(name)]
+    return GUESTS[name]
 
 
 def _mutant(path: Path, name: object) -> str | None:

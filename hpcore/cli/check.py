@@ -25,8 +25,8 @@ from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.guests import GUESTS
 from hpcore.check.world.words import describe, say
-from hpcore.cli import log_path
 from hpcore.cli.output import Output, Problem, json_option, many, steps
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.rules import RULES, Rules
 
@@ -50,10 +50,10 @@ from hpcore.model.rules import RULES, Rules
 @click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
 @click.option("--from", "origin", metavar="LOG[@SEQ]",
               help="Start from the state after an event of a log.")  # fmt: skip
-@click.option("--log", type=click.Path(path_type=Path), help="Write the counterexample here.")
-@click.option("--graph", type=click.Path(path_type=Path),
+@click.option("--log", type=OUTPUT_FILE, help="Write the counterexample here.")
+@click.option("--graph", type=OUTPUT_FILE,
               help="Draw a small configuration: .mmd, .md, .dot or .gv.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite an existing log.")
+@click.option("--force", is_flag=True, help="Overwrite a log or a drawing that exists.")
 @click.option("--sweep", "sweep_file", type=click.Path(path_type=Path), metavar="FILE",
               help="Make all the checks of this file.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Sweep on this Dask scheduler.")
@@ -82,8 +82,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
             sweep(out, options["sweep_file"], options["scheduler"])
         if options["graph"] is not None:
             check_suffix(options["graph"])
-        if options["log"] is not None:
-            _refuse_log(options["log"], force=options["force"])
+        files = {f"--{name}": options[name] for name in ("log", "graph")}
+        refuse_unwritable(files, force=options["force"])
         start = _start(out, options["origin"])
         environment = _environment(options, start)
         if options["mutants"]:
@@ -95,14 +95,17 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         if name is not None:
             environment = find_mutant(name).within(environment)
         out.say(describe(environment))
+        graph = options["graph"]
+        if graph is not None:  # before the search: a machine may have too many states to draw
+            drawing = draw(tabulate(environment, rules, start), graph)
         # A search makes millions of small values and no circles of them: looking for some
         # would take a tenth of its time.
         gc.disable()
         with out.progress("starting") as say_now:
             result = prove(environment, rules, options["engine"], start, _teller(say_now))
-        if options["graph"] is not None:
-            shown = draw(tabulate(environment, rules, start), options["graph"])
-            out.say(f"{shown} states drawn in {options['graph']}")
+        if graph is not None:
+            graph.write_text(drawing.text, encoding="utf-8")
+            out.say(f"{drawing.states} states drawn in {graph}")
         _report(out, environment, rules, result, options)
     except (CheckError, EnvironmentRefused, NotTabulable) as error:
         raise Problem(str(error)) from error
@@ -129,13 +132,6 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise CheckError(f"--sweep takes its options from the file; leave out --{min(beside)}")
     if "scheduler" in given and "sweep_file" not in given:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
-
-
-def _refuse_log(log: Path, *, force: bool) -> None:
-    """Before a long search, not after it."""
-    log_path.need_directory(log)
-    if log.exists() and not force:
-        raise log_path.exists(log)
 
 
 def _start(out: Output, origin: str | None) -> Start | None:
@@ -239,7 +235,7 @@ def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, 
     from hpcore.check.evidence import write_log  # noqa: PLC0415 - writes logs
     from hpcore.triage.replay import replay  # noqa: PLC0415 - reads logs
 
-    under = f"without {options['mutant']}" if options["mutant"] else "the protocol"
+    under = f"of the mutant {options['mutant']}" if options["mutant"] else "of the protocol"
     written = write_log(path, found, rules, under, overwrite=options["force"])
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok:

@@ -120,6 +120,8 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
 
 def _decided(found: Replay) -> str:
     """What came of deciding the log again, where it came to the same or could not be done."""
+    if not found.events:
+        return "There was nothing to decide"
     if not found.decided_again:
         return "It was not decided again: it has no stimuli, which came with format 1.2"
     return f"{found.decided_again} decisions, made again by hpcore {__version__}: the same"

@@ -9,16 +9,19 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+from attrs import frozen
 
-from hpcore.cli import log_path
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import until_stopped
 from hpcore.guest.images import fetched_guest
+from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.log import LogExists, Sync, is_log
+from hpcore.log import LogExists, Sync, is_log, why_no_text
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found, find
+from hpcore.run.scale_plan import Scaled
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
 from hpcore.scenario.runner import Job, Outcome, run_job
@@ -28,13 +31,15 @@ from hpcore.scenario.values import Line
 @click.command()
 @click.argument("scenario")
 @click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
-@click.option("--log", type=click.Path(path_type=Path),
+@click.option("--log", type=OUTPUT_FILE,
               help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite an existing log.")
+@click.option("--force", is_flag=True, help="Overwrite a log or a console that exists.")
 @click.option("--kernel", type=click.Path(path_type=Path), help="An arm64 Image of your own.")
 @click.option("--initrd", type=click.Path(path_type=Path), help="An initramfs of your own.")
 @click.option("--append", default="", help="More kernel arguments.")
-@click.option("--console", type=click.Path(path_type=Path), help="Keep what the guest prints here.")
+@click.option("--no-shell", is_flag=True,
+              help="Do without the guest's shell, and without steps that need one.")  # fmt: skip
+@click.option("--console", type=OUTPUT_FILE, help="Keep what the guest prints here.")
 @click.option(
     "--sync", type=click.Choice([Sync.DURABLE.value, Sync.OS.value]), default=Sync.DURABLE.value,
     show_default=True, help="What an event survives: loss of power, or the death of hpcore.",
@@ -48,6 +53,7 @@ def run(
     kernel: Path | None,
     initrd: Path | None,
     append: str,
+    no_shell: bool,
     console: Path | None,
     sync: str,
     as_json: bool,
@@ -59,6 +65,7 @@ def run(
     \b
     hpcore run cover-letter --accel tcg --log cover-letter.jsonl
     hpcore run mine.yaml --kernel ./Image --json
+    hpcore run mine.yaml --initrd my.cpio    # what it has to do: docs/guest.md
     hpcore scenarios                         # those that come with hpcore
     hpcore run broken.jsonl --accel tcg      # ask the accelerator for a counterexample
 
@@ -78,47 +85,56 @@ def run(
     the exit is 1 if the accelerator refuses one. What the guest did in it is not repeated.
     """
     out = Output(json=as_json)
+    boots = _Boots(kernel, initrd, console, append, no_shell)
     if is_log(scenario):
-        given = {"--log": log, "--console": console, "--force": force or None}
+        given = {
+            "--log": log, "--console": console, "--force": force or None,
+            "--no-shell": no_shell or None,
+        }  # fmt: skip
         _refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
-        execute(out, Path(scenario), found, _guest(out, found, kernel, initrd, console, append))
+        execute(out, Path(scenario), found, _guest(out, found, boots))
         return
+    if (why := why_no_text(scenario)) is not None:
+        raise Problem(f"{scenario}: neither a scenario nor a log: {why}")
     what = read.load(scenario)
     found = find(accel)
-    if log is not None:
-        log_path.need_directory(log)
-    if console is not None:
-        log_path.need_name(console, "--console")
-    if log is None:
-        log = Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+    log = log or Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+    refuse_unwritable({"--log": log, "--console": console}, force=force)
     job = Job(
-        scenario=what, found=found, guest=_guest(out, found, kernel, initrd, console, append),
+        scenario=what, found=found, guest=_guest(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=console,
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))
     except LogExists:
-        raise log_path.exists(log) from None
+        raise exists(log, "--log") from None
     _report(out, job, outcome)
 
 
-def _guest(
-    out: Output,
-    found: Found,
-    kernel: Path | None,
-    initrd: Path | None,
-    console: Path | None,
-    append: str,
-) -> GuestImages | GuestScript:
+@frozen
+class _Boots:
+    """What the options say of the guest."""
+
+    kernel: Path | None
+    initrd: Path | None
+    console: Path | None
+    append: str
+    no_shell: bool
+
+
+def _guest(out: Output, found: Found, boots: _Boots) -> GuestImages | GuestScript:
     if not found.capabilities.plays_guest:
-        return _images(out, kernel, initrd, append)
-    given = {"--kernel": kernel, "--initrd": initrd, "--console": console}
+        return _images(out, boots)
+    given = {
+        "--kernel": boots.kernel, "--initrd": boots.initrd, "--console": boots.console,
+        "--no-shell": boots.no_shell or None,
+    }  # fmt: skip
     _refuse(
         given, f"'{found.name}' runs no guest code, it plays the guest, which heeds --append "
         "and the scenario's guest: kind"
     )  # fmt: skip
-    return GuestScript(append=append)
+    return GuestScript(append=boots.append)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -127,8 +143,8 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
         raise Problem(f"{why}; leave out {', '.join(useless)}")
 
 
-def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) -> GuestImages:
-    fetched = fetched_guest()
+def _images(out: Output, boots: _Boots) -> GuestImages:
+    fetched, kernel, initrd = fetched_guest(), boots.kernel, boots.initrd
     if fetched is None and (kernel is None or initrd is None):
         raise Problem("there is no guest to boot; run `hpcore guest fetch` first")
     if kernel is not None:
@@ -137,15 +153,12 @@ def _images(out: Output, kernel: Path | None, initrd: Path | None, append: str) 
             out.say(f"warning: {image.warning}", style="yellow")
         kernel = bootable(image)
     if initrd is not None:
-        try:
-            initrd.open("rb").close()
-        except OSError as error:
-            raise Problem(f"cannot read the initrd {initrd}: {error.strerror}") from error
+        check_initrd(initrd)
     if fetched is not None:
         kernel = kernel or fetched.kernel
         initrd = initrd or fetched.initramfs()
     assert kernel is not None and initrd is not None
-    return GuestImages(kernel, initrd, append)
+    return GuestImages(kernel, initrd, boots.append, shell=not boots.no_shell)
 
 
 async def _run(job: Job, out: Output) -> Outcome:
@@ -159,6 +172,8 @@ async def _run(job: Job, out: Output) -> Outcome:
             mark = "ok  " if result.error is None else "FAIL"
             style = None if result.error is None else "bold red"
             how = ": refused, as it should be" if line.fails and result.error is None else ""
+            if result.scaled is not None and result.error is None and not line.fails:
+                how = f": {result.scaled}"
             out.say(
                 f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}{how}", style=style
             )
@@ -185,10 +200,26 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
         steps=len(outcome.results),
         failed=None if failed is None else {"step": failed.line.text, "error": failed.error},
         error=None if failed is None else failed.error,
+        scaled=[_scaled(r.line, r.scaled) for r in outcome.results if r.scaled is not None],
         latencies_ms={
             k: [round(s * 1000, 2) for s in v] for k, v in outcome.latencies.named.items()
         },
     )
+
+
+def _scaled(line: Line, scaled: Scaled) -> dict[str, object]:
+    return {
+        "step": line.number,
+        "to": scaled.to,
+        "enabled": scaled.enabled,
+        "plugged": scaled.plugged,
+        "unplugged": scaled.unplugged,
+        "accepted": [str(change) for change in scaled.pending],
+        "failed": {str(change): why for change, why in scaled.failed},
+        "not_begun": [str(change) for change in scaled.not_begun],
+        "taken_back": [str(change) for change in scaled.undone],
+        "not_taken_back": {str(change): why for change, why in scaled.not_undone},
+    }
 
 
 def _medians(latencies: Latencies) -> dict[str, str]:

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from hpcore.fetch.errors import FetchError
 from hpcore.guest.errors import GuestError
+from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
@@ -42,18 +43,19 @@ def prepare(
     """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
     Raises GuestError for a machine that the tables cannot describe, a kernel that is none,
-    too large for its place or not to be unpacked, an initrd that is not there or does not
-    fit the memory, and a command line that is too long.
+    too large for its place or not to be unpacked, an initrd that is none, is not there or
+    does not fit the memory, and a command line that is too long.
     """
     try:
         tables = build(config, board)
         image = bootable(load_kernel(kernel))
     except (FetchError, FirmwareError) as error:
         raise GuestError(str(error)) from error
+    check_initrd(initrd)
     try:
         size = initrd.stat().st_size
     except OSError as error:
-        raise GuestError(f"the initrd {initrd} cannot be read: {error.strerror}") from error
+        raise GuestError(f"cannot read the initrd {initrd}: {error.strerror}") from error
     try:
         tree = tables.device_tree(
             bootargs=f"{BOOT_ARGUMENTS} {append}".strip(),

@@ -17,6 +17,10 @@ CONSOLE_DEVICE = "/dev/ttyAMA0"
 # The shell is started again when it ends (a line may `exit`), and says so by the same
 # marker; `setsid -c` gives it the console as controlling terminal, so that ^C works.
 # The prompts are empty: what comes out is the output of commands alone.
+# The console is given as a script, and -i makes the shell a person's all the same. From its
+# standard input busybox's ash would read by fgets() while echo is off, which SIGCHLD
+# interrupts; ash takes that for the input's end, so that every background job that ended
+# took the shell with it. From a script it reads by safe_read(), which goes on.
 INIT = f"""\
 #!/bin/sh
 /bin/busybox --install -s /bin
@@ -29,7 +33,7 @@ while :; do
     setsid -c sh -c '
         stty sane -echo
         printf "\\n{READY_MARKER} uptime=%s\\n" "$(cut -d" " -f1 /proc/uptime)"
-        exec sh
+        exec sh -i {CONSOLE_DEVICE}
     ' <{CONSOLE_DEVICE} >{CONSOLE_DEVICE} 2>&1
 done
 """

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from hpcore.guest.cpulist import parse_cpu_list
 from hpcore.guest.errors import GuestError
 from hpcore.guest.protocol import Masks
 from hpcore.guest.shell import Shell, ShellResult
 
 CPU_DIRECTORY = "/sys/devices/system/cpu"
+
+_WHO = re.compile(r"^(sh|/dev/\w+): ", re.MULTILINE)
+"""How a shell's own words begin: with its name, or that of the console it reads lines from."""
 
 
 class LinuxGuest:
@@ -19,9 +24,14 @@ class LinuxGuest:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
 
-    async def wait_ready(self, within: float = 300.0) -> None:
+    @property
+    def times_ready(self) -> int:
+        """See `Guest`."""
+        return self._shell.times_ready
+
+    async def wait_ready(self, within: float = 300.0, since: int | None = None) -> None:
         """See `Guest`: until hpcore's init has a shell."""
-        await self._shell.wait_ready(within)
+        await self._shell.wait_ready(within, since)
 
     async def masks(self) -> Masks:
         """See `Guest`. All masks are read in one go."""
@@ -72,8 +82,13 @@ class LinuxGuest:
 
     async def reboot(self, within: float = 300.0) -> None:
         """See `Guest`."""
+        since = self.times_ready
+        await self.begin_reboot()
+        await self._shell.wait_ready(within, since)
+
+    async def begin_reboot(self) -> None:
+        """See `Guest`."""
         await self._shell.send("reboot -f")
-        await self._shell.wait_ready(within)
 
     async def power_off(self) -> None:
         """See `Guest`."""
@@ -87,6 +102,7 @@ class LinuxGuest:
 def _checked(result: ShellResult, what: str) -> str:
     text = result.without_kernel_messages.strip()
     if result.status:
+        text = _WHO.sub("", text)
         raise GuestError(
             f"the guest can't {what}: {text or 'no reason given'} (status {result.status})"
         )

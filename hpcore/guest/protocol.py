@@ -25,8 +25,19 @@ class Guest(Protocol):
     """A guest in the hands of a scenario. Every method raises GuestError with the guest's
     own reason where it can't or won't."""
 
-    async def wait_ready(self, within: float) -> None:
-        """Wait up to `within` seconds until the guest has booted."""
+    @property
+    def times_ready(self) -> int:
+        """How often it was found to have booted, or to have started its shell anew.
+
+        Where the number has grown since a reset, the guest is there again.
+        """
+
+    async def wait_ready(self, within: float, since: int | None = None) -> None:
+        """Wait up to `within` seconds until the guest has booted.
+
+        `since` is what `times_ready` was before the reset whose boot is meant, in case that
+        another task meets the guest's shell first.
+        """
 
     async def masks(self) -> Masks:
         """The guest's own view of its CPUs."""
@@ -45,6 +56,9 @@ class Guest(Protocol):
 
     async def reboot(self, within: float) -> None:
         """Have the guest reset the machine, and wait until it has booted again."""
+
+    async def begin_reboot(self) -> None:
+        """Have the guest reset the machine; returns once it has been told to."""
 
     async def power_off(self) -> None:
         """Have the guest power the machine off; returns once it has been told to."""

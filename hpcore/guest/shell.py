@@ -12,13 +12,13 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from attrs import field, frozen
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.initramfs import READY_MARKER
+from hpcore.guest.panics import KERNEL_MESSAGE, panic_in
 
 BUFFER_LIMIT = 1 << 20
 """Bytes of console output kept; what is older is forgotten."""
@@ -28,7 +28,6 @@ LONGEST_LINE = 4000
 
 DEFAULT_TIMEOUT = 60.0
 
-_KERNEL_MESSAGE = rb"(?:\[ *\d+\.\d{6}\][^\n]*\n)"
 _OVERLAP = 1 << 14
 """Bytes searched again after new output: a marker with kernel messages inside is shorter."""
 
@@ -74,7 +73,7 @@ class ShellResult:
     @property
     def without_kernel_messages(self) -> str:
         """The output with whole kernel messages cut out, wherever they fell."""
-        message = _KERNEL_MESSAGE.decode()
+        message = KERNEL_MESSAGE.decode()
         return re.sub(message, "", self.output)
 
 
@@ -101,31 +100,35 @@ class _Found:
 
 
 class Shell:
-    """A client of the shell that hpcore's init runs on the console.
+    """A client of the shell on the console: that of hpcore's init, or one that is like it.
 
-    `echo` is told everything that comes from the console, as it comes. One line runs at
-    a time; a second caller waits.
+    One line runs at a time; a second caller waits.
     """
 
-    def __init__(
-        self, console: ByteConsole, echo: Callable[[bytes], None] = lambda _data: None
-    ) -> None:
+    def __init__(self, console: ByteConsole) -> None:
         self._console = console
-        self._echo = echo
         self._buffer = bytearray()
         self._forgotten = 0  # bytes dropped from the front of the buffer
         self._lock = asyncio.Lock()
         self._nonce = secrets.token_hex(4)  # an earlier client's late output is not ours
         self._count = 0
+        self.times_ready = 0
+        """How often the guest's init has been heard to have started its shell."""
 
-    async def wait_ready(self, within: float = 300.0) -> None:
+    async def wait_ready(self, within: float = 300.0, since: int | None = None) -> None:
         """Wait until the guest's init says that its shell is there.
 
-        Raises GuestTimeoutError, or GuestGoneError if the machine ends first; both quote the
+        Where it has been heard to say so since `times_ready` was `since`, this returns at
+        once: a line of another task may have met the new shell first. Raises
+        GuestTimeoutError, or GuestGoneError if the machine ends first; both quote the
         console's last output.
         """
+        since = self.times_ready if since is None else since
         async with self._lock:
-            await self._find(_ready_pattern(), _Wait("its shell to be ready", within))
+            if self.times_ready > since:
+                return
+            await self._find(_ready_pattern(), _Wait(f"its shell to say {READY_MARKER}", within))
+            self.times_ready += 1
 
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.
@@ -139,20 +142,23 @@ class Shell:
             self._send(line, tag)
             wait = _Wait(f"the end of `{_short(line)}`", within)
             try:
-                ends = rb"(>)%b*\r?%b*\n" % (_KERNEL_MESSAGE, _KERNEL_MESSAGE)
+                ends = rb"(>)%b*\r?%b*\n" % (KERNEL_MESSAGE, KERNEL_MESSAGE)
                 begin = _marker(f"<hp-begin-{tag}", ends)
                 found = await self._find(_or_ready(begin), wait)
                 start = self._forgotten
                 if found.groups[0] is not None:
-                    end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + _KERNEL_MESSAGE + rb")+)>")
+                    end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + KERNEL_MESSAGE + rb")+)>")
                     found = await self._find(_or_ready(end), wait)
             except GuestTimeoutError:
                 self._console.write(_INTERRUPT)
                 raise
             status = found.groups[0]
             if status is None:
+                self.times_ready += 1
+                panic = panic_in(found.before)
+                why = "" if panic is None else f", after a panic ({panic})"
                 raise GuestRestartedError(
-                    f"the guest's shell started anew while `{_short(line)}` ran; its last "
+                    f"the guest's shell started anew while `{_short(line)}` ran{why}; its last "
                     f"output: {_quote(found.before)}"
                 )
             kept = len(found.before) + len(found.match)
@@ -217,7 +223,6 @@ class Shell:
                     f"the machine ended while waiting for {wait.what}; its last output: "
                     f"{_quote(self._buffer)}"
                 )
-            self._echo(data)
             self._buffer += data
             surplus = len(self._buffer) - BUFFER_LIMIT
             if surplus > 0:
@@ -231,12 +236,12 @@ class Shell:
 
 def _marker(text: str, rest: bytes) -> re.Pattern[bytes]:
     """A pattern for `text` and then `rest`, kernel messages anywhere within `text`."""
-    spaced = (_KERNEL_MESSAGE + b"*").join(re.escape(bytes([byte])) for byte in text.encode())
-    return re.compile(spaced + _KERNEL_MESSAGE + b"*" + rest)
+    spaced = (KERNEL_MESSAGE + b"*").join(re.escape(bytes([byte])) for byte in text.encode())
+    return re.compile(spaced + KERNEL_MESSAGE + b"*" + rest)
 
 
 def _number(digits: bytes) -> int:
-    return int(re.sub(_KERNEL_MESSAGE, b"", digits))
+    return int(re.sub(KERNEL_MESSAGE, b"", digits))
 
 
 def _ready_pattern() -> re.Pattern[bytes]:

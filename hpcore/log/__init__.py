@@ -42,7 +42,7 @@ from hpcore.log.errors import (
     NotALog,
 )
 from hpcore.log.header import Header, Sync
-from hpcore.log.reader import Record, Records, is_log, read
+from hpcore.log.reader import Record, Records, is_log, read, why_no_text
 from hpcore.log.recovery import Recovered
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats, FormatVersion, Upgrade
@@ -75,4 +75,5 @@ __all__ = [
     "is_log",
     "model_codec",
     "read",
+    "why_no_text",
 ]

@@ -9,6 +9,8 @@ from attrs import frozen
 from hpcore.log.errors import LogError
 from hpcore.log.reader import Record
 from hpcore.model.fold import Folded, steps
+from hpcore.model.invariants import HELD
+from hpcore.model.properties import Invariants
 from hpcore.model.states import State
 
 
@@ -44,7 +46,10 @@ def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
         yield LoggedDecision(tuple(under_way), settled=False)
 
 
-def fold(state: State, decision: LoggedDecision) -> Iterator[tuple[Record, Folded]]:
+def fold(
+    state: State, decision: LoggedDecision, invariants: Invariants = HELD
+) -> Iterator[tuple[Record, Folded]]:
     """Apply the events of `decision` to `state`, up to the first that breaks something."""
-    folded = steps(state, (r.event for r in decision.records), settled=decision.settled)
+    events = (record.event for record in decision.records)
+    folded = steps(state, events, settled=decision.settled, invariants=invariants)
     return zip(decision.records, folded, strict=False)

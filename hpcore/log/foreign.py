@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from hpcore.log.framing import MAGIC
 
+BOM = b"\xef\xbb\xbf"
+
 _BEGINNINGS = (
     (b"\x1f\x8b", "it is compressed with gzip; unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it with unzstd"),
     (b"\xfd7zXZ\0", "it is compressed with xz; unpack it with unxz"),
     (b"BZh", "it is compressed with bzip2; unpack it with bunzip2"),
     (b"PK\x03\x04", "it is a zip archive; unpack it with unzip"),
-    (b"\xef\xbb\xbf", "it begins with a byte order mark (BOM), which some editor put there; "
-                      "tail -c +4 takes it away"),
+    (BOM, "it begins with a byte order mark (BOM), which some editor put there; "
+          "tail -c +4 takes it away"),
     *((start, "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8 of it")
       for start in (b"\xff\xfe", b"\xfe\xff")),
     *((MAGIC[:4].decode().encode(coding), f"it is UTF-16; iconv -f {coding} -t UTF-8 makes UTF-8 "
@@ -25,7 +27,20 @@ CRLF = "its lines end in CRLF, and a log's in LF; tr -d '\\r' takes the CR away"
 
 def recognised(beginning: bytes) -> str:
     """Why a file that begins so is no log, and what would make one of it."""
-    for start, why in _BEGINNINGS:
-        if beginning.startswith(start):
-            return why
-    return f"line 1 does not start with {MAGIC.decode()}"
+    if beginning.startswith(b'{"seq":'):
+        return "its first line, the header, is missing"
+    return _found(beginning) or f"line 1 does not start with {MAGIC.decode()}"
+
+
+def no_text(beginning: bytes) -> str | None:
+    """Why a file that begins so can be read neither as a log nor as other text; None if it can.
+
+    Other text may have a byte order mark.
+    """
+    if beginning.startswith(BOM) and not beginning.startswith(BOM + MAGIC):
+        return None
+    return _found(beginning)
+
+
+def _found(beginning: bytes) -> str | None:
+    return next((why for start, why in _BEGINNINGS if beginning.startswith(start)), None)

@@ -11,6 +11,7 @@ import orjson
 
 from hpcore.log.codec import ANSWERS, BATCH, HEARD, Codec, model_codec
 from hpcore.log.errors import LogDamaged, LogTooNew, LogUnreadable
+from hpcore.log.foreign import no_text
 from hpcore.log.forms import WrongFields
 from hpcore.log.framing import MAGIC
 from hpcore.log.header import Header
@@ -50,6 +51,18 @@ def is_log(path: str | PathLike[str]) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
+
+
+def why_no_text(path: str | PathLike[str]) -> str | None:
+    """What the file at `path` is, where it is no text that could be read, and what to do about it.
+
+    Compressed, say. None for text, and for what cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return no_text(file.read(2 * len(MAGIC)))
+    except OSError:
+        return None
 
 
 def read(

@@ -248,6 +248,7 @@ INVARIANTS: tuple[Property, ...] = (
         "with the eject, or silent.",
         lambda i, s, m: not (s.unconfirmed and s.enabled and s.lifecycle is not SlotState.EJECTING),
         number=8,
+        since=(0, 3),
     ),
     always(
         "cold_booted_stays",
@@ -340,3 +341,15 @@ BY_NAME = {i.name: i for i in INVARIANTS}
 
 HELD = Invariants(INVARIANTS)
 """hpcore's own invariants, as they are held wherever no others are given."""
+
+
+def kept_by(version: str) -> Invariants:
+    """The invariants that the core of hpcore `version`, such as "0.2.0", has kept.
+
+    All of them where `version` is none.
+    """
+    try:
+        wrote = tuple(int(part) for part in version.split("."))
+    except ValueError:
+        return HELD
+    return Invariants(i for i in INVARIANTS if i.since <= wrote)

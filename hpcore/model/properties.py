@@ -56,8 +56,9 @@ class Property:
     """A property with a name; `says` is the sentence shown when it does not hold.
 
     `number` is the one that it has in the list of orders that must hold, where it is
-    there. The other fields belong to one kind each; see `always`, `sometimes` and
-    `eventually`.
+    there. `since` is the version of hpcore whose core was the first to keep it: a log that an
+    older one wrote is not held against it. The other fields belong to one kind each; see
+    `always`, `sometimes` and `eventually`.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Property:
     shows: Callable[[Event], bool] | None = None
     possible: Callable[[Any], bool] = _everywhere
     owes: Callable[[int, Slot, Shared], bool] | None = None
+    since: tuple[int, ...] = ()
 
 
 def always(
@@ -80,6 +82,7 @@ def always(
     *,
     at_rest: bool = False,
     number: int | None = None,
+    since: tuple[int, ...] = (),
 ) -> Property:
     """What must hold of each slot in every state, and of every event as each slot saw it.
 
@@ -88,7 +91,7 @@ def always(
     """
     if on_state is None and on_event is None:
         raise ValueError(f"the property {name} asks nothing: give it on_state or on_event")
-    return Property(name, says, Kind.ALWAYS, number, on_state, on_event, at_rest)
+    return Property(name, says, Kind.ALWAYS, number, on_state, on_event, at_rest, since=since)
 
 
 def sometimes(

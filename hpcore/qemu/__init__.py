@@ -2,8 +2,9 @@
 
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu, find_qemu
-from hpcore.qemu.process import QemuProcess, check_socket_path, runtime_directory
+from hpcore.qemu.process import QemuProcess, check_socket_path
 from hpcore.qemu.qmp import Qmp, QmpRefused
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 
 __all__ = [
     "Qemu",
@@ -13,5 +14,6 @@ __all__ = [
     "QmpRefused",
     "check_socket_path",
     "find_qemu",
+    "remove_runtime_directory",
     "runtime_directory",
 ]

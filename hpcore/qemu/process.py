@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,32 +20,16 @@ import structlog
 
 from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
+from hpcore.qemu.runtime_directory import SOCKET_PATH_MOST, remove_runtime_directory
 
 log = structlog.get_logger(__name__)
 
-SOCKET_PATH_MOST = 107  # sun_path of unix(7), less its ending zero
 STDERR_KEPT = 16 * 1024  # bytes of QEMU's last words
 LISTEN_SECONDS = 30.0  # a QEMU with many vCPUs on a busy host takes its time
 END_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def runtime_directory() -> Path:
-    """A new directory of our own for sockets and files, with a short path.
-
-    Unix sockets take at most 107 bytes of path, which a long TMPDIR exceeds; then /tmp
-    serves.
-    """
-    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
-        if parent and len(parent) < SOCKET_PATH_MOST // 2:
-            with contextlib.suppress(OSError):
-                return Path(tempfile.mkdtemp(prefix="hpcore-", dir=parent))
-    raise QemuError(
-        "no directory for QEMU's sockets: $XDG_RUNTIME_DIR, $TMPDIR and /tmp are missing, not "
-        "writable, or too long for a unix socket's path; set TMPDIR to a short, writable one"
-    )
 
 
 def check_socket_path(path: Path) -> None:
@@ -155,10 +137,10 @@ class QemuProcess:
     def remove_directory(self) -> None:
         """Remove its directory now: QEMU has opened what is in it, and all are connected.
 
-        So that nothing is left behind even by a `kill -9`. It keeps what it has loaded, also
-        over a reset.
+        So that nothing is left behind even by a `kill -9` from here on. It keeps what it has
+        loaded, also over a reset.
         """
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_runtime_directory(self.directory)
 
     async def close(self) -> None:
         """End QEMU, politely at first, reap it, and remove its directory. Idempotent."""

@@ -8,7 +8,8 @@
 What an accelerator is: accelerator; which are there: discovery; what they check alike:
 admission; what their sessions do during a reset: gate. The loop, its one writer, and how
 long it waits: controller, deadlines. What people and programs drive: machine, with the
-commands under way (commands), the slots seen from outside (view), and its opening (open).
+commands under way (commands), target counts (scale, scale_plan), the slots seen from outside
+(view), the guest's console watched (console), and its opening (open).
 A counterexample asked of an accelerator without a core: execute.
 
 Every error is an HpcoreError: RunError and those below it for a machine that lives,
@@ -40,12 +41,15 @@ from hpcore.run.discovery import Found, find, look_up, probe_all
 from hpcore.run.gate import Gate
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
+from hpcore.run.scale import ScaleFailed, ScaleRefused
+from hpcore.run.scale_plan import Change, Scaled
 from hpcore.run.view import SlotView
 
 __all__ = [
     "Accelerator",
     "AcceleratorError",
     "Capabilities",
+    "Change",
     "CommandFailed",
     "CommandRefused",
     "Console",
@@ -64,6 +68,9 @@ __all__ = [
     "ProtocolBroken",
     "Report",
     "RunError",
+    "ScaleFailed",
+    "ScaleRefused",
+    "Scaled",
     "Session",
     "SlotView",
     "Unplug",

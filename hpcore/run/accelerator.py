@@ -14,6 +14,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from hpcore.errors import HpcoreError
+from hpcore.guest.played.answers import Answers, said
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect
@@ -63,11 +64,16 @@ class Capabilities:
 
 @frozen
 class GuestImages:
-    """What boots: a kernel Image, an initramfs and the kernel's command line."""
+    """What boots: a kernel Image, an initramfs and the kernel's command line.
+
+    Without `shell` nothing is asked of the guest but what its kernel does by itself: it has
+    no shell on its console, or none that hpcore shall use.
+    """
 
     kernel: Path
     initrd: Path
     append: str = ""
+    shell: bool = True
 
 
 @frozen
@@ -75,11 +81,17 @@ class GuestScript:
     """A guest that is played: how it behaves, and its kernel's command line.
 
     `kind` is a name of `hpcore.guest.played`; `append` is read for what a kernel would
-    heed there, such as `maxcpus=`.
+    heed there, such as `maxcpus=`. `answers` are given to notifications in place of the
+    kernel's own.
     """
 
     kind: str = "linux"
     append: str = ""
+    answers: Answers = field(factory=dict)
+
+    def __str__(self) -> str:
+        chosen = f"; {said(self.answers)}" if self.answers else ""
+        return f"{self.kind} (played{chosen})"
 
 
 class Console(Protocol):

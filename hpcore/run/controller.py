@@ -111,6 +111,7 @@ class Controller:
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = "the machine has ended"
+        self._given_up: str | None = None
         self._open_log, self._open = open_log, open_session
         self.patience = patience or Patience()
         self._deadlines = Deadlines(self.patience)
@@ -207,6 +208,17 @@ class Controller:
         """Whether all that was posted has been decided, and no effect is under way."""
         return self.heard_all and not self._effects
 
+    def give_up(self, why: str) -> None:
+        """End the machine from outside, for a reason that whoever waits for it is told."""
+        self._given_up = why
+        self.post(stimuli.Note(f"given up: {why}"))
+        self.post(stimuli.PowerDown())
+
+    def fail(self, error: Exception) -> None:
+        """End the machine, and the run with it, because of an error that is not the machine's."""
+        self.failure = self.failure or error
+        self.post(stimuli.PowerDown())
+
     async def ended(self) -> None:
         """Wait until the machine has ended, or the loop has."""
         await asyncio.wait({self._tasks[0]})
@@ -258,7 +270,7 @@ class Controller:
             elif isinstance(event, MachineLost):
                 self._end = event.error
             elif isinstance(event, MachinePoweredOff):
-                self._end = f"the machine was powered off by the {event.by}"
+                self._end = self._given_up or f"the machine was powered off by the {event.by}"
             for watcher in self.watchers:
                 watcher(event, self.state)
         self._deadlines.follow(self.state)

@@ -13,7 +13,8 @@ core refuses those that exclude each other. All is for one event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeVar, overload
 
 import structlog
@@ -21,8 +22,8 @@ import structlog
 from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.played import PlayedGuest
-from hpcore.guest.protocol import Guest
-from hpcore.guest.shell import GuestGoneError, Shell
+from hpcore.guest.protocol import Guest, Masks
+from hpcore.guest.shell import GuestGoneError, GuestRestartedError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
@@ -40,8 +41,11 @@ from hpcore.run.commands import (
     Unplug,
     begun_by,
 )
+from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, RunError, Watcher
 from hpcore.run.deadlines import Patience
+from hpcore.run.scale import Scaler
+from hpcore.run.scale_plan import Scaled
 from hpcore.run.view import SlotView, view
 
 REASON_SECONDS = 5.0
@@ -49,9 +53,6 @@ REASON_SECONDS = 5.0
 
 LAST_WORDS_SECONDS = 1.0
 """For what waits on the machine to come to its own end once the machine has."""
-
-Printed = Callable[[bytes], None]
-"""Told what the guest prints, as it is read."""
 
 T = TypeVar("T")
 
@@ -66,12 +67,20 @@ class LiveMachine:
     has ended or nothing is heard within the `patience`.
     """
 
-    def __init__(self, controller: Controller, printed: Printed = lambda _data: None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        printed: Printed = lambda _data: None,
+        *,
+        shell: bool = True,
+    ) -> None:
         self.last_seq = 0
         """The number that the last event has in the log."""
-        self._c, self._printed = controller, printed
+        self._c, self._watch = controller, ConsoleWatch(controller, printed)
+        self._shell = shell
         self._guest: Guest | None = None
         self._ends = Ends()
+        self._scaler = Scaler(self)
         self._watchers: dict[object, Watcher] = {}
         controller.watchers.append(self._follow)
 
@@ -110,7 +119,10 @@ class LiveMachine:
         if self.state.shared.phase is Phase.DEFINED:
             raise RunError("there is no guest yet; boot the machine first")
         if self._guest is None:
-            raise RunError("this accelerator has no guest that could do that")
+            raise RunError(
+                "this accelerator has no guest that could do that" if self._shell else
+                "the guest runs without a shell, and only by a shell could it do that"
+            )  # fmt: skip
         return self._guest
 
     @property
@@ -243,21 +255,26 @@ class LiveMachine:
         await (await self.begin(stimuli.Boot())).ended()
 
     async def boot(self) -> None:
-        """Create the machine, start it, and wait until its guest has booted."""
+        """Create the machine, start it, and wait until its guest has booted.
+
+        A guest without a shell is not waited for: vCPU 0 runs, and that is all that is known.
+        """
         await self.start()
         await self.guest_ready()
 
     async def guest_ready(self) -> None:
         """Wait until the guest has booted, where there is one; from then on it is `guest`.
 
-        A guest that is no played one has hpcore's init, and its console is read from here on.
+        A guest that is no played one has hpcore's init, or one that does what that does; if
+        it has been opened without a shell, this returns at once.
         """
         if self._guest is None:
-            session = self._c.session
-            if session.console is not None:
-                self._guest = LinuxGuest(Shell(session.console, self._printed))
-            else:
-                self._guest = session.played
+            console = self._watch.console
+            if console is None:
+                self._guest = self._c.session.played
+            elif self._shell:
+                self._guest = LinuxGuest(Shell(console))
+                self._watch.shell_awaited = True
         if self._guest is not None:
             await self.unless_ended(self._guest.wait_ready(self.patience.boot))
 
@@ -289,16 +306,27 @@ class LiveMachine:
         vCPU (`nr_cpus=`, `nosmp`), or is older than 6.11 and knows no hotplug of vCPUs. What
         the guest shows of its CPUs tells; where it has no shell, nothing does.
         """
+        for why in (await self.unknown_to_guest([cpu])).values():
+            raise NeverRegistered(why)
+
+    async def unknown_to_guest(self, cpus: Iterable[int]) -> dict[int, str]:
+        """Those of `cpus` that the guest said it knows, and does not, each with the reason."""
         if self._guest is None:
-            return
-        masks = await self.unless_ended(self._guest.masks())
+            return {}
+        masks = await self.unless_ended(self._masks(self._guest))
         known = masks.present if masks.enabled is None else masks.enabled
-        if cpu not in known:
-            raise NeverRegistered(
-                f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
-                f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
-                f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
-            )
+        return {
+            cpu: f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
+            f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
+            f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
+            for cpu in cpus if cpu not in known
+        }  # fmt: skip
+
+    async def _masks(self, guest: Guest) -> Masks:
+        """The guest's masks; of one that just boots, once it has."""
+        while True:
+            with suppress(GuestRestartedError):
+                return await guest.masks()
 
     async def unplug(self, id_: str, *, force: bool = False) -> Unplug:
         """Have the vCPU `id_` given back, or take it by `force`; wait until it is parked.
@@ -309,11 +337,26 @@ class LiveMachine:
         await unplug.ended()
         return unplug
 
+    async def scale(self, to: int, *, undo: bool = False, waits: bool = True) -> Scaled:
+        """Have `to` vCPUs enabled, by plugs or unplugs, and wait for their ends.
+
+        Plugs the lowest free slots, under the ids that `free_id` gives, and unplugs the
+        highest plugged ones, never a cold-booted one. Returns what was done. What others
+        have begun counts as done, and of several targets the last one asked for is reached.
+        In a pause, and without `waits`, it waits until all that it asks for is accepted.
+
+        Raises ScaleRefused, before anything is done, for a target that the machine can't
+        have; ScaleFailed where it was not reached. With `undo` what was done by then is
+        taken back.
+        """
+        return await self._scaler.scale(to, undo=undo, waits=waits)
+
     async def reset(self) -> None:
-        """Reset the machine, and wait until its guest has booted again."""
+        """Reset the machine, and wait until its guest has booted again, as `boot` does."""
+        since = 0 if self._guest is None else self._guest.times_ready
         await (await self.begin(stimuli.Reset())).ended()
         if self._guest is not None:
-            await self.guest_ready()
+            await self.unless_ended(self._guest.wait_ready(self.patience.boot, since))
 
     async def pause(self) -> None:
         """Stop the machine's time."""
@@ -337,8 +380,13 @@ class LiveMachine:
         await self._c.submit(stimuli.PowerDown())
         await self.until(lambda s: s.shared.ended, "the machine's end")
 
+    async def console_read(self) -> None:
+        """Wait until all that the guest printed has been read, once the machine has ended."""
+        await self._watch.ended()
+
     def _follow(self, event: ev.Event, state: State) -> None:
         self.last_seq += 1
+        self._watch.follow(event, state)
         self._ends.follow(event)
         for key, watcher in tuple(self._watchers.items()):
             if key not in self._watchers:

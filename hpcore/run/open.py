@@ -15,10 +15,11 @@ from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.config import MachineConfig, cap
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, usable
-from hpcore.run.machine import LiveMachine, Printed
+from hpcore.run.machine import LiveMachine
 
 
 def fit(found: Found, config: MachineConfig) -> MachineConfig:
@@ -52,8 +53,10 @@ async def open_machine(
     """A machine on the accelerator `found`, logged in the file `log`, and ready to `boot`.
 
     `guest` is what boots in it, or a script where the accelerator plays its guest; without
-    one the machine has none. `printed` is told what the guest prints. On leaving, the
-    machine is gone and the log closed, whatever happened.
+    one the machine has none. Of a guest that boots without a shell no more is known than what
+    its kernel does: `boot` and `reset` do not wait for it, and there is no `guest`. `printed`
+    is told what the guest prints. On leaving, the machine is gone and the log closed, whatever
+    happened.
 
     Raises AcceleratorError where the machine cannot run here, GuestError for a kernel that
     is none, LogError where the log cannot be started, and on leaving ProtocolBroken for a
@@ -74,9 +77,13 @@ async def open_machine(
             lambda report: accelerator.open(fitted, guest, report),
             patience,
         )
-        machine = LiveMachine(controller, printed)
-        async with controller:
-            yield machine
+        shell = not isinstance(guest, GuestImages) or guest.shell
+        machine = LiveMachine(controller, printed, shell=shell)
+        try:
+            async with controller:
+                yield machine
+        finally:
+            await machine.console_read()
         if isinstance(controller.failure, ProtocolBroken):
             raise controller.failure
 
@@ -99,7 +106,7 @@ def _header(
     capabilities = found.capabilities
     versions = dict(capabilities.versions)
     if isinstance(guest, GuestScript):
-        versions["kernel"] = f"{guest.kind} (played)"
+        versions["kernel"] = str(guest)
     elif guest is not None and (version := load_kernel(guest.kernel).version) is not None:
         versions["kernel"] = version
     return Header(

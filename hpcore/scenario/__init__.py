@@ -3,8 +3,9 @@
     outcome = await run_job(Job(load("cover-letter"), find("qtest"), GuestScript(), log))
     assert outcome.ok, outcome.results[-1].error
 
-What a scenario is: values; as YAML: read, write. Its steps on a live machine: play; one
-scenario on one accelerator, from log file to verdict: runner.
+What a scenario is: values; as YAML: read, write, with durations. Its steps on a live
+machine: play, with reboots for the guest's own resets; one scenario on one accelerator, from
+log file to verdict: runner.
 """
 
 from hpcore.scenario.play import Latencies, Player, ScenarioStepFailed, StepResult, TellStep

@@ -18,7 +18,10 @@ from hpcore.model import stimuli
 from hpcore.model.plain import plain_props
 from hpcore.run.controller import RunError
 from hpcore.run.machine import LiveMachine
+from hpcore.run.scale import ScaleFailed
+from hpcore.run.scale_plan import Scaled
 from hpcore.scenario import values as sc
+from hpcore.scenario.reboots import Reboots
 
 EXPECT_SECONDS = 15.0
 """For what is expected to come true: a guest tidies up after its last word."""
@@ -33,11 +36,15 @@ class ScenarioStepFailed(HpcoreError):
 
 @frozen
 class StepResult:
-    """How a step went. `error` is None where it went as the scenario says."""
+    """How a step went. `error` is None where it went as the scenario says.
+
+    `scaled` is what a `scale` did, whether it reached its target or not.
+    """
 
     line: sc.Line
     seconds: float
     error: str | None = None
+    scaled: Scaled | None = None
 
 
 @frozen
@@ -72,6 +79,8 @@ class Player:
         self.latencies = Latencies()
         self.results: list[StepResult] = []
         self._waits = True  # the line's
+        self._scaled: Scaled | None = None  # the line's
+        self._reboots = Reboots(machine)
 
     async def play(self, lines: tuple[sc.Line, ...]) -> bool:
         """Take the steps in order; stop at the first that goes wrong. Whether none did."""
@@ -85,7 +94,7 @@ class Player:
             self._m.note(f"step {line.number}: {line.text}")
             began = time.monotonic()
             error = await self._attempt(line)
-            result = StepResult(line, time.monotonic() - began, error)
+            result = StepResult(line, time.monotonic() - began, error, self._scaled)
             self.results.append(result)
             self._progress(line, result)
             if error is not None:
@@ -95,7 +104,7 @@ class Player:
 
     async def _attempt(self, line: sc.Line) -> str | None:
         try:
-            self._waits = line.waits
+            self._waits, self._scaled = line.waits, None
             await self._m.unless_ended(self._DOES[type(line.step)](self, line.step))
         except (ScenarioStepFailed, RunError, GuestError) as error:
             if line.fails is None:
@@ -111,6 +120,7 @@ class Player:
 
     async def _boot(self, _step: sc.ScenarioStep) -> None:
         await self._m.boot()
+        self._reboots.all_known()
 
     async def _plug(self, step: sc.PlugStep) -> None:
         plug = await self._m.begin(
@@ -129,6 +139,13 @@ class Player:
         unplug = await self._m.begin(stimuli.DeviceDel(step.id, step.force))
         if self._waits and await unplug.ended():
             _note(self.latencies.unplug_to_ejected, unplug.ejected_after)
+
+    async def _scale(self, step: sc.ScaleStep) -> None:
+        try:
+            self._scaled = await self._m.scale(step.to, undo=step.undo, waits=self._waits)
+        except ScaleFailed as failed:
+            self._scaled = failed.scaled
+            raise
 
     async def _online(self, step: sc.OnlineStep) -> None:
         cpu = self._m.slot(step.cpu).index
@@ -152,9 +169,12 @@ class Player:
     async def _expect(self, step: sc.ExpectStep) -> None:
         deadline = time.monotonic() + EXPECT_SECONDS
         while differences := await self._differences(step):
-            if time.monotonic() >= deadline or self._m.state.shared.ended:
-                raise ScenarioStepFailed("; ".join(differences))
-            await asyncio.sleep(POLL)
+            if self._m.state.shared.ended:
+                differences.append(self._m.why_ended())
+            elif time.monotonic() < deadline:
+                await asyncio.sleep(POLL)
+                continue
+            raise ScenarioStepFailed("; ".join(differences))
 
     async def _differences(self, step: sc.ExpectStep) -> list[str]:
         out = []
@@ -177,9 +197,17 @@ class Player:
 
     async def _reset(self, _step: sc.ScenarioStep) -> None:
         await self._m.reset()
+        self._reboots.all_known()
 
     async def _reboot(self, _step: sc.ScenarioStep) -> None:
+        if not self._waits:
+            await self._m.guest.begin_reboot()
+            return
         await self._m.guest.reboot(self._m.patience.boot)
+        self._reboots.all_known()
+
+    async def _rebooted(self, _step: sc.ScenarioStep) -> None:
+        await self._reboots.another()
 
     async def _pause(self, _step: sc.ScenarioStep) -> None:
         await self._m.pause()
@@ -203,6 +231,13 @@ class Player:
                 raise ScenarioStepFailed(f"the machine did not come to rest within {seconds:g} s")
             await asyncio.sleep(SETTLE_POLL)
 
+    async def _wait(self, step: sc.WaitStep) -> None:
+        try:
+            async with asyncio.timeout(step.milliseconds / 1000):
+                raise ScenarioStepFailed(await self._m.ended())
+        except TimeoutError:
+            return
+
     async def _power_off(self, _step: sc.ScenarioStep) -> None:
         await self._m.power_off()
 
@@ -213,18 +248,21 @@ class Player:
         sc.BootStep: _boot,
         sc.PlugStep: _plug,
         sc.UnplugStep: _unplug,
+        sc.ScaleStep: _scale,
         sc.OnlineStep: _online,
         sc.OfflineStep: _offline,
         sc.ShellStep: _run_line,
         sc.ExpectStep: _expect,
         sc.ResetStep: _reset,
         sc.RebootStep: _reboot,
+        sc.RebootedStep: _rebooted,
         sc.PauseStep: _pause,
         sc.ResumeStep: _resume,
         sc.PowerOffStep: _power_off,
         sc.MigrateStep: _migrate,
         sc.CallStep: _call,
         sc.SettleStep: _settle,
+        sc.WaitStep: _wait,
     }
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.cpulist import parse_cpu_list
-from hpcore.guest.played import KINDS
+from hpcore.guest.played import KINDS, LOST, Answers
+from hpcore.guest.played.answers import LARGEST_STATUS, Answer, notification_name
 from hpcore.guest.played.hostile import ARGUMENTS
+from hpcore.model.acpi import Notification
 from hpcore.model.config import (
     CPU_MODEL,
     GIC_VERSION,
@@ -32,15 +33,22 @@ from hpcore.model.config import (
 from hpcore.model.machines import SlotState
 from hpcore.model.topology import PROPS, Topology, TopologyError
 from hpcore.scenario import values as sc
-from hpcore.scenario.yaml import LARGEST, YamlRefused, load_yaml
+from hpcore.scenario.durations import format_duration, parse_duration
+from hpcore.yaml import YamlUnreadable, load_yaml, read_yaml
 
 MOST_STEPS = 10_000
 """Steps that stand in a scenario."""
 MOST_TAKEN = 10_000_000
 """Steps that a scenario comes to with all its repeats. At a millisecond each, which few steps
 are done in, these are three hours."""
+LONGEST_WAIT = 3_600_000
+"""Milliseconds of one `wait`: an hour."""
+LONGEST_WAITED = 24 * LONGEST_WAIT
+"""Milliseconds that all waits of a scenario come to with its repeats: a day."""
 
 _MACHINE = ("cpus", "maxcpus", "sockets", "clusters", "cores", "threads", "memory", "cpu", "gic")
+_GUEST = ("append", "kind", "answers")
+_NOTIFICATIONS = {notification_name(one): one for one in Notification}
 _SLOT_STATES = tuple(str(s) for s in SlotState)
 
 
@@ -71,28 +79,17 @@ def load(name: str) -> sc.Scenario:
             )
         path = known[name]
     try:
-        if path.stat().st_size > LARGEST:
-            raise ScenarioError(f"{path}: larger than {LARGEST} bytes; that is no scenario")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ScenarioError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    return parse(text, str(path))
+        return _Reader(str(path)).scenario(read_yaml(path))
+    except YamlUnreadable as error:
+        raise ScenarioError(str(error)) from error
 
 
 def parse(text: str, name: str = "scenario") -> sc.Scenario:
     """The scenario in `text`; `name` is for messages. Raises ScenarioError."""
     try:
-        data = load_yaml(text)
-    except YamlRefused as error:
-        raise ScenarioError(f"{name}:{error.problem_mark.line + 1}: {error.problem}") from error
-    except MarkedYAMLError as error:
-        at = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ScenarioError(f"{name}:{at}: not YAML: {error.problem}") from error
-    except (YAMLError, ValueError) as error:
-        raise ScenarioError(f"{name}: not YAML: {error}") from error
-    return _Reader(name).scenario(data)
+        return _Reader(name).scenario(load_yaml(text, name))
+    except YamlUnreadable as error:
+        raise ScenarioError(str(error)) from error
 
 
 class _Reader:
@@ -113,15 +110,16 @@ class _Reader:
             raise self.fail(0, "there is no 'steps:'; see `hpcore run --help` for an example")
         machine = self.machine(top.get("machine", CommentedMap()), _line(top, "machine"))
         at = _line(top, "guest")
-        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", ("append", "kind"))
+        guest = self.mapping(top.get("guest", CommentedMap()), at, "guest", _GUEST)
         append = self.text(guest.get("append", ""), at, "append")
         kind = self.text(guest.get("kind", KINDS[0]), at, "kind")
         self.known(kind, KINDS, _line(guest, "kind"), "kind of guest")
+        answers = self.answers(guest.get("answers", CommentedMap()), _line(guest, "answers"))
         about = self.text(top.get("about", ""), _line(top, "about"), "about")
         at = _line(top, "steps")
         steps = self.steps(top["steps"], at)
-        self.bounded(sc.steps_taken(steps), at)
-        return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind)
+        self.bounded(sc.steps_taken(steps), sc.waited(steps), at)
+        return sc.Scenario(Path(self.name).stem, about, machine, append, steps, kind, answers)
 
     def machine(self, data: Any, line: int | None) -> MachineConfig:
         given = self.mapping(data, line, "machine", _MACHINE)
@@ -142,6 +140,32 @@ class _Reader:
             )
         cpu = self.text(given.get("cpu", CPU_MODEL), line, "cpu")
         return MachineConfig(self.topology, cpu, gic, memory)
+
+    def answers(self, data: Any, line: int | None) -> Answers:
+        given = self.mapping(data, line, "answers", _NOTIFICATIONS)
+        return {
+            _NOTIFICATIONS[name]: self.answer(value, _line(given, name), name)
+            for name, value in given.items()
+        }
+
+    def answer(self, value: Any, line: int | None, name: str) -> Answer | tuple[Answer, ...]:
+        if not isinstance(value, CommentedSeq):
+            return self.one_answer(value, line, name)
+        if not value:
+            raise self.fail(line, f"{name} has a list with no answer in it")
+        return tuple(self.one_answer(one, line, name) for one in value)
+
+    def one_answer(self, value: Any, line: int | None, name: str) -> Answer:
+        if value == "lost":
+            return LOST
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(
+                line, f"{name} is answered with {value!r}; it must be a status of _OST, such as "
+                "0x82, or lost"
+            )  # fmt: skip
+        if not 0 <= value <= LARGEST_STATUS:
+            raise self.fail(line, f"{name} is answered with {value}; a status has 32 bits")
+        return int(value)
 
     # -------------------------------------------------------------------- steps
 
@@ -170,7 +194,8 @@ class _Reader:
         made = _VERBS[verb](self, value, line)
         if not waits and not isinstance(made, _MAY_NOT_WAIT):
             raise self.fail(line, f"waits: false has no meaning for {verb}")
-        return sc.Line(made, number, _wording(verb, value), fails, waits)
+        at = None if line is None else line + 1
+        return sc.Line(made, number, _wording(verb, value), fails, waits, at)
 
     def plug(self, value: Any, line: int | None) -> sc.ScenarioStep:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -194,6 +219,14 @@ class _Reader:
         given = self.mapping(value, line, "unplug", ("id", "force"))
         force = self.truth(given.get("force", False), line, "force")
         return sc.UnplugStep(self.device(given.get("id"), line), force)
+
+    def scale(self, value: Any, line: int | None) -> sc.ScenarioStep:
+        # The bounds are not checked here: a scenario may want to see a target refused.
+        if not isinstance(value, CommentedMap):
+            return sc.ScaleStep(self.integer(value, line, "scale"))
+        given = self.mapping(value, line, "scale", ("to", "undo"))
+        undo = self.truth(given.get("undo", False), line, "undo")
+        return sc.ScaleStep(self.integer(given.get("to"), line, "to"), undo)
 
     def device(self, value: Any, line: int | None) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -246,11 +279,27 @@ class _Reader:
         if not 1 <= times <= 1_000_000:
             raise self.fail(line, f"times is {times}; it must be 1 to 1000000")
         steps = self.steps(given.get("steps"), line)
-        self.bounded(times * sc.steps_taken(steps), line)
+        self.bounded(times * sc.steps_taken(steps), times * sc.waited(steps), line)
         return sc.RepeatStep(times, steps)
 
-    def bounded(self, taken: int, line: int | None) -> None:
+    def wait(self, value: Any, line: int | None) -> sc.ScenarioStep:
+        try:
+            milliseconds = parse_duration("" if value is None else str(value))
+        except ValueError as error:
+            raise self.fail(line, f"wait: {error}") from error
+        if not 1 <= milliseconds <= LONGEST_WAIT:
+            most = format_duration(LONGEST_WAIT)
+            raise self.fail(line, f"wait is {value}; it must be 1ms to {most}")
+        return sc.WaitStep(milliseconds)
+
+    def bounded(self, taken: int, waited: int, line: int | None) -> None:
         """Refuse what would never come to its end."""
+        if waited > LONGEST_WAITED:
+            raise self.fail(
+                line,
+                f"with every repeat the waits are {waited // 1000:,} s; a scenario waits "
+                f"{LONGEST_WAITED // 1000:,} s at most: lower times",
+            )
         if taken > MOST_TAKEN:
             raise self.fail(
                 line,
@@ -312,22 +361,27 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "boot": _bare(sc.BootStep()),
     "plug": _Reader.plug,
     "unplug": _Reader.unplug,
+    "scale": _Reader.scale,
     "online": lambda r, v, at: sc.OnlineStep(r.cpu(v, at)),
     "offline": lambda r, v, at: sc.OfflineStep(r.cpu(v, at)),
     "shell": _Reader.shell,
     "expect": _Reader.expect,
     "reset": _bare(sc.ResetStep()),
     "reboot": _bare(sc.RebootStep()),
+    "rebooted": _bare(sc.RebootedStep()),
     "pause": _bare(sc.PauseStep()),
     "resume": _bare(sc.ResumeStep()),
     "poweroff": _bare(sc.PowerOffStep()),
     "migrate": _bare(sc.MigrateStep()),
     "call": _Reader.call,
     "settle": _bare(sc.SettleStep()),
+    "wait": _Reader.wait,
     "repeat": _Reader.repeat,
 }
 _MODIFIERS = ("fails", "waits")
-_MAY_NOT_WAIT = (sc.PlugStep, sc.UnplugStep, sc.OnlineStep, sc.OfflineStep)
+_MAY_NOT_WAIT = (
+    sc.PlugStep, sc.UnplugStep, sc.ScaleStep, sc.OnlineStep, sc.OfflineStep, sc.RebootStep,
+)  # fmt: skip
 
 
 def _wording(verb: str, value: Any) -> str:

@@ -10,14 +10,18 @@ import attrs
 from attrs import field, frozen, mutable
 
 from hpcore.guest.played import KINDS
+from hpcore.guest.played.answers import said
 from hpcore.log import Sync
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.console import Printed
+from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
-from hpcore.run.machine import LiveMachine, Printed
+from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
+from hpcore.scenario.fits import need_hotplug, need_shell
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
-from hpcore.scenario.values import Line, PlugStep, RepeatStep, Scenario
+from hpcore.scenario.values import Scenario
 
 
 @frozen
@@ -56,16 +60,14 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     be started, and ProtocolBroken for a fault of hpcore.
     """
     config = fit(job.found, job.scenario.machine)
-    if config.no_hotplug is not None and (plug := _plug(job.scenario.steps)) is not None:
-        raise AcceleratorError(
-            f"line {plug.number} of the scenario {job.scenario.name} plugs a vCPU, and "
-            f"'{job.found.name}' has no hotplug here: {config.no_hotplug}"
-        )
+    need_hotplug(job.scenario, config, job.found)
+    need_shell(job.scenario, job.guest)
     guest = _guest(job)
     with contextlib.ExitStack() as stack:
         printed: Printed = _nothing
         if job.console is not None:
-            printed = _writer(stack.enter_context(job.console.open("wb", buffering=0)))
+            file = stack.enter_context(job.console.open("wb", buffering=0))
+            printed = _writer(file, job.console)
         async with open_machine(
             job.found, config, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=printed,
@@ -84,32 +86,29 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     )
 
 
-def _plug(steps: tuple[Line, ...]) -> Line | None:
-    """The first of `steps` that is to plug a vCPU and succeed."""
-    for line in steps:
-        if isinstance(line.step, PlugStep) and line.fails is None:
-            return line
-        if isinstance(line.step, RepeatStep) and (found := _plug(line.step.steps)) is not None:
-            return found
-    return None
-
-
 def _guest(job: Job) -> GuestImages | GuestScript:
     append = " ".join(x for x in (job.scenario.append, job.guest.append) if x)
+    scenario = job.scenario
     if isinstance(job.guest, GuestScript):
-        return GuestScript(job.scenario.kind, append)
-    if job.scenario.kind != KINDS[0]:
+        return GuestScript(scenario.kind, append, scenario.answers)
+    if scenario.kind != KINDS[0] or scenario.answers:
+        one, key = f"of the kind '{scenario.kind}'", "kind"
+        if scenario.kind == KINDS[0]:
+            one, key = f"whose answers are chosen ({said(scenario.answers)})", "answers"
         raise AcceleratorError(
-            f"the scenario {job.scenario.name} asks for a guest of the kind "
-            f"'{job.scenario.kind}', which is played, and '{job.found.name}' boots a real one: "
-            "leave guest: kind out, or take an accelerator that plays its guest (`hpcore accel`)"
+            f"the scenario {scenario.name} asks for a guest {one}, which is played, and "
+            f"'{job.found.name}' boots a real one: leave guest: {key} out, or take an "
+            "accelerator that plays its guest (`hpcore accel`)"
         )
     return attrs.evolve(job.guest, append=append)
 
 
-def _writer(file: IO[bytes]) -> Printed:
+def _writer(file: IO[bytes], path: Path) -> Printed:
     def write(data: bytes) -> None:
-        file.write(data)
+        try:
+            file.write(data)
+        except OSError as error:
+            raise RunError(f"{path}: cannot keep the console: {error.strerror}") from error
 
     return write
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from hpcore.guest.played import Answers
 from hpcore.model.config import MachineConfig
 
 Cpu = int | str
@@ -38,6 +39,14 @@ class UnplugStep:
 
     id: str
     force: bool = False
+
+
+@frozen
+class ScaleStep:
+    """Have `to` vCPUs enabled. With `undo`, a failure takes back what was done by then."""
+
+    to: int
+    undo: bool = False
 
 
 @frozen
@@ -81,6 +90,11 @@ class RebootStep:
 
 
 @frozen
+class RebootedStep:
+    """Wait until the guest has reset the machine by itself, and for its shell."""
+
+
+@frozen
 class PauseStep:
     """Stop the machine's time."""
 
@@ -117,6 +131,13 @@ class SettleStep:
 
 
 @frozen
+class WaitStep:
+    """Let so much time pass, with nothing asked of the machine."""
+
+    milliseconds: int
+
+
+@frozen
 class RepeatStep:
     """Take some steps several times."""
 
@@ -125,9 +146,9 @@ class RepeatStep:
 
 
 ScenarioStep = (
-    BootStep | PlugStep | UnplugStep | OnlineStep | OfflineStep | ShellStep | ExpectStep
-    | ResetStep | RebootStep | PauseStep | ResumeStep | PowerOffStep | MigrateStep | CallStep
-    | SettleStep | RepeatStep
+    BootStep | PlugStep | UnplugStep | ScaleStep | OnlineStep | OfflineStep | ShellStep
+    | ExpectStep | ResetStep | RebootStep | RebootedStep | PauseStep | ResumeStep | PowerOffStep
+    | MigrateStep | CallStep | SettleStep | WaitStep | RepeatStep
 )  # fmt: skip
 
 
@@ -136,8 +157,9 @@ class Line:
     """A step, where it stands, how it reads, and whether it must fail.
 
     `fails` is a piece of the message that the step must fail with. Without `waits` a plug,
-    an unplug, an online or an offline is done once the command is accepted, or the guest
-    has been told.
+    an unplug, a scale, an online, an offline or a reboot is done once the command is
+    accepted, or the guest has been told. `at` is the line of the file, where the step was
+    read from one.
     """
 
     step: ScenarioStep
@@ -145,6 +167,7 @@ class Line:
     text: str
     fails: str | None = None
     waits: bool = True
+    at: int | None = field(default=None, eq=False)
 
 
 def steps_taken(lines: tuple[Line, ...]) -> int:
@@ -155,11 +178,24 @@ def steps_taken(lines: tuple[Line, ...]) -> int:
     )
 
 
+def waited(lines: tuple[Line, ...]) -> int:
+    """How many milliseconds the `wait` steps of `lines` come to, with every repeat."""
+    total = 0
+    for line in lines:
+        match line.step:
+            case RepeatStep(times=times, steps=steps):
+                total += times * waited(steps)
+            case WaitStep(milliseconds=milliseconds):
+                total += milliseconds
+    return total
+
+
 @frozen
 class Scenario:
     """A machine, its guest's extra kernel arguments, and the steps.
 
-    `kind` is the guest's: a name of `hpcore.guest.played`, where the guest is played.
+    `kind` is the guest's: a name of `hpcore.guest.played`, where the guest is played, and
+    `answers` what that one says to notifications, where its kernel would say something else.
     """
 
     name: str
@@ -168,3 +204,4 @@ class Scenario:
     append: str
     steps: tuple[Line, ...]
     kind: str = "linux"
+    answers: Answers = field(factory=dict)

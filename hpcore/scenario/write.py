@@ -9,12 +9,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarint import HexInt
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from hpcore.guest.cpulist import format_cpu_list
+from hpcore.guest.played import LOST
+from hpcore.guest.played.answers import Answer, notification_name
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
 from hpcore.scenario import values as sc
+from hpcore.scenario.durations import format_duration
 
 _WORD = re.compile(r"[a-z]+(-[a-z]+)*", re.ASCII)
 
@@ -31,6 +35,11 @@ def dump(scenario: sc.Scenario) -> str:
     guest: dict[str, object] = {"append": _text(scenario.append)} if scenario.append else {}
     if scenario.kind != "linux":
         guest["kind"] = scenario.kind
+    if scenario.answers:
+        guest["answers"] = _flow({
+            notification_name(notification): _answer(wanted)
+            for notification, wanted in scenario.answers.items()
+        })  # fmt: skip
     if guest:
         top["guest"] = _flow(guest)
     top["steps"] = _steps(scenario.steps)
@@ -40,6 +49,12 @@ def dump(scenario: sc.Scenario) -> str:
     out = io.StringIO()
     yaml.dump(CommentedMap(top), out)
     return out.getvalue()
+
+
+def _answer(wanted: Answer | tuple[Answer, ...]) -> object:
+    if isinstance(wanted, tuple):
+        return _flow([_answer(one) for one in wanted])
+    return "lost" if wanted is LOST else HexInt(wanted)
 
 
 def _machine(config: MachineConfig) -> dict[str, object]:
@@ -86,6 +101,10 @@ def _unplug(step: sc.UnplugStep) -> tuple[str, object]:
     return "unplug", _text(step.id)
 
 
+def _scale(step: sc.ScaleStep) -> tuple[str, object]:
+    return "scale", _flow({"to": step.to, "undo": True}) if step.undo else step.to
+
+
 def _shell(step: sc.ShellStep) -> tuple[str, object]:
     if step.prints is None:
         return "shell", _text(step.line)
@@ -118,7 +137,7 @@ def _text(text: str) -> str:
     return text if text.isidentifier() else DoubleQuotedScalarString(text)
 
 
-def _flow(value: dict[Any, Any] | list[int]) -> CommentedMap | CommentedSeq:
+def _flow(value: dict[Any, Any] | list[Any]) -> CommentedMap | CommentedSeq:
     made = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
     made.fa.set_flow_style()
     return made
@@ -132,17 +151,20 @@ _VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
     sc.BootStep: _bare("boot"),
     sc.PlugStep: _plug,
     sc.UnplugStep: _unplug,
+    sc.ScaleStep: _scale,
     sc.OnlineStep: lambda step: ("online", _cpu(step.cpu)),
     sc.OfflineStep: lambda step: ("offline", _cpu(step.cpu)),
     sc.ShellStep: _shell,
     sc.ExpectStep: _expect,
     sc.ResetStep: _bare("reset"),
     sc.RebootStep: _bare("reboot"),
+    sc.RebootedStep: _bare("rebooted"),
     sc.PauseStep: _bare("pause"),
     sc.ResumeStep: _bare("resume"),
     sc.PowerOffStep: _bare("poweroff"),
     sc.MigrateStep: _bare("migrate"),
     sc.CallStep: _call,
     sc.SettleStep: _bare("settle"),
+    sc.WaitStep: lambda step: ("wait", format_duration(step.milliseconds)),
     sc.RepeatStep: _repeat,
 }

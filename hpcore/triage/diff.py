@@ -10,6 +10,8 @@ have one order of events. What is compared are the sequences that do have one:
 Each is compared event by event and field by field, but for what `NOT_COMPARED` lists and
 for what the accelerators say of themselves (Header.differs). The order between two of the
 sequences is not compared; that it is a legal one in each log is for `replay` to say.
+
+Within a sequence one pair has no order, see `_lives_apart`: two actors of the guest's own.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from attrs import field, frozen
 
 from hpcore.log import Header, Record, read
 from hpcore.model import events as ev
+from hpcore.model.acpi import ends_eject
 from hpcore.model.stimuli import GuestCall
 
 Source = str | PathLike[str]
@@ -32,6 +35,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "scan_begun": "one look at the event bits finds one event or several, as time has it",
     "scan_finished": "as for scan_begun",
     "ged_raised": "as for scan_begun",
+    "eject_unconfirmed": "whether `_OST` comes before its deadline; the `_OST` is compared",
     "cpu_on_granted.caller": "the guest's scheduler decides which vCPU calls",
     "cpu_on_denied.caller": "as for cpu_on_granted.caller",
     "cpu_on_granted.entry": "an address of the guest's choice",
@@ -179,7 +183,30 @@ def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track
         slot = ev.slot_of(record.event)
         track = Track(slot, slot is not None and _is_guests(record.event))
         tracks.setdefault(track, []).append(record)
-    return tracks
+    return {t: _lives_apart(found) if t.guest else found for t, found in tracks.items()}
+
+
+def _lives_apart(records: list[Record]) -> list[Record]:
+    """What the guest did about a slot, with the last word on one life before the next begins.
+
+    A life of a slot is from a plug to its eject. The guest takes an event bit in its
+    interrupt handler, and does what the bit asks for, `_OST` the last of it, in a queue of
+    its own. So once the slot is plugged anew, the bit of the new life can be taken before
+    `_OST` has ended the eject of the old one. Nothing else may change places: the queue has
+    one order, the handler has one, and what the queue does for a bit comes after the bit.
+    """
+    out: list[Record] = []
+    owed = False  # an eject has no end yet
+    for record in records:
+        event, at = record.event, len(out)
+        if isinstance(event, ev.EjectAccepted):
+            owed = True
+        elif owed and isinstance(event, ev.OstReceived) and ends_eject(event.source, event.status):
+            owed = False
+            while isinstance(out[at - 1].event, ev.InsertCleared):
+                at -= 1
+        out.insert(at, record)
+    return out
 
 
 def _is_guests(event: ev.Event) -> bool:

@@ -13,7 +13,8 @@ from attrs import field, frozen, mutable
 
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.model.properties import Violation
+from hpcore.model.invariants import kept_by
+from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State, initial
 from hpcore.triage.decide_again import DecidedOtherwise, decide_again
 from hpcore.version import __version__
@@ -95,17 +96,19 @@ def replay(
 ) -> Replay:
     """Fold the log at `source`, checking every invariant; `each` is told every decision.
 
-    Stops at the first event that is wrong. Raises LogError where the header cannot be
-    read; damage further down is in the result, with all that came before it.
+    The invariants are those that the hpcore which wrote the log has kept. Stops at the first
+    event that is wrong. Raises LogError where the header cannot be read; damage further down
+    is in the result, with all that came before it.
     """
     header, records = read(source)
     result = Replay(header, initial(header.machine))
+    invariants = kept_by(result.written_by)
     if at == 0:
         result.at = result.state
     with records:
         try:
             for decision in decisions(records):
-                if not _take(result, decision, at):
+                if not _take(result, decision, at, invariants):
                     break
                 each(ReplayedDecision(decision.records, result.state))
         except LogError as error:
@@ -116,11 +119,13 @@ def replay(
     return result
 
 
-def _take(result: Replay, decision: LoggedDecision, at: int | None) -> bool:
+def _take(
+    result: Replay, decision: LoggedDecision, at: int | None, invariants: Invariants
+) -> bool:
     if decision.records[0].answers is not None:
         result.decided_again += 1
         result.otherwise = result.otherwise or decide_again(result.state, decision)
-    for record, folded in fold(result.state, decision):
+    for record, folded in fold(result.state, decision, invariants):
         if folded.violation is not None:
             result.wrong = WrongEvent(record, folded.violation, folded.before)
             return False

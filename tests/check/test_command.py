@@ -52,6 +52,14 @@ def test_a_mutant_is_shown_step_by_step_and_kept_as_a_log(tmp_path: Path) -> Non
     assert "--force" in again.stderr or "exists" in again.stderr
 
 
+def test_a_log_says_of_which_mutant_its_rules_are(tmp_path: Path) -> None:
+    log = tmp_path / "broken.jsonl"
+    hpcore("check", *FEW, "--mutant", "unbind_before_unwire", "--log", log)
+    told = hpcore("replay", log).stdout
+    assert "; rules of the mutant unbind_before_unwire, hpcore " in told
+    assert "without unbind" not in told
+
+
 def test_a_check_from_a_log(tmp_path: Path) -> None:
     log = tmp_path / "broken.jsonl"
     hpcore("check", *FEW, "--mutant", "eject_was_requested", "--log", log)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+
+import attrs
 import pytest
 
 from hpcore.check.graphs import liveness
@@ -41,7 +45,8 @@ def test_without_deadlines_a_guest_may_leave_a_command_without_an_end(
     monkeypatch.delitem(liveness.FAIR, GuestSilent)
     tables = tabulate(ALONE)
     graph = explore(tables, 10_000)
-    assert liveness.endless(tables, graph) == ("unplug of vCPU 1",)
+    # an unplug waits for the guest's answer, a plug for its word on the eject before
+    assert liveness.endless(tables, graph) == ("plug of vCPU 1", "unplug of vCPU 1")
 
 
 def test_an_accelerator_that_never_answers_leaves_commands_without_an_end(
@@ -72,6 +77,35 @@ def test_an_environment_that_cannot_be_is_refused(options: dict[str, int], says:
 def test_too_little_memory_is_said_before_it_starts_with_what_would_do() -> None:
     with pytest.raises(CheckError, match=r"needs about .* for 7 slots.*--engine symbolic"):
         prove(Environment(slots=7), engine="explicit")
+
+
+def test_many_faults_are_tabulated_without_a_deep_stack() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        tables = tabulate(attrs.evolve(ALONE, faults=120))
+    finally:
+        sys.setrecursionlimit(before)
+    assert {common.faults for common in tables.commons} == set(range(121))
+
+
+def test_more_faults_than_there_is_memory_for_are_refused_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpcore.check.tabulated.tabulate.available", lambda: 2 << 30)
+    with pytest.raises(CheckError, match=r"1000 faults need about 9\.8 GiB, and 2\.0 GiB are free"):
+        prove(Environment(slots=2, faults=1000))
+
+
+def test_without_numpy_the_explicit_engine_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [m for m in sys.modules if m.startswith("hpcore.check.explicit")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(CheckError, match=r"needs NumPy; install it with: pip install numpy, or"):
+        prove(ALONE, engine="explicit")
+    assert prove(ALONE, engine="symbolic").proven
 
 
 def test_states_that_do_not_fit_are_refused() -> None:

@@ -55,7 +55,16 @@ def test_a_sweep_is_all_combinations_in_order(file: Path) -> None:
         ("guest: windows", "there is no guest 'windows'"),
         ("mutants: eject_powered_of", "Did you mean 'eject_powered_off'?"),
         ("engines: magic", "'magic' is no engine"),
-        (f"slots: {list(range(1, 400))}\nfaults: {list(range(400))}", "a sweep has 100000 at most"),
+        (f"slots: {list(range(1, 400))}\nfaults: {list(range(400))}", "; a sweep has 1 to 100000"),
+        ("slots: []", "0 checks; a sweep has 1 to 100000"),
+        (f"slots: {'[' * 5000}", "nested more than 64 levels deep"),
+        ("slots: &a [*a]", "*a stands within what it names"),
+        (f"slots: &a [{'1, ' * 5000}2]\nboot: [{'*a, ' * 200}*a]", "its aliases stand for more"),
+        ("slots: [2]" + " " * (1 << 20), "larger than 1048576 bytes"),
+        ("slots: true", "slots is True"),
+        ("reset: 1", "reset is 1"),
+        ("commands: [[1]]", "commands is [1]"),
+        ("guest: [[linux]]", "there is no guest ['linux']"),
     ],
 )
 def test_a_wrong_sweep_is_told_what(file: Path, text: str, says: str) -> None:
@@ -64,6 +73,25 @@ def test_a_wrong_sweep_is_told_what(file: Path, text: str, says: str) -> None:
         read_sweep(file)
     assert says in str(error.value)
     assert str(file) in str(error.value)
+
+
+def test_values_may_be_named_and_used_again(file: Path) -> None:
+    file.write_text("slots: &few 2\nfaults: *few\nreset: &no false\nmigration: *no\ncommands: 0x1")
+    (job,) = read_sweep(file)
+    assert job.environment == Environment(
+        slots=2, faults=2, reset=False, migration=False, commands=1
+    )
+
+
+def test_a_sweep_that_is_too_large_is_refused_before_its_checks_are_made(file: Path) -> None:
+    ten = "[2, 2, 2, 2, 2, 2, 2, 2, 2, 2]"
+    no = "[no, no, no, no, no, no, no, no, no, no]".replace("no", "false")
+    file.write_text("".join(
+        f"{option}: {no if option in ('reset', 'migration', 'pause', 'power_off') else ten}\n"
+        for option in ("slots", "boot", "faults", "commands", "reset", "migration", "pause")
+    ) + "power_off: " + no + "\nmutants: " + ten)
+    with pytest.raises(CheckError, match="1000000000 checks; a sweep has"):
+        read_sweep(file)
 
 
 def test_a_killed_worker_changes_nothing(file: Path) -> None:

@@ -235,6 +235,36 @@ def test_brackets_in_a_step_are_no_markup(tmp_path: Path) -> None:
     assert "shell [ a ] || test [/x]" in ended.out
 
 
+def test_a_step_says_how_it_reached_its_target(tmp_path: Path) -> None:
+    path = scenario(tmp_path / "s.yaml", "boot", "scale: 3", "scale: 3", "scale: 1")
+    arguments = ("run", path, "--accel", "qtest", "--log", tmp_path / "log", "--force")
+    ended = hpcore(*arguments)
+    assert ended.code == 0, ended
+    said = [line.split(" s  ")[1] for line in ended.out.splitlines() if line.startswith("ok")]
+    assert said == [
+        "boot",
+        "scale 3: plugged cpu1, cpu2",
+        "scale 3: 3 vCPUs are enabled already",
+        "scale 1: unplugged cpu2, cpu1",
+    ]
+    up, same, down = hpcore(*arguments, "--json").last["scaled"]
+    assert (up["step"], up["to"], up["enabled"], up["plugged"]) == (2, 3, 3, ["cpu1", "cpu2"])
+    assert not any((same["plugged"], same["unplugged"], up["unplugged"], up["failed"]))
+    assert down["unplugged"] == ["cpu2", "cpu1"]
+
+
+def test_a_target_that_is_not_reached_says_what_was_done(tmp_path: Path) -> None:
+    path = scenario(tmp_path / "s.yaml", "boot", "scale: 3", "scale: {to: 1, undo: true}")
+    path.write_text("guest: {answers: {eject-request: [0x82]}}\n" + path.read_text())
+    ended = hpcore("run", path, "--accel", "qtest", "--log", tmp_path / "log", "--json")
+    assert ended.code == 1, ended
+    assert "scale to 1: " in ended.last["error"]
+    assert "the guest refuses the eject: busy (0x82)" in ended.last["error"]
+    scaled = ended.last["scaled"][-1]
+    assert (scaled["enabled"], len(scaled["failed"]), len(scaled["unplugged"])) == (3, 1, 1)
+    assert scaled["taken_back"] == [f"unplug {id_}" for id_ in scaled["unplugged"]]
+
+
 @pytest.mark.parametrize("width", ["1", "40", "-5", "wide"])
 def test_any_width_of_the_terminal_will_do(width: str, log: Path) -> None:
     env = {"COLUMNS": width}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
+from hpcore.log.foreign import BOM
+from hpcore.log.framing import MAGIC
 from tests.qemu.support import program
 from tests.support.command import hpcore, needs_guest, refused, scenario, unreadable
 from tests.triage.test_replay import write
@@ -35,6 +38,24 @@ def test_a_file_that_is_no_kernel(tmp_path: Path, content: bytes | None, said: s
     error = refused("run", COVER, "--log", log, "--kernel", kernel)
     assert said in error
     assert str(kernel) in error
+    assert not log.exists()
+
+
+@needs_guest
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is an empty file; give a cpio archive (newc)"),
+        (b"nonsense" * 1000, "is of an unknown kind; give a cpio archive (newc)"),
+        (b"\x1f\x8b" + bytes(100), "does not unpack (gzip)"),
+    ],
+    ids=["empty", "nonsense", "broken gzip"],
+)
+def test_a_file_that_is_no_initrd(tmp_path: Path, content: bytes, said: str) -> None:
+    initrd, log = tmp_path / "initrd", tmp_path / "log"
+    initrd.write_bytes(content)
+    error = refused("run", COVER, "--log", log, "--initrd", initrd)
+    assert f"the initrd {initrd} {said}" in error
     assert not log.exists()
 
 
@@ -218,6 +239,28 @@ def test_a_scenario_that_is_not_there(tmp_path: Path, name: str, said: str) -> N
     assert said in refused("run", name, "--log", tmp_path / "log")
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"steps: [boot]"), "it is compressed with gzip; unpack it with gunzip"),
+        ("steps: [boot]".encode("utf-16"), "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8"),
+        (BOM + MAGIC, "it begins with a byte order mark (BOM), which some editor put there"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "mine"
+    path.write_bytes(data)
+    error = refused("run", path, "--log", tmp_path / "log")
+    assert error.startswith(f"{path}: neither a scenario nor a log: {said}")
+
+
+def test_a_scenario_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(BOM + b"machine: {cpus: 1, maxcpus: 2}\nsteps: [boot]\n")
+    ended = hpcore("run", path, "--log", tmp_path / "log", "--accel", "qtest")
+    assert ended.code == 0, ended
+
+
 @needs_guest
 @pytest.mark.parametrize(
     ("steps", "said"),
@@ -236,13 +279,14 @@ def test_a_refused_command_fails_the_run_in_qemus_words(
 
 
 @needs_guest
+@pytest.mark.parametrize("plugs", ["plug: 1", "scale: 2"])
 def test_a_plug_where_there_is_no_hotplug_is_refused_before_the_machine_is_made(
-    tmp_path: Path,
+    plugs: str, tmp_path: Path
 ) -> None:
-    steps = ("boot", "repeat: {times: 2, steps: [{plug: 1}]}")
+    steps = ("boot", f"repeat: {{times: 2, steps: [{{{plugs}}}]}}")
     path = scenario(tmp_path / "s.yaml", *steps, machine="cpus: 1, maxcpus: 2, gic: 2")
     error = refused("run", path, "--log", tmp_path / "log")
-    assert "line 3 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
+    assert "line 4 of the scenario s plugs a vCPU, and 'tcg' has no hotplug here" in error
     assert "a GICv2 cannot hotplug CPU interfaces; use gic-version 3" in error
     assert not (tmp_path / "log").exists()
 
@@ -313,7 +357,7 @@ def test_no_room_for_the_logs_first_line(tmp_path: Path) -> None:
 def test_a_console_file_that_cannot_be_made(tmp_path: Path) -> None:
     console = tmp_path / "no" / "console"
     error = refused("run", COVER, "--log", tmp_path / "log", "--console", console)
-    assert f"{console}: No such file or directory" in error
+    assert f"{console}: there is no directory {console.parent}; make it, or give" in error
 
 
 # --------------------------------------------------------------- the arguments

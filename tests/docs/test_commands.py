@@ -23,7 +23,7 @@ NOT_RUN: Mapping[str, str] = {
     r"make \w+( MUTATION=.*)?":
         "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
-    r"hpcore run mine.yaml --kernel .*": "boots Linux on tcg, with a kernel of one's own",
+    r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
     r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",

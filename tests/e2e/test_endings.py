@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hpcore.model.events import MachineLost, MachinePoweredOff, MachineWasReset
+from hpcore.model.events import MachineLost, MachinePoweredOff, MachineWasReset, Noted
 from tests.support.command import (
     AROUND,
     Ended,
@@ -158,11 +158,56 @@ def test_a_guest_that_powers_off_amid_the_steps_fails_the_step_and_is_named(
 def test_a_guest_that_panics_amid_the_steps_fails_the_step_and_starts_anew(
     tmp_path: Path,
 ) -> None:
-    panic = 'shell: "(sleep 0.3; echo c > /proc/sysrq-trigger) &"'
+    panic = 'shell: "(sleep 0.3; echo c > /proc/sysrq-trigger) & sleep 60"'
     ended, log = ran(tmp_path, "boot", panic, AROUND)
-    failed = failed_step(ended)
-    assert "reset" in failed["error"] or "anew" in failed["error"], failed
+    said = "started anew while `(sleep 0.3; echo c > /proc/sysrq-trigger) & sleep 60` ran, after a "
+    assert f"{said}panic (Kernel panic - not syncing: sysrq" in failed_step(ended)["error"]
     assert any(isinstance(r.event, MachineWasReset) for r in records(log))
+    assert phase_of(log) == "off"
+
+
+CRASH = "echo c > /proc/sysrq-trigger"
+
+
+def test_panics_that_a_good_boot_follows_are_for_the_scenario_to_judge(tmp_path: Path) -> None:
+    crash = f'{{shell: "{CRASH}", fails: "panic (Kernel panic - not syncing: sysrq triggered"}}'
+    ended, log = ran(tmp_path, "boot", crash, "shell: uname", crash, "shell: uname", "plug: 1")
+    assert ended.code == 0, ended
+    noted = [r.event.text for r in records(log) if isinstance(r.event, Noted)]
+    assert sum(text.startswith("the guest panicked: Kernel panic") for text in noted) == 2
+    assert phase_of(log) == "off"
+
+
+def test_a_guest_that_panics_at_every_boot_is_given_up_after_the_second(tmp_path: Path) -> None:
+    log, console = tmp_path / "run.jsonl", tmp_path / "console"
+    path = scenario(tmp_path / "s.yaml", "boot")
+    options = ("--log", log, "--console", console, "--append", "rdinit=/nothing")
+    ended = hpcore("run", path, *options, "--json")
+    error = failed_step(ended)["error"]
+    assert "the guest panicked in 2 boots in a row: Kernel panic - not syncing: VFS:" in error
+    assert "is there an /init in the initrd" in error
+    assert console.read_bytes().count(b"] Kernel panic - not syncing") == 2
+    assert sum(isinstance(r.event, MachineWasReset) for r in records(log)) == 1
+    assert phase_of(log) == "off"
+
+
+def test_a_guest_that_stays_panicked_is_waited_for_no_longer(tmp_path: Path) -> None:
+    path = scenario(
+        tmp_path / "s.yaml", "boot",
+        f'{{shell: "{CRASH}", fails: stays so until it is reset}}', "reset", "shell: uname",
+    )  # fmt: skip
+    log = tmp_path / "run.jsonl"
+    ended = hpcore("run", path, "--log", log, "--append", "panic=0", "--json")
+    assert ended.code == 0, ended
+    assert phase_of(log) == "off"
+
+
+def test_a_console_that_cannot_be_kept_ends_the_run_and_the_machine(tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    path = scenario(tmp_path / "s.yaml", "boot")
+    ended = hpcore("run", path, "--log", log, "--console", "/dev/full", "--json")
+    assert ended.code == 2, ended
+    assert ended.last["error"] == "/dev/full: cannot keep the console: No space left on device"
     assert phase_of(log) == "off"
 
 

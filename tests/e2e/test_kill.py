@@ -22,9 +22,11 @@ from hpcore.log import LogEmpty, LogUnreadable, LogWriter, Record
 from hpcore.model import events as ev
 from hpcore.model.effects import Effect, MachineStep, RaiseGed, Reassert, RunMachineStep, RunStep
 from hpcore.triage.replay import replay
+from tests.qemu.support import program
 from tests.support.command import (
     AROUND,
     Running,
+    hpcore,
     logged,
     needs_guest,
     processes,
@@ -249,3 +251,24 @@ def test_a_log_that_says_more_or_less_than_was_done_is_told(tmp_path: Path) -> N
     begun = [r for r in found if not isinstance(r.event, ev.StepBegun) or r.seq < 10]
     with pytest.raises(AssertionError):
         judge(begun, frames)
+
+
+def test_what_is_left_by_a_kill_while_qemu_is_connected_to_goes_with_the_next_run(
+    tmp_path: Path,
+) -> None:
+    version = "[ $1 != --version ] || { echo QEMU emulator version 8.0.0; exit; }"
+    deaf = program(tmp_path / "deaf", f"{version}; exec sleep 60")
+    dead = program(tmp_path / "dead", f"{version}; exit 7")
+    command = ("run", "cover-letter", "--force", "--log", tmp_path / "log")
+    with running(*command, env={"HPCORE_QEMU": str(deaf)}) as run:
+
+        def connecting() -> bool:
+            return any(run.temporary.glob("*/tree.dtb"))
+
+        poll(connecting, "QEMU's files were written", 60)
+        run.send(signal.SIGKILL)
+        run.process.wait(GONE_SECONDS)
+        assert connecting()
+        env = {"HPCORE_QEMU": str(dead), "TMPDIR": str(run.temporary)}
+        assert hpcore(*command, env=env).code == 2
+        assert not list(run.temporary.iterdir())

@@ -58,7 +58,7 @@ def test_a_played_old_kernel_does_what_a_real_one_does(tmp_path: Path) -> None:
     steps = (
         "boot",
         "expect: {possible: 0-1, present: 0-1, online: 0-1}",
-        "plug: {id: core2, core-id: 2}",
+        "{plug: {id: core2, core-id: 2}, fails: does not know it}",
         "expect: {possible: 0-1, present: 0-1, online: 0-1, slots: {core2: enabled}}",
         "{online: core2, fails: cpu2/online}",
         "unplug: core2",
@@ -72,6 +72,39 @@ def test_a_played_old_kernel_does_what_a_real_one_does(tmp_path: Path) -> None:
     path.write_text("guest: {kind: legacy}\n" + path.read_text())
     ran(path, played, "qtest")
     assert hpcore("diff", real, played).code == 0
+
+
+@pytest.mark.parametrize(
+    ("append", "at_boot", "with_core2"),
+    [
+        ("nr_cpus=3 nr_cpus=5", "possible: 0-2, present: 0-2, enabled: 0-1", "enabled: 0-2"),
+        ("nr_cpus=2", "possible: 0-1, present: 0-1, enabled: 0-1, online: 0-1", "enabled: 0-1"),
+        ("nr_cpus=1", "possible: 0, present: 0, enabled: 0, online: 0", "enabled: 0"),
+        ("nosmp", "possible: 0-4, present: 0, enabled: 0, online: 0", "enabled: 0"),
+        ("maxcpus=1", "possible: 0-4, present: 0-4, enabled: 0-1, online: 0", "enabled: 0-2"),
+    ],
+)
+def test_a_played_kernel_with_room_for_fewer_vcpus_does_what_a_real_one_does(
+    tmp_path: Path, append: str, at_boot: str, with_core2: str
+) -> None:
+    """Also beyond its limit: it answers with success and never has what is plugged."""
+    heard = ("settle", "shell: sleep 0.5")  # also the guest's last word
+    steps = (
+        "boot", f"expect: {{{at_boot}}}",
+        "{plug: {id: core2, core-id: 2}, waits: false}", *heard, f"expect: {{{with_core2}}}",
+        "{plug: {id: core4, core-id: 4}, waits: false}", *heard, "expect: {slots: {4: enabled}}",
+        "{unplug: core4}", *heard, f"expect: {{{with_core2}, slots: {{4: parked}}}}",
+        "{unplug: core2}", *heard, f"expect: {{{at_boot}}}",
+        "{plug: {id: core4, core-id: 4}, waits: false}", *heard, "reset",
+        f"expect: {{{at_boot.partition(', enabled')[0]}, slots: {{2: parked}}}}",
+    )  # fmt: skip
+    path = scenario(tmp_path / "few.yaml", *steps, machine="cpus: 2, maxcpus: 5")
+    path.write_text(f"guest: {{append: {append}}}\n" + path.read_text())
+    real, played = tmp_path / "real.jsonl", tmp_path / "played.jsonl"
+    ran(path, real)
+    ran(path, played, "qtest")
+    same = hpcore("diff", real, played)
+    assert same.code == 0, same
 
 
 def test_the_state_at_an_event_is_the_one_right_after_it(tmp_path: Path) -> None:

@@ -87,3 +87,25 @@ class ScriptedConsole:
         if not self._ends:
             await asyncio.sleep(3600)
         return b""
+
+
+class FedConsole:
+    """A console that prints what a test gives it."""
+
+    def __init__(self) -> None:
+        self.typed: list[bytes] = []
+        self._output: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def feed(self, data: bytes) -> None:
+        """Print `data`."""
+        self._output.put_nowait(data)
+
+    def end(self) -> None:
+        """The machine is gone."""
+        self._output.put_nowait(b"")
+
+    def write(self, data: bytes) -> None:
+        self.typed.append(data)
+
+    async def read(self) -> bytes:
+        return await self._output.get()

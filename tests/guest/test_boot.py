@@ -32,3 +32,13 @@ def test_a_machine_that_the_tables_cannot_describe_is_the_guests_error(tmp_path:
     gicv2 = MachineConfig.of(1, 1, gic_version=2)
     with pytest.raises(GuestError, match="set gic-version to 3"):
         boot.prepare(gicv2, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "")
+
+
+def test_an_initrd_that_is_none_is_the_guests_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "load_kernel", lambda _path: None)
+    monkeypatch.setattr(boot, "bootable", lambda _kernel: tmp_path / "kernel")
+    (tmp_path / "initrd").write_bytes(b"nonsense")
+    with pytest.raises(GuestError, match=r"initrd is of an unknown kind; give a cpio archive"):
+        boot.prepare(MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "")

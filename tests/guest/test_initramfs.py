@@ -64,7 +64,8 @@ def test_it_carries_no_time_owner_or_machine() -> None:
 def test_the_shell_that_init_starts_is_quiet_and_says_when_it_is_ready(tmp_path: Path) -> None:
     init = read(build_initramfs(b"x"))["init"][1].decode()
     assert init.startswith("#!/bin/sh\n")
-    assert init.index("stty sane -echo") < init.index(READY_MARKER) < init.index("exec sh")
+    shell_starts = init.index("exec sh -i /dev/ttyAMA0")
+    assert init.index("stty sane -echo") < init.index(READY_MARKER) < shell_starts
     script = tmp_path / "init"
     script.write_text(init)
     shell = shutil.which("sh")

@@ -84,5 +84,6 @@ def test_a_cpu_is_brought_up_and_taken_down(cpus: Path) -> None:
 def test_a_refusal_carries_the_guests_reason(cpus: Path) -> None:
     with pytest.raises(
         GuestError, match=r"can't write 1 to .*cpu9/online: .*(nonexistent|No such)"
-    ):
+    ) as refusal:
         run(lambda guest: guest.online(9))
+    assert "sh: " not in str(refusal.value)  # nor who said it: shells have many names

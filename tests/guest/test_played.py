@@ -10,9 +10,10 @@ import pytest
 
 from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.errors import GuestError
-from hpcore.guest.played import KINDS, PlayedGuest, make_guest
+from hpcore.guest.played import KINDS, LOST, Answers, PlayedGuest, make_guest
 from hpcore.guest.played.command_line import CpuLimits, cpu_limits
 from hpcore.model import stimuli as st
+from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.platform.hotplug_device import HotplugDevice
@@ -28,9 +29,15 @@ class Bench:
     act while `hold` is cleared; `broken` is what every access raises.
     """
 
-    def __init__(self, kind: str = "linux", append: str = "", config: MachineConfig = CONFIG):
+    def __init__(
+        self,
+        kind: str = "linux",
+        append: str = "",
+        config: MachineConfig = CONFIG,
+        answers: Answers | None = None,
+    ) -> None:
         self.said: list[st.GuestCall] = []
-        self.guest = make_guest(kind, config, append, self)
+        self.guest = make_guest(kind, config, append, self, answers=answers)
         self.device = HotplugDevice(config, self.said.append, self.guest.ged_interrupt)
         self.hold = asyncio.Event()
         self.hold.set()
@@ -109,6 +116,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         ("maxcpus=3 maxcpus=2", [1], "0-3 0-3 0-1 0-1 2-3"),
         ("nosmp", [], "0-3 0 0 0 1-3"),
         ("nr_cpus=1", [], "0 0 0 0 -"),
+        ("nr_cpus=3 nr_cpus=4", [1, 2], "0-2 0-2 0-1 0-1 2"),
     ],
 )
 def test_linux_brings_up_what_its_command_line_lets_it(
@@ -126,6 +134,7 @@ def test_linux_brings_up_what_its_command_line_lets_it(
 
 def test_the_last_word_on_the_command_line_counts_and_what_is_inits_does_not() -> None:
     assert cpu_limits("") == CpuLimits(None, None)
+    assert cpu_limits("nr_cpus=2 nr_cpus=8 nosmp maxcpus=3") == CpuLimits(2, 3)
     assert cpu_limits("maxcpus=4 nr_cpus=8 x maxcpus=2") == CpuLimits(8, 2)
     assert cpu_limits("maxcpus=x nr_cpus=0 nosmp") == CpuLimits(None, 0)
     assert cpu_limits("quiet -- maxcpus=2") == CpuLimits(None, None)
@@ -167,7 +176,7 @@ async def test_linux_refuses_to_give_its_last_vcpu_as_busy() -> None:
     bench.device.apply(Step.NOTIFY_REMOVE, 2)
     await guest.idle(SECONDS)
     assert bench.said[3:] == [st.OstReported(2, 3, 0x84), st.OstReported(2, 3, 0x82)]
-    with pytest.raises(GuestError, match=r"cpu2/online: sh: write error: Device or resource busy"):
+    with pytest.raises(GuestError, match=r"cpu2/online: write error: Device or resource busy"):
         await guest.offline(2)
     assert await bench.masks() == "0-3 0-3 0-2 2 0-1,3"
 
@@ -213,8 +222,33 @@ async def test_what_is_not_enabled_is_not_there_to_be_brought_up() -> None:
         await guest.online(3)
     await bench.plug(2)
     bench.device.apply(Step.DISABLE, 2)  # by force, say: the guest has not been told
-    with pytest.raises(GuestError, match=r"cpu2/online: sh: write error: Operation not permitted"):
+    with pytest.raises(GuestError, match=r"cpu2/online: write error: Operation not permitted"):
         await guest.online(2)
+
+
+@pytest.mark.parametrize(
+    ("append", "masks"), [("nr_cpus=3", "0-2 0-2 0-1 0-1 2"), ("nosmp", "0-3 0 0 0 1-3")]
+)
+def test_what_the_kernel_has_no_room_for_is_answered_with_success_and_never_there(
+    append: str, masks: str
+) -> None:
+    async def main() -> None:
+        bench = Bench(append=append)
+        guest = await bench.booted()
+        await bench.plug(3)
+        assert bench.said[-1] == st.OstReported(3, 1, 0)
+        assert await bench.masks() == masks
+        with pytest.raises(GuestError, match=r"cpu3/online: nonexistent directory"):
+            await guest.online(3)
+        bench.said.clear()
+        bench.device.apply(Step.NOTIFY_REMOVE, 3)
+        await guest.idle(SECONDS)
+        assert bench.said[3:] == [
+            st.OstReported(3, 3, 0x84), st.EjectCalled(3), st.OstReported(3, 3, 0),
+        ]  # fmt: skip
+        assert await bench.masks() == masks
+
+    asyncio.run(main())
 
 
 @run
@@ -233,6 +267,66 @@ async def test_a_kernel_before_6_11_answers_and_never_has_what_is_plugged() -> N
         st.OstReported(2, 3, 0x84), st.EjectCalled(2), st.OstReported(2, 3, 0),
     ]  # fmt: skip
     assert await bench.masks() == "0-1 0-1 - 0-1 -"
+
+
+# ------------------------------------------------------------ answers that are chosen
+
+
+def told(bench: Bench) -> list[st.OstReported | st.EjectCalled]:
+    return [s for s in bench.said if isinstance(s, st.OstReported | st.EjectCalled)]
+
+
+@run
+async def test_a_silent_guest_takes_the_event_registers_vcpus_and_gives_none_back() -> None:
+    bench = Bench("silent")
+    guest = await bench.booted()
+    await bench.plug(2)
+    assert await bench.masks() == "0-3 0-3 0-2 0-1 2-3"
+    bench.said.clear()
+    for _ in range(2):
+        bench.device.apply(Step.NOTIFY_REMOVE, 2)
+        await guest.idle(SECONDS)
+    assert bench.said == 2 * [st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded()]
+    await guest.online(2)
+    assert await bench.masks() == "0-3 0-3 0-2 0-2 3"
+
+
+@run
+async def test_a_chosen_status_is_all_that_is_answered() -> None:
+    failure = {Notification.DEVICE_CHECK: 0x1, Notification.EJECT_REQUEST: 0x82}
+    bench = Bench(answers=failure)
+    guest = await bench.booted()
+    await bench.plug(2)
+    bench.device.apply(Step.NOTIFY_REMOVE, 2)
+    await guest.idle(SECONDS)
+    assert told(bench) == [st.OstReported(2, 1, 0x1), st.OstReported(2, 3, 0x82)]
+    assert await bench.masks() == "0-3 0-3 0-1 0-1 2-3"  # it did not register the vCPU
+
+
+@run
+async def test_answers_in_turn_are_given_once_in_every_boot_and_then_the_kernels_own() -> None:
+    bench = Bench(answers={Notification.EJECT_REQUEST: (LOST, 0x80)})
+    guest = await bench.booted()
+    for _ in range(2):
+        await bench.plug(2)
+        bench.said.clear()
+        for _ in range(3):
+            bench.device.apply(Step.NOTIFY_REMOVE, 2)
+            await guest.idle(SECONDS)
+        assert told(bench) == [
+            st.OstReported(2, 3, 0x80),
+            st.OstReported(2, 3, 0x84), st.EjectCalled(2), st.OstReported(2, 3, 0),
+        ]  # fmt: skip
+        await guest.reboot(SECONDS)
+
+
+@run
+async def test_a_chosen_answer_of_a_silent_guest_is_given_in_place_of_its_silence() -> None:
+    bench = Bench("silent", answers={Notification.EJECT_REQUEST: 0x1})
+    guest = await bench.booted()
+    bench.device.apply(Step.NOTIFY_REMOVE, 2)
+    await guest.idle(SECONDS)
+    assert told(bench) == [st.OstReported(2, 3, 0x1)]
 
 
 # ------------------------------------------------------------------- how it ends

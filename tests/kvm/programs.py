@@ -118,8 +118,20 @@ CALL_FOR_VCPU_1: Program = (  # CPU_ON (SMC64) of vCPU 1, entry and context 0
 )
 
 UNDECODABLE: Program = (  # KVM is not told which register a load with writeback fills
-    ("movz x1, #0x0a00, lsl #16", 0xD2A1_4001),
-    ("ldr x0, [x1], #8", 0xF840_8420),
+    ("adr x2, .", 0x1000_0002),  # the vectors; only the one of a fault in EL1 is used
+    ("msr vbar_el1, x2", 0xD518_C002),
+    ("isb", 0xD503_3FDF),
+    ("movz x9, #0x0a00, lsl #16", 0xD2A1_4009),
+    ("mov x10, x9", 0xAA09_03EA),
+    ("ldr x0, [x9], #8", 0xF840_8520),
+    *(("b .", 0x1400_0000),) * 122,
+    ("mrs x0, esr_el1", 0xD538_5200),  # at 0x200: why, and where, then power off
+    ("str x0, [x10]", 0xF900_0140),
+    ("mrs x0, far_el1", 0xD538_6000),
+    ("str x0, [x10]", 0xF900_0140),
+    ("movz x0, #0x0008", 0xD280_0100),
+    ("movk x0, #0x8400, lsl #16", 0xF2B0_8000),
+    ("hvc #0", 0xD400_0002),
 )
 
 ALL: dict[str, Program] = {

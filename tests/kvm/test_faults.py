@@ -22,6 +22,7 @@ from hpcore.model import stimuli
 from hpcore.model.events import (
     Event,
     MachineLost,
+    MachinePoweredOff,
     MachineStepFailed,
     PlugFailed,
     StepFailed,
@@ -238,16 +239,31 @@ def test_a_pause_that_fails_leaves_the_guest_running(
     asyncio.run(run())
 
 
-def test_a_guest_that_kvm_cannot_follow_loses_the_machine(tmp_path: Path) -> None:
-    """A real one: KVM gives up on an access to no device that it cannot decode."""
+def test_what_kvm_cannot_decode_is_aborted_and_the_machine_goes_on(tmp_path: Path) -> None:
+    """A real one: a load with writeback from where no memory is."""
 
     async def run() -> None:
         async with whole(tmp_path, 1, 2, UNDECODABLE) as rig:
             await rig.core.submit(stimuli.Boot())
             await rig.core.ended()
+            assert last(rig, MachinePoweredOff).by == "guest"  # which its handler asked for
+            assert not any(isinstance(event, MachineLost) for event in rig.events)
+            assert rig.boxes.result(0) == HOLE
+            assert rig.machine.bus.strays == 1
+
+    asyncio.run(run())
+
+
+def test_an_abort_that_cannot_be_given_loses_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        Failing(monkeypatch, Ioctl.KVM_SET_VCPU_EVENTS, errno.EINVAL)
+        async with whole(tmp_path, 1, 2, UNDECODABLE) as rig:
+            await rig.core.submit(stimuli.Boot())
+            await rig.core.ended()
             lost = last(rig, MachineLost).error
-            assert "vCPU 0 cannot go on: KVM_RUN ended with ARM_NISV" in lost
-            assert f"reached for {HOLE:#x}, where no memory is" in lost
+            assert "vCPU 0 cannot go on: KVM_SET_VCPU_EVENTS on vCPU 0 failed with EINVAL" in lost
 
     asyncio.run(run())
 

@@ -8,12 +8,12 @@ import pytest
 from hpcore_kvm.features import Features
 from hpcore_kvm.smccc import Function
 from hpcore_kvm.uapi import REG_PC, REG_PSTATE, MpState, SystemEventType
-from hpcore_kvm.vcpu import Hypercall, Kicked, Mmio, SystemEvent
+from hpcore_kvm.vcpu import Hypercall, Kicked, Mmio, SystemEvent, Undecodable
 
 from hpcore.model.psci import PsciStatus
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
-from tests.kvm.programs import COPY, HVC, IDLE, LOAD, SMC, SPIN, STORE, Program
+from tests.kvm.programs import COPY, HVC, IDLE, LOAD, SMC, SPIN, STORE, UNDECODABLE, Program
 from tests.kvm.rig import (
     HOLE,
     Runner,
@@ -78,6 +78,19 @@ def test_what_the_guest_reads_and_writes_comes_in_every_size() -> None:
         vcpu.answer_read(word)
         for size in (1, 2, 4):
             assert run(vcpu) == Mmio(HOLE, size, True, word & (1 << 8 * size) - 1)
+
+
+def test_what_kvm_cannot_decode_can_be_aborted() -> None:
+    data_abort_in_el1, external = 0x25, 0x10
+    with ready(1) as r:
+        vcpu = r.load(0, UNDECODABLE)
+        assert run(vcpu) == Undecodable(HOLE)
+        vcpu.abort_access()
+        why = run(vcpu)
+        assert isinstance(why, Mmio)
+        assert (why.value >> 26, why.value & 0x3F) == (data_abort_in_el1, external)
+        assert run(vcpu) == Mmio(HOLE, 8, True, HOLE)  # FAR_EL1
+        assert run(vcpu) == SystemEvent(SystemEventType.SHUTDOWN)
 
 
 @pytest.mark.parametrize(("program", "by_smc"), [(HVC, False), (SMC, True)])

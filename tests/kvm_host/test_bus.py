@@ -54,6 +54,15 @@ def test_strays_are_told_the_1st_2nd_4th_8th_time() -> None:
     assert [entry["total"] for entry in logs] == [1 << n for n in range(10)]
 
 
+def test_what_cannot_be_decoded_is_told_like_a_stray() -> None:
+    bus = Bus()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(5):
+            bus.undecodable(0x0A00_0000)
+    assert [entry["total"] for entry in logs] == [1, 2, 4]
+    assert {entry["address"] for entry in logs} == {"0xa000000"}
+
+
 def test_regions_that_overlap_are_refused() -> None:
     with pytest.raises(ValueError, match=r"0x1000 and 0x100f overlap"):
         Bus(Region(0x100F, 4, Memory()), Region(0x1000, 0x10, Memory()))

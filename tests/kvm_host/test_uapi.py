@@ -111,6 +111,7 @@ def test_an_ioctls_number_has_the_size_of_its_argument() -> None:
         Ioctl.KVM_SET_MP_STATE: "kvm_mp_state",
         Ioctl.KVM_GET_ONE_REG: "kvm_one_reg",
         Ioctl.KVM_SET_ONE_REG: "kvm_one_reg",
+        Ioctl.KVM_SET_VCPU_EVENTS: "kvm_vcpu_events",
     }
     for request, struct in arguments.items():
         assert request >> 16 & 0x3FFF == abi.ffi.sizeof(f"struct {struct}"), request.name

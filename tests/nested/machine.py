@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from attrs import frozen
 
 from hpcore.guest.images import fetch_guest
 from hpcore.qemu.find import find_qemu
-from hpcore.qemu.process import QemuProcess, runtime_directory
+from hpcore.qemu.process import QemuProcess
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
@@ -112,7 +112,7 @@ def run(
             started = time.monotonic()
             boot_seconds = asyncio.run(_run(argv, directory, socket, console, seconds))
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_runtime_directory(directory)
     took = time.monotonic() - started
     files = console.unpack(out)
     assert console.status is not None, "done"

@@ -28,6 +28,8 @@ from tests.qtest.rehearsal import Rehearsal
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4, memory=256)
 SLOTS = some.sampled_from((2, 3, 2, 3, 1, 0))
 """Cold-booted ones less often: with them nearly everything is refused."""
+ANSWERING = tuple(kind for kind in KINDS if kind != "silent")
+"""The guests that end what they are asked for; with a silent one a machine does not settle."""
 COMMANDS = ("plug", "plug", "plug", "plug under another id", "unplug", "unplug", "force")
 
 pytestmark = needs_qemu
@@ -44,7 +46,7 @@ class AnyOrder(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._rehearsal: Rehearsal | None = None
 
-    @initialize(kind=some.sampled_from(KINDS))
+    @initialize(kind=some.sampled_from(ANSWERING))
     def boot(self, kind: str) -> None:
         self._rehearsal = self.machines(CONFIG, kind)
         self._run(self._rehearsal.start())

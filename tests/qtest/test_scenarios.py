@@ -40,6 +40,11 @@ steps:
   - reboot
   - migrate
   - unplug: cpu3
+  - scale: 4
+  - reboot:
+    waits: false
+  - rebooted
+  - expect: {enabled: 0-3}
   - poweroff
 """
 

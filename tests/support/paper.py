@@ -32,6 +32,7 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.gate import ENDED, Gate
+from tests.guest.consoles import FedConsole
 
 
 @define
@@ -44,6 +45,8 @@ class Behaviour:
     """Steps of the machine that it takes and does not do; it still answers RESET, as any does."""
     dies_at: tuple[Step, int] | None = None
     guest: str = "linux"  # or "silent", "refusing"
+    console: FedConsole | None = None
+    """What its guest prints, where that is no played one."""
     ledger: Path | None = None
     before: Callable[[Effect], None] = lambda _effect: None
 
@@ -51,11 +54,11 @@ class Behaviour:
 class PaperSession:
     """Executes effects on paper, and plays a guest."""
 
-    console: Console | None = None
     played: Guest | None = None
     process_id: int | None = None
 
     def __init__(self, behaviour: Behaviour, possible: int, report: Report) -> None:
+        self.console: Console | None = behaviour.console
         self._b, self._report = behaviour, report
         self._gate = Gate(possible)
         self._wired: set[int] = set()
@@ -83,7 +86,14 @@ class PaperSession:
 
     async def close(self) -> None:
         self._gate.end(ENDED)
+        if self._b.console is not None:
+            self._b.console.end()
         self.closed = True
+
+    def resets_itself(self) -> None:
+        """The guest resets the machine."""
+        self._gate.shut()
+        self._report(st.ResetSeen())
 
     def lose(self, why: str) -> None:
         """The machine breaks."""

@@ -51,7 +51,9 @@ class PlayedSession:
     def __init__(self, config: MachineConfig, script: GuestScript, report: Report) -> None:
         self._config, self._report = config, report
         self.device = HotplugDevice(config, report, self._raise_ged)
-        self.guest: PlayedGuest = make_guest(script.kind, config, script.append, self)
+        self.guest: PlayedGuest = make_guest(
+            script.kind, config, script.append, self, answers=script.answers
+        )
         self.powered: set[int] = set()
         self._gate = Gate(config.possible)
         self._wired: set[int] = set()

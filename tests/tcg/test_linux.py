@@ -8,6 +8,7 @@ import pytest
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.images import FetchedGuest, fetched_guest
+from hpcore.guest.shell import GuestTimeoutError
 from hpcore.model.effects import MachineStep, RunStep, Step
 from hpcore.model.stimuli import (
     CpuOffSeen,
@@ -151,5 +152,29 @@ def test_a_busy_vcpu_is_taken_by_force(guest: FetchedGuest) -> None:
             await rig.steps(
                 1, Step.UNWIRE, Step.UNBIND, Step.STOP, Step.RELEASE, Step.PARK, Step.REALIZE)
             assert await rig.do(RunStep(Step.BIND, 1)) == 1
+
+    asyncio.run(run())
+
+
+def test_the_shell_outlives_its_background_jobs_and_what_is_interrupted(
+    guest: FetchedGuest,
+) -> None:
+    async def run() -> None:
+        async with session(1, 1, guest) as rig:
+            await rig.created()
+            await rig.started(0)
+            await rig.linux()
+            shell = rig.shell
+            await shell.run("kept=here; cd /tmp")
+            for _ in range(10):
+                await shell.run("sleep 0.1 & true")
+                await asyncio.sleep(0.3)  # it ends while the shell waits for a line
+            await shell.run("for i in $(seq 60); do sleep 0.$i & done")
+            await asyncio.sleep(2)
+            for endless in ("sleep 1000", "while :; do :; done"):
+                with pytest.raises(GuestTimeoutError):
+                    await shell.run(endless, within=0.5)
+                # the same shell: what it was told is still known to it
+                assert (await shell.run('echo "$kept $PWD"')).output == "here /tmp\n"
 
     asyncio.run(run())

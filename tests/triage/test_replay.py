@@ -15,6 +15,7 @@ from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.machines import SlotState
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State, initial
 from hpcore.model.topology import mp_affinity
 from hpcore.triage.replay import replay
@@ -24,13 +25,13 @@ from tests.support.world import World
 Batch = tuple[ev.Event, ...]
 
 
-def batches(*stimuli: st.Stimulus) -> tuple[list[Batch], State]:
+def batches(*stimuli: st.Stimulus, rules: Rules = RULES) -> tuple[list[Batch], State]:
     """The decisions of a machine of 2 and 4 vCPUs whose effects all succeed at once."""
     state = initial(World().config)
     out: list[Batch] = []
     waiting: list[st.Stimulus] = [st.Boot(), *stimuli]
     while waiting:
-        decision = decide(state, waiting.pop(0))
+        decision = decide(state, waiting.pop(0), rules)
         state = decision.state
         if decision.events:
             out.append(decision.events)
@@ -150,6 +151,25 @@ def test_a_log_cut_at_any_byte_replays_up_to_there(tmp_path: Path) -> None:
         if not whole[:cut].endswith(b"\n"):
             assert found.torn is not None
             assert found.wrong is None
+
+
+@pytest.mark.parametrize(
+    ("version", "ok"),
+    [("0.1.0", True), ("0.2.0", True), ("0.3.0", False), ("1.0", False), ("of my own", False)],
+)
+def test_an_older_log_is_not_held_against_an_invariant_that_came_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, ok: bool
+) -> None:
+    """Until 0.3.0 a slot was enabled again before the guest had said how its eject went."""
+    at_once = (*PLUG, st.DeviceDel("core2"), st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded(),
+               st.EjectCalled(2), st.DeviceAdd("core2", (("core-id", 2),)))  # fmt: skip
+    decisions, _ = batches(*at_once, rules=RULES.without("plug_waits_for_confirmation"))
+    monkeypatch.setattr("hpcore.log.header.__version__", version)
+    found = replay(write(tmp_path / "log", decisions))
+    assert found.written_by == version
+    assert (found.wrong is None) == ok
+    if found.wrong is not None:
+        assert found.wrong.violation.invariant == "eject_confirmed_first"
 
 
 def test_what_was_under_way_at_the_end_is_named(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ struct kvm_userspace_memory_region {
 struct kvm_vcpu_init { uint32_t target, features[7]; };
 struct kvm_one_reg { uint64_t id, addr; };
 struct kvm_mp_state { uint32_t mp_state; };
+struct kvm_vcpu_events {
+    struct {
+        uint8_t serror_pending, serror_has_esr, ext_dabt_pending, pad[5];
+        uint64_t serror_esr;
+    } exception;
+    uint32_t reserved[12];
+};
 struct kvm_irq_level { uint32_t irq, level; };
 struct kvm_irqfd { uint32_t fd, gsi, flags, resamplefd; uint8_t pad[16]; };
 struct kvm_enable_cap { uint32_t cap, flags; uint64_t args[4]; uint8_t pad[64]; };
@@ -71,6 +78,7 @@ SIZES = {
     "kvm_device_attr": 24,
     "kvm_smccc_filter": 24,
     "kvm_run": 2352,
+    "kvm_vcpu_events": 64,
 }
 """Bytes of each struct, as the kernel has them."""
 

@@ -58,6 +58,11 @@ class Bus:
         else:
             region.device.write(address - region.base, size, value)
 
+    def undecodable(self, address: int) -> None:
+        """The guest reaches for a device by what cannot be decoded, and gets an abort for it."""
+        what = "the guest's access cannot be decoded; it gets an abort"
+        self._tell(what, address=f"{address:#x}")
+
     def _find(self, address: int, size: int) -> Region | None:
         at = bisect_right(self._bases, address) - 1
         if at < 0:
@@ -66,10 +71,10 @@ class Bus:
         return region if address + size <= region.base + region.size else None
 
     def _stray(self, what: str, address: int, size: int) -> None:
+        self._tell(f"the guest's {what} meets no device", address=f"{address:#x}", size=size)
+
+    def _tell(self, what: str, **about: object) -> None:
         """A guest can do this all day, so the 1st, 2nd, 4th, 8th ... is told."""
         self.strays += 1
         if self.strays & (self.strays - 1) == 0:
-            log.warning(
-                f"the guest's {what} meets no device",
-                address=f"{address:#x}", size=size, total=self.strays,
-            )  # fmt: skip
+            log.warning(what, **about, total=self.strays)

@@ -39,6 +39,7 @@ class Ioctl(IntEnum):
     KVM_SET_ONE_REG = 0x4010AEAC
     KVM_ARM_VCPU_INIT = 0x4020AEAE
     KVM_ARM_VCPU_FINALIZE = 0x4004AEC2
+    KVM_SET_VCPU_EVENTS = 0x4040AEA0
 
 
 class Cap(IntEnum):
@@ -52,6 +53,7 @@ class Cap(IntEnum):
     ARM_PTRAUTH_ADDRESS = 171
     ARM_PTRAUTH_GENERIC = 172
     ARM_NISV_TO_USER = 177
+    ARM_INJECT_EXT_DABT = 178
 
 
 class Feature(IntEnum):

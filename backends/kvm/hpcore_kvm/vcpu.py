@@ -43,6 +43,16 @@ class Hypercall(NamedTuple):
     by_smc: bool
 
 
+class Undecodable(NamedTuple):
+    """The guest reached for `address`, where no memory is, by what KVM cannot decode.
+
+    Such as a load of a pair or with writeback: of these the processor does not say which
+    register is meant (no valid syndrome, ISV).
+    """
+
+    address: int
+
+
 class SystemEvent(NamedTuple):
     """The guest ends or resets the machine by PSCI, and every vCPU is STOPPED now."""
 
@@ -66,7 +76,7 @@ class Unexpected(NamedTuple):
     text: str
 
 
-Exit = Mmio | Hypercall | SystemEvent | Kicked | Unexpected
+Exit = Mmio | Hypercall | Undecodable | SystemEvent | Kicked | Unexpected
 
 _KICKED = Kicked()
 
@@ -219,11 +229,22 @@ class Vcpu:
             return SystemEvent(run.system_event.type)
         if reason == ExitReason.INTR:
             return _KICKED
+        if reason == ExitReason.ARM_NISV:
+            return Undecodable(run.arm_nisv.fault_ipa)
         return Unexpected(reason, self._explain(reason))
 
     def answer_read(self, value: int) -> None:
         """What the guest's read gets, when the vCPU is next run. After an `Mmio` read."""
         self._reply[0] = value & WORD
+
+    def abort_access(self) -> None:
+        """Have the guest take an external data abort for what it did. After `Undecodable`.
+
+        KVM_SET_VCPU_EVENTS: KVM still knows the address, and puts it into FAR_EL1.
+        """
+        events = abi.new("kvm_vcpu_events")
+        events.exception.ext_dabt_pending = 1
+        self._do(Ioctl.KVM_SET_VCPU_EVENTS, events)
 
     def settle(self) -> None:
         """Have KVM take the outcome of the last exit, without running the guest.
@@ -284,12 +305,6 @@ class Vcpu:
                 return f"FAIL_ENTRY on host CPU {run.fail_entry.cpu}, reason {why:#x}"
             case ExitReason.INTERNAL_ERROR:
                 return f"INTERNAL_ERROR {run.internal.suberror}"
-            case ExitReason.ARM_NISV:
-                return (
-                    f"ARM_NISV: the guest reached for {run.arm_nisv.fault_ipa:#x}, where no "
-                    "memory is, by an instruction that KVM cannot decode, such as a load of "
-                    "a pair or with writeback"
-                )
             case ExitReason.MEMORY_FAULT:
                 fault = run.memory_fault
                 return f"MEMORY_FAULT at {fault.gpa:#x}, {fault.size:#x} bytes"

@@ -23,7 +23,15 @@ from hpcore_kvm.errors import KvmError
 from hpcore_kvm.psci import read_cpu_on
 from hpcore_kvm.smccc import Function
 from hpcore_kvm.uapi import MpState, SystemEventType
-from hpcore_kvm.vcpu import Exit, Hypercall, Mmio, SystemEvent, Unexpected, Vcpu
+from hpcore_kvm.vcpu import (
+    Exit,
+    Hypercall,
+    Mmio,
+    SystemEvent,
+    Undecodable,
+    Unexpected,
+    Vcpu,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -209,6 +217,9 @@ class VcpuThread:
                 self.vcpu.answer_read(self._machine.bus.read(exit.address, exit.size))
         elif isinstance(exit, Hypercall):
             self._call_psci(exit.function)
+        elif isinstance(exit, Undecodable):
+            self._machine.bus.undecodable(exit.address)
+            self.vcpu.abort_access()  # as QEMU does: the guest is told, the machine goes on
         elif isinstance(exit, SystemEvent):
             if exit.kind not in (SystemEventType.RESET, SystemEventType.SHUTDOWN):
                 raise VcpuFailed(f"the guest ended the machine with {exit.says}")

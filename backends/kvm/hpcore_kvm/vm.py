@@ -148,8 +148,8 @@ class Vm:
             self._run_size = abi.ioctl(
                 system.fd, Ioctl.KVM_GET_VCPU_MMAP_SIZE, 0, system.name
             )
-            if self.check(Cap.ARM_NISV_TO_USER):
-                # else KVM_RUN fails with ENOSYS, and says nothing of the address
+            if self.check(Cap.ARM_NISV_TO_USER) and self.check(Cap.ARM_INJECT_EXT_DABT):
+                # both since Linux 5.5; else KVM_RUN fails with ENOSYS, the machine with it
                 cap = abi.new("kvm_enable_cap", cap=Cap.ARM_NISV_TO_USER)
                 abi.ioctl(self.fd, Ioctl.KVM_ENABLE_CAP, cap, self.name)
         except KvmError:

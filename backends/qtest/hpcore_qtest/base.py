@@ -210,8 +210,10 @@ class QtestSession(ABC):
         except QemuError as error:
             raise EffectError(str(error)) from error
         if self._script is not None:
-            kind, append = self._script.kind, self._script.append
-            self._guest = make_guest(kind, self._config, append, hardware)
+            script = self._script
+            self._guest = make_guest(
+                script.kind, self._config, script.append, hardware, answers=script.answers
+            )
         self._gate.created()
 
     async def _start(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -18,8 +17,9 @@ from hpcore.model.config import MachineConfig
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.qemu.process import QemuProcess, runtime_directory
+from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.qmp import Qmp, QmpRefused
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 from hpcore.run.accelerator import AcceleratorError, EffectError
 from hpcore_tcg import launch
 from hpcore_tcg.build import Monitor
@@ -76,10 +76,10 @@ class TcgMachine:
             argv = launch.command_line(config, boot, qemu, monitor, directory, sockets)
             process = await QemuProcess.start(argv, directory, sockets.all())
         except OSError as error:
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_runtime_directory(directory)
             raise QemuError(f"{directory} cannot be written: {error.strerror}") from error
         except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_runtime_directory(directory)
             raise
         machine = cls(process, on_lost, on_shutdown)
         try:

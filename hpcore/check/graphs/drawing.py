@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import frozen
+
 from hpcore.check.graphs.graph import Graph, explore
 from hpcore.check.result import CheckError
 from hpcore.check.sightings import Numbers
@@ -23,15 +25,22 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def draw(tables: Tables, path: Path) -> int:
-    """Write the diagram to `path`; return how many states it shows. Raises CheckError."""
+@frozen
+class Drawing:
+    """The text of a diagram, and how many states it shows."""
+
+    text: str
+    states: int
+
+
+def draw(tables: Tables, path: Path) -> Drawing:
+    """The diagram in the format that the suffix of `path` names. Raises CheckError."""
     check_suffix(path)
     graph = explore(tables, MOST)
     text = (_mermaid if path.suffix in _MERMAID else _graphviz)(tables, graph)
     if path.suffix == ".md":
         text = f"```mermaid\n{text}```\n"
-    path.write_text(text, encoding="utf-8")
-    return len(graph)
+    return Drawing(text, len(graph))
 
 
 def _mermaid(tables: Tables, graph: Graph) -> str:

@@ -8,12 +8,15 @@ same PSCI calls that a kernel would use, in the order in which it would.
     await guest.wait_ready(10)
     guest.ged_interrupt()         # the GED's line was raised
     await guest.idle()            # all that the guest does about it is done
+
+What it answers to a notification can be chosen, or that the notification is lost: answers.
 """
 
 from __future__ import annotations
 
 from random import Random
 
+from hpcore.guest.played.answers import LOST, SILENT, Answers
 from hpcore.guest.played.guest import PlayedGuest
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.hostile import HostileKernel
@@ -21,26 +24,40 @@ from hpcore.guest.played.legacy import LegacyKernel
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.model.config import MachineConfig
 
-__all__ = ["KINDS", "Hardware", "PlayedGuest", "make_guest"]
+__all__ = ["KINDS", "LOST", "Answers", "Hardware", "PlayedGuest", "make_guest"]
 
-KINDS = ("linux", "legacy", "hostile")
-"""Linux since 6.11; a kernel that knows no online-capable vCPUs; a hostile one."""
+KINDS = ("linux", "legacy", "hostile", "silent")
+"""Linux since 6.11; a kernel that knows no online-capable vCPUs; a hostile one; a Linux on
+which every eject request is lost."""
 
 
 def make_guest(
-    kind: str, config: MachineConfig, append: str, hardware: Hardware, random: Random | None = None
+    kind: str,
+    config: MachineConfig,
+    append: str,
+    hardware: Hardware,
+    random: Random | None = None,
+    answers: Answers | None = None,
 ) -> PlayedGuest:
     """A guest of the kind `kind` for the machine `config`, not started yet.
 
     `append` is the kernel's command line. `random` is what a hostile guest draws from; by
-    itself it does the same in every run. Raises ValueError for a kind that is none.
+    itself it does the same in every run. `answers` are given in place of the kernel's own.
+    Raises ValueError for a kind that is none.
     """
+    told = answers or {}
     match kind:
         case "linux":
-            return PlayedGuest(lambda: LinuxKernel(config, append, hardware), hardware)
+            return PlayedGuest(lambda: LinuxKernel(config, append, hardware), hardware, told)
         case "legacy":
-            return PlayedGuest(lambda: LegacyKernel(config, append, hardware), hardware)
+            return PlayedGuest(lambda: LegacyKernel(config, append, hardware), hardware, told)
         case "hostile":
             source = random or Random(0)
-            return PlayedGuest(lambda: HostileKernel(config, append, hardware, source), hardware)
+            return PlayedGuest(
+                lambda: HostileKernel(config, append, hardware, source), hardware, told
+            )
+        case "silent":
+            return PlayedGuest(
+                lambda: LinuxKernel(config, append, hardware), hardware, {**SILENT, **told}
+            )
     raise ValueError(f"'{kind}' is no guest that is played; there are {', '.join(KINDS)}")

@@ -19,7 +19,11 @@ class CpuLimits:
 
 
 def cpu_limits(append: str) -> CpuLimits:
-    """The limits in `append`; the last word on each counts, one that is no number does not."""
+    """The limits in `append`; a word that is no number does not count.
+
+    Of several `nr_cpus` the least counts, for none raises it again (kernel/smp.c, nrcpus), and of
+    what says how many are up at boot the last.
+    """
     possible: int | None = None
     at_boot: int | None = None
     for word in append.split():
@@ -31,5 +35,5 @@ def cpu_limits(append: str) -> CpuLimits:
         elif re.fullmatch(r"\d+", value, re.ASCII) and name == "maxcpus":
             at_boot = int(value)
         elif re.fullmatch(r"\d+", value, re.ASCII) and name == "nr_cpus" and int(value):
-            possible = int(value)
+            possible = min(int(value), possible or int(value))
     return CpuLimits(possible, at_boot)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from hpcore.guest.errors import GuestError
+from hpcore.guest.played.answers import Answers, AnswersOfABoot
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.hostile import Move, make
 from hpcore.guest.played.linux import LinuxKernel
@@ -21,14 +22,18 @@ class PlayedGuest:
     For one event loop, and not thread-safe. `kernel` is the boot under way, or None.
     """
 
-    def __init__(self, make_kernel: Callable[[], LinuxKernel], hardware: Hardware) -> None:
-        self._make_kernel, self._hardware = make_kernel, hardware
+    def __init__(
+        self, make_kernel: Callable[[], LinuxKernel], hardware: Hardware, answers: Answers
+    ) -> None:
+        self._make_kernel, self._hardware, self._answers = make_kernel, hardware, answers
         self.kernel: LinuxKernel | None = None
         self._life: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[object]] = set()
         self._failure: str | None = None
         self._pended = False
-        self._starts = 0
+        self._starts = self._ready_start = 0
+        self.times_ready = 0
+        """See `Guest`."""
         self._changed = asyncio.Event()
 
     # -------------------------------------------------------- its accelerator's
@@ -40,6 +45,7 @@ class PlayedGuest:
         self._failure = None
         self.kernel = self._make_kernel()
         self.kernel.tell = self._tell
+        self.kernel.answers = AnswersOfABoot(self._answers)
         if pended:
             self.kernel.interrupt()
         self._starts += 1
@@ -66,8 +72,8 @@ class PlayedGuest:
 
     # ------------------------------------------------------------- a scenario's
 
-    async def wait_ready(self, within: float) -> None:
-        """See `Guest`."""
+    async def wait_ready(self, within: float, since: int | None = None) -> None:
+        """See `Guest`. That it has booted can be asked any number of times, so `since` is not."""
         await self._until(self._booted, within, "boot")
 
     async def idle(self, within: float = 60.0) -> None:
@@ -103,9 +109,13 @@ class PlayedGuest:
     async def reboot(self, within: float) -> None:
         """See `Guest`. As Linux does, with the secondary vCPUs stopped but not off."""
         starts = self._starts
+        await self.begin_reboot()
+        await self._until(lambda: self._starts > starts and self._booted(), within, "boot again")
+
+    async def begin_reboot(self) -> None:
+        """See `Guest`."""
         self._kernel()
         await self._call(self._hardware.system_reset())
-        await self._until(lambda: self._starts > starts and self._booted(), within, "boot again")
 
     async def power_off(self) -> None:
         """See `Guest`."""
@@ -123,6 +133,9 @@ class PlayedGuest:
         return self.kernel
 
     def _tell(self) -> None:
+        if self._booted() and self._ready_start != self._starts:
+            self._ready_start = self._starts
+            self.times_ready += 1
         self._changed.set()
         self._changed = asyncio.Event()
 

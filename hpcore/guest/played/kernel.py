@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from hpcore.guest.played.aml import PlayedAml
+from hpcore.guest.played.answers import LOST, AnswersOfABoot
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.protocol import Masks
 from hpcore.model.acpi import Notification
@@ -34,6 +35,8 @@ class PlayedKernel(ABC):
         self._notified: asyncio.Queue[tuple[int, Notification]] = asyncio.Queue()
         self.tell: Callable[[], None] = lambda: None
         """Called whenever `booted` or `idle` may have become true."""
+        self.answers = AnswersOfABoot({})
+        """What it was told to answer; the kind's own `notified` answers the rest."""
 
     # ------------------------------------------------------------ a kind's own
 
@@ -95,6 +98,12 @@ class PlayedKernel(ABC):
             cpu, notification = await self._notified.get()
             self._working = True
             async with self.hotplug:
-                await self.notified(cpu, notification)
+                await self._answer(cpu, notification)
             self._working = False
             self.tell()
+
+    async def _answer(self, cpu: int, notification: Notification) -> None:
+        if not self.answers.knows(notification):
+            await self.notified(cpu, notification)
+        elif (status := self.answers.take(notification)) is not LOST:
+            await self.firmware.ost(cpu, notification, status)

@@ -12,7 +12,6 @@ import attrs
 
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.protocol import Masks
-from hpcore.model.acpi import OstStatus
 
 
 class LegacyKernel(LinuxKernel):
@@ -26,8 +25,3 @@ class LegacyKernel(LinuxKernel):
     def masks(self) -> Masks:
         """Without `enabled`, a file that came with 6.11."""
         return attrs.evolve(super().masks, enabled=None)
-
-    async def device_check(self, cpu: int) -> int:
-        """Success, whatever it means."""
-        await self.firmware.enabled(cpu)
-        return OstStatus.SUCCESS

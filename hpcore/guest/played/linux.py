@@ -70,13 +70,15 @@ class LinuxKernel(PlayedKernel):
         await self.firmware.ost(cpu, notification, status)
 
     async def device_check(self, cpu: int) -> int:
-        """Register the vCPU if it is enabled; the status for `_OST`."""
+        """Register the vCPU if it is enabled and the kernel has room for it.
+
+        The status for `_OST` is success either way: the namespace was scanned
+        (acpi_scan_device_check), and no scan fails for a processor that nobody takes.
+        """
         if not await self.firmware.enabled(cpu):
             self.registered.discard(cpu)
         elif cpu in self.present:
             self.registered.add(cpu)
-        else:
-            return OstStatus.FAILURE  # "Changing CPU present bit is not supported"
         return OstStatus.SUCCESS
 
     async def hot_remove(self, cpu: int) -> int:
@@ -115,7 +117,7 @@ class LinuxKernel(PlayedKernel):
             error = f"write error: {error}"
         if error is not None:
             raise GuestError(
-                f"the guest can't write {int(wanted)} to {path}: sh: {error} (status 1)"
+                f"the guest can't write {int(wanted)} to {path}: {error} (status 1)"
             )
 
     async def _write_online(self, cpu: int, wanted: bool) -> str | None:

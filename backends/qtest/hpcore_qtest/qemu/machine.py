@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from attrs import frozen
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.qemu.process import QemuProcess, runtime_directory
+from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.qmp import OnEvent, Qmp
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 from hpcore_qtest.qemu import launch
 from hpcore_qtest.qemu.client import OnIrq, Qtest
 from hpcore_qtest.qemu.lines import Pin
@@ -81,7 +81,7 @@ class StoppedQemu:
             )
             process = await QemuProcess.start(argv, directory, sockets.all())
         except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_runtime_directory(directory)
             raise
         machine = cls(process, ears or Ears())
         try:

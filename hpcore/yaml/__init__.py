@@ -3,14 +3,17 @@
 A few lines of YAML can stand for a tree without end, or for one larger than any memory: by
 an alias within what it names, or by aliases of aliases. Each is refused at its line, before
 anything of it is built.
+
+Scenarios and sweeps are read through `read_yaml`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     CollectionEndEvent,
@@ -19,6 +22,8 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.parser import RoundTripParser
 
+from hpcore.errors import HpcoreError
+
 LARGEST = 1 << 20
 """Bytes of a file at most, and characters that its aliases stand for."""
 
@@ -26,15 +31,40 @@ DEEPEST = 64
 """Lists and mappings within each other: those of some twenty repeats."""
 
 
+class YamlUnreadable(HpcoreError, ValueError):
+    """A text that cannot be read. The message names the file, the line if any, and says why."""
+
+
 class YamlRefused(MarkedYAMLError):
     """YAML, but too deep, without end, or too large."""
 
 
-def load_yaml(text: str) -> Any:
-    """What `text` says, with the lines of it. Raises YAMLError, ValueError."""
+def read_yaml(path: Path) -> Any:
+    """What the file says, as `load_yaml` does. Raises YamlUnreadable."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise YamlUnreadable(f"{path}: larger than {LARGEST} bytes, which nobody wrote")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise YamlUnreadable(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise YamlUnreadable(f"{path}: not UTF-8 text (byte {error.start})") from error
+    return load_yaml(text, str(path))
+
+
+def load_yaml(text: str, name: str) -> Any:
+    """What `text` says, with the lines of it; `name` is for messages. Raises YamlUnreadable."""
     yaml = YAML(typ="rt")
     yaml.Parser = _BoundedParser
-    return yaml.load(text)
+    try:
+        return yaml.load(text)
+    except YamlRefused as error:
+        raise YamlUnreadable(f"{name}:{error.problem_mark.line + 1}: {error.problem}") from error
+    except MarkedYAMLError as error:
+        at = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise YamlUnreadable(f"{name}:{at}: not YAML: {error.problem}") from error
+    except (YAMLError, ValueError) as error:
+        raise YamlUnreadable(f"{name}: not YAML: {error}") from error
 
 
 class _BoundedParser(RoundTripParser):
