@@ -259,6 +259,14 @@ def test_a_machine_is_not_at_rest_while_a_command_is_owed_an_end() -> None:
     on_paper(Behaviour(guest="silent"), script)
 
 
+def test_a_machine_says_how_it_runs() -> None:
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        assert m.config == m.state.config
+        assert (m.config.topology.cpus, m.config.possible) == (2, 4)
+
+    on_paper(Behaviour(), script)
+
+
 def test_a_vcpu_taken_before_the_guest_has_registered_it_is_not_waited_for() -> None:
     async def script(m: LiveMachine, _c: Controller) -> None:
         plugging = asyncio.create_task(m.plug("core2", core_id=2))
