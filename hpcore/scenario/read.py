@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -129,7 +130,7 @@ class StepReader:
         reader, count = self._reader, self._reader.count
         reader.first = at
         try:
-            lines = self._lines(_whole(text.strip()))
+            lines = self._lines(_whole(dedent(text).strip()))
             taken = self._taken + sc.steps_taken(lines)
             waited = self._waited + sc.waited(lines)
             reader.bounded(taken, waited, 0)

@@ -68,7 +68,7 @@ def test_nothing_is_no_step(typed: str) -> None:
 
 
 def test_several_steps_are_a_list() -> None:
-    lines = read("- plug: 1\n- unplug: cpu1\n  waits: false\n")
+    lines = read("  - plug: 1\n  - unplug: cpu1\n    waits: false\n")
     assert [(line.number, line.waits, line.at) for line in lines] == [(1, True, 1), (2, False, 2)]
 
 
