@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 @contextmanager
 def prompt(here: Path, *arguments: str, accel: str = "qtest") -> Iterator[Typist]:
     """A prompt whose log is `log.jsonl`; no traceback was shown on it."""
-    command = [HPCORE, "shell", "--accel", accel, "--log", "log.jsonl", *arguments]
+    command = [str(HPCORE), "shell", "--accel", accel, "--log", "log.jsonl", *arguments]
     with on_a_terminal(command, here) as typist:
         typist.reads("hpcore>")
         yield typist
@@ -193,3 +194,16 @@ def test_linux_is_driven_from_the_prompt(tmp_path: Path) -> None:
         assert "hidden-42" not in typist.all
     assert "hidden-42" in (tmp_path / "console").read_text()
     assert replay(tmp_path / "log.jsonl").ok
+
+
+def test_with_json_the_object_alone_is_on_standard_output(tmp_path: Path) -> None:
+    command = f"{HPCORE} shell --accel qtest --log log.jsonl --json > out.json"
+    with on_a_terminal(["sh", "-c", command], tmp_path) as typist:
+        typist.reads("hpcore>")
+        typist.does("boot", "ok ")
+        typist.does("unplug cpu0", "FAIL ")
+        typist.does("quit", "events in log.jsonl")
+        assert typist.ends() == 0
+    last = json.loads((tmp_path / "out.json").read_text())
+    assert (last["ok"], last["steps"]) == (True, 2)
+    assert last["failed"]["step"] == "unplug cpu0"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -52,6 +54,11 @@ def test_a_step_is_typed_as_its_help_shows(name: str) -> None:
     for example in typed.split("; "):
         (line,) = read.StepReader(CONFIG, "help").read(example)
         assert line.text.split()[0] == name
+
+
+def test_the_library_of_the_prompt_is_loaded_for_a_terminal_alone() -> None:
+    code = "import sys, hpcore.cli.shell; sys.exit('prompt_toolkit' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # ---------------------------------------------------------------- what comes next

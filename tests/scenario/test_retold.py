@@ -24,7 +24,8 @@ def done(tmp_path: Path, *typed: str) -> tuple[tuple[sc.Line, ...], list[bool]]:
     """What is told of these steps, each of which may fail, and which vCPUs are enabled then."""
 
     async def go() -> tuple[tuple[sc.Line, ...], list[bool]]:
-        reader, told = StepReader(CONFIG, "typed"), []
+        reader = StepReader(CONFIG, "typed")
+        told: list[sc.Line] = []
         async with open_machine(
             found(), CONFIG, GuestScript(), log=tmp_path / "typed.jsonl"
         ) as machine:
