@@ -44,7 +44,7 @@ def _chosen(
 ) -> list[tuple[pytest.Item, float]]:
     """The items of the trial's tests, in its order.
 
-    A test's name may have a value that is changed now, as in `test_a_step[bind]`. Where a name is
+    A name may have a value in brackets that the mutant has changed. Where a name is
     gone, all of the same function that the trial does not name are its own.
     """
     by_name = {item.nodeid: item for item in items}
