@@ -1,9 +1,11 @@
 # make demo   set-up, then Linux boots on unpatched QEMU and a vCPU is plugged, logged, replayed
 # make test   set-up, then all tests, ruff and mypy
+# make mutation  set-up, then the program is changed a little, many times: do the tests notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
-.PHONY: demo test nested setup check bench docs clean
+.PHONY: demo test mutation nested setup check bench docs clean
 
 BIN := .venv/bin
+MUTATION ?= --seed 1 --sample 400
 DEMO_LOG := build/cover-letter.jsonl
 
 demo:
@@ -17,6 +19,10 @@ test:
 	@scripts/setup.sh --tests
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+
+mutation:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m tests.mutation $(MUTATION)
 
 nested:
 	@scripts/setup.sh --tests

@@ -64,8 +64,7 @@ def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
         and draft.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
         draft.emit(ev.UnplugFailed(s.slot, slot.id or "", eject_refusal(s.status)))
-    if slot.unconfirmed and not draft.slot(s.slot).unconfirmed:
-        advance(draft, s.slot)
+    advance(draft, s.slot)  # with a plug that has waited for this word
 
 
 def _eject_called(draft: Draft, s: stimuli.EjectCalled) -> None:

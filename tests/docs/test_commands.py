@@ -20,7 +20,8 @@ from tests.docs.pages import DOCS, ROOT, Found, blocks
 from tests.support.command import HPCORE
 
 NOT_RUN: Mapping[str, str] = {
-    r"make \w+": "set-up, tests and benchmarks take minutes; make docs and check write here",
+    r"make \w+( MUTATION=.*)?":
+        "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",

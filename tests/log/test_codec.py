@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from hpcore.log import Codec, EventRefused, LogDamaged, LogWriter, Sync, read
+from hpcore.log.forms import WrongFields
 from hpcore.log.framing import MAX_BATCH, MAX_LINE, seal, sum_of
 from hpcore.model.effects import Step
 from hpcore.model.events import EVENTS, Noted, OstReceived, ScanBegun, StepBegun, event_name
@@ -97,6 +98,46 @@ def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, Any], why: st
 def test_a_line_that_is_no_event_is_refused(tmp_path: Path, line: bytes, why: str) -> None:
     with pytest.raises(LogDamaged, match=re.escape(why)):
         read_one(tmp_path / "run.log", line)
+
+
+def test_a_field_that_is_always_none_comes_back_and_can_be_nothing_else(tmp_path: Path) -> None:
+    @frozen
+    class Nothing:
+        said: None = None
+
+    codec = Codec({"nothing": Nothing})
+    path = tmp_path / "run.log"
+    with LogWriter.create(path, HEADER, sync=Sync.OS, codec=codec) as log:
+        log.append([Nothing()], t=0)
+        with pytest.raises(EventRefused, match="field 'said' is 'x'; it must be null"):
+            log.append([Nothing("x")], t=1)  # type: ignore[arg-type]
+    assert [record.event for record in read(path, codec)[1]] == [Nothing()]  # type: ignore[comparison-overlap]
+
+
+def test_a_decoder_passes_over_what_it_does_not_know_or_fills_in_what_is_missing() -> None:
+    known: dict[str, Any] = {"event": "everything", "seq": 1, "t": 0, "sum": "", **FIELDS}
+    more = {**known, "later": 1}
+    less = {name: value for name, value in known.items() if name != "keyword"}
+    made = CODEC.decoders()["everything"](dict(known))
+    assert CODEC.decoders(ignore_unknown=True)["everything"](more) == made
+    assert CODEC.decoders(fill=True)["everything"](less) == evolve(made, keyword=7)
+    for relaxed, fields in (({"fill": True}, more), ({"ignore_unknown": True}, less), ({}, more),
+                            ({}, less)):  # fmt: skip
+        with pytest.raises(WrongFields):
+            CODEC.decoders(**relaxed)["everything"](fields)
+
+
+@pytest.mark.parametrize("missing", ["seq", "t", "event"])
+def test_a_line_without_what_every_line_has_is_refused(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "run.log"
+    LogWriter.create(path, HEADER, sync=Sync.OS).close()
+    fields = {"seq": 1, "t": 0, "event": "bare"}
+    del fields[missing]
+    line, _ = seal(CODEC.dump(fields), sum_of(path.read_bytes().rstrip()))
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(LogDamaged, match=f"it is sealed, but has no field '{missing}'"):
+        next(read(path, CODEC)[1])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hpcore.log import (
     LogUnreadable,
     LogWriter,
     NotALog,
+    is_log,
     read,
 )
 from hpcore.log.framing import MAGIC, MAX_BATCH, MAX_LINE, seal, sum_of
@@ -122,6 +124,17 @@ def test_the_message_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
     assert "does not end in a checksum" in str(damaged(path, [*lines[:3], b"{}\n", *lines[4:]]))
 
 
+def test_the_checksum_that_a_message_names_is_the_one_that_would_be_right(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    lines = write(path)
+    wrong = lines[3].replace(b"realize", b"release")
+    error = str(damaged(path, [*lines[:3], wrong, *lines[4:]]))
+    is_now, must_be = re.findall(r"[0-9a-f]{16}", error)
+    assert is_now.encode() == sum_of(wrong.rstrip())
+    right = wrong.replace(is_now.encode(), must_be.encode())
+    assert damaged(path, [*lines[:3], right, *lines[4:]]).line == 5
+
+
 def test_good_events_come_out_before_the_damage(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     lines = write(path)
@@ -174,11 +187,81 @@ def test_what_is_no_log_is_refused_in_words(
     assert type(refused(tmp_path / "run.log", data)) is kind
 
 
+@pytest.mark.parametrize(
+    ("rest", "why"),
+    [
+        (b"", "it is not JSON"),
+        (b'one"}', "its version, 'one', is no version"),
+        (b'1.0"}', "its checksum does not fit its bytes"),
+    ],
+)
+def test_a_damaged_header_is_line_1_and_says_why(tmp_path: Path, rest: bytes, why: str) -> None:
+    error = damaged(tmp_path / "run.log", [MAGIC + rest + b"\n"])
+    assert (error.line, error.seq) == (1, None)
+    assert f"line 1 (the header) is damaged: {why}" in str(error)
+
+
 def test_a_sealed_header_of_something_else_is_refused_in_words(tmp_path: Path) -> None:
     line, _ = seal(MAGIC + b'1.0","machine":{"topology":{"cpus":"1"}},"accelerator":1}', b"")
-    text = str(refused(tmp_path / "run.log", line + b"\n"))
+    error = refused(tmp_path / "run.log", line + b"\n")
+    assert isinstance(error, LogDamaged)
+    assert (error.line, error.seq) == (1, None)
+    text = str(error)
+    faults = text.partition("it is sealed, but ")[2].rpartition("; ")[0].split("; ")
+    assert len(faults) > 1
+    assert all(re.search(r"@ header(\.\w+)*$", fault) for fault in faults)
     assert "line 1 (the header) is damaged: it is sealed, but" in text
     assert "header.accelerator" in text
+    assert text.endswith("; nothing in it can be trusted")
+
+
+def test_a_line_that_ends_in_crlf_is_said_to(tmp_path: Path) -> None:
+    lines = write(tmp_path / "run.log")
+    error = damaged(tmp_path / "run.log", [*lines[:3], lines[3][:-1] + b"\r\n", *lines[4:]])
+    assert error.line == 4
+    assert "it ends in CRLF, and a log's lines in LF" in str(error)
+
+
+def test_what_cannot_be_read_is_no_log(tmp_path: Path) -> None:
+    write(tmp_path / "run.log")
+    (tmp_path / "letter").write_text("to my mother")
+    (tmp_path / "short").write_bytes(MAGIC[:-1])
+    found = {path: is_log(tmp_path / path) for path in ("run.log", "letter", "short", ".", "none")}
+    assert found == {"run.log": True, "letter": False, "short": False, ".": False, "none": False}
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process has the file open."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return path in [link.readlink() for link in links if link.exists()]
+
+
+def test_a_file_that_is_no_log_is_let_go_of(tmp_path: Path) -> None:
+    path = tmp_path / "letter"
+    path.write_text("to my mother\n")
+    with pytest.raises(NotALog) as error:
+        read(path)
+    assert error.value.__traceback__ is not None  # which keeps the stream alive
+    assert not is_open(path)
+
+
+def test_a_log_is_let_go_of_at_its_end_and_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    write(path)
+    _, whole = read(path)
+    assert is_open(path)
+    assert len(list(whole)) == len(flat(SOME))
+    assert not is_open(path)
+    _, begun = read(path)
+    next(begun)
+    begun.close()
+    assert not is_open(path)
+    _, never = read(path)
+    never.close()
+    assert not is_open(path)
+    with read(path)[1] as records:
+        assert next(records).event == SOME[0][0]
+    assert not is_open(path)
 
 
 def test_what_cannot_be_opened_is_refused_in_words(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
 import select
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 
 from hpcore.log import (
     LogLocked,
+    LogUnreadable,
     LogWriteError,
     LogWriter,
     Sync,
@@ -141,15 +144,72 @@ def test_an_interrupted_append_kills_the_writer_and_is_cut(
     with LogWriter.create(path, HEADER) as log:
         log.append([Noted("acknowledged")], t=0)
         sync = os.fdatasync
-        monkeypatch.setattr(os, "fdatasync", lambda fd: signal.raise_signal(2))
+
+        def interrupted_once(fd: int) -> None:  # cutting back syncs as well
+            monkeypatch.setattr(os, "fdatasync", sync)
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(os, "fdatasync", interrupted_once)
         with pytest.raises(KeyboardInterrupt):
-            try:
-                log.append([Noted("interrupted")], t=1)
-            finally:
-                monkeypatch.setattr(os, "fdatasync", sync)
-        with pytest.raises(LogWriteError, match="interrupted"):
+            log.append([Noted("interrupted")], t=1)
+        with pytest.raises(LogWriteError, match="an append was interrupted"):
             log.append([Noted("late")], t=2)
     assert events_in(path) == [Noted("acknowledged")]
+
+
+def test_a_file_that_cannot_be_cut_back_after_a_failed_write_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with LogWriter.create(tmp_path / "run.log", HEADER) as log:
+        monkeypatch.setattr(os, "pwrite", fails)
+        monkeypatch.setattr(os, "ftruncate", fails)
+        with pytest.raises(LogWriteError, match="Input/output error") as error:
+            log.append([Noted("lost")], t=0)
+    assert not error.value.cut_back
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "fsync"])
+def test_a_log_whose_header_cannot_be_put_on_the_disk_is_not_said_to_be_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(LogWriteError, match="Input/output error") as error:
+        LogWriter.create(tmp_path / "run.log", HEADER)
+    assert not error.value.cut_back
+    assert "may end in a torn line" in str(error.value)
+
+
+def test_a_refused_log_is_let_go_of(tmp_path: Path) -> None:
+    def is_open(path: Path) -> int:
+        open_files = (link for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+        return sum(link.readlink() == path for link in open_files if link.exists())
+
+    path = tmp_path / "run.log"
+    with LogWriter.create(path, HEADER):
+        with pytest.raises(LogLocked):
+            LogWriter.resume(path)
+        assert is_open(path) == 1
+    assert is_open(path) == 0
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(LogUnreadable, match="only a regular file"):
+        LogWriter.resume(pipe)
+    assert is_open(pipe) == 0
+
+
+def test_a_log_may_be_read_by_all_and_written_by_its_owner(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        LogWriter.create(tmp_path / "run.log", HEADER).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "run.log").stat().st_mode) == 0o644
 
 
 # ------------------------------------------------------------------- kill -9

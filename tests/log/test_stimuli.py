@@ -37,6 +37,14 @@ def test_any_stimulus_comes_back_as_it_was(
     assert (third.batch, third.answers, third.heard) == (None, None, None)
 
 
+def test_how_far_was_heard_is_kept_for_what_answers_nothing(tmp_path: Path) -> None:
+    with LogWriter.create(tmp_path / "run.log", HEADER, sync=Sync.OS) as log:
+        log.append([Noted("a")], 0, heard=3)
+        log.append([Noted("b")], 0)
+    first, second = read(tmp_path / "run.log")[1]
+    assert (first.answers, first.heard, second.heard) == (None, 3, None)
+
+
 def test_a_line_says_what_it_answers(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     with LogWriter.create(path, HEADER, sync=Sync.OS) as log:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hpcore.log import LogDamaged, LogEmpty, LogWriter, Recovered, Sync, read
-from hpcore.log.tail import SECTOR
+from hpcore.log.framing import MAX_LINE
+from hpcore.log.tail import SECTOR, Place, Torn, explain, judge
 from hpcore.model.events import Noted
 from tests.log.samples import HEADER, SOME, events_in, flat, write
 
@@ -130,6 +131,68 @@ def test_a_hole_in_an_acknowledged_append_is_damage_once_another_is_whole(
     with LogWriter.resume(path) as log:
         assert log.recovered is not None
         assert log.recovered.why == "sectors were lost"
+
+
+@pytest.mark.parametrize(("size", "is_torn"), [(MAX_LINE, True), (MAX_LINE + 1, False)])
+def test_as_much_as_the_longest_line_may_be_torn_and_no_more(size: int, is_torn: bool) -> None:
+    assert isinstance(judge(b"x" * size, Place(3, SECTOR, b"")), Torn) is is_torn
+
+
+@pytest.mark.parametrize(
+    ("size", "why"), [(MAX_LINE, "it is not JSON"), (MAX_LINE + 1, "bytes long")]
+)
+def test_a_wrong_line_is_too_long_from_one_byte_more_than_the_longest(size: int, why: str) -> None:
+    assert why in explain(b"x" * size, Place(3, SECTOR, b""))
+
+
+@pytest.mark.parametrize(
+    ("hole", "is_torn"),
+    [
+        ((SECTOR, 2 * SECTOR), True),
+        ((0, 2 * SECTOR), True),
+        ((SECTOR, 3 * SECTOR), True),
+        ((0, 1), False),
+        ((SECTOR, 2 * SECTOR - 1), False),
+        ((SECTOR + 1, 2 * SECTOR), False),
+        ((3 * SECTOR - 1, 3 * SECTOR), False),
+    ],
+)
+def test_a_hole_is_torn_where_whole_sectors_are_missing(
+    hole: tuple[int, int], is_torn: bool
+) -> None:
+    rest = bytearray(b"x" * 3 * SECTOR)
+    begins, ends = hole
+    rest[begins:ends] = bytes(ends - begins)
+    verdict = judge(bytes(rest), Place(3, 7 * SECTOR, b""))
+    assert isinstance(verdict, Torn) is is_torn
+    assert is_torn or f"a NUL byte at offset {7 * SECTOR + begins}, " in str(verdict)
+
+
+def test_a_later_append_is_seen_behind_several_holes(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    data = bytearray(b"".join(write(path, [[Noted("x" * 1400)]] * 4 + [[Noted("last")]])))
+    good = data[: data.index(b'{"seq":2')].count(b"\n")
+    first = data.index(b'{"seq":2') // SECTOR + 1
+    for sector in (first, first + 2, first + 5):  # no line between them is whole
+        data[sector * SECTOR : (sector + 1) * SECTOR] = bytes(SECTOR)
+    path.write_bytes(data)
+    with pytest.raises(LogDamaged, match="seq 5 was appended after it") as error:
+        LogWriter.resume(path)
+    assert error.value.line == good + 1
+
+
+@pytest.mark.parametrize("behind", [b'{"seq":"9","batch":9}', b'{"seq":9,"batch":"9"}', b"[9]"])
+def test_what_is_no_line_of_a_log_behind_a_hole_is_no_later_append(behind: bytes) -> None:
+    torn = judge(bytes(SECTOR) + b"\n" + behind, Place(3, SECTOR, b""))
+    assert isinstance(torn, Torn)
+    assert torn.why == "sectors were lost"
+
+
+@pytest.mark.parametrize("between", [b"[9]", b"no JSON", b"", b"{}"])
+def test_a_later_append_is_seen_behind_what_is_no_line(between: bytes) -> None:
+    rest = bytes(SECTOR) + b"\n" + between + b'\n{"seq":9}\n'
+    assert "seq 9 was appended after it" in str(judge(rest, Place(3, SECTOR, b"")))
+    assert isinstance(judge(rest, Place(9, SECTOR, b"")), Torn)
 
 
 def test_a_wrong_last_line_that_is_whole_is_damage(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def test_a_newer_major_version_with_another_checksum_is_still_named(tmp_path: Pa
         read(path)
 
 
+def test_who_wrote_a_newer_log_is_unknown_where_its_versions_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    rewrite(path, sample(path, "2.0", versions=["hpcore", "9.9"]))
+    with pytest.raises(LogTooNew, match=r"format is 2\.0, written by hpcore unknown"):
+        read(path)
+
+
 def test_a_newer_minor_version_is_read_and_its_new_fields_ignored(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     lines = sample(path, "1.7", host="pi5")
@@ -80,6 +88,42 @@ def test_an_event_that_a_newer_minor_version_added_is_refused(tmp_path: Path) ->
     rewrite(path, lines)
     with pytest.raises(LogTooNew, match=r"line 5 \(seq 4\) is an event 'slot_painted'.*9\.9"):
         list(read(path)[1])
+
+
+@pytest.mark.parametrize("event", [["slot_painted"], None, 7])
+def test_what_no_version_would_call_an_event_is_refused_in_a_newer_one_too(
+    tmp_path: Path, event: object
+) -> None:
+    path = tmp_path / "run.log"
+    lines = sample(path, "1.7")
+    lines[4]["event"] = event
+    rewrite(path, lines)
+    with pytest.raises(LogTooNew, match=r"line 5 \(seq 4\)"):
+        list(read(path)[1])
+
+
+def test_an_older_major_version_is_brought_up_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    lines = sample(path, "0.4")
+    lines[0]["oldest"] = lines[0].pop("accelerator")
+    for fields in lines[1:]:
+        fields["oldest"] = fields.pop("event")
+    rewrite(path, lines)
+
+    def renamed(old: str, new: str) -> Callable[[Fields], Fields]:
+        return lambda fields: {new if key == old else key: v for key, v in fields.items()}
+
+    formats = Formats(FormatVersion(2, 0), {
+        0: Upgrade(renamed("oldest", "older"), renamed("oldest", "older")),
+        1: Upgrade(renamed("older", "accelerator"), renamed("older", "event")),
+    })  # fmt: skip
+    header, records = read(path, formats=formats)
+    assert (header.accelerator, header.format) == (HEADER.accelerator, FormatVersion(0, 4))
+    assert [r.event for r in records] == flat(SOME)
+    for missing in (0, 1):
+        upgrades = {n: up for n, up in formats.upgrades.items() if n != missing}
+        with pytest.raises(LogTooOld, match=rf"cannot upgrade format {missing}\.x.*hpcore 9\.9"):
+            read(path, formats=Formats(formats.current, upgrades))
 
 
 @pytest.mark.parametrize("version", ["1.7", "0.4"])

@@ -20,6 +20,7 @@ from hpcore.model.fold import Folded
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.properties import Violation
 from hpcore.model.states import Owed, State, initial
+from hpcore.run import controller as room
 from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
@@ -174,6 +175,20 @@ def test_a_guest_that_never_answers_ends_the_unplug_with_an_error() -> None:
     assert "did not answer" in failed.error
 
 
+def test_a_guest_has_all_the_time_that_it_is_given() -> None:
+    log = ListLog()
+    given = 10 * TICK
+
+    async def script(c: Controller) -> None:
+        await plugged(c)
+        await asked_back(c)
+        began = time.monotonic()
+        await c.until(lambda _: given_up(log), SOON, "end")
+        assert time.monotonic() - began > given - 2 * TICK
+
+    play(Behaviour(guest="silent"), script, log, Patience(guest=given))
+
+
 def test_a_guest_that_answers_after_its_deadline_still_ejects() -> None:
     log = ListLog()
 
@@ -198,6 +213,22 @@ def test_time_stands_still_for_deadlines_while_paused() -> None:
         await c.submit(st.DeviceDel("core2"))
         with pytest.raises(RunError, match="did not come within"):
             await c.until(lambda s: s.slots[2].command is Owed.NONE, 1.0, "an end")
+
+    play(Behaviour(guest="silent"), script, log)
+
+
+def test_a_silent_guest_is_given_up_after_a_pause_as_before_it() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await plugged(c)
+        await c.submit(st.Pause())
+        await c.until(lambda s: s.shared.paused, SOON, "pause")
+        await asyncio.sleep(3 * TICK)
+        await c.submit(st.Resume())
+        await c.until(lambda s: not s.shared.paused, SOON, "resume")
+        await asked_back(c)
+        await c.until(lambda _: given_up(log), SOON, "an end")
 
     play(Behaviour(guest="silent"), script, log)
 
@@ -372,6 +403,24 @@ def test_an_accelerator_that_dies_ends_every_command_with_an_error() -> None:
     assert ev.PlugFailed(2, "core2", "it died, as told") in log.events
 
 
+def test_an_accelerator_with_a_fault_of_its_own_ends_the_machine_and_is_named() -> None:
+    log = ListLog()
+
+    def before(effect: Effect) -> None:
+        if effect == RunStep(Step.REALIZE, 2):
+            raise ZeroDivisionError("of all things")
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(CORE2)
+        await asyncio.wait_for(c.ended(), SOON)
+        assert c.why_ended().endswith("raised ZeroDivisionError: of all things")
+        assert "realize" in c.why_ended().lower()
+
+    play(Behaviour(before=before), script, log)
+    assert isinstance(log.events[-1], ev.MachineLost)
+
+
 def test_a_full_disk_stops_the_run_before_anything_undone_is_done() -> None:
     log = ListLog(room=20)
 
@@ -392,6 +441,39 @@ def test_a_refused_command_raises_with_the_guards_words() -> None:
         with pytest.raises(CommandRefused, match="cold-booted") as refusal:
             await c.submit(st.DeviceDel("cpu0"))
         assert refusal.value.event.guard == "not_cold_booted"
+
+    play(Behaviour(), script)
+
+
+def test_what_was_posted_and_not_decided_is_not_quiet() -> None:
+    async def script(c: Controller) -> None:
+        await registered(c)
+        await c.until(lambda _: c.quiet, SOON, "all that was posted")
+        c.post(st.Note("one more"))
+        assert not c.quiet
+
+    play(Behaviour(), script)
+
+
+def test_a_command_is_answered_with_its_events() -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        assert await c.submit(st.Note("a word")) == (ev.Noted("a word"),)
+        assert ev.PlugAccepted(2, "core2") in await c.submit(CORE2)
+
+    play(Behaviour(), script)
+
+
+def test_a_stimulus_from_a_thread_wakes_a_loop_that_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "TICK", 10 * SOON)  # nothing else may wake it
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        thread = threading.Timer(0.1, c.post, [st.PowerDown()])
+        thread.start()
+        await asyncio.wait_for(c.ended(), SOON)
 
     play(Behaviour(), script)
 
@@ -425,8 +507,11 @@ def test_every_decision_has_a_time_of_its_own() -> None:
             c.post(st.Note("quick"))
         await c.until(lambda _: log.events.count(ev.Noted("quick")) == 500, SOON, "all notes")
 
+    began = time.monotonic()
     play(Behaviour(), script, log)
     assert log.times == sorted(set(log.times))
+    assert log.times[0] >= 0
+    assert log.times[-1] <= time.monotonic() - began
 
 
 def test_leaving_ends_the_machine_and_says_so() -> None:
@@ -466,8 +551,6 @@ def test_a_grant_against_the_policy_ends_the_machine() -> None:
 
 
 def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpcore.run import controller as room  # noqa: PLC0415
-
     def broken(state: State, events: Sequence[ev.Event]) -> Iterator[Folded]:
         yield Folded(state, events[0], state, Violation("parked_is_inert", 1, "says."))
 

@@ -37,6 +37,8 @@ from hpcore.run.discovery import Found
 from hpcore.run.execute import MOST_EVENTS, Executed, execute_log
 from tests.triage.test_replay import write
 
+RESET = RunMachineStep(MachineStep.RESET)
+
 
 @define
 class Scribe:
@@ -48,6 +50,8 @@ class Scribe:
     meanwhile: Callable[[Effect, Report], None] = lambda _effect, _report: None
     asked: list[Effect] = field(factory=list)
     closed: bool = False
+    never_answers: bool = False
+    never_resets: bool = False
     console: Console | None = None
     played: Guest | None = None
     process_id: int | None = None
@@ -64,8 +68,12 @@ class Scribe:
 
     async def execute(self, effect: Effect) -> int | None:
         self.asked.append(effect)
+        if isinstance(effect, AnswerCpuOn) and self.never_answers:
+            await asyncio.Event().wait()
+        if effect == RESET and self.never_resets:
+            return None
         self.meanwhile(effect, self._report)
-        if effect == RunMachineStep(MachineStep.RESET):
+        if effect == RESET:
             self._report(st.ResetSeen())
         for _ in range(5):  # whatever was reported has its turn
             await asyncio.sleep(0)
@@ -140,6 +148,13 @@ def test_a_step_that_is_retried_fails_once_and_is_done_once(tmp_path: Path) -> N
     assert scribe.steps() == [(Step.BIND, 2)]
 
 
+def test_a_step_that_was_done_and_fails_when_it_comes_again_was_done(tmp_path: Path) -> None:
+    bind = (ev.StepBegun(2, Step.BIND),)
+    failed, was_done = (ev.StepFailed(2, Step.BIND, "no"),), (ev.StepDone(2, Step.BIND, 2),)
+    execute(tmp_path, scribe := Scribe(), bind, was_done, bind, failed)
+    assert scribe.steps() == [(Step.BIND, 2)]
+
+
 def test_steps_that_the_log_has_in_a_pause_are_done_after_it(tmp_path: Path) -> None:
     scribe = Scribe()
     done = execute(
@@ -170,6 +185,35 @@ def test_a_step_of_the_machine_that_failed_in_the_log_is_left_out(tmp_path: Path
     done = execute(tmp_path, scribe := Scribe(), pause, failed, pause, was_done)
     assert scribe.asked == [RunMachineStep(MachineStep.PAUSE)]
     assert done.done == 1
+
+
+# ------------------------------------------------------------------ resets in it
+
+ASKED_FOR = (ev.MachineStepBegun(MachineStep.RESET),)
+WAS_RESET = (ev.MachineWasReset(()),)
+
+
+@pytest.mark.parametrize(
+    "reset", [(ASKED_FOR, WAS_RESET), (WAS_RESET,)], ids=["asked for", "the guest's own"]
+)
+def test_each_reset_of_the_log_is_asked_for_once(
+    tmp_path: Path, reset: tuple[Sequence[ev.Event], ...]
+) -> None:
+    scribe = Scribe()
+    done = execute(tmp_path, scribe, *reset, REALIZES[0], *reset, REALIZES[1])
+    assert scribe.asked == [RESET, RunStep(Step.REALIZE, 2), RESET, RunStep(Step.REALIZE, 3)]
+    assert done.done == 4
+
+
+@pytest.mark.parametrize("reset", [(ASKED_FOR, WAS_RESET), (WAS_RESET,)])
+def test_a_reset_that_never_comes_is_given_up_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset: tuple[Sequence[ev.Event], ...]
+) -> None:
+    monkeypatch.setattr("hpcore.run.execute.EFFECT_SECONDS", 0.2)
+    scribe = Scribe(never_resets=True)
+    with pytest.raises(AcceleratorError, match=r"^event 1: .*reset.* not done within 0\.2 s"):
+        execute(tmp_path, scribe, *reset, REALIZES[0])
+    assert scribe.steps() == []
 
 
 # ------------------------------------------------------- what the guest does in it
@@ -205,6 +249,16 @@ def test_the_answer_that_the_log_has_to_a_cpu_on_is_not_given_again(tmp_path: Pa
 
 
 # ------------------------------------------------------------------- its end
+
+
+def test_an_answer_to_a_cpu_on_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
+    def meanwhile(effect: Effect, report: Report) -> None:
+        if isinstance(effect, RunStep):
+            report(st.CpuOnCalled(3, caller=1))
+
+    scribe = Scribe(meanwhile, never_answers=True)
+    assert execute(tmp_path, scribe, *REALIZES).done == 2
+    assert AnswerCpuOn(3, 1, granted=False, status=PsciStatus.DENIED) in scribe.asked
 
 
 def test_the_first_that_is_refused_ends_it_with_the_accelerators_words(tmp_path: Path) -> None:

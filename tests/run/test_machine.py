@@ -10,6 +10,7 @@ import pytest
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.errors import GuestError
+from hpcore.guest.kernel import KernelImage
 from hpcore.log import Sync, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
@@ -25,6 +26,7 @@ from hpcore.run import (
     Controller,
     EffectError,
     Found,
+    GuestImages,
     GuestScript,
     LiveMachine,
     NeverRegistered,
@@ -255,6 +257,14 @@ def test_a_machine_is_not_at_rest_while_a_command_is_owed_an_end() -> None:
         await m.until(lambda _s: m.at_rest, "rest after the guest's word")
 
     on_paper(Behaviour(guest="silent"), script)
+
+
+def test_a_machine_says_how_it_runs() -> None:
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        assert m.config == m.state.config
+        assert (m.config.topology.cpus, m.config.possible) == (2, 4)
+
+    on_paper(Behaviour(), script)
 
 
 def test_a_vcpu_taken_before_the_guest_has_registered_it_is_not_waited_for() -> None:
@@ -537,6 +547,38 @@ def test_an_accelerator_that_dies_ends_all_that_is_waited_for() -> None:
     on_paper(Behaviour(dies_at=(Step.ENABLE, 2)), script)
 
 
+def test_what_is_asked_of_the_guest_may_take_longer_than_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpcore.run.machine.LAST_WORDS_SECONDS", 0.01)
+
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        assert await m.unless_ended(asyncio.sleep(0.2, "done")) == "done"
+
+    on_paper(Behaviour(), script)
+
+
+@pytest.mark.parametrize("ends", [LiveMachine.power_off, LiveMachine.power_down])
+def test_an_end_that_does_not_come_is_said_to_be_missing(
+    ends: Callable[[LiveMachine], Awaitable[None]],
+) -> None:
+    class StaysOn:
+        async def wait_ready(self, seconds: float) -> None:
+            pass
+
+        async def power_off(self) -> None:
+            pass
+
+    async def script(m: LiveMachine, c: Controller) -> None:
+        c.session.played = StaysOn()  # type: ignore[misc, assignment]
+        await m.guest_ready()
+        with pytest.raises(RunError, match=r"^the machine's end did not come within 0\.3 s"):
+            await ends(m)
+        c.post(st.Lost("enough"))
+
+    on_paper(Behaviour(deaf_to={MachineStep.POWER_DOWN}), script, Patience(end=0.3, boot=SOON))
+
+
 # ------------------------------------------------------ what is seen from outside
 
 
@@ -643,6 +685,37 @@ def test_a_machine_is_capped_to_what_its_accelerator_can_do() -> None:
     fitted = fit(found_paper(Capabilities(no_hotplug="it is on paper")), CONFIG)
     assert (fitted.possible, fitted.no_hotplug) == (2, "it is on paper")
     assert fit(found_paper(), CONFIG) == CONFIG
+
+
+def test_the_logs_head_says_that_a_guest_was_played(tmp_path: Path) -> None:
+    async def script(_m: LiveMachine) -> None:
+        pass
+
+    on_played(script, tmp_path / "log")
+    assert read(tmp_path / "log")[0].versions["kernel"] == "linux (played)"
+
+
+@pytest.mark.parametrize("version", ["6.12.9", None])
+def test_the_logs_head_names_what_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    kernel = KernelImage(tmp_path / "kernel", b"", packed=False, version=version, memory_size=0)
+    monkeypatch.setattr("hpcore.run.open.load_kernel", lambda path: kernel)
+    monkeypatch.setattr("hpcore.guest.boot.prepare", lambda *_: None)
+    capabilities = Capabilities(
+        versions={"paper": "A4"}, modelled={"time": "by hand"}, differs={"ink": "blue"}
+    )
+    images = GuestImages(tmp_path / "kernel", tmp_path / "initrd")
+
+    async def main() -> None:
+        async with open_machine(found_paper(capabilities), CONFIG, images, log=tmp_path / "log"):
+            pass
+
+    asyncio.run(asyncio.wait_for(main(), SOON))
+    header = read(tmp_path / "log")[0]
+    assert header.versions.get("kernel") == version
+    assert (header.accelerator, header.versions["paper"]) == ("paper", "A4")
+    assert (header.modelled, header.differs) == ({"time": "by hand"}, {"ink": "blue"})
 
 
 def test_all_that_happened_is_in_the_log_once_the_machine_is_left(tmp_path: Path) -> None:

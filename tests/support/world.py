@@ -12,7 +12,7 @@ from random import Random
 
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
-from hpcore.model.decide import decide
+from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.fold import steps
 from hpcore.model.machines import IllegalTransition
@@ -52,6 +52,10 @@ class World:
                 raise InvariantBroken(f"{found.invariant} of slot {found.slot}")
             before = folded.after
         assert before == decision.state, "the state is not the fold of the events"
+        self.go_on(decision)
+
+    def go_on(self, decision: Decision) -> None:
+        """Be where `decision` leads to, with its effects under way."""
         self.state = decision.state
         for effect in decision.effects:
             if isinstance(effect, RunStep):

@@ -1,0 +1,21 @@
+"""What is decided changes only with the version of hpcore.
+
+A log says which hpcore wrote it, and `hpcore replay` takes it for wrong where the same version
+decides otherwise now. So a change of what is decided, be it a word of a refusal, needs a new
+version, and what that decides is written down.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from tests.model.decisions import WRITTEN_DOWN, decisions
+
+
+def test_what_is_decided_changes_only_with_the_version() -> None:
+    assert orjson.loads(WRITTEN_DOWN.read_bytes()) == decisions(), (
+        "This hpcore decides otherwise than is written down for it. If that is meant, give it a "
+        "new version (hpcore/version.py and the backends' pyproject.toml), unless the last one "
+        "was never published. Then, or where the walks themselves are new, write it down: "
+        "python -m tests.model.decisions"
+    )
