@@ -26,7 +26,7 @@ def disk(image: Path, directory: Path | None, format_: str | None, as_json: bool
     """Say which kernel the disk IMAGE would boot, and with what.
 
     \b
-    hpcore disk debian-12-arm64.qcow2
+    hpcore disk debian.qcow2
     hpcore disk disk.img --format raw --extract boot
     hpcore run mine.yaml --kernel boot/Image --initrd boot/initrd --no-shell
 
@@ -74,11 +74,11 @@ def disk(image: Path, directory: Path | None, format_: str | None, as_json: bool
 
 
 def _say(out: Output, boot: DiskBoot) -> None:
-    out.say(f"{boot.image}: {boot.format}, {boot.size / (1 << 30):.1f} GiB")
+    out.say(f"{boot.image}: {boot.format}, {boot.size >> 20:,} MiB")
     table = out.table("partition", "size", "content", "label", "uuid")
     for one in boot.partitions:
         table.add_row(
-            str(one.number or "none"), f"{one.size / (1 << 20):,.0f} MiB", one.content,
+            str(one.number or "none"), f"{one.size >> 20:,} MiB", one.content,
             one.label or one.name, one.uuid,
         )  # fmt: skip
     out.show(table)

@@ -1,8 +1,8 @@
 """Opening a raw or qcow2 image, read-only.
 
-Sources: docs/interop/qcow2.rst of QEMU. The library does the clusters. The header is read
-here: its limits, its extensions, and the name of the file behind it, which the library would
-take from the directory alone.
+Source: "qcow2" in the Interoperability part of QEMU's manual. The library does the clusters. The
+header is read here: its limits, its extensions, and the name of the file behind it, which the
+library would take from the directory alone.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from hpcore.guest.initramfs import Entry, cpio
+
 SECTOR = 512
 ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
@@ -164,3 +166,22 @@ def qcow2(raw: bytes, path: Path, *options: str) -> Path:
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, source, path)
     source.unlink()
     return path
+
+
+def debian() -> bytes:
+    """The disk of docs/disk.md: an EFI partition and a root, as Debian's images have them."""
+    stub = f"search.fs_uuid {ROOT_UUID} root hd0,gpt2\nset prefix=($root)'/boot/grub'\n"
+    grub = f"""\
+set default="0"
+search --no-floppy --fs-uuid --set=root {ROOT_UUID}
+menuentry 'Debian GNU/Linux' --class debian {{
+  linux /boot/vmlinuz-6.12 root=UUID={ROOT_UUID} ro
+  initrd /boot/initrd.img-6.12
+}}
+"""
+    tree = {
+        "/boot/grub/grub.cfg": grub.encode(), "/boot/vmlinuz-6.12": kernel(),
+        "/boot/initrd.img-6.12": cpio([Entry("init", 0o100755, b"#!/bin/sh\n")]),
+    }  # fmt: skip
+    esp = vfat({"EFI/debian/grub.cfg": f"{stub}configfile $prefix/grub.cfg\n".encode()})
+    return gpt([Piece(esp, ESP), Piece(ext(tree, label="root"))])

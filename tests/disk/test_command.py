@@ -15,7 +15,8 @@ from hpcore.guest.initramfs import Entry, cpio
 from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import load_kernel
 from hpcore.run.from_disk import images_of_disk
-from tests.disk.making import ROOT_UUID, Piece, ext, gpt, kernel
+from tests.disk.making import ROOT_UUID, Piece, debian, ext, gpt, kernel, qcow2
+from tests.docs.pages import DOCS, blocks
 from tests.support.command import hpcore, refused
 
 INITRD = cpio([Entry("init", 0o100755, b"#!/bin/sh\n")])
@@ -53,6 +54,14 @@ def test_disk_says_what_an_image_would_boot(image: Path) -> None:
         "append   BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 console=ttyAMA0",
     ):  # fmt: skip
         assert words in ended.out, words
+
+
+def test_the_page_of_the_docs_shows_what_is_printed(tmp_path: Path) -> None:
+    qcow2(debian(), tmp_path / "debian.qcow2")
+    ended = hpcore("disk", "debian.qcow2", before=("env", "-C", tmp_path))
+    assert [line.rstrip() for line in ended.out.splitlines()] == next(
+        text.splitlines() for text in blocks(DOCS / "disk.md") if "config " in text
+    )
 
 
 def test_disk_says_it_as_json(image: Path) -> None:

@@ -28,8 +28,8 @@ WORDS = [
     "if", "then", "else", "elif", "fi", "while", "until", "for", "in", "do", "done", "function",
     "menuentry", "submenu", "{", "}", ";", "\n", "'", '"', "\\", "$", "${", "#", "set", "a=$a$a",
     "$a", "[", "]", "!", "-a", "-o", "-f", "=", "search", "--set=root", "--file", "--hint",
-    "source", "configfile", "/boot/grub/grub.cfg", "(hd0,gpt2)", "linux", "/boot/vmlinuz-6.12", "initrd",
-    "break", "return", "true", "false", "blscfg", "load_env", "eval", "default=0>0", "f",
+    "source", "configfile", "/boot/grub/grub.cfg", "(hd0,gpt2)", "linux", "/boot/vmlinuz-6.12",
+    "initrd", "break", "return", "true", "false", "blscfg", "load_env", "eval", "default=0>0", "f",
     "\0", "\xff",
 ]  # fmt: skip
 SCRIPTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=60).map(" ".join)
