@@ -1,19 +1,30 @@
-"""What this hpcore decides on some long walks, as a digest for each; `python -m` writes it down.
+"""What this hpcore decides and holds to be right, as digests; `python -m` writes them down.
 
     python -m tests.model.decisions
+
+Decisions are made on some long walks. Each invariant is asked about slots and events drawn at
+random, which no walk leads to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any, TypeVar, get_args, get_type_hints
 
+import attrs
 import orjson
 
+from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
-from hpcore.model.effects import MachineStep
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.invariants import INVARIANTS
+from hpcore.model.properties import Change, Property
+from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
 from tests.support.world import World
 
@@ -24,6 +35,28 @@ ENDS = (
     st.MachineFailed(MachineStep.RESTART, "as told"),
 )  # fmt: skip
 AFTER_THE_END = (st.Reset(), st.DeviceDel("core2"), st.Note("a last word"))
+
+
+CHANGES = 4000
+VALUES: dict[str, list[object]] = {
+    "id": [None, "core0"], "affinity": [None, 0, 1], "gic_inits": [0, 1, 2],
+}  # fmt: skip
+HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
+FIELDS = list(HINTS[Slot])
+EVENTS: list[ev.Event] = [
+    *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in Step),
+    *(ev.StepFailed(0, step, "x") for step in Step),
+    *(ev.MachineStepBegun(step, enabled) for step in MachineStep for enabled in ((), (0,))),
+    *(ev.MachineStepDone(step) for step in MachineStep),
+    *(ev.MachineStepFailed(step, "x") for step in MachineStep),
+    ev.MachineWasReset(()), ev.MachineWasReset((0,)), ev.MachinePoweredOff("user"),
+    ev.MachineLost("x"), ev.ColdBootBegun(0), ev.ColdBootDone(0), ev.PlugAccepted(0, "a"),
+    ev.PlugCompleted(0, "a"), ev.PlugFailed(0, "a", "x"), ev.UnplugAccepted(0, "a"),
+    ev.UnplugAccepted(0, "a", forced=True), ev.UnplugRepeated(0, "a"), ev.UnplugCompleted(0, "a"),
+    ev.UnplugFailed(0, "a", "x"), ev.TakenByForce(0), ev.EjectAccepted(0), ev.CpuOnGranted(0, 0),
+    ev.CpuWentOff(0), ev.Noted("x"),
+]  # fmt: skip
+T = TypeVar("T", Slot, Shared)
 
 
 class Remembering(World):
@@ -54,9 +87,54 @@ def walk(seed: int) -> str:
     return world.said.hexdigest()[:16]
 
 
+def changes(random: Random) -> Iterator[Change]:
+    """Slots, shared parts and events as they come, whether or not any machine has them."""
+    while True:
+        before, after = drawn(random, Slot), drawn(random, Slot)
+        if random.random() < 0.5:  # most of what an invariant asks is of slots that are alike
+            after = attrs.evolve(before, **{
+                name: getattr(after, name) for name in random.sample(FIELDS, 2)
+            })  # fmt: skip
+        yield Change(
+            0, before, drawn(random, Shared), random.choice(EVENTS), after, drawn(random, Shared)
+        )
+
+
+def drawn(random: Random, kind: type[T]) -> T:
+    """One of the class, each field one of what it can be."""
+    values: dict[str, Any] = {}
+    for name, hint in HINTS[kind].items():
+        values[name] = random.choice(VALUES[name] if name in VALUES else of_type(hint))
+    return kind(**values)
+
+
+def of_type(hint: Any) -> list[object]:
+    """Every value of a truth value or an enumeration, or of one or None."""
+    if hint is bool:
+        return [False, True]
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    return [*kinds[0], *([None] if get_args(hint) else [])]
+
+
+def verdicts(invariant: Property, asked: list[Change]) -> str:
+    """The digest of all that the invariant says."""
+    said = bytearray()
+    for change in asked:
+        if invariant.on_state is not None:
+            said.append(invariant.on_state(0, change.after, change.shared))
+        if invariant.on_event is not None:
+            said.append(bool(invariant.on_event(change)))
+    return sha256(said + invariant.says.encode()).hexdigest()[:16]
+
+
 def decisions() -> dict[str, object]:
-    """The version, and the digest of each walk."""
-    return {"version": __version__, "walks": {f"walk {n}": walk(n) for n in range(WALKS)}}
+    """The version, the digest of each walk, and that of each invariant's verdicts."""
+    asked = list(islice(changes(Random(0)), CHANGES))
+    return {
+        "version": __version__,
+        "walks": {f"walk {n}": walk(n) for n in range(WALKS)},
+        "invariants": {i.name: verdicts(i, asked) for i in INVARIANTS},
+    }
 
 
 if __name__ == "__main__":

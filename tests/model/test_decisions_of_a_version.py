@@ -1,8 +1,9 @@
-"""What is decided changes only with the version of hpcore.
+"""What is decided, and held to be right, changes only with the version of hpcore.
 
 A log says which hpcore wrote it, and `hpcore replay` takes it for wrong where the same version
-decides otherwise now. So a change of what is decided, be it a word of a refusal, needs a new
-version, and what that decides is written down.
+decides otherwise now, or an invariant that this version has kept does not hold. So a change of
+what is decided, be it a word of a refusal, or of what an invariant says of any event, needs a
+new version, and what that one decides is written down.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import orjson
 from tests.model.decisions import WRITTEN_DOWN, decisions
 
 
-def test_what_is_decided_changes_only_with_the_version() -> None:
+def test_what_is_decided_and_held_changes_only_with_the_version() -> None:
     assert orjson.loads(WRITTEN_DOWN.read_bytes()) == decisions(), (
-        "This hpcore decides otherwise than is written down for it. If that is meant, give it a "
-        "new version (hpcore/version.py and the backends' pyproject.toml), unless the last one "
-        "was never published. Then, or where the walks themselves are new, write it down: "
-        "python -m tests.model.decisions"
+        "This hpcore decides, or judges, otherwise than is written down for it. If that is "
+        "meant, give it a new version (hpcore/version.py and the backends' pyproject.toml), "
+        "unless the last one was never published. Then, or where the walks themselves are new, "
+        "write it down: python -m tests.model.decisions"
     )
