@@ -76,6 +76,7 @@ def test_a_raw_image_is_read_and_left_as_it_is(tmp_path: Path, debian: bytes) ->
     efi, root = boot.partitions
     assert (efi.number, efi.content, efi.uuid, efi.label) == (1, "vfat", "ABCD-1234", "ESP")
     assert (root.number, root.content, root.uuid, root.label) == (2, "ext4", ROOT_UUID, "root")
+    assert (root.offset, root.size) == (5 << 20, 8 << 20)  # to its last sector
     assert (root.name, root.part_uuid) == ("root", "00000000-0000-0000-0000-000000000002")
 
 
