@@ -33,6 +33,7 @@ COMMANDS = {
     "replay": "Say what happened in LOG, and check it event by event.",
     "run": "Run SCENARIO on an accelerator, and keep its log.",
     "scenarios": "List the scenarios that come with hpcore, or print one.",
+    "shell": "A prompt: type the steps of a scenario, and see what comes of each.",
     "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
 }
 """Every command, in a module of its name, and the first line of its help."""
@@ -73,6 +74,7 @@ def cli() -> None:
     hpcore accel                             what can run here, and why not
     hpcore guest fetch                       get a kernel and a busybox to boot
     hpcore run cover-letter --accel tcg      boot Linux, plug a vCPU, keep a log
+    hpcore shell --accel tcg                 a prompt: plug, unplug, look, save a scenario
     hpcore disk debian.qcow2                 what a disk image would boot
     hpcore replay cover-letter.jsonl         what happened, step by step, verified
     hpcore diff tcg.jsonl kvm.jsonl          whether the same happened on both

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import click
-from attrs import frozen
 
+from hpcore.cli.boots import Boots, guest_for, guest_options, refuse
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import until_stopped
-from hpcore.guest.images import fetched_guest
-from hpcore.guest.initrd import check_initrd
-from hpcore.guest.kernel import bootable, load_kernel
+from hpcore.cli.step_words import fields_of, say_step
 from hpcore.log import LogExists, Sync, is_log, why_no_text
-from hpcore.run.accelerator import GuestImages, GuestScript
-from hpcore.run.discovery import Found, find
-from hpcore.run.scale_plan import Scaled
+from hpcore.run.discovery import find
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
 from hpcore.scenario.runner import Job, Outcome, run_job
@@ -33,17 +28,7 @@ from hpcore.scenario.values import Line
 @click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
 @click.option("--log", type=OUTPUT_FILE,
               help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite a log or a console that exists.")
-@click.option("--kernel", type=click.Path(path_type=Path), help="An arm64 Image of your own.")
-@click.option("--initrd", type=click.Path(path_type=Path), help="An initramfs of your own.")
-@click.option("--append", default="", help="More kernel arguments.")
-@click.option("--no-shell", is_flag=True,
-              help="Do without the guest's shell, and without steps that need one.")  # fmt: skip
-@click.option("--console", type=OUTPUT_FILE, help="Keep what the guest prints here.")
-@click.option(
-    "--sync", type=click.Choice([Sync.DURABLE.value, Sync.OS.value]), default=Sync.DURABLE.value,
-    show_default=True, help="What an event survives: loss of power, or the death of hpcore.",
-)  # fmt: skip
+@guest_options
 @json_option
 def run(
     scenario: str,
@@ -85,15 +70,15 @@ def run(
     the exit is 1 if the accelerator refuses one. What the guest did in it is not repeated.
     """
     out = Output(json=as_json)
-    boots = _Boots(kernel, initrd, console, append, no_shell)
+    boots = Boots(kernel, initrd, console, append, no_shell)
     if is_log(scenario):
         given = {
             "--log": log, "--console": console, "--force": force or None,
             "--no-shell": no_shell or None,
         }  # fmt: skip
-        _refuse(given, f"{scenario} is a log, which is executed and leaves none")
+        refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
-        execute(out, Path(scenario), found, _guest(out, found, boots))
+        execute(out, Path(scenario), found, guest_for(out, found, boots))
         return
     if (why := why_no_text(scenario)) is not None:
         raise Problem(f"{scenario}: neither a scenario nor a log: {why}")
@@ -102,7 +87,7 @@ def run(
     log = log or Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     refuse_unwritable({"--log": log, "--console": console}, force=force)
     job = Job(
-        scenario=what, found=found, guest=_guest(out, found, boots),
+        scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=console,
     )  # fmt: skip
     try:
@@ -110,55 +95,6 @@ def run(
     except LogExists:
         raise exists(log, "--log") from None
     _report(out, job, outcome)
-
-
-@frozen
-class _Boots:
-    """What the options say of the guest."""
-
-    kernel: Path | None
-    initrd: Path | None
-    console: Path | None
-    append: str
-    no_shell: bool
-
-
-def _guest(out: Output, found: Found, boots: _Boots) -> GuestImages | GuestScript:
-    if not found.capabilities.plays_guest:
-        return _images(out, boots)
-    given = {
-        "--kernel": boots.kernel, "--initrd": boots.initrd, "--console": boots.console,
-        "--no-shell": boots.no_shell or None,
-    }  # fmt: skip
-    _refuse(
-        given, f"'{found.name}' runs no guest code, it plays the guest, which heeds --append "
-        "and the scenario's guest: kind"
-    )  # fmt: skip
-    return GuestScript(append=boots.append)
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    useless = [name for name, value in options.items() if value is not None]
-    if useless:
-        raise Problem(f"{why}; leave out {', '.join(useless)}")
-
-
-def _images(out: Output, boots: _Boots) -> GuestImages:
-    fetched, kernel, initrd = fetched_guest(), boots.kernel, boots.initrd
-    if fetched is None and (kernel is None or initrd is None):
-        raise Problem("there is no guest to boot; run `hpcore guest fetch` first")
-    if kernel is not None:
-        image = load_kernel(kernel)
-        if image.warning:
-            out.say(f"warning: {image.warning}", style="yellow")
-        kernel = bootable(image)
-    if initrd is not None:
-        check_initrd(initrd)
-    if fetched is not None:
-        kernel = kernel or fetched.kernel
-        initrd = initrd or fetched.initramfs()
-    assert kernel is not None and initrd is not None
-    return GuestImages(kernel, initrd, boots.append, shell=not boots.no_shell)
 
 
 async def _run(job: Job, out: Output) -> Outcome:
@@ -169,14 +105,7 @@ async def _run(job: Job, out: Output) -> Outcome:
             if result is None:
                 tell(f"step {line.number}: {line.text}")
                 return
-            mark = "ok  " if result.error is None else "FAIL"
-            style = None if result.error is None else "bold red"
-            how = ": refused, as it should be" if line.fails and result.error is None else ""
-            if result.scaled is not None and result.error is None and not line.fails:
-                how = f": {result.scaled}"
-            out.say(
-                f"{mark} {line.number:>3}  {result.seconds:7.2f} s  {line.text}{how}", style=style
-            )
+            say_step(out, result)
 
         return await until_stopped(run_job(job, progress))
 
@@ -192,34 +121,7 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
     out.say(f"{outcome.events} events in {job.log}; see `hpcore replay {job.log}`")
     if outcome.error is not None:
         raise Problem(outcome.error, log=str(job.log), events=outcome.events)
-    out.end(
-        outcome.ok,
-        log=str(job.log),
-        events=outcome.events,
-        slots=outcome.slots,
-        steps=len(outcome.results),
-        failed=None if failed is None else {"step": failed.line.text, "error": failed.error},
-        error=None if failed is None else failed.error,
-        scaled=[_scaled(r.line, r.scaled) for r in outcome.results if r.scaled is not None],
-        latencies_ms={
-            k: [round(s * 1000, 2) for s in v] for k, v in outcome.latencies.named.items()
-        },
-    )
-
-
-def _scaled(line: Line, scaled: Scaled) -> dict[str, object]:
-    return {
-        "step": line.number,
-        "to": scaled.to,
-        "enabled": scaled.enabled,
-        "plugged": scaled.plugged,
-        "unplugged": scaled.unplugged,
-        "accepted": [str(change) for change in scaled.pending],
-        "failed": {str(change): why for change, why in scaled.failed},
-        "not_begun": [str(change) for change in scaled.not_begun],
-        "taken_back": [str(change) for change in scaled.undone],
-        "not_taken_back": {str(change): why for change, why in scaled.not_undone},
-    }
+    out.end(outcome.ok, log=str(job.log), **fields_of(outcome))
 
 
 def _medians(latencies: Latencies) -> dict[str, str]:

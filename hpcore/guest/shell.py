@@ -133,8 +133,9 @@ class Shell:
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.
 
-        Raises GuestTimeoutError after `within` seconds, with the line interrupted;
-        GuestGoneError; GuestRestartedError where the line ended the shell or the guest.
+        Raises GuestTimeoutError after `within` seconds, with the line interrupted, as it is
+        where this is cancelled; GuestGoneError; GuestRestartedError where the line ended the
+        shell or the guest.
         """
         async with self._lock:
             self._count += 1
@@ -149,8 +150,8 @@ class Shell:
                 if found.groups[0] is not None:
                     end = _marker(f"<hp-end-{tag}:", rb"((?:\d|" + KERNEL_MESSAGE + rb")+)>")
                     found = await self._find(_or_ready(end), wait)
-            except GuestTimeoutError:
-                self._console.write(_INTERRUPT)
+            except (GuestTimeoutError, asyncio.CancelledError):
+                self._console.write(_INTERRUPT)  # or the next line would wait for this one
                 raise
             status = found.groups[0]
             if status is None:

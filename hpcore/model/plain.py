@@ -48,7 +48,7 @@ def _plain_value(value: object) -> PropValue:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
-        return value
+        return int(value)  # a reader's own kind of number, 0x2 say, is none of the log's
     return plain(str(value))
 
 

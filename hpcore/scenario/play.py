@@ -38,13 +38,15 @@ class ScenarioStepFailed(HpcoreError):
 class StepResult:
     """How a step went. `error` is None where it went as the scenario says.
 
-    `scaled` is what a `scale` did, whether it reached its target or not.
+    `scaled` is what a `scale` did, whether it reached its target or not. `failure` is what
+    the step failed with, whether the scenario wants that or not.
     """
 
     line: sc.Line
     seconds: float
     error: str | None = None
     scaled: Scaled | None = None
+    failure: str | None = None
 
 
 @frozen
@@ -80,6 +82,7 @@ class Player:
         self.results: list[StepResult] = []
         self._waits = True  # the line's
         self._scaled: Scaled | None = None  # the line's
+        self._failure: str | None = None  # the line's
         self._reboots = Reboots(machine)
 
     async def play(self, lines: tuple[sc.Line, ...]) -> bool:
@@ -94,7 +97,8 @@ class Player:
             self._m.note(f"step {line.number}: {line.text}")
             began = time.monotonic()
             error = await self._attempt(line)
-            result = StepResult(line, time.monotonic() - began, error, self._scaled)
+            seconds = time.monotonic() - began
+            result = StepResult(line, seconds, error, self._scaled, self._failure)
             self.results.append(result)
             self._progress(line, result)
             if error is not None:
@@ -104,9 +108,10 @@ class Player:
 
     async def _attempt(self, line: sc.Line) -> str | None:
         try:
-            self._waits, self._scaled = line.waits, None
+            self._waits, self._scaled, self._failure = line.waits, None, None
             await self._m.unless_ended(self._DOES[type(line.step)](self, line.step))
         except (ScenarioStepFailed, RunError, GuestError) as error:
+            self._failure = str(error)
             if line.fails is None:
                 return str(error)
             if line.fails not in str(error):

@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -92,16 +94,76 @@ def parse(text: str, name: str = "scenario") -> sc.Scenario:
         raise ScenarioError(str(error)) from error
 
 
+def read_machine(text: str) -> MachineConfig:
+    """The machine of `cpus=2,maxcpus=6`: the keys of `machine:` as QEMU's options are written.
+
+    Raises ScenarioError.
+    """
+    given = CommentedMap()
+    for word in text.split(","):
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not (key and equals and value):
+            raise ScenarioError(f"the machine {text}: '{word}' is not as in cpus=2")
+        if key in given:
+            raise ScenarioError(f"the machine {text}: {key} stands there twice")
+        given[key] = int(value) if re.fullmatch("-?[0-9]{1,9}", value) else value
+    return _Reader(f"the machine {text}").machine(given, None)
+
+
+class StepReader:
+    """Reads the steps of a scenario one after the other, as somebody types them.
+
+    Each is what a `steps:` list has for one. The colon after the step's name may be left
+    out, as in `plug 2`, and so may the list's dash.
+    """
+
+    def __init__(self, machine: MachineConfig, name: str) -> None:
+        self._reader = _Reader(name)
+        self._reader.topology = machine.topology
+        self._taken = self._waited = 0
+
+    def read(self, text: str, at: int = 1) -> tuple[sc.Line, ...]:
+        """The step in `text`, whose first line has the number `at`; none in a comment.
+
+        A list has several. Raises ScenarioError, and then nothing of it counts as read.
+        """
+        reader, count = self._reader, self._reader.count
+        reader.first = at
+        try:
+            lines = self._lines(_whole(dedent(text).strip()))
+            taken = self._taken + sc.steps_taken(lines)
+            waited = self._waited + sc.waited(lines)
+            reader.bounded(taken, waited, 0)
+        except YamlUnreadable as error:
+            raise ScenarioError(str(error)) from error
+        except ScenarioError:
+            reader.count = count
+            raise
+        self._taken, self._waited = taken, waited
+        return lines
+
+    def _lines(self, text: str) -> tuple[sc.Line, ...]:
+        reader = self._reader
+        found = load_yaml(text, reader.name, reader.first)
+        if found is None:
+            return ()
+        if isinstance(found, CommentedSeq):
+            return reader.steps(found, 0)
+        return (reader.step(found, 0),)
+
+
 class _Reader:
     """Turns YAML's values into a scenario; knows the file's name for messages."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.first = 1
+        """The number of the text's first line."""
         self.count = 0
         self.topology: Topology
 
     def fail(self, line: int | None, why: str) -> ScenarioError:
-        at = f":{line + 1}" if line is not None else ""
+        at = f":{line + self.first}" if line is not None else ""
         return ScenarioError(f"{self.name}{at}: {why}")
 
     def scenario(self, data: Any) -> sc.Scenario:
@@ -183,18 +245,18 @@ class _Reader:
         if isinstance(item, str):
             verb, value = item, None
         else:
-            step = self.mapping(item, line, "a step", (*_VERBS, *_MODIFIERS))
+            step = self.mapping(item, line, "a step", (*_VERBS, *MODIFIERS))
             fails = self.text(step["fails"], line, "fails") if "fails" in step else None
             waits = self.truth(step.get("waits", True), line, "waits")
-            verbs = [k for k in step if k not in _MODIFIERS]
+            verbs = [k for k in step if k not in MODIFIERS]
             if len(verbs) != 1:
                 raise self.fail(line, f"a step has one verb; this has {len(verbs)}: {verbs}")
             verb, value = verbs[0], step[verbs[0]]
         self.known(verb, _VERBS, line, "step")
         made = _VERBS[verb](self, value, line)
-        if not waits and not isinstance(made, _MAY_NOT_WAIT):
+        if not waits and not isinstance(made, sc.MAY_NOT_WAIT):
             raise self.fail(line, f"waits: false has no meaning for {verb}")
-        at = None if line is None else line + 1
+        at = None if line is None else line + self.first
         return sc.Line(made, number, _wording(verb, value), fails, waits, at)
 
     def plug(self, value: Any, line: int | None) -> sc.ScenarioStep:
@@ -378,10 +440,18 @@ _VERBS: dict[str, Callable[[_Reader, Any, int | None], sc.ScenarioStep]] = {
     "wait": _Reader.wait,
     "repeat": _Reader.repeat,
 }
-_MODIFIERS = ("fails", "waits")
-_MAY_NOT_WAIT = (
-    sc.PlugStep, sc.UnplugStep, sc.ScaleStep, sc.OnlineStep, sc.OfflineStep, sc.RebootStep,
-)  # fmt: skip
+STEPS = tuple(_VERBS)
+"""The names of all steps."""
+MODIFIERS = ("fails", "waits")
+"""What may stand beside a step's name."""
+_SHORT = re.compile(rf"((?:-[ \t]+)?(?:{'|'.join(_VERBS)}))[ \t]+([^\s:#].*)", re.ASCII | re.DOTALL)
+"""A step with its colon left out: the verb, and something after it."""
+
+
+def _whole(text: str) -> str:
+    """`text`, with the first colon where that was left out."""
+    found = _SHORT.fullmatch(text)
+    return text if found is None else f"{found[1]}: {found[2]}"
 
 
 def _wording(verb: str, value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
@@ -62,18 +64,38 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     config = fit(job.found, job.scenario.machine)
     need_hotplug(job.scenario, config, job.found)
     need_shell(job.scenario, job.guest)
+    async with open_job(job) as machine:
+        player = Player(machine, progress)
+        ok = await player.play(job.scenario.steps)
+    return outcome(machine, player, ok=ok)
+
+
+@asynccontextmanager
+async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[LiveMachine]:
+    """The machine of `job`, ready for its steps; on leaving it is gone, and the log closed.
+
+    `printed` is told what the guest prints, beside the job's `console`. Raises as `run_job`.
+    """
     guest = _guest(job)
     with contextlib.ExitStack() as stack:
-        printed: Printed = _nothing
+        told = [] if printed is None else [printed]
         if job.console is not None:
             file = stack.enter_context(job.console.open("wb", buffering=0))
-            printed = _writer(file, job.console)
+            told.append(_writer(file, job.console))
+
+        def tell(data: bytes) -> None:
+            for each in told:
+                each(data)
+
         async with open_machine(
-            job.found, config, guest,
-            log=job.log, overwrite=job.overwrite, sync=job.sync, printed=printed,
+            job.found, job.scenario.machine, guest,
+            log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
         ) as machine:  # fmt: skip
-            player = Player(machine, progress)
-            ok = await player.play(job.scenario.steps)
+            yield machine
+
+
+def outcome(machine: LiveMachine, player: Player, *, ok: bool) -> Outcome:
+    """How it went with a machine that is gone, on which `player` has played; `ok`, as it says."""
     wrong = machine.failure is not None or machine.state.shared.phase is Phase.FAILED
     return Outcome(
         ok=ok and not wrong,
@@ -81,13 +103,18 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
         slots=_slots(machine),
         results=player.results,
         latencies=player.latencies,
-        capped=config.no_hotplug,
+        capped=machine.config.no_hotplug,
         error=machine.why_ended() if wrong else None,
     )
 
 
+def arguments(job: Job) -> str:
+    """The kernel arguments that the scenario asks for, and those that the user does."""
+    return " ".join(x for x in (job.scenario.append, job.guest.append) if x)
+
+
 def _guest(job: Job) -> GuestImages | GuestScript:
-    append = " ".join(x for x in (job.scenario.append, job.guest.append) if x)
+    append = arguments(job)
     scenario = job.scenario
     if isinstance(job.guest, GuestScript):
         return GuestScript(scenario.kind, append, scenario.answers)
@@ -111,10 +138,6 @@ def _writer(file: IO[bytes], path: Path) -> Printed:
             raise RunError(f"{path}: cannot keep the console: {error.strerror}") from error
 
     return write
-
-
-def _nothing(_data: bytes) -> None:
-    pass
 
 
 def _slots(machine: LiveMachine) -> list[dict[str, object]]:

@@ -151,6 +151,9 @@ ScenarioStep = (
     | MigrateStep | CallStep | SettleStep | WaitStep | RepeatStep
 )  # fmt: skip
 
+MAY_NOT_WAIT = (PlugStep, UnplugStep, ScaleStep, OnlineStep, OfflineStep, RebootStep)
+"""The steps that can be done before what they begin has ended: a line's `waits`."""
+
 
 @frozen
 class Line:

@@ -52,16 +52,20 @@ def read_yaml(path: Path) -> Any:
     return load_yaml(text, str(path))
 
 
-def load_yaml(text: str, name: str) -> Any:
-    """What `text` says, with the lines of it; `name` is for messages. Raises YamlUnreadable."""
+def load_yaml(text: str, name: str, first: int = 1) -> Any:
+    """What `text` says, with the lines of it. Raises YamlUnreadable.
+
+    `name` is for messages, and `first` the number in it of the text's first line.
+    """
     yaml = YAML(typ="rt")
     yaml.Parser = _BoundedParser
     try:
         return yaml.load(text)
     except YamlRefused as error:
-        raise YamlUnreadable(f"{name}:{error.problem_mark.line + 1}: {error.problem}") from error
+        at = first + error.problem_mark.line
+        raise YamlUnreadable(f"{name}:{at}: {error.problem}") from error
     except MarkedYAMLError as error:
-        at = error.problem_mark.line + 1 if error.problem_mark else 1
+        at = first + (error.problem_mark.line if error.problem_mark else 0)
         raise YamlUnreadable(f"{name}:{at}: not YAML: {error.problem}") from error
     except (YAMLError, ValueError) as error:
         raise YamlUnreadable(f"{name}: not YAML: {error}") from error

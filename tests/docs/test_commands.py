@@ -24,6 +24,7 @@ NOT_RUN: Mapping[str, str] = {
     r"make \w+( MUTATION=.*)?":
         "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
+    r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
@@ -118,6 +119,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(here / "qtest.jsonl", here / f"{name}.jsonl")
     run(here, "hpcore check --slots 2 --mutant unbind_before_unwire --log broken.jsonl", 1)
     (here / "mine.yaml").write_text(block(ROOT / "README.md", "machine:"))
+    (here / "steps.txt").write_text(block(DOCS / "shell.md", "boot"))
     (here / "found.yaml").write_text(block(DOCS / "scenarios.md", "about:"))
     sweep = block(DOCS / "check.md", "slots:")
     least = re.sub(r"slots: .*\nguest: .*", "slots: [2]\nguest: [hostile]", sweep)

@@ -105,6 +105,30 @@ def test_after_a_timeout_the_next_line_gets_its_own_output(pty: bool) -> None:
     assert with_sh(body, pty=pty) == ShellResult("mine\n", 0)
 
 
+def test_a_line_that_is_cancelled_is_interrupted_in_the_guest() -> None:
+    """Or the next line would wait until this one has ended."""
+
+    class Silent:
+        def __init__(self) -> None:
+            self.typed = b""
+
+        def write(self, data: bytes) -> None:
+            self.typed += data
+
+        async def read(self) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+    async def main() -> bytes:
+        console = Silent()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await Shell(console).run("sleep 9")
+        return console.typed
+
+    assert asyncio.run(main()).endswith(b"\x03\n")
+
+
 def test_a_line_that_ends_the_shell_is_told_and_the_next_one_runs() -> None:
     async def body(shell: Shell) -> ShellResult:
         before = shell.times_ready

@@ -330,3 +330,9 @@ def test_a_log_is_executed_with_a_played_guest_and_no_core(tmp_path: Path) -> No
     assert done.refused is None
     assert done.done == len(effects) + 1  # the reset that the guest asked for
     assert accelerator.sessions[0].powered == {0}  # every CPU_ON is DENIED, none is left waiting
+
+
+@pytest.mark.parametrize("ids", ["socket-id: 0, core-id: 5", "core-id: 0x5", "core-id: 1_0"])
+def test_a_number_is_one_however_yaml_spells_it(ids: str, tmp_path: Path) -> None:
+    text = f"machine: {{cpus: 1, maxcpus: 12}}\nsteps: [boot, {{plug: {{id: a, {ids}}}}}]\n"
+    assert play(parse(text), tmp_path / "log").ok
