@@ -5,6 +5,7 @@
 #   scripts/setup.sh          what `make demo` needs
 #   scripts/setup.sh --tests  and what the tests need
 set -eu
+PATH=$PATH:/usr/sbin:/sbin  # where mkfs is, and where a user's own PATH may not go
 cd "$(dirname "$0")/.."
 
 say() { printf '== %s\n' "$*"; }
@@ -30,7 +31,7 @@ install_missing() {
     done
     [ -n "$missing" ] || return 0
     command -v apt-get >/dev/null 2>&1 ||
-        die "missing:$missing. This is no Debian; install what gives qemu-system-aarch64, iasl, spin and java"
+        die "missing:$missing. This is no Debian; install what gives the commands of these packages"
     if [ "$(id -u)" = 0 ]; then
         root=
     elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
@@ -70,7 +71,8 @@ venv() {
 
 if [ "${1:-}" = --tests ]; then
     install_missing qemu-system-aarch64 qemu-system-arm iasl acpica-tools \
-        spin spin java default-jre-headless
+        spin spin java default-jre-headless \
+        qemu-img qemu-utils mkfs.ext4 e2fsprogs mkfs.vfat dosfstools mkfs.xfs xfsprogs mcopy mtools
 else
     install_missing qemu-system-aarch64 qemu-system-arm
 fi

@@ -26,6 +26,7 @@ COMMANDS = {
     "accel": "Say which accelerators can run here, and why not.",
     "check": "Prove the invariants, or print the shortest way to break one.",
     "diff": "Compare the logs A and B of one scenario, event by event.",
+    "disk": "Say which kernel the disk IMAGE would boot, and with what.",
     "guest": "The Linux that runs as the guest.",
     "model": "Show a state machine of the protocol, or its invariants.",
     "qemu": "The QEMU 10 of qtest-loongarch64 and qtest-q35.",
@@ -74,6 +75,7 @@ def cli() -> None:
     hpcore guest fetch                       get a kernel and a busybox to boot
     hpcore run cover-letter --accel tcg      boot Linux, plug a vCPU, keep a log
     hpcore shell --accel tcg                 a prompt: plug, unplug, look, save a scenario
+    hpcore disk debian.qcow2                 what a disk image would boot
     hpcore replay cover-letter.jsonl         what happened, step by step, verified
     hpcore diff tcg.jsonl kvm.jsonl          whether the same happened on both
     hpcore check                             prove that no order of events breaks the protocol

@@ -1,32 +1,27 @@
 """Is this file a kernel that boots here? If not, what is it, and what to do.
 
 The arm64 Image header: Documentation/arch/arm64/booting.rst (magic "ARM\\x64" at 0x38,
-little endian). The compressed EFI wrapper: drivers/firmware/efi/libstub/zboot-header.S
-("zimg" at 4, offset and size of the payload at 8 and 12, the compression's name at 0x18).
+little endian).
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 import struct
-import zlib
 from pathlib import Path
 
+import attrs
 from attrs import frozen
 
 from hpcore.fetch.cache import cache_directory, file_errors, write_atomically
 from hpcore.guest.errors import GuestError
+from hpcore.guest.unpack import LARGEST, unpacked
 
 ARM64_MAGIC_OFFSET, ARM64_MAGIC = 0x38, b"ARM\x64"
 X86_MAGIC_OFFSET, X86_MAGIC = 0x202, b"HdrS"
 ARM32_MAGIC_OFFSET, ARM32_MAGIC = 0x24, b"\x18\x28\x6f\x01"
-ZBOOT_MAGIC_OFFSET, ZBOOT_MAGIC = 4, b"zimg"
-GZIP_MAGIC = b"\x1f\x8b"
 HEADER_SIZE = 64
-LARGEST = 256 << 20
-"""Bytes: beyond this no file is taken for a kernel, nor unpacked further."""
 
 LEAST_SHARE = 0.5
 """Of its size in memory, what is left of an Image in the file; the rest is its BSS."""
@@ -37,12 +32,9 @@ OTHER_KINDS = (
     (X86_MAGIC_OFFSET, X86_MAGIC, "an x86 kernel (bzImage)"),
     (ARM32_MAGIC_OFFSET, ARM32_MAGIC, "a 32-bit arm kernel (zImage)"),
     (0, b"\x7fELF", "an ELF file (a vmlinux?)"),
-    (0, b"\xfd7zXZ\0", "compressed with xz, which hpcore does not unpack"),
-    (0, b"\x28\xb5\x2f\xfd", "compressed with zstd, which hpcore does not unpack"),
     (0, b"BZh", "compressed with bzip2, which hpcore does not unpack"),
     (0, b"\x04\x22\x4d\x18", "compressed with lz4, which hpcore does not unpack"),
     (0, b"\x02\x21\x4c\x18", "compressed with lz4, which hpcore does not unpack"),
-    (0, b"\x5d\0\0", "compressed with lzma, which hpcore does not unpack"),
     (0, b"MZ", "an EFI program without the arm64 Image header"),
 )
 """(offset, magic, what the file then is); the first that matches tells."""
@@ -52,38 +44,40 @@ OTHER_KINDS = (
 class KernelImage:
     """An uncompressed arm64 Image.
 
-    `packed` says that the file held it compressed. `version` is the release in its
-    "Linux version" banner, or None where there is none. `memory_size` is how many bytes
-    it takes in RAM, its BSS included; 0 where its header doesn't say (before 3.17).
+    `name` is what messages call the file. `packed` says that the file held it compressed.
+    `version` is the release in its "Linux version" banner, or None where there is none.
+    `memory_size` is how many bytes it takes in RAM, its BSS included; 0 where its header
+    doesn't say (before 3.17). `path` is the file, or None where the bytes came otherwise.
     """
 
-    path: Path
+    name: str
     data: bytes
     packed: bool
     version: str | None
     memory_size: int
+    path: Path | None = None
 
     @property
     def warning(self) -> str | None:
         """What the user should know before booting it, or None."""
         if len(self.data) < self.memory_size * LEAST_SHARE:
             return (
-                f"{self.path} has {len(self.data)} bytes of an Image that takes "
+                f"{self.name} has {len(self.data)} bytes of an Image that takes "
                 f"{self.memory_size} in memory; it may have been cut short"
             )
         if self.version is None:
-            return f"no kernel version found in {self.path}; vCPU hotplug needs 6.11 or newer"
+            return f"no kernel version found in {self.name}; vCPU hotplug needs 6.11 or newer"
         match = re.match(r"(\d+)\.(\d+)", self.version)
         if match and (int(match[1]), int(match[2])) >= FIRST_WITH_HOTPLUG:
             return None
         return (
-            f"kernel {self.version} in {self.path} is older than 6.11, the first with arm64 "
+            f"kernel {self.version} in {self.name} is older than 6.11, the first with arm64 "
             "vCPU hotplug; it will see only the vCPUs enabled at boot"
         )
 
 
 def load_kernel(path: Path) -> KernelImage:
-    """Read the kernel in `path`, unpacking gzip.
+    """Read the kernel in `path`, unpacking it where it is compressed.
 
     Raises GuestError where the file is missing, unreadable or no arm64 Image; the text
     says what it is instead, as far as that can be told.
@@ -97,23 +91,31 @@ def load_kernel(path: Path) -> KernelImage:
         raw = path.read_bytes()
     except OSError as error:
         raise GuestError(f"cannot read the kernel {path}: {error.strerror or error}") from error
-    data = _unpacked(path, raw)
+    return attrs.evolve(take_kernel(raw, str(path)), path=path)
+
+
+def take_kernel(raw: bytes, name: str) -> KernelImage:
+    """The kernel that a file called `name` holds, unpacked where it is compressed.
+
+    Raises GuestError where it is no arm64 Image, as `load_kernel` does.
+    """
+    data = unpacked(raw, name)
     if data[ARM64_MAGIC_OFFSET : ARM64_MAGIC_OFFSET + 4] != ARM64_MAGIC:
         raise GuestError(
-            f"{path} is {_what(data)}, not an arm64 kernel Image; "
+            f"{name} is {_what(data)}, not an arm64 kernel Image; "
             "give the file arch/arm64/boot/Image of a kernel build"
         )
     if len(data) < HEADER_SIZE:
-        raise GuestError(f"{path} is cut short: {len(data)} bytes; fetch or build it again")
+        raise GuestError(f"{name} is cut short: {len(data)} bytes; fetch or build it again")
     (memory_size,) = struct.unpack_from("<Q", data, 16)
     banner = re.search(rb"Linux version (\d[^\s\0]{0,99}) ", data)
     version = banner[1].decode("ascii", "replace") if banner else None
-    return KernelImage(path, data, data is not raw, version, memory_size)
+    return KernelImage(name, data, data is not raw, version, memory_size)
 
 
 def bootable(image: KernelImage, cache: Path | None = None) -> Path:
     """A file with the Image as it boots: the user's own, or its unpacked copy in the cache."""
-    if not image.packed:
+    if image.path is not None and not image.packed:
         return image.path
     name = f"Image-{hashlib.sha256(image.data).hexdigest()[:16]}"
     path = (cache or cache_directory()) / "unpacked" / name
@@ -121,35 +123,6 @@ def bootable(image: KernelImage, cache: Path | None = None) -> Path:
         if not path.exists():
             write_atomically(path, image.data)
     return path
-
-
-def _unpacked(path: Path, raw: bytes) -> bytes:
-    if raw.startswith(GZIP_MAGIC):
-        return _gunzip(path, raw)
-    if raw[ZBOOT_MAGIC_OFFSET : ZBOOT_MAGIC_OFFSET + 4] == ZBOOT_MAGIC and len(raw) >= HEADER_SIZE:
-        offset, size = struct.unpack_from("<II", raw, 8)
-        compression = raw[0x18:0x38].split(b"\0")[0].decode("ascii", "replace")
-        if compression == "gzip":
-            return _gunzip(path, raw[offset : offset + size])
-        raise GuestError(
-            f"{path} is a compressed EFI kernel (zboot, {compression}); hpcore unpacks only "
-            "gzip: give the file arch/arm64/boot/Image of the same build"
-        )
-    return raw
-
-
-def _gunzip(path: Path, packed: bytes) -> bytes:
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        data = unpacker.decompress(packed, LARGEST)
-        whole = unpacker.eof
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise GuestError(f"{path} does not unpack: {error}; fetch or build it again") from error
-    if not whole:
-        raise GuestError(
-            f"{path} does not unpack: it is cut short, or holds more than {LARGEST >> 20} MiB"
-        )
-    return data
 
 
 def _what(data: bytes) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disk.making import debian, qcow2
 from tests.docs.commands import mentioned, shown, stages, why_not
 from tests.docs.pages import DOCS, ROOT, Found, blocks
 from tests.support.command import HPCORE
@@ -124,6 +125,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     least = re.sub(r"slots: .*\nguest: .*", "slots: [2]\nguest: [hostile]", sweep)
     assert least != sweep
     (here / "sweep.yaml").write_text(least)
+    (here / "disk.img").write_bytes(debian())
+    qcow2(debian(), here / "debian.qcow2")
     return here
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.kernel import bootable, load_kernel
+from hpcore.guest.unpack import LARGEST
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 def image(version: str | None = "6.12.95+deb12-cloud-arm64", memory: int = 0x2000) -> bytes:
@@ -46,15 +55,57 @@ def test_an_image_much_shorter_than_its_header_says_is_taken_with_a_warning(file
     assert "may have been cut short" in str(load_kernel(file).warning)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lambda data: zboot(gzip.compress(data), "gzip")])
-def test_a_gzipped_image_is_unpacked(file: Path, tmp_path: Path, pack: object) -> None:
-    assert callable(pack)
-    file.write_bytes(pack(image()))
+def lzma_alone(data: bytes) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_ALONE)
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress, "xz": lzma.compress, "lzma": lzma_alone, "zstd": zstd.compress,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_a_packed_image_is_unpacked(file: Path, tmp_path: Path, kind: str) -> None:
+    file.write_bytes(PACKERS[kind](image()))
     kernel = load_kernel(file)
     assert kernel.data == image()
+    assert kernel.packed
     unpacked = bootable(kernel, tmp_path / "cache")
     assert unpacked.read_bytes() == image()
     assert bootable(kernel, tmp_path / "cache") == unpacked
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [("gzip", "gzip"), ("zstd22", "zstd"), ("zstd", "zstd"), ("xzkern", "xz"), ("lzma", "lzma")],
+)
+def test_a_compressed_efi_kernel_is_unpacked(file: Path, written: str, kind: str) -> None:
+    # what follows the payload is the size that the kernel's build adds, and no part of it
+    file.write_bytes(zboot(PACKERS[kind](image()), written) + b"\0\1\0\0")
+    kernel = load_kernel(file)
+    assert kernel.data == image()
+    assert kernel.packed
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_a_packed_image_that_is_cut_short_is_refused_as_such(file: Path, kind: str) -> None:
+    file.write_bytes(PACKERS[kind](image() * 50)[:-9])
+    with pytest.raises(GuestError, match=rf"does not unpack: it is cut short \({kind}\)"):
+        load_kernel(file)
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_what_unpacks_to_more_than_any_kernel_is_refused(
+    file: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert LARGEST == 256 << 20
+    file.write_bytes(PACKERS[kind](image() + bytes(5 << 20)))
+    monkeypatch.setattr("hpcore.guest.unpack.LARGEST", 4 << 20)
+    if kind in ("xz", "lzma"):  # these refuse a dictionary of that size before
+        file.write_bytes(lzma.compress(image() + bytes(5 << 20), preset=0,
+                         format=lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE))  # fmt: skip
+    with pytest.raises(GuestError, match="it holds more than 4 MiB"):
+        load_kernel(file)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +115,16 @@ def test_a_gzipped_image_is_unpacked(file: Path, tmp_path: Path, pack: object) -
         (with_magic(0x202, b"HdrS"), "x86 kernel"),
         (with_magic(0x24, b"\x18\x28\x6f\x01"), "32-bit arm"),
         (b"\x7fELF" + bytes(5000), "vmlinux"),
-        (b"\xfd7zXZ\0" + bytes(5000), "compressed with xz"),
+        (b"\xfd7zXZ\0" + bytes(5000), r"does not unpack \(xz\)"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 5000, r"does not unpack \(zstd\)"),
+        (b"BZh" + bytes(5000), "compressed with bzip2"),
+        (b"\x04\x22\x4d\x18" + bytes(5000), "compressed with lz4"),
         (b"MZ" + bytes(5000), "EFI program"),
         (b"hello" * 1000, "unknown kind"),
-        (zboot(b"x" * 100, "zstd"), "zboot, zstd"),
+        (zboot(b"x" * 100, "lz4"), "zboot, lz4"),
+        (zboot(b"x" * 100, "zstd22"), r"does not unpack \(zstd\)"),
+        (zboot(gzip.compress(image()), "gzip")[:-20], "cut short; its header"),
+        (zboot(b"", "gzip"), "cut short; its header"),
         (gzip.compress(b"text" * 1000), "unknown kind"),
         (gzip.compress(image())[:-20], "cut short"),
         (b"\x1f\x8b" + bytes(100), "does not unpack"),

@@ -699,7 +699,7 @@ def test_the_logs_head_says_that_a_guest_was_played(tmp_path: Path) -> None:
 def test_the_logs_head_names_what_ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
 ) -> None:
-    kernel = KernelImage(tmp_path / "kernel", b"", packed=False, version=version, memory_size=0)
+    kernel = KernelImage("kernel", b"", packed=False, version=version, memory_size=0)
     monkeypatch.setattr("hpcore.run.open.load_kernel", lambda path: kernel)
     monkeypatch.setattr("hpcore.guest.boot.prepare", lambda *_: None)
     capabilities = Capabilities(

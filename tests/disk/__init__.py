@@ -1,0 +1,1 @@
+"""Disk images, made here, and what hpcore reads from them."""
