@@ -20,7 +20,7 @@ from hpcore.model.machines import SlotState
 from hpcore.model.states import Owed, State, initial
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.open import open_machine
-from hpcore.scenario import read
+from hpcore.scenario import read_steps
 from tests.support.played import found
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=6)
@@ -44,7 +44,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> State:
 
 
 def test_every_step_is_offered_and_no_word_is_two_things() -> None:
-    assert tuple(STEPS) == read.STEPS
+    assert tuple(STEPS) == read_steps.STEPS
     assert len(WORDS) == len(STEPS) + len(PROMPT)
 
 
@@ -52,7 +52,7 @@ def test_every_step_is_offered_and_no_word_is_two_things() -> None:
 def test_a_step_is_typed_as_its_help_shows(name: str) -> None:
     typed, _ = STEPS[name]
     for example in typed.split("; "):
-        (line,) = read.StepReader(CONFIG, "help").read(example)
+        (line,) = read_steps.StepReader(CONFIG, "help").read(example)
         assert line.text.split()[0] == name
 
 

@@ -26,8 +26,9 @@ from hpcore.run.execute import execute_log
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import open_machine
 from hpcore.scenario.play import Player
-from hpcore.scenario.read import ScenarioError, bundled, load, parse
+from hpcore.scenario.read import bundled, load, parse
 from hpcore.scenario.runner import Job, run_job
+from hpcore.scenario.yaml_values import ScenarioError
 from hpcore.triage.replay import replay
 from tests.support.command import records
 from tests.support.logs import ListLog

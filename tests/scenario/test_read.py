@@ -12,7 +12,8 @@ from hypothesis import strategies as some
 
 from hpcore.model.topology import PROPS
 from hpcore.scenario import values as sc
-from hpcore.scenario.read import ScenarioError, bundled, load, parse
+from hpcore.scenario.read import bundled, load, parse
+from hpcore.scenario.yaml_values import ScenarioError
 
 
 @pytest.mark.parametrize("name", bundled())

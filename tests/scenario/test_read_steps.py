@@ -8,15 +8,10 @@ from hypothesis import strategies as some
 
 from hpcore.model.config import MachineConfig
 from hpcore.scenario import values as sc
-from hpcore.scenario.read import (
-    MOST_STEPS,
-    ScenarioError,
-    StepReader,
-    load,
-    parse,
-    read_machine,
-)
+from hpcore.scenario.read import load, parse, read_machine
+from hpcore.scenario.read_steps import MOST_STEPS, StepReader
 from hpcore.scenario.write import dump
+from hpcore.scenario.yaml_values import ScenarioError
 from tests.scenario.test_write import CONFIG
 from tests.scenario.test_write import STEPS as ANY_STEP
 

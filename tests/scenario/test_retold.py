@@ -13,7 +13,7 @@ from hpcore.run.accelerator import GuestScript
 from hpcore.run.open import open_machine
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player, StepResult
-from hpcore.scenario.read import StepReader
+from hpcore.scenario.read_steps import StepReader
 from hpcore.scenario.retold import retold
 from tests.support.played import found, play
 

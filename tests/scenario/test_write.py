@@ -13,8 +13,10 @@ from hpcore.guest.played.hostile import moves
 from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.scenario import values as sc
-from hpcore.scenario.read import LONGEST_WAIT, ScenarioError, bundled, load, parse
+from hpcore.scenario.read import bundled, load, parse
+from hpcore.scenario.read_steps import LONGEST_WAIT
 from hpcore.scenario.write import dump
+from hpcore.scenario.yaml_values import ScenarioError
 
 CONFIG = MachineConfig.of(
     cpus=1, maxcpus=4, threads=2, cpu_model="cortex-a72", gic_version=2, memory=512

@@ -12,7 +12,7 @@ from hpcore.model.machines import SlotState
 from hpcore.model.states import State
 from hpcore.model.topology import PROPS
 from hpcore.scenario import values as sc
-from hpcore.scenario.read import MODIFIERS
+from hpcore.scenario.read_steps import MODIFIERS
 
 _LAST_WORD = re.compile(r"[^\s{}\[\],:]*\Z")
 _VERB = re.compile(r"\s*(?:-\s+)?(?P<in_braces>\{\s*)?(?P<verb>[a-z]+)(?P<colon>:?)\s+(?P<rest>.*)")

@@ -17,10 +17,12 @@ from hpcore.cli.step_words import say_step
 from hpcore.run.machine import LiveMachine
 from hpcore.scenario import values as sc
 from hpcore.scenario.play import Player, StepResult
-from hpcore.scenario.read import ScenarioError, StepReader, parse
+from hpcore.scenario.read import parse
+from hpcore.scenario.read_steps import StepReader
 from hpcore.scenario.retold import retold
 from hpcore.scenario.runner import Job, arguments
 from hpcore.scenario.write import dump
+from hpcore.scenario.yaml_values import ScenarioError
 
 
 class Session:
