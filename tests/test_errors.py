@@ -18,6 +18,7 @@ KEPT_WITHIN = {
     "AmlError": "tables of ours are wrong: a fault of hpcore",
     "DeviceTreeError": "the guest's boot makes a GuestError of it",
     "CannotRetrace": "the engines disagree: a fault of hpcore",
+    "Leave": "the interpreter of GRUB's file leaves a loop, a function or a file by it",
     "Problem": "click shows it",
     "PromiseBroken": "it fails a test of an accelerator's",
 }

@@ -22,6 +22,7 @@ from hpcore.model import events as ev
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.states import State, initial
+from hpcore.model.stimuli import Stimulus
 from hpcore.platform import virt
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.controller import Controller
@@ -76,6 +77,10 @@ class Rehearsal:
     def watch(self, watcher: Callable[[ev.Event], None]) -> None:
         """Have every event told, from here on."""
         self._machine.subscribe(lambda event, _state: watcher(event))
+
+    def post(self, command: Stimulus) -> None:
+        """Give a command, and wait for nothing."""
+        self._controller.post(command)
 
     async def start(self) -> Rehearsal:
         """Boot the machine."""

@@ -13,14 +13,17 @@ from hpcore_qtest.native.block import Block
 from hpcore_qtest.native.boards import GED_CPU_EVENT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.native.hotpluggable_cpus import HotpluggableCpu
 from hpcore_qtest.native.machine import NativeMachine, device_id
+from hpcore_qtest.native.session import NativeSession
 from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 
 from hpcore.guest.played.hostile import Call
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
-from hpcore.model.events import EjectRefused, Event, PlugFailed, UnplugCompleted
+from hpcore.model.events import EjectRefused, Event, PlugCompleted, PlugFailed, UnplugCompleted
 from hpcore.model.machines import SlotState
-from hpcore.model.rules import BUILD
+from hpcore.model.rules import BUILD, TEARDOWN
+from hpcore.model.states import Owed
+from hpcore.model.stimuli import DeviceAdd, DeviceDel
 from hpcore.platform.hotplug_registers import DATA, Flag, RegisterCommand, Store
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
@@ -83,6 +86,24 @@ async def controlled(accel: str) -> AsyncIterator[tuple[NativeRehearsal, list[Ev
         yield rehearsal, events
     finally:
         await rehearsal.close()
+
+
+@asynccontextmanager
+async def started(accel: str) -> AsyncIterator[NativeSession]:
+    """A session whose guest was started, for effects without a core."""
+    session = await ACCELERATORS[accel]().open(CONFIG, GuestScript(), lambda _stimulus: None)
+    try:
+        for whole in (MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC, MachineStep.START):
+            await session.execute(RunMachineStep(whole))
+        yield session
+    finally:
+        await session.close()
+
+
+def hold_guest(session: NativeSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the guest take no event bit from here on, while the machine takes steps."""
+    monkeypatch.setattr(session, "_may_go", lambda: False)
+    session._let_go()
 
 
 def plug(slot: int) -> sc.PlugStep:
@@ -155,17 +176,21 @@ def test_qemus_next_vcpu_is_born_with_the_last_ones_removal(accel: str) -> None:
 
 
 @ON_BOTH
-def test_a_vcpu_is_born_without_the_last_ones_removal(accel: str) -> None:
+def test_a_vcpu_is_born_without_the_last_ones_removal(
+    accel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
-        async with controlled(accel) as (it, _events):
-            await it.take(plug(2))
-            await it.take(sc.PauseStep())  # so that the guest takes no event bit
-            await it.take(sc.UnplugStep("core2", force=True))
-            assert await it.session.block.flags(2) == 0
-            await it.take(plug(2))
-            assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
-            await it.take(sc.ResumeStep())
-            assert it.state.slots[2].registered
+        async with started(accel) as session:
+            hold_guest(session, monkeypatch)
+            for step in (*BUILD, Step.NOTIFY_REMOVE):
+                await session.execute(RunStep(step, 2))
+            assert await session.block.flags(2) == Flag.ENABLED | BOTH_FLAGS
+            for step in TEARDOWN:
+                await session.execute(RunStep(step, 2))
+            assert await session.block.flags(2) == 0
+            for step in BUILD:
+                await session.execute(RunStep(step, 2))
+            assert await session.block.flags(2) == Flag.ENABLED | Flag.INSERT
 
     asyncio.run(scene())
 
@@ -212,14 +237,19 @@ def test_qemus_scan_loses_a_removal_that_meets_an_insert(accel: str) -> None:
 
 
 @ON_BOTH
-def test_a_removal_asked_for_before_the_insert_was_seen_is_carried_out(accel: str) -> None:
+def test_a_removal_asked_for_before_the_insert_was_seen_is_carried_out(
+    accel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
         async with controlled(accel) as (it, events):
-            await it.take(sc.PauseStep())
-            await it.take(plug(2))
-            await it.take(sc.UnplugStep("core2"))
+            hold_guest(it.session, monkeypatch)
+            it.post(DeviceAdd("core2", tuple(CONFIG.topology.props(2).items())))
+            await until(lambda: PlugCompleted(2, "core2") in events, "the guest is notified")
+            it.post(DeviceDel("core2"))
+            await until(lambda: it.state.slots[2].command is Owed.UNPLUG, "the unplug")
             assert await it.session.block.flags(2) == Flag.ENABLED | Flag.INSERT
-            await it.take(sc.ResumeStep())
+            monkeypatch.undo()
+            it.session._let_go()
             await until(lambda: UnplugCompleted(2, "core2") in events, "the vCPU is gone")
 
     asyncio.run(scene())
@@ -274,23 +304,18 @@ def test_qemu_keeps_events_over_a_reset(accel: str) -> None:
 
 
 @ON_BOTH
-def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(accel: str) -> None:
-    """Effect by effect, because the core resets no paused machine."""
-
+def test_after_a_reset_a_vcpu_is_plugged_and_nothing_is_pending(
+    accel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
-        session = await ACCELERATORS[accel]().open(CONFIG, GuestScript(), lambda _stimulus: None)
-        try:
-            for whole in (MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC, MachineStep.START):
-                await session.execute(RunMachineStep(whole))
-            await session.execute(RunMachineStep(MachineStep.PAUSE))
+        async with started(accel) as session:
+            hold_guest(session, monkeypatch)
             for step in (*BUILD, Step.NOTIFY_REMOVE):
                 await session.execute(RunStep(step, 2))
             assert await session.block.flags(2) == Flag.ENABLED | BOTH_FLAGS
             await session.execute(RunMachineStep(MachineStep.RESET))
             await session.execute(RunMachineStep(MachineStep.RESTART, (0, 1, 2)))
             assert await session.block.flags(2) == Flag.ENABLED
-        finally:
-            await session.close()
 
     asyncio.run(scene())
 
