@@ -123,6 +123,8 @@ class Rehearsal:
         return sc.Scenario("", about, self.config, "", tuple(self.lines), self.kind)
 
     async def _agree(self) -> None:
+        if self.state.shared.paused and any(slot.step for slot in self.state.slots):
+            return  # the model has begun what the machine does after the pause
         deadline = time.monotonic() + AGREE_SECONDS
         for look in count(1):
             if self.state.shared.ended:
