@@ -18,7 +18,7 @@ from hpcore_qtest.virt.redistributor import (
     Redistributors,
 )
 
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import MachineStep, RaiseGed, Step
 from hpcore.model.rules import BUILD
 from hpcore.model.stimuli import CpuOffSeen, PowerOffSeen, ResetSeen, ScanStarted, Stimulus
 from hpcore.model.topology import Topology, mp_affinity
@@ -148,7 +148,7 @@ def test_the_geds_interrupt_waits_in_the_gic_while_the_machine_is_paused() -> No
             assert r.session.machine is not None
             ged = r.session.machine.ged
             await r.machine_step(MachineStep.PAUSE)
-            await r.steps(1, *BUILD)
+            await r.do(RaiseGed())
             assert await ged.pends()
             assert ScanStarted() not in r.stimuli
             await r.machine_step(MachineStep.MIGRATE)
