@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpcore.guest.errors import GuestError
+from hpcore.guest.magic import kind_of
 
 CPIO_MAGICS = (b"070701", b"070702")
 """newc, and newc with checksums."""
@@ -87,11 +88,11 @@ def _check(path: Path, file: BinaryIO) -> None:
         _look_into(path, kind, rest)
     elif archives:
         raise GuestError(
-            f"the initrd {path} is cpio up to byte {at}, and what follows is {_what(rest)}, "
-            f"which Linux does not unpack; {REMEDY}"
+            f"the initrd {path} is cpio up to byte {at}, and what follows is "
+            f"{kind_of(rest, OTHER_KINDS)}, which Linux does not unpack; {REMEDY}"
         )
     else:
-        raise GuestError(f"the initrd {path} is {_what(rest)}; {REMEDY}")
+        raise GuestError(f"the initrd {path} is {kind_of(rest, OTHER_KINDS)}; {REMEDY}")
 
 
 def _look_into(path: Path, kind: str, packed: bytes) -> None:
@@ -105,7 +106,8 @@ def _look_into(path: Path, kind: str, packed: bytes) -> None:
         ) from error
     if not inside.startswith(CPIO_MAGICS):
         raise GuestError(
-            f"the initrd {path} is packed with {kind}, and inside is {_what(inside)}; {REMEDY}"
+            f"the initrd {path} is packed with {kind}, and inside is "
+            f"{kind_of(inside, OTHER_KINDS)}; {REMEDY}"
         )
 
 
@@ -152,12 +154,3 @@ def _past_zeros(file: BinaryIO, at: int) -> int:
             return at + len(piece) - len(rest)
         at += len(piece)
     return at
-
-
-def _what(data: bytes) -> str:
-    if not data:
-        return "an empty file"
-    for offset, magic, kind in OTHER_KINDS:
-        if data.startswith(magic, offset):
-            return kind
-    return "of an unknown kind"

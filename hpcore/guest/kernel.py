@@ -16,6 +16,7 @@ from attrs import frozen
 
 from hpcore.fetch.cache import cache_directory, file_errors, write_atomically
 from hpcore.guest.errors import GuestError
+from hpcore.guest.magic import kind_of
 from hpcore.guest.unpack import LARGEST, unpacked
 
 ARM64_MAGIC_OFFSET, ARM64_MAGIC = 0x38, b"ARM\x64"
@@ -102,7 +103,7 @@ def take_kernel(raw: bytes, name: str) -> KernelImage:
     data = unpacked(raw, name)
     if data[ARM64_MAGIC_OFFSET : ARM64_MAGIC_OFFSET + 4] != ARM64_MAGIC:
         raise GuestError(
-            f"{name} is {_what(data)}, not an arm64 kernel Image; "
+            f"{name} is {kind_of(data, OTHER_KINDS)}, not an arm64 kernel Image; "
             "give the file arch/arm64/boot/Image of a kernel build"
         )
     if len(data) < HEADER_SIZE:
@@ -123,12 +124,3 @@ def bootable(image: KernelImage, cache: Path | None = None) -> Path:
         if not path.exists():
             write_atomically(path, image.data)
     return path
-
-
-def _what(data: bytes) -> str:
-    if not data:
-        return "an empty file"
-    for offset, magic, kind in OTHER_KINDS:
-        if data.startswith(magic, offset):
-            return kind
-    return "of an unknown kind"
