@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
-from attrs import frozen
+from attrs import fields, frozen
 
 from hpcore.cli.output import Output, Problem
 from hpcore.cli.output_file import OUTPUT_FILE
@@ -37,10 +38,20 @@ _OPTIONS = (
 
 
 def guest_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give `command` the options of every command that runs a machine with a guest."""
+    """Give `command` the options of every command that runs a machine with a guest.
+
+    It is called with `force`, `sync`, and the others as `boots`, one Boots.
+    """
+
+    @wraps(command)
+    def called(**given: Any) -> Any:
+        boots = Boots(**{name: given.pop(name) for name in _OF_BOOTS})
+        return command(boots=boots, **given)
+
+    out: Callable[..., Any] = called
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        out = option(out)
+    return out
 
 
 @frozen
@@ -52,6 +63,9 @@ class Boots:
     console: Path | None
     append: str
     no_shell: bool
+
+
+_OF_BOOTS = tuple(field.name for field in fields(Boots))
 
 
 def guest_for(out: Output, found: Found, boots: Boots) -> GuestImages | GuestScript:

@@ -35,11 +35,7 @@ def run(
     accel: str,
     log: Path | None,
     force: bool,
-    kernel: Path | None,
-    initrd: Path | None,
-    append: str,
-    no_shell: bool,
-    console: Path | None,
+    boots: Boots,
     sync: str,
     as_json: bool,
 ) -> None:
@@ -70,11 +66,10 @@ def run(
     the exit is 1 if the accelerator refuses one. What the guest did in it is not repeated.
     """
     out = Output(json=as_json)
-    boots = Boots(kernel, initrd, console, append, no_shell)
     if is_log(scenario):
         given = {
-            "--log": log, "--console": console, "--force": force or None,
-            "--no-shell": no_shell or None,
+            "--log": log, "--console": boots.console, "--force": force or None,
+            "--no-shell": boots.no_shell or None,
         }  # fmt: skip
         refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
@@ -85,10 +80,10 @@ def run(
     what = read.load(scenario)
     found = find(accel)
     log = log or Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
-    refuse_unwritable({"--log": log, "--console": console}, force=force)
+    refuse_unwritable({"--log": log, "--console": boots.console}, force=force)
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
-        log=log, overwrite=force, sync=Sync(sync), console=console,
+        log=log, overwrite=force, sync=Sync(sync), console=boots.console,
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))

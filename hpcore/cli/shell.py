@@ -37,11 +37,7 @@ def shell(
     accel: str,
     log: Path | None,
     force: bool,
-    kernel: Path | None,
-    initrd: Path | None,
-    append: str,
-    no_shell: bool,
-    console: Path | None,
+    boots: Boots,
     sync: str,
     as_json: bool,
 ) -> None:
@@ -75,11 +71,10 @@ def shell(
     what = _scenario(machine)
     found = find(accel)
     log = log or Path(f"shell-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
-    refuse_unwritable({"--log": log, "--console": console}, force=force)
-    boots = Boots(kernel, initrd, console, append, no_shell)
+    refuse_unwritable({"--log": log, "--console": boots.console}, force=force)
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
-        log=log, overwrite=force, sync=Sync(sync), console=console,
+        log=log, overwrite=force, sync=Sync(sync), console=boots.console,
     )  # fmt: skip
     work = _typed if sys.stdin.isatty() else _piped
     try:
