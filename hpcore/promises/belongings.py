@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 PAUSES = (0.0, 0.1, 0.5, 2.0)
-"""The seconds before each try, longer every time: whatever else starts just now has then started."""
+"""The seconds before each try, longer every time: what else starts just now will have started."""
 
 
 def belongings() -> set[str]:
