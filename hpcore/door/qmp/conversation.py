@@ -30,6 +30,8 @@ MAX_REQUESTS = 8
 (monitor/monitor-internal.h, QMP_REQ_QUEUE_LEN_MAX)."""
 MAX_WAITING = 1 << 20
 """And bytes of them; one request may be longer."""
+AT_ONCE = 2 << 10
+"""Bytes that are decoded in one turn of the event loop: at most some milliseconds' worth."""
 LAST_WORDS_SECONDS = 1.0
 """For a client to read what QEMU said before it ended."""
 
@@ -110,15 +112,19 @@ class Conversation:
                 self._read_all = True
                 self._moved.set()
                 return
-            for request in decoder.feed(data):
-                if self._oob and request.command is not None and request.command.oob:
-                    self._take(self._descriptors())
-                    await self._pass_on(request)
-                else:
-                    await self._has_room()
-                    self._requests.append((request, self._descriptors()))
-                    self._moved.set()
-            await asyncio.sleep(0)  # others have their turn, however much comes
+            for begin in range(0, len(data), AT_ONCE):
+                for request in decoder.feed(data[begin : begin + AT_ONCE]):
+                    await self._was_read(request)
+                await asyncio.sleep(0)  # others have their turn, however much comes
+
+    async def _was_read(self, request: Request) -> None:
+        if self._oob and request.command is not None and request.command.oob:
+            self._take(self._descriptors())
+            await self._pass_on(request)
+            return
+        await self._has_room()
+        self._requests.append((request, self._descriptors()))
+        self._moved.set()
 
     def _descriptors(self) -> list[int]:
         """Those that have come with the request that was read last, if any."""
@@ -201,7 +207,8 @@ class Conversation:
         self._outbox.put(self._form(answer))
 
     def _form(self, message: Mapping[str, object]) -> bytes:
-        return to_json(message, pretty=self._pretty) + b"\r\n"
+        form = to_json(message, pretty=self._pretty) + b"\n"
+        return form.replace(b"\n", b"\r\n")  # as monitor_puts does
 
     # ---------------------------------------------------------- the real QEMU's side
 

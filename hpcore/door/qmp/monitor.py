@@ -152,7 +152,11 @@ class Monitors:
         self._monitors = monitors
 
     async def serve(self, answers: Answers, gone: Callable[[], bool]) -> None:
-        """Serve them all. `gone` says whether the real QEMU has ended."""
+        """Serve them all. `gone` says whether the real QEMU has ended.
+
+        Clients that are there then see the end, as they would of QEMU. Cancel this to have
+        those that wait see it, too.
+        """
         await asyncio.gather(*(monitor.serve(answers, gone) for monitor in self._monitors))
 
     def tell(self, event: str, data: Mapping[str, object]) -> None:

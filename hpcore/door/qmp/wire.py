@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 CHUNK = 16 << 10
-"""The most that is read at once: what is decoded in one turn of the event loop."""
+"""The most that is read at once."""
 MAX_DESCRIPTORS = 16
 """The most that come with one message; QEMU takes no more (chardev/char-socket.c)."""
 _INT = array.array("i").itemsize
