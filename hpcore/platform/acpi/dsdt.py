@@ -10,6 +10,7 @@ from hpcore.model.acpi import STA_ENABLED
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
+from hpcore.platform.acpi.osc import PLATFORM, osc
 from hpcore.platform.acpi.pci import pci_host
 from hpcore.platform.acpi.transport import HotplugTransport, cpu_name
 from hpcore.platform.aml.encoding import eisa_id, string
@@ -27,6 +28,7 @@ def dsdt(config: MachineConfig, transport: HotplugTransport, *, pci: bool = True
         REVISION,
         scope(
             r"\_SB",
+            osc(PLATFORM),
             _console(),
             pci_host() if pci else b"",
             _event_device(transport),
