@@ -23,7 +23,8 @@ from hpcore.platform.acpi.madt import madt
 from hpcore.platform.acpi.page_transport import PageTransport
 from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.topology import pptt, srat
-from hpcore.platform.acpi.transport import HotplugTransport
+from hpcore.platform.acpi.transport import GedInterrupt, HotplugTransport
+from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.devicetree import device_tree
 from hpcore.platform.efi import PAGE, Handoff, memory_regions, place_handoff
 
@@ -83,15 +84,25 @@ class Board:
     """What differs between the machines that the tables describe.
 
     `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
-    calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts.
+    calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts; with `fw_cfg`
+    QEMU's device of that name. `power_button` is the interrupt of the event device at
+    `virt.GED_BASE` that tells of it, None where nothing does.
     """
 
     transport: HotplugTransport
     conduit: Conduit
     pci: bool
+    fw_cfg: bool = False
+    power_button: GedInterrupt | None = None
 
 
-QEMU_VIRT = Board(PageTransport(), Conduit.SMC, pci=True)
+QEMU_VIRT = Board(
+    PageTransport(),
+    Conduit.SMC,
+    pci=True,
+    fw_cfg=True,
+    power_button=GedInterrupt(virt.ACPI_GED_GSI, InterruptMode.EDGE),
+)
 """QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach."""
 
 HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
@@ -116,7 +127,13 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT) -> Firmware:
             "lower memory"
         )
     blob = _Blob()
-    dsdt_table = dsdt(config, board.transport, pci=board.pci)
+    dsdt_table = dsdt(
+        config,
+        board.transport,
+        pci=board.pci,
+        fw_cfg=board.fw_cfg,
+        button=board.power_button,
+    )
     static = {
         "FACP": fadt(blob.place(dsdt_table), board.conduit),
         "APIC": madt(config, its=board.pci),
