@@ -76,9 +76,7 @@ class Capabilities:
 PLATFORM = Capabilities(
     uuid.UUID("0811b06e-4a27-44f9-8d60-3cbbc22e7b48"),
     1,
-    Platform.INSERTION_EJECTION_OST
-    | Platform.GENERIC_EVENT_DEVICE
-    | Platform.CPU_ENABLED_TOGGLES,
+    Platform.INSERTION_EJECTION_OST | Platform.GENERIC_EVENT_DEVICE | Platform.CPU_ENABLED_TOGGLES,
 )
 r"""Of `\_SB`: what vCPU hotplug is made of here. A vCPU's presence never changes."""
 
