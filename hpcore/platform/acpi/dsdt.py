@@ -82,7 +82,7 @@ def _event_device(transport: HotplugTransport) -> bytes:
 
 
 def _fw_cfg() -> bytes:
-    """QEMU's channel for `-fw_cfg` files (QEMU's docs/specs/fw_cfg.rst, "ACPI Interface")."""
+    """QEMU's channel for `-fw_cfg` files (fw_cfg.rst in QEMU's specs, "ACPI Interface")."""
     return device(
         "FWCF",
         name("_HID", string("QEMU0002")),
