@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
-from hpcore.platform.numa import Nodes
 
 from hpcore.door import keyval, machine_option
 from hpcore.door.devices import PluggedVcpu, take_vcpus
@@ -15,6 +14,7 @@ from hpcore.door.monitors import MonitorAsked, take_monitors
 from hpcore.door.options import ArgumentRefused, Options
 from hpcore.door.sizes import machine_config, nodes
 from hpcore.model.config import MachineConfig
+from hpcore.platform.numa import Nodes
 
 _HELP = ("h", "help", "version", "audio-help")
 

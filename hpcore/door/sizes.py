@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from hpcore.platform.numa import LOCAL, Nodes, NodesError, default_node
-
 from hpcore.door import keyval
 from hpcore.door.options import ArgumentRefused, Options
 from hpcore.model.config import MIN_MEMORY_MIB, MachineConfig
 from hpcore.model.topology import Topology, TopologyError
+from hpcore.platform.numa import LOCAL, Nodes, NodesError, default_node
 
 LEVELS = ("sockets", "clusters", "cores", "threads")
 NOT_OF_ARM = ("books", "drawers", "dies", "modules")
