@@ -45,10 +45,13 @@ def prepare(
     initrd: Path,
     append: str,
     nodes: Nodes | None = None,
+    *,
+    arguments: str = BOOT_ARGUMENTS,
 ) -> BootFiles:
     """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
-    The guest has one NUMA node unless there are `nodes`. Raises GuestError for a machine that
+    The guest has one NUMA node unless there are `nodes`. `arguments` stand on the kernel's
+    command line before `append`. Raises GuestError for a machine that
     the tables cannot describe, nodes that are not of that machine, a kernel that is none,
     too large for its place or not to be unpacked, an initrd that is none, is not there or
     does not fit the memory, and a command line that is too long.
@@ -65,7 +68,7 @@ def prepare(
         raise GuestError(f"cannot read the initrd {initrd}: {error.strerror}") from error
     try:
         tree = tables.device_tree(
-            bootargs=f"{BOOT_ARGUMENTS} {append}".strip(),
+            bootargs=f"{arguments} {append}".strip(),
             initrd_size=size,
             kaslr_seed=os.urandom(KASLR_SEED_SIZE),
             rng_seed=os.urandom(RNG_SEED_SIZE),
