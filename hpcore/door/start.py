@@ -90,7 +90,7 @@ def _fork_off(
         if os.fork():
             leave_standard_streams()
             close_all_but([hears])
-            watchdog.watch(hears, caller)
+            watchdog.watch(hears)
             os._exit(0)
         close_all_but([writes, tells, *descriptors(wanted.monitors)])
         from hpcore.door.serve import Line, serve  # noqa: PLC0415 - only the door needs all of it
