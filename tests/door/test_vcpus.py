@@ -72,7 +72,7 @@ def test_events_go_to_the_clients_of_every_monitor(tmp_path: Path) -> None:
 def test_an_unplug_that_the_guest_refuses_is_told(tmp_path: Path) -> None:
     async def scene(vm: Vm) -> None:
         await vm.add(2)
-        await vm.registered(2)
+        await vm.client.event("ACPI_DEVICE_OST")
         assert await vm.client.ask("device_del", {"id": "vcpu2"}) == {"return": {}}
         ost = await vm.client.event("ACPI_DEVICE_OST")
         assert "'source': 3, 'status': 130" in str(ost["data"])
