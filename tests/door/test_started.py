@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.door.vm import EXECUTABLE, settings, vm
+from tests.door.started import EXECUTABLE, settings, vm
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
 
