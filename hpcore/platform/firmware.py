@@ -86,14 +86,16 @@ class Board:
 
     `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
     calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts; with `fw_cfg`
-    QEMU's device of that name. `power_button` is the interrupt of the event device at
-    `virt.GED_BASE` that tells of it, None where nothing does.
+    QEMU's device of that name; with `virtio_mmio` QEMU's places for virtio devices that are
+    not on PCI. `power_button` is the interrupt of the event device at `virt.GED_BASE` that
+    tells of it, None where nothing does.
     """
 
     transport: HotplugTransport
     conduit: Conduit
     pci: bool
     fw_cfg: bool = False
+    virtio_mmio: bool = False
     power_button: GedInterrupt | None = None
 
 
@@ -104,7 +106,8 @@ QEMU_VIRT = Board(
     fw_cfg=True,
     power_button=GedInterrupt(virt.ACPI_GED_GSI, InterruptMode.EDGE),
 )
-"""QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach."""
+"""QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach. Its virtio-mmio is
+left out: a guest looks into all 32 places at its boot, and few machines use one."""
 
 HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 """A machine of our own at the same addresses, with hotplug registers and a GED."""
@@ -137,6 +140,7 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None =
         board.transport,
         pci=board.pci,
         fw_cfg=board.fw_cfg,
+        mmio=board.virtio_mmio,
         button=board.power_button,
     )
     static = {

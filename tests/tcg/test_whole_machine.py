@@ -60,6 +60,7 @@ def test_linux_sees_the_machine_that_was_asked_for(tmp_path: Path) -> None:
             await it_negotiated_with_the_platform_and_the_host_bridge(rig)
             await it_has_the_nodes_memory_and_distances(rig)
             await it_can_read_fw_cfg(rig)
+            await it_finds_every_place_of_virtio_mmio(rig)
             await it_is_told_of_the_power_button(rig)
             await a_disk_comes_and_goes_behind_a_root_port(rig)
             for slot in range(2, 8):
@@ -76,7 +77,8 @@ def machine(directory: Path, append: str) -> TcgRig:
     guest, qemu, stimuli = fetched(), find_qemu(), list[Stimulus]()
     more = " ".join(QEMU_ARGUMENTS)
     wrapped = program(directory / "qemu", f'exec {qemu.path} "$@" {more}')
-    files = boot.prepare(MACHINE, QEMU_VIRT, guest.kernel, guest.initramfs(), append, NODES)
+    board = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
+    files = boot.prepare(MACHINE, board, guest.kernel, guest.initramfs(), append, NODES)
     session = TcgSession(
         MACHINE, files, Qemu(wrapped, qemu.version), ensure_monitor(), stimuli.append
     )
@@ -155,6 +157,14 @@ async def it_can_read_fw_cfg(rig: TcgRig) -> None:
     await said(rig, "devmem 0x09020008 16 0")
     read = await said(rig, "for i in 1 2 3 4; do devmem 0x09020000 8; done")
     assert bytes(int(byte, 16) for byte in read.split()) == b"QEMU"
+
+
+async def it_finds_every_place_of_virtio_mmio(rig: TcgRig) -> None:
+    """In each place, a device would say here what it is; its driver is a module, too."""
+    places = await said(rig, "ls /sys/bus/platform/devices | grep LNRO0005")
+    assert places.split() == [f"LNRO0005:{index:02x}" for index in range(32)]
+    magic = [await said(rig, f"devmem 0x{0x0A00_0000 + 0x200 * index:x}") for index in (0, 31)]
+    assert [int(word, 16) for word in magic] == [int.from_bytes(b"virt", "little")] * 2
 
 
 async def it_is_told_of_the_power_button(rig: TcgRig) -> None:
