@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
 from hpcore_tcg.build import ensure_monitor
+from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest import boot
@@ -79,10 +81,9 @@ def machine(directory: Path, append: str) -> TcgRig:
     wrapped = program(directory / "qemu", f'exec {qemu.path} "$@" {more}')
     board = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
     files = boot.prepare(MACHINE, board, guest.kernel, guest.initramfs(), append, NODES)
-    session = TcgSession(
-        MACHINE, files, Qemu(wrapped, qemu.version), ensure_monitor(), stimuli.append
-    )
-    return TcgRig(session, stimuli)
+    program_ = Qemu(wrapped, qemu.version)
+    start = partial(TcgMachine.start, MACHINE, files, program_, ensure_monitor())
+    return TcgRig(TcgSession(MACHINE, start, stimuli.append, boots=True), stimuli)
 
 
 def fetched() -> FetchedGuest:
