@@ -28,6 +28,7 @@ from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.devicetree import device_tree
 from hpcore.platform.efi import PAGE, Handoff, memory_regions, place_handoff
 from hpcore.platform.numa import Nodes
+from hpcore.platform.smbios import Identity, entry_point, structures
 
 TABLES_SIZE = hotplug_page.PAGE_BASE - virt.BLOB_BASE
 """Bytes of the blob before the hotplug page; tables and hand-off must fit there."""
@@ -113,12 +114,18 @@ HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 """A machine of our own at the same addresses, with hotplug registers and a GED."""
 
 
-def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None = None) -> Firmware:
-    """The firmware of `config` on `board`, with one node unless there are `nodes`.
+def build(
+    config: MachineConfig,
+    board: Board = QEMU_VIRT,
+    nodes: Nodes | None = None,
+    identity: Identity | None = None,
+) -> Firmware:
+    """The firmware of `config` on `board`: one node unless there are `nodes`, and SMBIOS where
+    there is an `identity`.
 
     Raises FirmwareError for a GIC without redistributors, for more memory than the memory
     map has room for, and where the tables outgrow the blob; NodesError for nodes of another
-    machine.
+    machine; IdentityError for texts that SMBIOS can't hold.
     """
     if config.gic_version < LOWEST_GIC_VERSION:
         raise FirmwareError(
@@ -157,7 +164,8 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None =
         static |= {"MCFG": mcfg(), "IORT": iort()}
     addresses = [blob.place(table) for table in static.values()]
     root = blob.place(rsdp(blob.place(xsdt(addresses))))
-    handoff = place_handoff(blob.place, root, memory_regions(config.memory))
+    smbios = None if identity is None else _place_smbios(blob, identity)
+    handoff = place_handoff(blob.place, root, memory_regions(config.memory), smbios)
     return Firmware(
         blob=blob.finish(board.transport.memory(config)),
         tables=MappingProxyType({"DSDT": dsdt_table, **static}),
@@ -176,6 +184,11 @@ def write_tables(config: MachineConfig, directory: Path, board: Board = QEMU_VIR
         path.write_bytes(table)
         paths.append(path)
     return paths
+
+
+def _place_smbios(blob: _Blob, identity: Identity) -> int:
+    data = structures(identity)
+    return blob.place(entry_point(blob.place(data), len(data)))
 
 
 class _Blob:
