@@ -74,6 +74,14 @@ class Asked:
     name: str
 
 
+@frozen
+class Probe:
+    """QEMU without a machine, as tools start it to ask what it can do; `rest` is passed on."""
+
+    rest: Options
+    monitors: tuple[MonitorAsked, ...]
+
+
 def is_help(options: Options) -> bool:
     """Whether QEMU is to print something and end."""
     listed = (o.value is not None and _first_word(o.value) in ("help", "?") for o in options)
@@ -83,6 +91,12 @@ def is_help(options: Options) -> bool:
 def is_probe(options: Options) -> bool:
     """Whether a tool starts QEMU without a machine, to ask what it can do."""
     return machine_option.read(options).get("type") == "none"
+
+
+def read_probe(options: Options) -> Probe:
+    """What a start without a machine asks for. Raises ArgumentRefused."""
+    monitors, rest = take_monitors(options)
+    return Probe(rest, monitors)
 
 
 def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -64,6 +64,11 @@ def take_monitors(options: Options) -> tuple[tuple[MonitorAsked, ...], Options]:
         taken.add(monitor.device.get("id", ""))
     taken.discard("")
     return tuple(found), Options(_without_devices(rest, taken))
+
+
+def descriptors(monitors: Iterable[MonitorAsked]) -> list[int]:
+    """Those that the caller has opened for its monitors."""
+    return [int(monitor.device["fd"]) for monitor in monitors if "fd" in monitor.device]
 
 
 def _without_devices(options: list[Option], taken: set[str]) -> Iterator[Option]:

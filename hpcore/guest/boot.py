@@ -46,13 +46,16 @@ def prepare(
     initrd: Path,
     append: str,
     nodes: Nodes | None = None,
+    *,
+    arguments: str = BOOT_ARGUMENTS,
     identity: Identity | None = None,
 ) -> BootFiles:
     """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
     The guest has one NUMA node unless there are `nodes`, and SMBIOS where there is an
-    `identity`. Raises GuestError for a machine that the tables cannot describe, nodes that are
-    not of that machine, an identity that SMBIOS can't hold, a kernel that is none,
+    `identity`. `arguments` stand on the kernel's command line before `append`. Raises
+    GuestError for a machine that the tables cannot describe, nodes that are not of that
+    machine, an identity that SMBIOS can't hold, a kernel that is none,
     too large for its place or not to be unpacked, an initrd that is none, is not there or
     does not fit the memory, and a command line that is too long.
     """
@@ -68,7 +71,7 @@ def prepare(
         raise GuestError(f"cannot read the initrd {initrd}: {error.strerror}") from error
     try:
         tree = tables.device_tree(
-            bootargs=f"{BOOT_ARGUMENTS} {append}".strip(),
+            bootargs=f"{arguments} {append}".strip(),
             initrd_size=size,
             kaslr_seed=os.urandom(KASLR_SEED_SIZE),
             rng_seed=os.urandom(RNG_SEED_SIZE),

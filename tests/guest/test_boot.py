@@ -60,7 +60,7 @@ def test_the_firmware_has_the_nodes_and_the_identity_that_the_guest_shall_see(
     nodes = Nodes((MACHINE.memory // 2,) * 2, (0, 1))
     who = Identity(UUID(int=1))
     files = boot.prepare(
-        MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes, who
+        MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes, identity=who
     )
     assert files.blob == build(MACHINE, QEMU_VIRT, nodes, who).blob
 

@@ -86,7 +86,9 @@ def machine(directory: Path, append: str) -> TcgRig:
     more = " ".join(QEMU_ARGUMENTS)
     wrapped = program(directory / "qemu", f'exec {qemu.path} "$@" {more}')
     board = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
-    files = boot.prepare(MACHINE, board, guest.kernel, guest.initramfs(), append, NODES, IDENTITY)
+    files = boot.prepare(
+        MACHINE, board, guest.kernel, guest.initramfs(), append, NODES, identity=IDENTITY
+    )
     program_ = Qemu(wrapped, qemu.version)
     start = partial(TcgMachine.start, MACHINE, files, program_, ensure_monitor())
     return TcgRig(TcgSession(MACHINE, start, stimuli.append, boots=True), stimuli)
