@@ -1,4 +1,4 @@
-"""A VM started as its user would, by the executable; a real QMP client, and its guest's shell."""
+"""A VM started as its user would: the executable, a real QMP client, its guest's shell."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Vm:
     async def enabled(self, cpus: set[int]) -> None:
         """Wait until the guest knows these vCPUs to be enabled, and no other."""
         deadline = asyncio.get_running_loop().time() + SECONDS
-        while (masks := await self.guest.masks()).enabled != cpus:
+        while (masks := await self.guest.masks()).enabled != frozenset(cpus):
             assert asyncio.get_running_loop().time() < deadline, masks
             await asyncio.sleep(0.05)
 
