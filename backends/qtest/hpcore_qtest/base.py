@@ -248,7 +248,8 @@ class QtestSession(ABC):
         await asyncio.shield(self._spawn(self._reset()))
 
     def power_off(self) -> None:
-        """The guest has powered the machine off."""
+        """The guest has powered the machine off: it stands still, and a reset starts it anew."""
+        self._gate.shut()
         self._going.clear()
         self._started = False
         if self._guest is not None:

@@ -41,7 +41,8 @@ class TcgMachine:
         self,
         process: QemuProcess,
         on_lost: Callable[[str], None],
-        on_shutdown: Callable[[], None],
+        on_shutdown: Callable[[str], None],
+        on_still_reset: Callable[[], None],
     ) -> None:
         self.process = process
         self._qmp: Qmp | None = None
@@ -49,6 +50,7 @@ class TcgMachine:
         self._console: SocketConsole | None = None
         self._on_lost = on_lost
         self._on_shutdown = on_shutdown
+        self._on_still_reset = on_still_reset
         self._ending = False
         self._running_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -62,12 +64,14 @@ class TcgMachine:
         monitor: Monitor,
         on_event: OnEvent,
         on_lost: Callable[[str], None],
-        on_shutdown: Callable[[], None],
+        on_shutdown: Callable[[str], None],
+        on_still_reset: Callable[[], None],
     ) -> TcgMachine:
         """Start QEMU, stopped before its first instruction, and connect to it.
 
         `on_lost` gets the reason, once, when QEMU or the link is gone without being asked
-        to; `on_shutdown` is called when the guest has powered the machine off. Raises
+        to; `on_shutdown` is called with QEMU's reason when the machine has shut down, whoever
+        asked for it, and `on_still_reset` when it was reset while it stands still. Raises
         QemuError and leaves nothing behind.
         """
         directory = runtime_directory()
@@ -81,7 +85,7 @@ class TcgMachine:
         except BaseException:
             remove_runtime_directory(directory)
             raise
-        machine = cls(process, on_lost, on_shutdown)
+        machine = cls(process, on_lost, on_shutdown, on_still_reset)
         try:
             machine._qmp = await Qmp.connect(process, sockets.qmp, machine._qmp_event)
             machine._console = SocketConsole(*await process.connect(sockets.console))
@@ -154,8 +158,10 @@ class TcgMachine:
             self._running_since = asyncio.get_running_loop().time()
         elif name == "STOP":
             self._running_since = None
-        elif name == "SHUTDOWN" and data.get("reason") == "guest-shutdown":
-            self._on_shutdown()
+        elif name == "SHUTDOWN":
+            self._on_shutdown(str(data.get("reason")))
+        elif name == "RESET" and self._running_since is None:
+            self._on_still_reset()
 
     def _link_ended(self, why: str) -> None:
         if not self._ending:
