@@ -90,7 +90,7 @@ async def monitor(vcpus: int) -> AsyncIterator[MonitorRig]:
     rig = MonitorRig()
     machine = await TcgMachine.start(
         config(1, vcpus), None, find_qemu(), ensure_monitor(),
-        rig.event, rig.lost.append, lambda: None,
+        rig.event, rig.lost.append, lambda _reason: None, lambda: None,
     )  # fmt: skip
     rig.machine = machine
     try:

@@ -94,7 +94,7 @@ class QtestSession(ABC):
 
     @abstractmethod
     async def _restore(self, enabled: tuple[int, ...]) -> None:
-        """RESTART, up to the guest's start: have what is plugged in place."""
+        """START and RESTART, up to the guest's start: have what is plugged in place."""
 
     @abstractmethod
     def _forget(self) -> None:
@@ -177,6 +177,7 @@ class QtestSession(ABC):
                 self._gate.open()
             case MachineStep.START:
                 async with self._alone():
+                    await self._restore(effect.enabled)  # also what was plugged before the boot
                     await self._start()
             case MachineStep.RESTART:
                 async with self._alone():
