@@ -164,6 +164,24 @@ def test_an_id_is_one_devices_alone_and_a_path_names_it_too(tmp_path: Path) -> N
     play(scene, tmp_path)
 
 
+def test_many_plugs_and_unplugs_lose_nothing_and_leave_nothing_open(tmp_path: Path) -> None:
+    async def scene(vm: Vm) -> None:
+        async def cycle() -> None:
+            assert await vm.add(2) == {"return": {}}
+            await vm.client.event("ACPI_DEVICE_OST")
+            assert await vm.client.ask("device_del", {"id": "vcpu2"}) == {"return": {}}
+            await vm.client.event("DEVICE_DELETED")
+
+        await cycle()
+        opened, tasks = len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+        for _ in range(200):
+            await cycle()
+        assert len(list(Path("/proc/self/fd").iterdir())) == opened
+        assert len(asyncio.all_tasks()) <= tasks + 2
+
+    play(scene, tmp_path)
+
+
 # ------------------------------------------------------------------ what is listed
 
 
