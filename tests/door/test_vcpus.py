@@ -31,6 +31,10 @@ async def returned(client: Client, command: str, arguments: object = None) -> An
     return answer["return"]
 
 
+def open_files() -> list[Path]:
+    return list(Path("/proc/self/fd").iterdir())
+
+
 async def path_of(client: Client, index: int) -> str:
     """Where the real QEMU has a vCPU that clients are shown."""
     cpus = await returned(client, "query-cpus-fast")
@@ -173,10 +177,10 @@ def test_many_plugs_and_unplugs_lose_nothing_and_leave_nothing_open(tmp_path: Pa
             await vm.client.event("DEVICE_DELETED")
 
         await cycle()
-        opened, tasks = len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+        opened, tasks = len(open_files()), len(asyncio.all_tasks())
         for _ in range(200):
             await cycle()
-        assert len(list(Path("/proc/self/fd").iterdir())) == opened
+        assert len(open_files()) == opened
         assert len(asyncio.all_tasks()) <= tasks + 2
 
     play(scene, tmp_path)
