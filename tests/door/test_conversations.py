@@ -256,6 +256,7 @@ def test_every_client_sees_the_end_of_a_qemu_that_ends() -> None:
                 assert event["data"] == {"guest": False, "reason": "host-qmp-quit"}
             assert await one.message() == {"return": {}}
             assert await one.line() == await two.line() == b""
+            await asyncio.wait_for(before.monitors.left(), SECONDS)
             await qemu.process.wait()
             late = await Client.to(before.fronts[2])  # to a monitor that nobody had used
             assert await asyncio.wait_for(late.reader.read(), SECONDS) == b""
