@@ -94,6 +94,28 @@ def test_an_event_of_ours_does_not_overtake_the_answer_to_the_command_that_led_t
     scene(work())
 
 
+def test_an_answer_of_ours_comes_after_the_events_that_it_made_the_real_qemu_tell() -> None:
+    async def work() -> None:
+        async with real(2, A_MACHINE) as qemu:
+            own = await Client.ready(qemu.paths[1])
+
+            async def stop(_arguments: Mapping[str, object]) -> object:
+                await own.send(b"{'execute':'system_reset'}")
+                await own.event("RESET")
+                return {}
+
+            answers = Answers({"stop": stop}, after_events=frozenset({"stop"}))
+            async with door(qemu, qemu.paths[:1], answers) as before:
+                client = await Client.ready(before.fronts[0])
+                for _ in range(20):
+                    await client.send(b"# {'execute':'stop','id':1}")
+                    assert "error" in await client.message()
+                    assert (await client.message())["event"] == "RESET"
+                    assert await client.message() == {"return": {}, "id": 1}
+
+    scene(work())
+
+
 def test_a_handler_may_refuse_or_pass_on_or_fail_and_the_conversation_goes_on() -> None:
     async def work() -> None:
         async def refuses(_arguments: Mapping[str, object]) -> object:
@@ -234,6 +256,7 @@ def test_every_client_sees_the_end_of_a_qemu_that_ends() -> None:
                 assert event["data"] == {"guest": False, "reason": "host-qmp-quit"}
             assert await one.message() == {"return": {}}
             assert await one.line() == await two.line() == b""
+            await asyncio.wait_for(before.monitors.left(), SECONDS)
             await qemu.process.wait()
             late = await Client.to(before.fronts[2])  # to a monitor that nobody had used
             assert await asyncio.wait_for(late.reader.read(), SECONDS) == b""

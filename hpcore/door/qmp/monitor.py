@@ -116,6 +116,7 @@ class Monitor:
     path: Path
     pretty: bool = False
     conversation: Conversation | None = field(default=None, init=False)
+    _left: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def serve(self, answers: Answers, gone: Callable[[], bool]) -> None:
         """Serve one client after the other, until no more come or QEMU is `gone`."""
@@ -143,6 +144,13 @@ class Monitor:
             await self.conversation.run()
         finally:
             self.conversation = None
+            self._left.set()
+
+    async def left(self) -> None:
+        """Wait until no client is served."""
+        while self.conversation is not None:
+            self._left.clear()
+            await self._left.wait()
 
 
 class Monitors:
@@ -158,6 +166,11 @@ class Monitors:
         those that wait see it, too.
         """
         await asyncio.gather(*(monitor.serve(answers, gone) for monitor in self._monitors))
+
+    async def left(self) -> None:
+        """Wait until no client is served: once QEMU has ended, until all have read their last."""
+        for monitor in self._monitors:
+            await monitor.left()
 
     def tell(self, event: str, data: Mapping[str, object]) -> None:
         """Tell an event of hpcore's to every client that has negotiated."""
