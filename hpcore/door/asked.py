@@ -17,6 +17,9 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform.numa import Nodes
 
 _HELP = ("h", "help", "version", "audio-help")
+_LISTS = ("accel", "audio", "audiodev", "chardev", "cpu", "d", "device", "display", "M", "machine",
+          "netdev", "nic", "object", "tpmdev", "trace", "vga", "watchdog")  # fmt: skip
+"""Options that print what there is where they are given `help`."""
 
 _REFUSED = {
     "incoming": "a machine cannot be taken in by hpcore yet; start it anew",
@@ -84,8 +87,8 @@ class Probe:
 
 def is_help(options: Options) -> bool:
     """Whether QEMU is to print something and end."""
-    listed = (o.value is not None and _first_word(o.value) in ("help", "?") for o in options)
-    return options.has(*_HELP) or any(listed)
+    lists = (o for o in options if o.name in _LISTS)
+    return options.has(*_HELP) or any({"help", "?"} & set(o.text.split(",")) for o in lists)
 
 
 def is_probe(options: Options) -> bool:

@@ -58,3 +58,8 @@ class Journal:
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
             logger_factory=structlog.PrintLoggerFactory(file),
         )
+
+
+def silence() -> None:
+    """Have no diagnostics written: the caller's streams are not the door's."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())

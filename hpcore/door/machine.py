@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hpcore.door.asked import Asked
 from hpcore.door.front import Fronted
-from hpcore.door.qmp import Answers, Monitors, VcpuCommands
+from hpcore.door.qmp import Answers, Monitors
+from hpcore.door.qmp.vcpus import VcpuCommands
 from hpcore.errors import HpcoreError
 from hpcore.model import events as ev
 from hpcore.model import stimuli

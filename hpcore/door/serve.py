@@ -14,10 +14,11 @@ from hpcore.door.descriptors import leave_standard_streams
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import opened, sockets_below
 from hpcore.door.guest_files import guest_files
-from hpcore.door.journal import Journal
+from hpcore.door.journal import Journal, silence
 from hpcore.door.machine import attached, device_adds, lived, until_gone
 from hpcore.door.options import Options
-from hpcore.door.qmp import Answers, Monitors, connect, machine_list
+from hpcore.door.qmp import Answers, Monitors, connect
+from hpcore.door.qmp.vcpus import machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
@@ -44,6 +45,7 @@ class Line:
     def go(self, words: list[str]) -> None:
         """Have the caller become the real QEMU, with `words` as its command line."""
         _log.info("the caller becomes the real QEMU", words=words)
+        self.tell_watchdog(self.caller)
         self._say({"words": words})
 
     def refuse(self, why: str) -> None:
@@ -65,6 +67,7 @@ class Line:
 def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
     """Be the door until QEMU has ended."""
     os.environ[CACHE_VARIABLE] = str(settings.cache)
+    silence()
     asyncio.run(_serve(settings, wanted, line))
 
 

@@ -4,6 +4,8 @@
     qemu = "/usr/bin/qemu-system-aarch64"   # the real one
     logs = "/var/log/hpcore"                # where each VM's log and diagnostics go
     cache = "/var/cache/hpcore"             # where hpcore keeps what it builds
+
+Who has an environment can name another file by $HPCORE_DOOR_SETTINGS.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from attrs import fields, frozen
 
 from hpcore.errors import HpcoreError
 
+VARIABLE = "HPCORE_DOOR_SETTINGS"
 SYSTEM_FILE = Path("/etc/hpcore/door.toml")
 PROGRAM = "qemu-system-aarch64"
 
@@ -53,14 +56,17 @@ class Settings:
 def _values(executable: Path, system: Path) -> tuple[Path, dict[str, Path]]:
     """What the first file that is there says; the names are checked by the caller.
 
-    Beside the executable comes first: beside the link by which it was called, and then beside
-    the file itself.
+    A file that the environment names is the only one. Else the one beside the executable comes
+    first: beside the link by which it was called, and then beside the file itself.
     """
+    named = os.environ.get(VARIABLE)
     beside = [path.with_name(f"{path.name}.toml") for path in (executable, executable.resolve())]
-    for file in (*beside, system):
+    for file in [Path(named)] if named else [*beside, system]:
         try:
             values = tomllib.loads(file.read_text())
         except FileNotFoundError:
+            if named:
+                raise SettingsError(f"{file}, which ${VARIABLE} names, is not there") from None
             continue
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error

@@ -28,7 +28,8 @@ from hpcore.errors import HpcoreError
 OFFERED = ("tcg",)
 """The accelerators under which vCPUs can be hotplugged through the door."""
 
-_NO_WORD = "the door ended without a word; see its diagnostics"
+FAULT = "this is a fault of hpcore: {}: {}"
+_NO_WORD = "the door ended without a word; was it killed?"
 
 
 def main() -> NoReturn:
@@ -90,14 +91,26 @@ def _fork_off(
         if os.fork():
             leave_standard_streams()
             close_all_but([hears])
-            watchdog.watch(hears, caller)
+            watchdog.watch(hears)
             os._exit(0)
         close_all_but([writes, tells, *descriptors(wanted.monitors)])
+        _open_door(settings, wanted, writes, tells, caller)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _open_door(
+    settings: Settings, wanted: asked.Asked | asked.Probe, writes: int, tells: int, caller: int
+) -> None:
+    try:
         from hpcore.door.serve import Line, serve  # noqa: PLC0415 - only the door needs all of it
 
         serve(settings, wanted, Line(writes, tells, caller))
-    finally:
-        os._exit(1)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # it has been told to go on
+            os.write(writes, orjson.dumps({"refused": FAULT.format(type(error).__name__, error)}))
+        raise
 
 
 def _become(program: Path, words: list[str]) -> NoReturn:

@@ -16,13 +16,13 @@ END_SECONDS = 5.0
 """For QEMU to end by itself after SIGTERM."""
 
 
-def watch(heard: int, caller: int) -> None:
+def watch(heard: int) -> None:
     """Wait for the end of the door, and then end QEMU if it is still there.
 
-    `heard` is the reading end of a pipe whose other end is the door's alone: the door writes
-    QEMU's process id there once it knows that. Until then it is `caller`, which becomes QEMU.
+    `heard` is the reading end of a pipe whose other end is the door's alone. The door writes
+    QEMU's process id there, anew when that changes.
     """
-    qemu = _open(caller)
+    qemu: int | None = None
     with os.fdopen(heard) as told:
         for line in told:
             if qemu is not None:
