@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hpcore.model.config import MachineConfig
@@ -14,6 +15,7 @@ from hpcore.platform import virt
 from hpcore.platform.acpi.madt import ENABLED, GICC_SIZE, ONLINE_CAPABLE
 from hpcore.platform.acpi.topology import pptt
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
+from hpcore.platform.numa import Nodes
 from tests.platform.iasl import body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -37,6 +39,15 @@ def test_every_table_sums_to_zero_and_says_its_length(possible: int) -> None:
         assert table[:4] == signature.encode()
         assert struct.unpack_from("<I", table, 4) == (len(table),)
         assert sum(table) & 0xFF == 0
+
+
+def test_every_table_is_of_the_revision_that_its_builder_follows() -> None:
+    nodes = attrs.evolve(Nodes.one(machine(6)), distances=((10,),))
+    found = {name: table[8] for name, table in build(machine(6), nodes=nodes).tables.items()}
+    assert found == {
+        "DSDT": 2, "FACP": 6, "APIC": 6, "GTDT": 3, "SPCR": 2, "PPTT": 2, "SRAT": 3, "SLIT": 1,
+        "MCFG": 1, "IORT": 3,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("possible", SIZES)
