@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
-from hpcore.guest.boot import BootFiles
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
@@ -27,7 +26,6 @@ from hpcore.model.effects import (
 )
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
@@ -37,14 +35,15 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.gate import ENDED, Gate
-from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
-from hpcore_tcg.machine import TcgMachine
+from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
 log = structlog.get_logger(__name__)
+
+StartMachine = Callable[[Told], Awaitable[TcgMachine]]
 
 HELLO_SECONDS = 60.0
 OFF_SECONDS = 10.0
@@ -81,13 +80,13 @@ class TcgSession:
     def __init__(
         self,
         config: MachineConfig,
-        boot: BootFiles | None,
-        qemu: Qemu,
-        monitor: Monitor,
+        start: StartMachine,
         report: Report,
+        *,
+        boots: bool,
     ) -> None:
-        self._config, self._boot = config, boot
-        self._qemu, self._monitor = qemu, monitor
+        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run."""
+        self._config, self._start_machine, self._boots = config, start, boots
         self._report = report
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
@@ -221,12 +220,14 @@ class TcgSession:
 
     async def _create(self) -> None:
         try:
-            self._machine = await TcgMachine.start(
-                self._config, self._boot, self._qemu, self._monitor,
-                self._event, self._lose,
-                lambda reason: self._tell(self._shut_down(reason)),
-                lambda: self._tell(self._reset_standing_still()),
-            )  # fmt: skip
+            self._machine = await self._start_machine(
+                Told(
+                    self._event,
+                    self._lose,
+                    lambda reason: self._tell(self._shut_down(reason)),
+                    lambda: self._tell(self._reset_standing_still()),
+                )
+            )
         except QemuError as error:
             raise EffectError(str(error)) from error
         await self._machine.command("cont")
@@ -261,7 +262,7 @@ class TcgSession:
 
     async def _start(self, turn: CallerTurn) -> None:
         link = self._running().link
-        if self._boot is None:
+        if not self._boots:
             raise EffectError(NO_GUEST)
         try:
             await link.send(Op.RUN, turn=turn)
