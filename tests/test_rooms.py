@@ -23,11 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},
     "qemu": {"fetch"},
-    "run": {"model", "log", "guest", "platform", "disk"},
+    "run": {"model", "log", "guest", "platform", "disk", "fetch"},
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},
     "triage": {"model", "log"},
+    "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
         "disk",

@@ -29,7 +29,9 @@ def test_props_name_every_vcpu_exactly_once(levels: tuple[int, int, int, int]) -
     )
     props = [tuple(topology.props(i).values()) for i in range(possible)]
     assert len(set(props)) == possible
-    assert [topology.locate(topology.props(i)) for i in range(possible)] == list(range(possible))
+    assert [topology.locate(topology.props(i)) for i in range(possible)] == [
+        (i,) for i in range(possible)
+    ]
 
 
 def test_mp_affinity_puts_sixteen_vcpus_under_each_aff1() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hpcore.model.config import MachineConfig
@@ -17,6 +18,7 @@ from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, HotplugTransport
 from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.aml.statements import call, give, sleep
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
 from tests.platform.iasl import Verdict, body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -114,6 +116,57 @@ def test_a_group_of_the_scan_ends_with_the_last_vcpu(tmp_path: Path) -> None:
     source = judge(dsdt(machine(13), PageTransport()), tmp_path).source
     assert "Notify (C00C, 0x03)" in block(source, "Method (X001")
     assert "C00D" not in source
+
+
+WITH_MMIO = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
+
+
+@pytest.mark.parametrize(
+    "board", [QEMU_VIRT, WITH_MMIO, HPCORE_VIRT], ids=["qemu", "virtio-mmio", "hpcore"]
+)
+@pytest.mark.parametrize("possible", SIZES)
+def test_iasl_has_nothing_to_say_of_a_boards_dsdt(
+    possible: int, board: Board, tmp_path: Path
+) -> None:
+    table = build(machine(possible), board).tables["DSDT"]
+    verdict = judge(table, tmp_path)
+    assert (verdict.errors, verdict.warnings) == (0, 0), verdict.said
+    assert body(verdict.recompiled) == body(table)
+
+
+def test_a_board_has_what_it_has_and_nothing_else(tmp_path: Path) -> None:
+    qemu, own = (
+        judge(build(machine(2), board).tables["DSDT"], tmp_path).source
+        for board in (QEMU_VIRT, HPCORE_VIRT)
+    )
+    for device, base in (("FWCF", virt.FW_CFG_BASE), ("PWRB", None), ("GED1", virt.GED_BASE)):
+        text = block(qemu, f"Device ({device})")
+        assert base is None or f"0x{base:08X}," in text
+        assert f"Device ({device})" not in own
+    assert "PNP0A08" in qemu
+    assert "PNP0A08" not in own
+
+
+def test_the_power_buttons_event_device_has_its_own_interrupt(tmp_path: Path) -> None:
+    source = judge(build(machine(2)).tables["DSDT"], tmp_path).source
+    first, second = (block(source, f"Device (GED{n})") for n in (0, 1))
+    assert "(_UID, Zero)" in first
+    assert "(_UID, One)" in second
+    assert f"0x{virt.GED_GSI:08X}," in first
+    assert "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive" in second
+    assert f"0x{virt.ACPI_GED_GSI:08X}," in second
+
+
+def test_virtio_mmio_is_described_where_a_board_has_it_place_by_place(tmp_path: Path) -> None:
+    source = judge(build(machine(2), WITH_MMIO).tables["DSDT"], tmp_path).source
+    for index in range(32):
+        device = block(source, f"Device (VR{index:02X})")
+        assert '"LNRO0005"' in device
+        assert f"0x{0x0A00_0000 + 0x200 * index:08X}," in device
+        assert f"0x{48 + index:08X}," in device
+        assert "Level, ActiveHigh, Exclusive" in device
+    assert source.count('"LNRO0005"') == 32
+    assert b"LNRO0005" not in build(machine(2)).tables["DSDT"]
 
 
 class IndexTransport:

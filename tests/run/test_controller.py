@@ -310,7 +310,7 @@ def test_a_reset_that_comes_in_time_is_waited_for_no_more() -> None:
         await asyncio.sleep(2 * QUICK.machine)
 
     controller, _ = play(Behaviour(), script, log)
-    assert controller.state.shared.phase is Phase.OFF
+    assert controller.state.shared.phase is Phase.ENDED
     assert log.events[-1] == ev.MachinePoweredOff("user")
 
 
@@ -381,7 +381,7 @@ def test_the_end_is_awaited_and_not_taken_for_come(end: st.Stimulus | None, says
             log.room = 0
         c.post(end or st.Note("one too many"))
         await asyncio.wait_for(waiting, SOON)
-        assert c.state.shared.ended or c.failure is not None
+        assert c.state.shared.halted or c.failure is not None
         assert says in c.why_ended()
         await asyncio.wait_for(c.ended(), SOON)
 
@@ -517,7 +517,7 @@ def test_every_decision_has_a_time_of_its_own() -> None:
 def test_leaving_ends_the_machine_and_says_so() -> None:
     log = ListLog()
     controller, accelerator = play(Behaviour(), booted, log)
-    assert controller.state.shared.phase is Phase.OFF
+    assert controller.state.shared.phase is Phase.ENDED
     assert log.events[-1] == ev.MachinePoweredOff("user")
     steps = [getattr(e, "step", None) for e in accelerator.sessions[0].executed]
     assert MachineStep.POWER_DOWN in steps

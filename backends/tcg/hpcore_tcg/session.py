@@ -6,10 +6,11 @@ It mirrors what each slot was given, since the monitor forgets all of it at a re
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
-from hpcore.guest.boot import BootFiles
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
@@ -25,7 +26,6 @@ from hpcore.model.effects import (
 )
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
@@ -35,16 +35,22 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.gate import ENDED, Gate
-from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
-from hpcore_tcg.machine import TcgMachine
+from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
 log = structlog.get_logger(__name__)
 
+StartMachine = Callable[[Told], Awaitable[TcgMachine]]
+
 HELLO_SECONDS = 60.0
+OFF_SECONDS = 10.0
+"""For the monitor's word that the guest powers off, once QEMU has said that it is off. The
+monitor says it first; QEMU's two sockets are read one after the other."""
+OTHER_OFF_SECONDS = 0.5
+"""For what the link still has where QEMU shuts down, and the monitor knows nothing of it."""
 NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
 QMP_COMMAND = {
     MachineStep.RESET: "system_reset",
@@ -62,18 +68,25 @@ class TcgSession:
     On a reset: the gate is shut when the monitor says HELLO again. Machine steps and
     notifications under way return first, then `ResetSeen` is reported. A step under way is
     sent again once the gate is open.
+
+    On a reset of a machine that stands still, because it is paused or off: no monitor runs
+    that could say HELLO, so that QEMU's own word is taken. What the link brings between that
+    and the HELLO is from before, and dropped.
+
+    On a power-off: QEMU says so by QMP, the monitor by the link, in either order. It is
+    reported once both have, and before any reset that follows.
     """
 
     def __init__(
         self,
         config: MachineConfig,
-        boot: BootFiles | None,
-        qemu: Qemu,
-        monitor: Monitor,
+        start: StartMachine,
         report: Report,
+        *,
+        boots: bool,
     ) -> None:
-        self._config, self._boot = config, boot
-        self._qemu, self._monitor = qemu, monitor
+        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run."""
+        self._config, self._start_machine, self._boots = config, start, boots
         self._report = report
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
@@ -82,7 +95,10 @@ class TcgSession:
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
         self._gate = Gate(config.possible)
-        self._off_said = self._off_done = False
+        self._off_said = asyncio.Event()
+        self._hello_due = False  # by a reset that QEMU has told of
+        self._changes = asyncio.Lock()  # of what QEMU tells, in its order
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def console(self) -> Console | None:
@@ -111,6 +127,8 @@ class TcgSession:
 
     async def close(self) -> None:
         """End QEMU and all that belongs to it."""
+        for task in self._tasks:
+            task.cancel()
         machine = self._machine
         if machine is not None:
             await machine.close()
@@ -202,10 +220,14 @@ class TcgSession:
 
     async def _create(self) -> None:
         try:
-            self._machine = await TcgMachine.start(
-                self._config, self._boot, self._qemu, self._monitor,
-                self._event, self._lose, self._shutdown,
-            )  # fmt: skip
+            self._machine = await self._start_machine(
+                Told(
+                    self._event,
+                    self._lose,
+                    lambda reason: self._tell(self._shut_down(reason)),
+                    lambda: self._tell(self._reset_standing_still()),
+                )
+            )
         except QemuError as error:
             raise EffectError(str(error)) from error
         await self._machine.command("cont")
@@ -240,7 +262,7 @@ class TcgSession:
 
     async def _start(self, turn: CallerTurn) -> None:
         link = self._running().link
-        if self._boot is None:
+        if not self._boots:
             raise EffectError(NO_GUEST)
         try:
             await link.send(Op.RUN, turn=turn)
@@ -250,6 +272,7 @@ class TcgSession:
             raise EffectError(str(refused)) from refused
 
     async def _restart(self, enabled: tuple[int, ...], turn: CallerTurn) -> None:
+        await self._hello.wait()  # of a machine that was reset while it stood still
         link, epoch = self._running().link, self._epoch
         assert epoch is not None
         missing = [slot for slot in enabled if not self._mirror.wired(slot)]
@@ -278,23 +301,30 @@ class TcgSession:
         return self._machine
 
     async def _event(self, frame: Frame) -> None:
-        if (why := loss(frame)) is not None:
+        if self._hello_due and frame.kind != Event.HELLO:
+            log.info("what the monitor said before the reset; dropped", kind=frame.kind)
+        elif (why := loss(frame)) is not None:
             self._lose(why)
         elif frame.kind == Event.HELLO:
             await self._hello_said(frame)
         elif frame.kind == Event.SYSTEM_OFF:
-            self._off_said = True
-            self._power_off()
+            self._off_said.set()
         elif (stimulus := self._interpreter.stimulus(frame)) is not None:
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
         first = self._epoch is None
+        told, self._hello_due = self._hello_due, False
         self._epoch = frame["epoch"]
-        self._off_said = False
+        self._off_said.clear()
         self._gate.shut()
         self._hello.set()
-        if first or self._machine is None:
+        if not first and not told:
+            await self._was_reset()
+
+    async def _was_reset(self) -> None:
+        """The reset is reported once all that was under way has been told of it."""
+        if self._machine is None:
             return
         for interrupted in self._machine.link.interrupt():
             if interrupted.op in NOTIFICATION_OPS and interrupted.turn is not None:
@@ -303,15 +333,31 @@ class TcgSession:
             await self._machine_turn.wait()
         self._report(ResetSeen())
 
-    def _shutdown(self) -> None:
-        self._off_done = True
-        self._power_off()
+    def _tell(self, change: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(change)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _power_off(self) -> None:
-        """Said once QEMU has confirmed it, and all that came before it on the link is told."""
-        if self._off_said and self._off_done:
-            self._off_said = self._off_done = False
+    async def _shut_down(self, reason: str) -> None:
+        """QEMU has shut down. What came before that on the link is told first.
+
+        The monitor says SYSTEM_OFF last. It says nothing where QEMU ends a reset by shutting
+        down (-no-reboot), or somebody else ends QEMU.
+        """
+        async with self._changes:
+            seconds = OFF_SECONDS if reason == "guest-shutdown" else OTHER_OFF_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._off_said.wait(), seconds)
+            self._off_said.clear()
+            self._gate.shut()
             self._report(PowerOffSeen())
+
+    async def _reset_standing_still(self) -> None:
+        async with self._changes:
+            self._hello_due = True
+            self._hello.clear()
+            self._gate.shut()
+            await self._was_reset()
 
     def _lose(self, why: str) -> None:
         if self._end(why):

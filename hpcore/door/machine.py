@@ -1,0 +1,127 @@
+"""A machine under somebody else's VM: its controller over the QEMU that the caller has become."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from hpcore.door.asked import Asked
+from hpcore.door.front import Fronted
+from hpcore.door.qmp import Answers, Monitors
+from hpcore.door.qmp.vcpus import VcpuCommands
+from hpcore.errors import HpcoreError
+from hpcore.model import events as ev
+from hpcore.model import stimuli
+from hpcore.model.decide import decide
+from hpcore.model.fold import steps
+from hpcore.model.machines import Phase
+from hpcore.model.plain import plain_props
+from hpcore.model.states import State, initial
+from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.running import RunningQemu
+from hpcore.run.accelerator import Report, Session
+from hpcore.run.controller import Controller, Log
+from hpcore.run.machine import LiveMachine
+
+LAST_WORDS_SECONDS = 2.0
+"""For clients to be told what QEMU said before it ended."""
+
+def device_adds(asked: Asked) -> tuple[stimuli.DeviceAdd, ...]:
+    """The vCPUs of the command line, as commands. Raises HpcoreError where one is refused."""
+    adds = tuple(
+        stimuli.DeviceAdd(vcpu.id, plain_props(vcpu.props.items()), vcpu.driver)
+        for vcpu in asked.vcpus
+    )
+    state = initial(asked.config)
+    for add in adds:
+        events = decide(state, add).events
+        for event in events:
+            if isinstance(event, ev.Refused):
+                raise HpcoreError(f"-device {add.driver},id={add.id}: {event.message}")
+        for folded in steps(state, events):
+            state = folded.after
+    return adds
+
+
+@asynccontextmanager
+async def attached(
+    asked: Asked, fronted: Fronted, qemu: RunningQemu, qmp: Path, log: Log
+) -> AsyncIterator[LiveMachine]:
+    """The machine, with the vCPUs of the command line, and nothing run yet.
+
+    On leaving, QEMU has ended.
+    """
+
+    async def open_session(report: Report) -> Session:
+        return fronted.attach(asked.config, qemu, qmp, report)
+
+    controller = Controller(initial(asked.config), lambda: log, open_session)
+    machine = LiveMachine(controller, shell=False)
+    async with controller:
+        for add in device_adds(asked):
+            await controller.submit(add)
+        yield machine
+
+
+async def lived(
+    asked: Asked, machine: LiveMachine, qemu: RunningQemu, qmp: Path, monitors: Monitors
+) -> None:
+    """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
+
+    `qmp` is the door's own monitor. A QEMU that its user started without -no-shutdown ends
+    when the guest has powered the machine off.
+    """
+    resumed, off = asyncio.Event(), asyncio.Event()
+
+    def heard(name: str, _data: Mapping[str, object]) -> None:
+        if name == "RESUME":
+            resumed.set()
+
+    def follow(event: ev.Event, _state: State) -> None:
+        if isinstance(event, ev.MachinePoweredOff):
+            off.set()
+
+    real = await Qmp.connect(qemu, qmp, heard)
+    vcpus = VcpuCommands(machine, real)
+    unwatch = [machine.subscribe(follow), vcpus.watch(monitors.tell)]
+    tasks = [asyncio.create_task(_boot(machine, resumed, paused=asked.paused))]
+    if not asked.stays:
+        tasks.append(asyncio.create_task(_quit(off, real)))
+    try:
+        answers = Answers(vcpus.handlers())
+        await until_gone(qemu, monitors.serve(answers, lambda: not qemu.running))
+    finally:
+        for stop in unwatch:
+            stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await real.close()
+
+
+async def until_gone(qemu: RunningQemu, serving: Coroutine[None, None, None]) -> None:
+    """Do so until QEMU has ended, and its clients have been told what it said last."""
+    task = asyncio.ensure_future(serving)
+    try:
+        await qemu.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(task, LAST_WORDS_SECONDS)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _boot(machine: LiveMachine, resumed: asyncio.Event, *, paused: bool) -> None:
+    """Boot at once, or when a monitor of QEMU's own, for people, has let it go on."""
+    if paused:
+        await resumed.wait()
+    if machine.state.shared.phase is Phase.DEFINED and machine.state.shared.step is None:
+        await machine.start()
+
+
+async def _quit(off: asyncio.Event, real: Qmp) -> None:
+    await off.wait()
+    with suppress(HpcoreError):  # it may be gone before it has answered
+        await real.execute("quit")

@@ -1,0 +1,152 @@
+"""The door: it makes QEMU's command line, waits for that QEMU, and serves its monitors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import orjson
+import structlog
+
+from hpcore.door.asked import Asked, Probe
+from hpcore.door.descriptors import leave_standard_streams
+from hpcore.door.front import Fronted
+from hpcore.door.fronts import opened, sockets_below
+from hpcore.door.guest_files import guest_files
+from hpcore.door.journal import Journal, silence
+from hpcore.door.machine import attached, device_adds, lived, until_gone
+from hpcore.door.options import Options
+from hpcore.door.qmp import Answers, Monitors, connect
+from hpcore.door.qmp.vcpus import machine_list
+from hpcore.door.remade import MonitorSocket, monitor_options, remade
+from hpcore.door.settings import Settings
+from hpcore.errors import HpcoreError
+from hpcore.fetch.cache import CACHE_VARIABLE
+from hpcore.log import Header, LogWriter
+from hpcore.qemu.attached import AttachedQemu, peer
+from hpcore.qemu.find import program_version
+from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from hpcore.run.discovery import Found, find
+
+_log = structlog.get_logger(__name__)
+
+OWN, SESSIONS = "own", "session"
+"""The monitors of the real QEMU that are hpcore's: the door's, and the accelerator's."""
+
+class Line:
+    """What connects the door with the process that becomes QEMU, and with its watchdog."""
+
+    def __init__(self, answer: int, watchdog: int, caller: int) -> None:
+        """`answer` and `watchdog` are pipes to these; `caller` is the process id."""
+        self._answer, self._watchdog, self.caller = answer, watchdog, caller
+
+    def go(self, words: list[str]) -> None:
+        """Have the caller become the real QEMU, with `words` as its command line."""
+        _log.info("the caller becomes the real QEMU", words=words)
+        self.tell_watchdog(self.caller)
+        self._say({"words": words})
+
+    def refuse(self, why: str) -> None:
+        """Have the caller end with the reason. Once it has become QEMU it hears nothing."""
+        self._say({"refused": why})
+
+    def tell_watchdog(self, pid: int) -> None:
+        """QEMU is this process."""
+        os.write(self._watchdog, b"%d\n" % pid)
+
+    def _say(self, what: dict[str, object]) -> None:
+        if self._answer >= 0:
+            os.write(self._answer, orjson.dumps(what))
+            os.close(self._answer)
+            self._answer = -1
+            leave_standard_streams()
+
+
+def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
+    """Be the door until QEMU has ended."""
+    os.environ[CACHE_VARIABLE] = str(settings.cache)
+    silence()
+    asyncio.run(_serve(settings, wanted, line))
+
+
+async def _serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
+    try:
+        directory = runtime_directory()
+    except HpcoreError as error:
+        line.refuse(str(error))
+        return
+    try:
+        if isinstance(wanted, Probe):
+            await _probed(wanted, line, directory)
+        else:
+            await _driven(settings, wanted, line, directory)
+    except HpcoreError as error:
+        _log.error("the door closes", why=str(error))
+        line.refuse(str(error))
+    finally:
+        remove_runtime_directory(directory)
+
+
+async def _probed(probe: Probe, line: Line, directory: Path) -> None:
+    """Pass on what tools ask a QEMU without a machine, and say what can be hotplugged."""
+    sockets, own = sockets_below(directory, probe.monitors), MonitorSocket(directory / OWN)
+    monitors = Monitors(await opened(probe.monitors, sockets))
+    line.go(Options([*probe.rest, *monitor_options([*sockets, own])]).words())
+    qemu = await _qemu(line, directory, own.path, daemonizes=probe.rest.has("daemonize"))
+    real = await Qmp.connect(qemu, own.path, lambda _name, _data: None)
+    await until_gone(qemu, monitors.serve(Answers(machine_list(real)), lambda: not qemu.running))
+    await real.close()
+
+
+async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path) -> None:
+    """Put hpcore's machine under the VM that is asked for, and serve its monitors."""
+    found = find(asked.accelerator)
+    fronted = found.accelerator
+    if not isinstance(fronted, Fronted):
+        raise HpcoreError(
+            f"the accelerator '{found.name}' has no part for a VM that somebody else starts; "
+            f"install a newer {found.distribution}"
+        )
+    device_adds(asked)
+    boot = await asyncio.to_thread(guest_files, asked, fronted.board, directory)
+    part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
+    sockets = sockets_below(directory, asked.monitors)
+    own, sessions = MonitorSocket(directory / OWN), MonitorSocket(directory / SESSIONS)
+    monitors = Monitors(await opened(asked.monitors, sockets))
+    journal = Journal.of(settings.logs, asked.name)
+    with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
+        journal.diagnose()
+        line.go(remade(asked, part, [*sockets, own, sessions]).words())
+        qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
+        async with attached(asked, fronted, qemu, sessions.path, log) as machine:
+            await lived(asked, machine, qemu, own.path, monitors)
+
+
+def _header(found: Found, asked: Asked, settings: Settings) -> Header:
+    can = found.capabilities
+    versions = {**can.versions, "qemu": program_version(str(settings.qemu), "set qemu")}
+    return Header(
+        machine=asked.config,
+        accelerator=found.name,
+        versions=versions,
+        modelled=can.modelled,
+        differs=can.differs,
+    )
+
+
+async def _qemu(
+    line: Line, directory: Path, socket_path: Path, *, daemonizes: bool
+) -> AttachedQemu:
+    """The QEMU that has come of the caller, once it listens at `socket_path`.
+
+    One that daemonizes is another process than the caller; its socket tells which.
+    """
+    before = AttachedQemu(line.caller, directory)
+    first = await connect(socket_path, lambda: not (before.running or daemonizes))
+    with first:
+        pid = peer(first)
+    line.tell_watchdog(pid)
+    return AttachedQemu(pid, directory)
+

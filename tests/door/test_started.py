@@ -1,0 +1,76 @@
+"""The executable as its users start it: a VM of theirs, with a real Linux in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from tests.door.started import EXECUTABLE, settings, vm
+from tests.qemu.support import needs_qemu
+from tests.support.command import hpcore
+
+pytestmark = needs_qemu
+
+
+def test_a_vcpu_is_plugged_used_and_unplugged_and_the_log_replays() -> None:
+    async def main() -> None:
+        async with vm() as machine:
+            client = machine.client
+            await client.plug(2)
+            await machine.shows({0, 1, 2})
+            assert (await client.there())[2] == "/machine/peripheral/cpu2"
+            fast = await client.do("query-cpus-fast")
+            assert [cpu["cpu-index"] for cpu in fast] == [0, 1, 2]
+            assert {cpu["thread-id"] for cpu in fast} <= machine.threads()
+            await client.unplug(2)
+            await machine.enabled({0, 1})
+            assert set(await client.there()) == {0, 1}
+            replayed = hpcore("replay", machine.log, "--quiet")
+            assert replayed.code == 0, replayed
+
+    asyncio.run(main())
+
+
+def test_the_process_that_was_started_is_qemu() -> None:
+    async def main() -> None:
+        async with vm(boots=False) as machine:
+            assert machine.program() == "qemu-system-aarch64"
+            await machine.client.do("quit")
+            assert await machine.ended() == 0
+
+    asyncio.run(main())
+
+
+def test_qemu_ends_with_its_door() -> None:
+    async def main() -> None:
+        async with vm(boots=False) as machine:
+            os.kill(machine.door(), signal.SIGKILL)
+            assert await machine.ended() == 0  # it was asked to, by SIGTERM
+
+    asyncio.run(main())
+
+
+def test_the_door_ends_with_qemu_and_says_so_in_its_log() -> None:
+    async def main() -> None:
+        async with vm(boots=False) as machine:
+            machine.process.kill()
+            await machine.ended()
+
+    asyncio.run(main())
+
+
+def test_what_is_refused_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(
+            str(EXECUTABLE), "-M", "virt", "-cpu", "cortex-a57", "-m", "1G", "-kernel",
+            str(tmp_path / "none"), "-qmp", f"unix:{tmp_path}/q,server=on,wait=off",
+            env={**os.environ, **settings(tmp_path)}, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, words = await process.communicate()
+        assert process.returncode == 1
+        assert words.startswith(b"hpcore-qemu-system-aarch64: cannot read the kernel"), words
+        assert not list((tmp_path / "logs").glob("*")), "no machine was started"
+
+    asyncio.run(main())
