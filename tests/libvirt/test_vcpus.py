@@ -145,7 +145,7 @@ def test_a_disk_is_attached_and_detached(vm: Vm, tmp_path: Path) -> None:
     devices = "ls /sys/bus/virtio/devices"
     assert vm.run(devices) == ""
     vm.virsh("attach-device", file, "--live")
-    poll(lambda: vm.run(devices), "the guest has the disk", 60.0)
+    poll(lambda: bool(vm.run(devices)), "the guest has the disk", 60.0)
     assert vm.run("cat /sys/bus/virtio/devices/*/device") == "0x0002"
     vm.virsh("detach-device", file, "--live")
     poll(lambda: not vm.run(devices), "the guest has let go of the disk", 60.0)

@@ -112,10 +112,14 @@ class Vm:
         return self._do(self.guest.masks()).online
 
     def bring_online(self, cpu: int) -> None:
-        """The guest takes `cpu` into use, as soon as it has it."""
+        """The guest takes `cpu` into use, as soon as it has it.
+
+        Asked until it is: a kernel takes the directory of the vCPU before away only after
+        that one's eject, when QEMU has long said that it is gone.
+        """
         path = f"/sys/devices/system/cpu/cpu{cpu}/online"
-        poll(lambda: self.run(f"test -e {path} && echo yes; true"), f"the guest has {path}", 60.0)
-        self._do(self.guest.online(cpu))
+        line = f"(echo 1 > {path}) 2> /dev/null; cat {path} 2> /dev/null; true"
+        poll(lambda: self.run(line) == "1", f"the guest uses vCPU {cpu}", 60.0)
 
     def take_offline(self, cpu: int) -> None:
         """The guest gives up the use of `cpu`."""
