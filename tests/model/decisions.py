@@ -2,18 +2,17 @@
 
     python -m tests.model.decisions
 
-Decisions are made on some long walks. Each invariant is asked about slots and events drawn at
-random, which no walk leads to.
+Decisions are made on some long walks. They are made, and each invariant is asked, about slots and
+events drawn at random as well, which no walk leads to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar, get_args, get_type_hints
 
 import attrs
 import orjson
@@ -26,6 +25,7 @@ from hpcore.model.invariants import INVARIANTS
 from hpcore.model.properties import Change, Property
 from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
+from tests.model.drawn import FIELDS, answers, drawn
 from tests.support.world import World
 
 WRITTEN_DOWN = Path(__file__).with_name("decisions.json")
@@ -38,11 +38,6 @@ AFTER_THE_END = (st.Reset(), st.DeviceDel("core2"), st.Note("a last word"))
 
 
 CHANGES = 4000
-VALUES: dict[str, list[object]] = {
-    "id": [None, "core0"], "affinity": [None, 0, 1], "gic_inits": [0, 1, 2],
-}  # fmt: skip
-HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
-FIELDS = list(HINTS[Slot])
 EVENTS: list[ev.Event] = [
     *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in Step),
     *(ev.StepFailed(0, step, "x") for step in Step),
@@ -56,7 +51,6 @@ EVENTS: list[ev.Event] = [
     ev.UnplugFailed(0, "a", "x"), ev.TakenByForce(0), ev.EjectAccepted(0), ev.CpuOnGranted(0, 0),
     ev.CpuWentOff(0), ev.Noted("x"),
 ]  # fmt: skip
-T = TypeVar("T", Slot, Shared)
 
 
 class Remembering(World):
@@ -100,22 +94,6 @@ def changes(random: Random) -> Iterator[Change]:
         )
 
 
-def drawn(random: Random, kind: type[T]) -> T:
-    """One of the class, each field one of what it can be."""
-    values: dict[str, Any] = {}
-    for name, hint in HINTS[kind].items():
-        values[name] = random.choice(VALUES[name] if name in VALUES else of_type(hint))
-    return kind(**values)
-
-
-def of_type(hint: Any) -> list[object]:
-    """Every value of a truth value or an enumeration, or of one or None."""
-    if hint is bool:
-        return [False, True]
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return [*kinds[0], *([None] if get_args(hint) else [])]
-
-
 def verdicts(invariant: Property, asked: list[Change]) -> str:
     """The digest of all that the invariant says."""
     said = bytearray()
@@ -128,13 +106,29 @@ def verdicts(invariant: Property, asked: list[Change]) -> str:
 
 
 def decisions() -> dict[str, object]:
-    """The version, the digest of each walk, and that of each invariant's verdicts."""
+    """The version and the digests of each part."""
+    return {"version": __version__, **{part: make() for part, make in PARTS.items()}}
+
+
+def walks() -> dict[str, str]:
+    """The digest of each walk."""
+    return {f"walk {n}": walk(n) for n in range(WALKS)}
+
+
+def judgements() -> dict[str, str]:
+    """The digest of each invariant's verdicts."""
     asked = list(islice(changes(Random(0)), CHANGES))
-    return {
-        "version": __version__,
-        "walks": {f"walk {n}": walk(n) for n in range(WALKS)},
-        "invariants": {i.name: verdicts(i, asked) for i in INVARIANTS},
-    }
+    return {i.name: verdicts(i, asked) for i in INVARIANTS}
+
+
+def anywhere() -> dict[str, str]:
+    """The digest of the answers to each kind of stimulus in any state."""
+    return answers(Random(0))
+
+
+PARTS: dict[str, Callable[[], dict[str, str]]] = {
+    "walks": walks, "anywhere": anywhere, "invariants": judgements,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

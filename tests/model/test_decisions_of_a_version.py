@@ -9,12 +9,16 @@ new version, and what that one decides is written down.
 from __future__ import annotations
 
 import orjson
+import pytest
 
-from tests.model.decisions import WRITTEN_DOWN, decisions
+from hpcore.version import __version__
+from tests.model.decisions import PARTS, WRITTEN_DOWN
 
 
-def test_what_is_decided_and_held_changes_only_with_the_version() -> None:
-    assert orjson.loads(WRITTEN_DOWN.read_bytes()) == decisions(), (
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_decided_and_held_changes_only_with_the_version(part: str) -> None:
+    written = orjson.loads(WRITTEN_DOWN.read_bytes())
+    assert (written["version"], written[part]) == (__version__, PARTS[part]()), (
         "This hpcore decides, or judges, otherwise than is written down for it. If that is "
         "meant, give it a new version (hpcore/version.py and the backends' pyproject.toml), "
         "unless the last one was never published. Then, or where the walks themselves are new, "
