@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 PROC = Path("/proc")
-TRIES = 3
+PAUSES = (0.0, 0.1, 0.5, 2.0)
+"""The seconds before each try, longer every time: what else starts just now will have started."""
 
 
 def belongings() -> set[str]:
@@ -28,10 +30,11 @@ async def left_behind(act: Callable[[], Awaitable[None]]) -> set[str]:
     """What `act` leaves behind whenever it is done, in words.
 
     The process may do other things as well, and start some just now: a test's fixture in a
-    thread, say. So `act` has TRIES, and one after which there is nothing more clears it.
+    thread, say. So `act` has several tries, and one after which nothing more is left clears it.
     """
     left: set[str] = set()
-    for _ in range(TRIES):
+    for pause in PAUSES:
+        await asyncio.sleep(pause)
         before = belongings()
         await act()
         left = belongings() - before

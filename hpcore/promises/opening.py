@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import attrs
 from hpcore.model.config import MachineConfig
 from hpcore.model.events import EVENTS
 from hpcore.model.topology import MAX_POSSIBLE
-from hpcore.promises.belongings import TRIES, belongings, left_behind
+from hpcore.promises.belongings import PAUSES, belongings, left_behind
 from hpcore.promises.promise import IDLE, Promises, Subject, gone, hold
 from hpcore.run.accelerator import Capabilities, GuestImages, GuestScript
 
@@ -75,7 +76,8 @@ def _in_a_log(name: str) -> bool:
 async def open_starts_nothing(subject: Subject) -> None:
     """`open` starts nothing: CREATE_VCPUS does that."""
     started: set[str] = set()
-    for _ in range(TRIES):  # something else of this process may be starting just now
+    for pause in PAUSES:  # something else of this process may be starting just now
+        await asyncio.sleep(pause)
         before = belongings()
         async with subject.opened() as rig:
             started = {words for words in belongings() - before if not words.startswith("file")}

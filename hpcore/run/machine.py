@@ -130,18 +130,21 @@ class LiveMachine:
         """Whether nothing is owed nor under way, and a played guest has nothing to do.
 
         In a pause: whether all has been decided that was told. What is owed waits then.
+        What a hostile guest owes is not waited for, since it may never give it.
         """
         shared, slots = self.state.shared, self.state.slots
         if shared.paused:
             return self._c.heard_all and shared.step is None
         if not self._c.quiet or shared.step is not None:
             return False
-        if any(s.step or s.command is not Owed.NONE or s.unconfirmed for s in slots):
+        played = self._guest if isinstance(self._guest, PlayedGuest) else None
+        owed = any(s.command is not Owed.NONE or s.unconfirmed for s in slots)
+        if any(s.step for s in slots) or (owed and not (played and played.may_never_answer)):
             return False
         if not shared.guest_runs:
             return True
-        if isinstance(self._guest, PlayedGuest):  # a hostile one may not end its scan
-            return self._guest.at_rest and not shared.ged
+        if played:  # a hostile one may not end its scan
+            return played.at_rest and not shared.ged
         return not shared.ged and not shared.scanning
 
     @property

@@ -22,6 +22,7 @@ from hpcore.model.events import (
 )
 from hpcore.model.psci import PsciStatus
 from hpcore.platform import virt
+from hpcore.run.view import view
 from tests.kvm.machines import (
     ENTRY,
     HVC,
@@ -204,11 +205,13 @@ def test_no_vcpu_runs_while_the_machine_is_paused(tmp_path: Path) -> None:
             await rig.until(lambda s: s.shared.paused)
             exits = [rig.machine.threads[n].exits for n in (0, 1)]
             polls = dict(rig.boxes.polls)
-            await rig.plug(2)  # a paused machine takes steps
+            await rig.core.submit(stimuli.DeviceAdd("cpu2", (("core-id", 2),)))
             await asyncio.sleep(0.1)  # time in which a vCPU that ran would be seen to
             assert [rig.machine.threads[n].exits for n in (0, 1)] == exits
             assert rig.boxes.polls == polls
+            assert not rig.live.slot(2).enabled  # the plug waits for the pause's end
             await rig.core.submit(stimuli.Resume())
+            await rig.until(lambda s: view(s)[2].enabled)
             assert await cpu_on(rig, 2, caller=1) == PsciStatus.SUCCESS
 
     asyncio.run(run())

@@ -278,8 +278,9 @@ def test_a_cpu_on_that_nobody_answers_holds_nothing_up(tmp_path: Path) -> None:
             await rig.machine_step(MachineStep.START, (0,))
             await until(lambda: CpuOnCalled(1, 0) in rig.stimuli)
             await rig.machine_step(MachineStep.PAUSE)
-            await rig.steps(2, *COLD_BUILD)
+            steps = asyncio.create_task(rig.steps(2, *COLD_BUILD))  # they wait for RESUME
             await rig.machine_step(MachineStep.RESUME)
+            await steps
             await rig.machine_step(MachineStep.RESET)
             await until(lambda: ResetSeen() in rig.stimuli)
             await rig.machine_step(MachineStep.RESTART, (0, 2))

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hpcore.guest.errors import GuestError
 from hpcore.guest.played.answers import Answers, AnswersOfABoot
 from hpcore.guest.played.hardware import Hardware
-from hpcore.guest.played.hostile import Move, make
+from hpcore.guest.played.hostile import HostileKernel, Move, make
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.protocol import Masks
 
@@ -105,6 +105,11 @@ class PlayedGuest:
     def at_rest(self) -> bool:
         """Whether it has booted, and has nothing to do."""
         return self.kernel is not None and self.kernel.idle
+
+    @property
+    def may_never_answer(self) -> bool:
+        """Whether it may leave for ever what the machine has asked of it: a hostile one does."""
+        return isinstance(self.kernel, HostileKernel)
 
     async def reboot(self, within: float) -> None:
         """See `Guest`. As Linux does, with the secondary vCPUs stopped but not off."""
