@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import attrs
@@ -28,14 +27,18 @@ class StandIn:
 
 
 class Played(PlayedGuest):
-    """A played guest that says of itself whether it rests."""
+    """A played guest that says of itself whether it rests, and whether it may never answer."""
 
-    def __init__(self, rests: bool) -> None:
-        self._rests = rests
+    def __init__(self, rests: bool, hostile: bool) -> None:
+        self._rests, self._hostile = rests, hostile
 
     @property
     def at_rest(self) -> bool:
         return self._rests
+
+    @property
+    def may_never_answer(self) -> bool:
+        return self._hostile
 
 
 def shared(**fields: Any) -> State:
@@ -97,17 +100,27 @@ def test_in_a_pause_what_is_owed_waits_and_all_that_was_told_is_decided(
     assert not at_rest(paused, heard_all=False)
 
 
+@pytest.mark.parametrize("hostile", [False, True])
 @pytest.mark.parametrize(
     ("state", "guest_rests", "rests"),
     [
-        (shared, True, True),
-        (shared, False, False),
-        (lambda: shared(ged=True), True, False),
-        (lambda: shared(scanning=True), True, True),  # a hostile one may never end its scan
-        (lambda: shared(scanning=True), False, False),
+        (shared(), True, True),
+        (shared(), False, False),
+        (shared(ged=True), True, False),
+        (shared(scanning=True), True, True),  # a hostile one may never end its scan
+        (shared(scanning=True), False, False),
+        (slot(step=Step.BIND), True, False),
+        (shared(phase=Phase.OFF), False, True),
     ],
 )
 def test_a_played_guest_says_itself_whether_it_rests(
-    state: Callable[[], State], guest_rests: bool, rests: bool
+    state: State, guest_rests: bool, rests: bool, hostile: bool
 ) -> None:
-    assert at_rest(state(), Played(guest_rests)) is rests
+    assert at_rest(state, Played(guest_rests, hostile)) is rests
+
+
+@pytest.mark.parametrize("state", [slot(command=Owed.UNPLUG), slot(unconfirmed=True)])
+def test_what_a_guest_owes_that_may_never_answer_is_not_waited_for(state: State) -> None:
+    assert at_rest(state, Played(True, hostile=True))
+    assert not at_rest(state, Played(True, hostile=False))
+    assert not at_rest(state, Played(False, hostile=True))
