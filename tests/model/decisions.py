@@ -37,7 +37,7 @@ ENDS = (
 AFTER_THE_END = (st.Reset(), st.DeviceDel("core2"), st.Note("a last word"))
 
 
-CHANGES = 4000
+CHANGES = 8000
 EVENTS: list[ev.Event] = [
     *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in Step),
     *(ev.StepFailed(0, step, "x") for step in Step),

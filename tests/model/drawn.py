@@ -26,6 +26,7 @@ HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
 FIELDS = list(HINTS[Slot])
 STATES = 500
 CONFIG = MachineConfig.of(cpus=1, maxcpus=3)
+WITHOUT_HOTPLUG = attrs.evolve(CONFIG, no_hotplug="it has none")
 OTHER_RULES = [RULES.without(name) for name in (*SWITCHES, *Habit)]
 STATUSES = (0x0, 0x1, 0x80, 0x84, 0x1234)
 
@@ -70,15 +71,16 @@ def states(random: Random) -> Iterator[State]:
             for n, slot in enumerate(slots)
         )
         shared = alike(random, runs, Shared, random.choice([1, 3, 6]))
-        yield attrs.evolve(new, slots=named, shared=shared)
+        config = random.choice([CONFIG, CONFIG, WITHOUT_HOTPLUG])
+        yield attrs.evolve(new, config=config, slots=named, shared=shared)
 
 
 def about(state: State, random: Random) -> list[st.Stimulus]:
     """One stimulus of each kind; an outcome is mostly of what is under way."""
     n = random.choice([n for n, slot in enumerate(state.slots) if slot.step] or [0, 1, 2])
-    step = random.choice([state.slots[n].step] * 3 + [*Step])
-    whole = random.choice([state.shared.step] * 3 + [*MachineStep])
-    step, whole = step or random.choice(list(Step)), whole or random.choice(list(MachineStep))
+    step, whole = random.choice(list(Step)), random.choice(list(MachineStep))
+    if random.random() < 0.8:
+        step, whole = state.slots[n].step or step, state.shared.step or whole
     affinity = random.choice([mp_affinity(n), mp_affinity(n), state.slots[n].affinity, 7])
     core = (("core-id", n),)
     return [

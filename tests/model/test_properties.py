@@ -1,4 +1,4 @@
-"""Which slots and states a property is asked of, and when: made-up ones, each broken by one field."""
+"""Which slots and states a property is asked of, and when: each of some made-up ones."""
 
 from __future__ import annotations
 

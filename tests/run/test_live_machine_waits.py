@@ -1,4 +1,4 @@
-"""A live machine and a stand-in for its controller: for what it waits, how long, and to what end."""
+"""A live machine with a stand-in for its controller: for what it waits, how long, to what end."""
 
 from __future__ import annotations
 
