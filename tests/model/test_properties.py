@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -44,7 +46,7 @@ SPACE = Violation("no_space", 1, "No slot has space.")
 NOTED, OWN, OTHERS = ev.Noted("x"), ev.Registered(1), ev.Registered(0)
 
 
-def slot_1(**fields: bool) -> State:
+def slot_1(**fields: Any) -> State:
     return NEW.with_slot(1, attrs.evolve(NEW.slots[1], **fields))
 
 
