@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},
     "triage": {"model", "log"},
+    "door": {"model", "log", "guest", "run", "qemu", "platform", "disk"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
         "disk",

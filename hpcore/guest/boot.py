@@ -21,6 +21,7 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
 from hpcore.platform.firmware import Board, FirmwareError, build
+from hpcore.platform.numa import Nodes, NodesError
 
 BOOT_ARGUMENTS = "acpi=force efi=noruntime console=ttyAMA0 panic=-1"
 """What the kernel needs here: ACPI even where the loader adds a /memory node to the tree;
@@ -38,18 +39,24 @@ class BootFiles:
 
 
 def prepare(
-    config: MachineConfig, board: Board, kernel: Path, initrd: Path, append: str
+    config: MachineConfig,
+    board: Board,
+    kernel: Path,
+    initrd: Path,
+    append: str,
+    nodes: Nodes | None = None,
 ) -> BootFiles:
     """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
-    Raises GuestError for a machine that the tables cannot describe, a kernel that is none,
+    The guest has one NUMA node unless there are `nodes`. Raises GuestError for a machine that
+    the tables cannot describe, nodes that are not of that machine, a kernel that is none,
     too large for its place or not to be unpacked, an initrd that is none, is not there or
     does not fit the memory, and a command line that is too long.
     """
     try:
-        tables = build(config, board)
+        tables = build(config, board, nodes)
         image = bootable(load_kernel(kernel))
-    except (FetchError, FirmwareError) as error:
+    except (FetchError, FirmwareError, NodesError) as error:
         raise GuestError(str(error)) from error
     check_initrd(initrd)
     try:

@@ -22,10 +22,12 @@ from hpcore.platform.acpi.fadt import Conduit, fadt, rsdp, xsdt
 from hpcore.platform.acpi.madt import madt
 from hpcore.platform.acpi.page_transport import PageTransport
 from hpcore.platform.acpi.register_transport import RegisterTransport
-from hpcore.platform.acpi.topology import pptt, srat
-from hpcore.platform.acpi.transport import HotplugTransport
+from hpcore.platform.acpi.topology import pptt, slit, srat
+from hpcore.platform.acpi.transport import GedInterrupt, HotplugTransport
+from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.devicetree import device_tree
 from hpcore.platform.efi import PAGE, Handoff, memory_regions, place_handoff
+from hpcore.platform.numa import Nodes
 
 TABLES_SIZE = hotplug_page.PAGE_BASE - virt.BLOB_BASE
 """Bytes of the blob before the hotplug page; tables and hand-off must fit there."""
@@ -83,26 +85,37 @@ class Board:
     """What differs between the machines that the tables describe.
 
     `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
-    calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts.
+    calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts; with `fw_cfg`
+    QEMU's device of that name. `power_button` is the interrupt of the event device at
+    `virt.GED_BASE` that tells of it, None where nothing does.
     """
 
     transport: HotplugTransport
     conduit: Conduit
     pci: bool
+    fw_cfg: bool = False
+    power_button: GedInterrupt | None = None
 
 
-QEMU_VIRT = Board(PageTransport(), Conduit.SMC, pci=True)
+QEMU_VIRT = Board(
+    PageTransport(),
+    Conduit.SMC,
+    pci=True,
+    fw_cfg=True,
+    power_button=GedInterrupt(virt.ACPI_GED_GSI, InterruptMode.EDGE),
+)
 """QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach."""
 
 HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 """A machine of our own at the same addresses, with hotplug registers and a GED."""
 
 
-def build(config: MachineConfig, board: Board = QEMU_VIRT) -> Firmware:
-    """The firmware of `config` on `board`.
+def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None = None) -> Firmware:
+    """The firmware of `config` on `board`, with one node unless there are `nodes`.
 
     Raises FirmwareError for a GIC without redistributors, for more memory than the memory
-    map has room for, and where the tables outgrow the blob.
+    map has room for, and where the tables outgrow the blob; NodesError for nodes of another
+    machine.
     """
     if config.gic_version < LOWEST_GIC_VERSION:
         raise FirmwareError(
@@ -115,16 +128,27 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT) -> Firmware:
             f"{MOST_MEMORY_MIB} MiB, up to the redistributors at {virt.GICR_HIGH_BASE:#x}; "
             "lower memory"
         )
+    if nodes is None:
+        nodes = Nodes.one(config)
+    nodes.check(config)
     blob = _Blob()
-    dsdt_table = dsdt(config, board.transport, pci=board.pci)
+    dsdt_table = dsdt(
+        config,
+        board.transport,
+        pci=board.pci,
+        fw_cfg=board.fw_cfg,
+        button=board.power_button,
+    )
     static = {
         "FACP": fadt(blob.place(dsdt_table), board.conduit),
         "APIC": madt(config, its=board.pci),
         "GTDT": gtdt(),
         "SPCR": spcr(),
         "PPTT": pptt(config.topology),
-        "SRAT": srat(config),
+        "SRAT": srat(nodes),
     }
+    if nodes.distances is not None:
+        static["SLIT"] = slit(nodes.distances)
     if board.pci:
         static |= {"MCFG": mcfg(), "IORT": iort()}
     addresses = [blob.place(table) for table in static.values()]

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,12 +19,12 @@ import structlog
 
 from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.runtime_directory import SOCKET_PATH_MOST, remove_runtime_directory
+from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.runtime_directory import SOCKET_PATH_MOST
 
 log = structlog.get_logger(__name__)
 
 STDERR_KEPT = 16 * 1024  # bytes of QEMU's last words
-LISTEN_SECONDS = 30.0  # a QEMU with many vCPUs on a busy host takes its time
 END_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -47,7 +46,7 @@ def check_socket_path(path: Path) -> None:
         )
 
 
-class QemuProcess:
+class QemuProcess(RunningQemu):
     """A running QEMU, started by `start`."""
 
     def __init__(self, process: subprocess.Popen[bytes], directory: Path) -> None:
@@ -61,7 +60,7 @@ class QemuProcess:
         self._pidfd = os.pidfd_open(process.pid)
         self._loop.add_reader(self._pipe, self._hear)
         self._loop.add_reader(self._pidfd, self._reap)
-        self.directory = directory
+        super().__init__(directory)
 
     @classmethod
     async def start(
@@ -103,45 +102,6 @@ class QemuProcess:
         """Wait until QEMU has ended and been reaped and its stderr has been read."""
         await self._ended.wait()
 
-    async def connect(self, path: Path, seconds: float = LISTEN_SECONDS) -> Streams:
-        """As `connect_socket`, for reading and writing."""
-        sock = await self.connect_socket(path, seconds)
-        return await asyncio.open_unix_connection(sock=sock)
-
-    async def connect_socket(self, path: Path, seconds: float = LISTEN_SECONDS) -> socket.socket:
-        """Connect to the unix socket `path` of this QEMU, as soon as it listens there.
-
-        Raises QemuError with QEMU's words where it ends first, or does not listen within
-        `seconds`.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        pause = 0.001
-        while True:
-            sock = socket.socket(socket.AF_UNIX)
-            sock.setblocking(False)
-            try:
-                await loop.sock_connect(sock, str(path))
-                return sock
-            except (FileNotFoundError, ConnectionRefusedError):
-                sock.close()
-            if not self.running:
-                raise QemuError(f"QEMU did not start: {self.last_words}")
-            if loop.time() > deadline:
-                raise QemuError(
-                    f"QEMU does not listen at {path} after {seconds:g} s; {self.last_words}"
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 0.02)
-
-    def remove_directory(self) -> None:
-        """Remove its directory now: QEMU has opened what is in it, and all are connected.
-
-        So that nothing is left behind even by a `kill -9` from here on. It keeps what it has
-        loaded, also over a reset.
-        """
-        remove_runtime_directory(self.directory)
-
     async def close(self) -> None:
         """End QEMU, politely at first, reap it, and remove its directory. Idempotent."""
         for send in (self._process.terminate, self._process.kill):
@@ -176,9 +136,6 @@ class QemuProcess:
         assert self._process.stderr is not None
         self._process.stderr.close()
         self._ended.set()
-
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def _spawn(argv: Sequence[str | Path]) -> subprocess.Popen[bytes]:

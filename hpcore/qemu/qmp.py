@@ -13,7 +13,7 @@ from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError
 
 from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.process import LISTEN_SECONDS, QemuProcess
+from hpcore.qemu.running import LISTEN_SECONDS, RunningQemu
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class QmpRefused(QemuError):
 class Qmp:
     """A connection to the QMP socket of a QEMU process."""
 
-    def __init__(self, client: QMPClient, process: QemuProcess, on_event: OnEvent) -> None:
+    def __init__(self, client: QMPClient, process: RunningQemu, on_event: OnEvent) -> None:
         self._client = client
         self._process = process
         self._on_event = on_event
@@ -49,7 +49,7 @@ class Qmp:
 
     @classmethod
     async def connect(
-        cls, process: QemuProcess, path: Path, on_event: OnEvent, seconds: float = LISTEN_SECONDS
+        cls, process: RunningQemu, path: Path, on_event: OnEvent, seconds: float = LISTEN_SECONDS
     ) -> Qmp:
         """Connect to the socket `path` of `process` and negotiate.
 

@@ -10,7 +10,8 @@ from hpcore.fetch.errors import FetchError
 from hpcore.guest import boot
 from hpcore.guest.errors import GuestError
 from hpcore.model.config import MachineConfig
-from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
+from hpcore.platform.numa import Nodes
 
 MACHINE = MachineConfig.of(1, 2)
 
@@ -32,6 +33,25 @@ def test_a_machine_that_the_tables_cannot_describe_is_the_guests_error(tmp_path:
     gicv2 = MachineConfig.of(1, 1, gic_version=2)
     with pytest.raises(GuestError, match="set gic-version to 3"):
         boot.prepare(gicv2, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "")
+
+
+def test_nodes_of_another_machine_are_the_guests_error(tmp_path: Path) -> None:
+    nodes = Nodes((MACHINE.memory,), (0,))
+    with pytest.raises(GuestError, match="1 vCPUs have a node and 2 are possible"):
+        boot.prepare(MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes)
+
+
+def test_the_firmware_has_the_nodes_that_the_guest_shall_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "load_kernel", lambda _path: None)
+    monkeypatch.setattr(boot, "bootable", lambda _kernel: tmp_path / "kernel")
+    monkeypatch.setattr(boot, "check_initrd", lambda _path: None)
+    for name in ("kernel", "initrd"):
+        (tmp_path / name).touch()
+    nodes = Nodes((MACHINE.memory // 2,) * 2, (0, 1))
+    files = boot.prepare(MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes)
+    assert files.blob == build(MACHINE, QEMU_VIRT, nodes).blob
 
 
 def test_an_initrd_that_is_none_is_the_guests_error(

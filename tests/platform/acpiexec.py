@@ -43,6 +43,13 @@ class Run:
         assert found is not None, self.said
         return int(found[1], 16)
 
+    @property
+    def buffer(self) -> bytes:
+        """The Buffer of up to 16 bytes that the method returned."""
+        found = re.search(r"\[Buffer\] Length \w+ = +0000: ((?:[0-9A-F]{2} )+)", self.said)
+        assert found is not None, self.said
+        return bytes.fromhex(found[1])
+
 
 def evaluate(table: bytes, directory: Path, method: str, fill: int = 0) -> Run:
     """Evaluate `method`, arguments behind its path, every byte of memory being `fill`.

@@ -13,6 +13,8 @@ from hpcore.model import acpi
 from hpcore.platform import virt
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.register_transport import RegisterTransport
+from hpcore.platform.firmware import QEMU_VIRT, build
+from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_registers import (
     COMMAND,
     DATA,
@@ -99,6 +101,19 @@ def test_the_event_device_scans_only_if_a_vcpu_has_an_event(tmp_path: Path) -> N
     assert evaluate(TABLE, tmp_path, method, 0x10).accesses == (
         Access(False, virt.GED_BASE, 4, 0x1010_1010),
     )
+
+
+@pytest.mark.parametrize(
+    ("events", "pressed"), [(GedEvent.POWER_DOWN, 1), (~GedEvent.POWER_DOWN, 0), (0xFF, 1)]
+)
+def test_qemus_event_device_presses_the_power_button_and_no_other(
+    events: int, pressed: int, tmp_path: Path
+) -> None:
+    table = build(machine(2), QEMU_VIRT).tables["DSDT"]
+    run = evaluate(table, tmp_path, rf"\_SB.GED1._EVT {virt.ACPI_GED_GSI}", int(events))
+    assert run.accesses == (Access(False, virt.GED_BASE, 4, int(events) * 0x0101_0101),)
+    assert run.said.count("Device Notify on [PWRB]") == pressed
+    assert run.said.count("Notify on") == run.said.count("Value 0x80") == pressed
 
 
 def test_a_played_guest_does_what_the_aml_does(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, HotplugTransport
 from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.aml.statements import call, give, sleep
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
 from tests.platform.iasl import Verdict, body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -114,6 +115,40 @@ def test_a_group_of_the_scan_ends_with_the_last_vcpu(tmp_path: Path) -> None:
     source = judge(dsdt(machine(13), PageTransport()), tmp_path).source
     assert "Notify (C00C, 0x03)" in block(source, "Method (X001")
     assert "C00D" not in source
+
+
+@pytest.mark.parametrize("board", [QEMU_VIRT, HPCORE_VIRT], ids=["qemu", "hpcore"])
+@pytest.mark.parametrize("possible", SIZES)
+def test_iasl_has_nothing_to_say_of_a_boards_dsdt(
+    possible: int, board: Board, tmp_path: Path
+) -> None:
+    table = build(machine(possible), board).tables["DSDT"]
+    verdict = judge(table, tmp_path)
+    assert (verdict.errors, verdict.warnings) == (0, 0), verdict.said
+    assert body(verdict.recompiled) == body(table)
+
+
+def test_a_board_has_what_it_has_and_nothing_else(tmp_path: Path) -> None:
+    qemu, own = (
+        judge(build(machine(2), board).tables["DSDT"], tmp_path).source
+        for board in (QEMU_VIRT, HPCORE_VIRT)
+    )
+    for device, base in (("FWCF", virt.FW_CFG_BASE), ("PWRB", None), ("GED1", virt.GED_BASE)):
+        text = block(qemu, f"Device ({device})")
+        assert base is None or f"0x{base:08X}," in text
+        assert f"Device ({device})" not in own
+    assert "PNP0A08" in qemu
+    assert "PNP0A08" not in own
+
+
+def test_the_power_buttons_event_device_has_its_own_interrupt(tmp_path: Path) -> None:
+    source = judge(build(machine(2)).tables["DSDT"], tmp_path).source
+    first, second = (block(source, f"Device (GED{n})") for n in (0, 1))
+    assert "(_UID, Zero)" in first
+    assert "(_UID, One)" in second
+    assert f"0x{virt.GED_GSI:08X}," in first
+    assert "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive" in second
+    assert f"0x{virt.ACPI_GED_GSI:08X}," in second
 
 
 class IndexTransport:

@@ -6,9 +6,11 @@ import asyncio
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from hpcore_tcg import build
+from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.boot import BootFiles
@@ -59,9 +61,8 @@ class HostileRig(TcgRig):
             bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
         )
         boot = BootFiles(bytes(0x10_0000), tree, image, SOURCES / "hostile.ld")
-        super().__init__(
-            TcgSession(machine, boot, find_qemu(), build.ensure_monitor(), stimuli.append), stimuli
-        )
+        start = partial(TcgMachine.start, machine, boot, find_qemu(), build.ensure_monitor())
+        super().__init__(TcgSession(machine, start, stimuli.append, boots=True), stimuli)
         self._printed = b""
 
     async def value(self, name: str) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from pathlib import Path
 
 from hpcore_tcg import build
+from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.protocol import Op, StateBit
 from hpcore_tcg.session import TcgSession
 
@@ -38,10 +40,9 @@ class World(TcgRig):
         tree = firmware.build(machine).device_tree(
             bootargs="", initrd_size=0, kaslr_seed=bytes(8), rng_seed=bytes(32)
         )
-        session = TcgSession(
-            machine, BootFiles(b"", tree, kernel, kernel), find_qemu(), build.ensure_monitor(),
-            stimuli.append,
-        )  # fmt: skip
+        boot = BootFiles(b"", tree, kernel, kernel)
+        start = partial(TcgMachine.start, machine, boot, find_qemu(), build.ensure_monitor())
+        session = TcgSession(machine, start, stimuli.append, boots=True)
         super().__init__(session, stimuli)
         self.random = random.Random(seed)
         self.enabled = {0}

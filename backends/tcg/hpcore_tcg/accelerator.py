@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
+from hpcore.door.front import Part
+from hpcore.door.options import Options
+from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
-from hpcore.platform import firmware
+from hpcore.platform.firmware import QEMU_VIRT, Board
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
+from hpcore.qemu.running import RunningQemu
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
@@ -18,6 +24,8 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore_tcg import build
+from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
+from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.session import TcgSession
 
 MODELLED = {
@@ -61,6 +69,30 @@ class TcgAccelerator:
             qemu = await asyncio.to_thread(find_qemu)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
-        boot = await admission.prepare(machine, firmware.QEMU_VIRT, images)
+        boot = await admission.prepare(machine, self.board, images)
         monitor = await asyncio.to_thread(build.ensure_monitor)
-        return TcgSession(machine, boot, qemu, monitor, report)
+        start = partial(TcgMachine.start, machine, boot, qemu, monitor)
+        return TcgSession(machine, start, report, boots=boot is not None)
+
+    # --------------------------------------------- under a VM that somebody else starts
+
+    @property
+    def board(self) -> Board:
+        """See `hpcore.door.front.Fronted`."""
+        return QEMU_VIRT
+
+    def part(self, config: MachineConfig, boot: BootFiles, directory: Path) -> Part:
+        """See `hpcore.door.front.Fronted`. Builds the monitor where the cache has none yet."""
+        admission.need_gicv3("tcg", config)
+        words = [
+            "-bios", str(build.ensure_monitor().path),
+            *link_arguments(directory / LINK), *image_arguments(boot, directory),
+        ]  # fmt: skip
+        return Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
+
+    def attach(
+        self, config: MachineConfig, qemu: RunningQemu, qmp: Path, report: Report
+    ) -> TcgSession:
+        """See `hpcore.door.front.Fronted`."""
+        start = partial(TcgMachine.attach, qemu, Sockets(qmp, None, qemu.directory / LINK))
+        return TcgSession(config, start, report, boots=True)

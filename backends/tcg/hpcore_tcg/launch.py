@@ -13,25 +13,29 @@ from hpcore.platform import virt
 from hpcore.qemu.find import Qemu
 from hpcore_tcg.build import Monitor
 
+LINK, CHARDEV = "link", "hpcore-link"
+"""The link's socket in QEMU's directory, and its name among QEMU's character devices."""
+
 LINK_LOG = "HPCORE_TCG_LINK_LOG"
 """Environment: a file to which QEMU copies what the monitor sends, for tests."""
 
 
 @frozen
 class Sockets:
-    """Where QEMU listens, below its own directory."""
+    """Where QEMU listens. `console` is None where the guest's console is not hpcore's."""
 
     qmp: Path
-    console: Path
+    console: Path | None
     link: Path
 
     @classmethod
     def below(cls, directory: Path) -> Sockets:
-        return cls(directory / "qmp", directory / "console", directory / "link")
+        """All three in QEMU's own directory."""
+        return cls(directory / "qmp", directory / "console", directory / LINK)
 
     def all(self) -> tuple[Path, ...]:
         """Every one, for the check that none is occupied."""
-        return (self.qmp, self.console, self.link)
+        return tuple(path for path in (self.qmp, self.console, self.link) if path is not None)
 
 
 def command_line(
@@ -48,25 +52,35 @@ def command_line(
     changes is what the monitor permits. Without `images` the machine has nothing to run
     but the monitor.
     """
-    link_log = os.environ.get(LINK_LOG)
+    assert sockets.console is not None, "of a QEMU that we start, the console is ours"
     argv = [
         str(qemu.path), "-no-user-config", "-nodefaults", "-display", "none",
         "-machine", "virt,gic-version=3,secure=on", "-accel", "tcg,thread=multi",
         "-cpu", machine.cpu_model, "-smp", str(machine.possible), "-m", f"{machine.memory}M",
         "-S", "-action", "shutdown=pause",
-        *_socket("console", sockets.console), *_socket("link", sockets.link, link_log),
-        "-serial", "chardev:console", "-serial", "chardev:link",
+        *_socket("console", sockets.console), "-serial", "chardev:console",
         "-qmp", f"unix:{_escape(sockets.qmp)},server=on,wait=off",
-        "-bios", str(monitor.path),
+        *link_arguments(sockets.link), "-bios", str(monitor.path),
     ]  # fmt: skip
-    if images is not None:
-        blob, tree = directory / "firmware.bin", directory / "tree.dtb"
-        blob.write_bytes(images.blob)
-        tree.write_bytes(images.tree)
-        argv += ["-dtb", str(tree)]
-        argv += _load(images.kernel, virt.KERNEL_BASE) + _load(images.initrd, virt.INITRD_BASE)
-        argv += _load(blob, virt.BLOB_BASE)
-    return argv
+    return argv if images is None else [*argv, *image_arguments(images, directory)]
+
+
+def link_arguments(path: Path) -> list[str]:
+    """The link to the monitor, at the machine's second serial port."""
+    return [*_socket(CHARDEV, path, os.environ.get(LINK_LOG)), "-serial", f"chardev:{CHARDEV}"]
+
+
+def image_arguments(images: BootFiles, directory: Path) -> list[str]:
+    """What lies in the guest's memory before it starts; written to `directory` where it is new."""
+    blob, tree = directory / "firmware.bin", directory / "tree.dtb"
+    blob.write_bytes(images.blob)
+    tree.write_bytes(images.tree)
+    return [
+        "-dtb", str(tree),
+        *_load(images.kernel, virt.KERNEL_BASE),
+        *_load(images.initrd, virt.INITRD_BASE),
+        *_load(blob, virt.BLOB_BASE),
+    ]  # fmt: skip
 
 
 def _socket(name: str, path: Path, logfile: str | None = None) -> list[str]:

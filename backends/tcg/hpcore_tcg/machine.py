@@ -19,6 +19,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.qmp import Qmp, QmpRefused
+from hpcore.qemu.running import RunningQemu
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 from hpcore.run.accelerator import AcceleratorError, EffectError
 from hpcore_tcg import launch
@@ -35,11 +36,11 @@ LAST_WORDS_SECONDS = 2.0
 
 
 class TcgMachine:
-    """Started by `start`; all its sockets are drained until `close`."""
+    """Made by `start` or `attach`; all its sockets are drained until `close`."""
 
     def __init__(
         self,
-        process: QemuProcess,
+        process: RunningQemu,
         on_lost: Callable[[str], None],
         on_shutdown: Callable[[], None],
     ) -> None:
@@ -81,13 +82,30 @@ class TcgMachine:
         except BaseException:
             remove_runtime_directory(directory)
             raise
+        machine = await cls.attach(process, sockets, on_event, on_lost, on_shutdown)
+        process.remove_directory()
+        return machine
+
+    @classmethod
+    async def attach(
+        cls,
+        process: RunningQemu,
+        sockets: launch.Sockets,
+        on_event: OnEvent,
+        on_lost: Callable[[str], None],
+        on_shutdown: Callable[[], None],
+    ) -> TcgMachine:
+        """Connect to a QEMU that is stopped before its first instruction. As `start` otherwise.
+
+        The machine has a console where `sockets` has one.
+        """
         machine = cls(process, on_lost, on_shutdown)
         try:
             machine._qmp = await Qmp.connect(process, sockets.qmp, machine._qmp_event)
-            machine._console = SocketConsole(*await process.connect(sockets.console))
+            if sockets.console is not None:
+                machine._console = SocketConsole(*await process.connect(sockets.console))
             streams = await process.connect(sockets.link)
             machine._link = Link(*streams, on_event, machine._link_ended)
-            process.remove_directory()
         except BaseException:
             machine._ending = True
             await machine.close()
@@ -111,9 +129,8 @@ class TcgMachine:
         return self._link
 
     @property
-    def console(self) -> SocketConsole:
-        """The guest's console, once `start` has connected to it."""
-        assert self._console is not None, "start comes first"
+    def console(self) -> SocketConsole | None:
+        """The guest's console; None where it is somebody else's."""
         return self._console
 
     async def command(self, name: str) -> None:

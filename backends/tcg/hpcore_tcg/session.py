@@ -6,10 +6,10 @@ It mirrors what each slot was given, since the monitor forgets all of it at a re
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from hpcore.guest.boot import BootFiles
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
@@ -25,7 +25,6 @@ from hpcore.model.effects import (
 )
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import Qemu
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
@@ -35,14 +34,19 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore.run.gate import ENDED, Gate
-from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
-from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
+from hpcore_tcg.link import CallerTurn, LinkGone, OnEvent, RequestRefused, ResetMeanwhile
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
 log = structlog.get_logger(__name__)
+
+StartMachine = Callable[
+    [OnEvent, Callable[[str], None], Callable[[], None]], Awaitable[TcgMachine]
+]
+"""Makes the machine: told what to call for an event of the link, for its loss, and when the
+guest has powered it off (TcgMachine)."""
 
 HELLO_SECONDS = 60.0
 NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
@@ -67,13 +71,13 @@ class TcgSession:
     def __init__(
         self,
         config: MachineConfig,
-        boot: BootFiles | None,
-        qemu: Qemu,
-        monitor: Monitor,
+        start: StartMachine,
         report: Report,
+        *,
+        boots: bool,
     ) -> None:
-        self._config, self._boot = config, boot
-        self._qemu, self._monitor = qemu, monitor
+        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run."""
+        self._config, self._start_machine, self._boots = config, start, boots
         self._report = report
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
@@ -202,10 +206,7 @@ class TcgSession:
 
     async def _create(self) -> None:
         try:
-            self._machine = await TcgMachine.start(
-                self._config, self._boot, self._qemu, self._monitor,
-                self._event, self._lose, self._shutdown,
-            )  # fmt: skip
+            self._machine = await self._start_machine(self._event, self._lose, self._shutdown)
         except QemuError as error:
             raise EffectError(str(error)) from error
         await self._machine.command("cont")
@@ -240,7 +241,7 @@ class TcgSession:
 
     async def _start(self, turn: CallerTurn) -> None:
         link = self._running().link
-        if self._boot is None:
+        if not self._boots:
             raise EffectError(NO_GUEST)
         try:
             await link.send(Op.RUN, turn=turn)

@@ -1,4 +1,4 @@
-r"""The DSDT: console, PCI, the event device, and a device for every possible vCPU.
+r"""The DSDT: console, PCI, fw_cfg, the event devices, and a device for every possible vCPU.
 
 A vCPU is `\_SB.CPUS.Cnnn` (ACPI0007) whether or not it is enabled: on arm64 it is
 always present, and only its Enabled bit changes (ACPI 6.5, 6.3.7 and 8.4).
@@ -10,27 +10,45 @@ from hpcore.model.acpi import STA_ENABLED
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
+from hpcore.platform.acpi.osc import PLATFORM, osc
 from hpcore.platform.acpi.pci import pci_host
-from hpcore.platform.acpi.transport import HotplugTransport, cpu_name
+from hpcore.platform.acpi.power_button import power_button
+from hpcore.platform.acpi.transport import GedInterrupt, HotplugTransport, cpu_name
 from hpcore.platform.aml.encoding import eisa_id, string
 from hpcore.platform.aml.objects import device, method, name, scope
 from hpcore.platform.aml.resources import InterruptMode, interrupt, memory32, template
+
+STA_HIDDEN = 0x0B
+"""Present, enabled and working, and not for a user to see (ACPI 6.5, "_STA (Device Status)")."""
 
 REVISION = 2
 """From 2 on, AML integers have 64 bits."""
 
 
-def dsdt(config: MachineConfig, transport: HotplugTransport, *, pci: bool = True) -> bytes:
-    """The whole table for `config`, with `transport` under its vCPUs; PCI if there is any."""
+def dsdt(
+    config: MachineConfig,
+    transport: HotplugTransport,
+    *,
+    pci: bool = True,
+    fw_cfg: bool = False,
+    button: GedInterrupt | None = None,
+) -> bytes:
+    """The whole table for `config`, with `transport` under its vCPUs.
+
+    A PCI host bridge and QEMU's fw_cfg are in it where they are there; `button` is the interrupt
+    of the power button, if there is one.
+    """
     return table(
         b"DSDT",
         REVISION,
         scope(
             r"\_SB",
+            osc(PLATFORM),
             _console(),
             pci_host() if pci else b"",
+            _fw_cfg() if fw_cfg else b"",
             _event_device(transport),
-            _power_button(),
+            b"" if button is None else power_button(button),
             _processors(config, transport),
         ),
     )
@@ -63,8 +81,15 @@ def _event_device(transport: HotplugTransport) -> bytes:
     )
 
 
-def _power_button() -> bytes:
-    return device("PWRB", name("_HID", string("PNP0C0C")), name("_UID", 0))
+def _fw_cfg() -> bytes:
+    """QEMU's channel for `-fw_cfg` files (fw_cfg.rst in QEMU's specs, "ACPI Interface")."""
+    return device(
+        "FWCF",
+        name("_HID", string("QEMU0002")),
+        name("_STA", STA_HIDDEN),
+        name("_CCA", 1),
+        name("_CRS", template(memory32(virt.FW_CFG_BASE, virt.FW_CFG_SIZE))),
+    )
 
 
 def _processors(config: MachineConfig, transport: HotplugTransport) -> bytes:

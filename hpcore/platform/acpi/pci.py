@@ -7,6 +7,7 @@ Firmware Specification 3.3, 4.1.
 from __future__ import annotations
 
 from hpcore.platform import virt
+from hpcore.platform.acpi.osc import PCI_HOST, osc
 from hpcore.platform.aml.encoding import string
 from hpcore.platform.aml.objects import data_package, device, method, name
 from hpcore.platform.aml.resources import (
@@ -39,6 +40,7 @@ def pci_host() -> bytes:
         method("_CBA", give(virt.ECAM_BASE), serialized=False),
         name("_CRS", _windows()),
         name("_PRT", _routing()),
+        osc(PCI_HOST),
         device(
             "RES0",
             name("_HID", string("PNP0C02")),

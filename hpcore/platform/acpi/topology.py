@@ -1,13 +1,12 @@
-"""Tables about where vCPUs and memory sit: PPTT and SRAT."""
+"""Tables about where vCPUs and memory sit: PPTT, SRAT and SLIT."""
 
 from __future__ import annotations
 
 import struct
 
-from hpcore.model.config import MachineConfig
 from hpcore.model.topology import Topology
-from hpcore.platform import virt
 from hpcore.platform.acpi.header import HEADER_SIZE, table
+from hpcore.platform.numa import Nodes
 
 _PACKAGE, _ID_VALID, _THREAD, _LEAF, _IDENTICAL = (1 << bit for bit in range(5))
 _NODE = struct.Struct("<BBHIIII")
@@ -45,14 +44,23 @@ def pptt(topology: Topology) -> bytes:
     return table(b"PPTT", 2, bytes(nodes))
 
 
-def srat(config: MachineConfig) -> bytes:
-    """System Resource Affinity Table, revision 3 (ACPI 6.5, 5.2.16): one domain for all."""
-    gicc, memory, enabled, domain = 3, 1, 1, 0
-    ram = struct.pack(
-        "<BBIHQQII8x", memory, 40, domain, 0, virt.RAM_BASE, config.memory << 20, 0, enabled
+def srat(nodes: Nodes) -> bytes:
+    """System Resource Affinity Table, revision 3 (ACPI 6.5, 5.2.16): a domain for each node.
+
+    Every possible vCPU is in it, not-enabled ones included: its node is known before it comes.
+    """
+    memory_affinity, gicc_affinity, enabled = 1, 3, 1
+    memory = (
+        struct.pack("<BBIHQQII8x", memory_affinity, 40, at.node, 0, at.start, at.size, 0, enabled)
+        for at in nodes.ranges()
     )
     vcpus = (
-        struct.pack("<BBIIII", gicc, 18, domain, index, enabled, 0)
-        for index in range(config.possible)
+        struct.pack("<BBIIII", gicc_affinity, 18, node, index, enabled, 0)
+        for index, node in enumerate(nodes.vcpus)
     )
-    return table(b"SRAT", 3, struct.pack("<IQ", 1, 0) + ram + b"".join(vcpus))
+    return table(b"SRAT", 3, struct.pack("<IQ", 1, 0) + b"".join((*memory, *vcpus)))
+
+
+def slit(distances: tuple[tuple[int, ...], ...]) -> bytes:
+    """System Locality Information Table, revision 1 (ACPI 6.5, 5.2.17): a row for each node."""
+    return table(b"SLIT", 1, struct.pack("<Q", len(distances)) + b"".join(map(bytes, distances)))

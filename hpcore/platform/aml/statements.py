@@ -63,6 +63,11 @@ def bit_or(left: Value, right: Value, target: bytes = NOWHERE) -> bytes:
     return b"\x7d" + value(left) + value(right) + target
 
 
+def dword_field(source: Value, offset: Value, path: str) -> bytes:
+    """CreateDWordField: 32 bits of a Buffer at byte `offset`, named until the method ends."""
+    return b"\x8a" + value(source) + value(offset) + name_string(path)
+
+
 def increment(target: bytes) -> bytes:
     """`target` += 1."""
     return b"\x75" + target

@@ -1,0 +1,1 @@
+"""The front door: what callers of QEMU meet, in front of a QEMU that hpcore drives."""

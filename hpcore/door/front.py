@@ -1,0 +1,55 @@
+"""What an accelerator is to the door: what it adds to QEMU's command line, and its session.
+
+An accelerator of `hpcore.run.accelerator` that can be put under a VM which somebody else
+starts has these methods beside its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from attrs import frozen
+
+from hpcore.door.options import Option
+from hpcore.guest.boot import BootFiles
+from hpcore.model.config import MachineConfig
+from hpcore.platform.firmware import Board
+from hpcore.qemu.running import RunningQemu
+from hpcore.run.accelerator import Report, Session
+
+
+@frozen
+class Part:
+    """What an accelerator adds to the command line of the real QEMU.
+
+    `machine` are values of -machine. `options` are whole; a -serial among them is the
+    machine's second one.
+    """
+
+    machine: Mapping[str, str]
+    options: tuple[Option, ...]
+
+
+@runtime_checkable
+class Fronted(Protocol):
+    """An accelerator that can be put under somebody else's VM."""
+
+    @property
+    def board(self) -> Board:
+        """The board whose tables the guest is given."""
+
+    def part(self, config: MachineConfig, boot: BootFiles, directory: Path) -> Part:
+        """Its part of the command line. Writes the files that are named there to `directory`.
+
+        Raises AcceleratorError where the machine cannot run here.
+        """
+
+    def attach(
+        self, config: MachineConfig, qemu: RunningQemu, qmp: Path, report: Report
+    ) -> Session:
+        """A session on `qemu`, which was started with the part of `qemu.directory`.
+
+        `qmp` is a monitor of its own. CREATE_VCPUS connects to it; until then, nothing runs.
+        """

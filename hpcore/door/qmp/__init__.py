@@ -1,0 +1,23 @@
+"""QMP at the door: the real QEMU's, with what hpcore answers about vCPUs put in its place.
+
+A client's bytes are cut into requests as QEMU cuts them (lexer, values, requests), and each
+is answered by hpcore or passed on as it came (conversation, answers); what QEMU says is
+passed back (lines, outbox), with descriptors in both directions (wire). The monitors that a
+caller asked for take their clients by `Monitors`.
+"""
+
+from hpcore.door.qmp.answers import Answers, Handler, Passes, QmpError, RealMonitor
+from hpcore.door.qmp.monitor import Dialled, Listening, Monitor, Monitors, connect
+
+__all__ = [
+    "Answers",
+    "Dialled",
+    "Handler",
+    "Listening",
+    "Monitor",
+    "Monitors",
+    "Passes",
+    "QmpError",
+    "RealMonitor",
+    "connect",
+]

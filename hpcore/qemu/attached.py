@@ -1,0 +1,70 @@
+"""A QEMU that somebody else has started: watched by its pidfd, and ended by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+
+from hpcore.qemu.running import RunningQemu
+
+END_SECONDS = 5.0
+_UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
+
+
+class AttachedQemu(RunningQemu):
+    """The process `pid`, which is not our child. Its words went to whoever started it."""
+
+    def __init__(self, pid: int, directory: Path) -> None:
+        """Raises ProcessLookupError where there is no such process."""
+        super().__init__(directory)
+        self._pid = pid
+        self._ended = asyncio.Event()
+        self._pidfd = os.pidfd_open(pid)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._pidfd, self._gone)
+
+    @property
+    def pid(self) -> int:
+        """See RunningQemu."""
+        return self._pid
+
+    @property
+    def running(self) -> bool:
+        """See RunningQemu."""
+        return not self._ended.is_set()
+
+    @property
+    def last_words(self) -> str:
+        """See RunningQemu."""
+        return "what it said is with whoever started it"
+
+    async def wait(self) -> None:
+        """See RunningQemu."""
+        await self._ended.wait()
+
+    async def close(self) -> None:
+        """See RunningQemu."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.running:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, number)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), END_SECONDS)
+        self.remove_directory()
+
+    def _gone(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._ended.set()
+
+
+def peer(sock: socket.socket) -> int:
+    """The process that listened at the other end of a unix socket."""
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid: int = _UCRED.unpack(data)[0]
+    return pid
