@@ -95,14 +95,15 @@ def changes(random: Random) -> Iterator[Change]:
 
 
 def verdicts(invariant: Property, asked: list[Change]) -> str:
-    """The digest of all that the invariant says."""
+    """The digest of all that the invariant says, and of what it says of itself."""
     said = bytearray()
     for change in asked:
         if invariant.on_state is not None:
             said.append(invariant.on_state(0, change.after, change.shared))
         if invariant.on_event is not None:
             said.append(bool(invariant.on_event(change)))
-    return sha256(said + invariant.says.encode()).hexdigest()[:16]
+    about = invariant.says, invariant.number, invariant.at_rest, invariant.since
+    return sha256(said + repr(about).encode()).hexdigest()[:16]
 
 
 def decisions() -> dict[str, object]:
