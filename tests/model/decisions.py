@@ -21,11 +21,14 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.invariants import INVARIANTS
+from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Change, Property
+from hpcore.model.rules import RULES
 from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
-from tests.model.drawn import FIELDS, answers, drawn
+from tests.model.drawn import FIELDS, OTHER_RULES, answers, drawn, states
 from tests.support.world import World
 
 WRITTEN_DOWN = Path(__file__).with_name("decisions.json")
@@ -51,6 +54,18 @@ EVENTS: list[ev.Event] = [
     ev.UnplugFailed(0, "a", "x"), ev.TakenByForce(0), ev.EjectAccepted(0), ev.CpuOnGranted(0, 0),
     ev.CpuWentOff(0), ev.Noted("x"),
 ]  # fmt: skip
+
+
+OTHER_EVENTS: list[ev.Event] = [
+    ev.Refused("Boot", "machine_new", "x", None), ev.Refused("InsertAcked", "slot_exists", "x", 9),
+    ev.ScanBegun(), ev.ScanFinished(), ev.GedRaised(), ev.InsertCleared(0), ev.RemoveCleared(0),
+    ev.OstReceived(0, 1, 0), ev.OstReceived(0, 1, 1), ev.OstReceived(0, 3, 0x84),
+    ev.OstReceived(0, 3, 0), ev.Registered(0), ev.EjectUnconfirmed(0),
+    ev.EjectRefused(0, "eject_was_requested", "x"), ev.CpuOnDenied(0, 0, -3),
+    ev.Registered(-1), ev.Registered(3), ev.StepDone(0, Step.BIND, 0x101),
+]  # fmt: skip
+LEADING_ON = 150
+"""States from which every event is let lead on."""
 
 
 class Remembering(World):
@@ -127,8 +142,22 @@ def anywhere() -> dict[str, str]:
     return answers(Random(0))
 
 
+def evolved() -> dict[str, str]:
+    """The digest of the states that each kind of event leads to; not all have a way on."""
+    random, said = Random(0), {kind.__name__: sha256() for kind in ev.EVENTS.values()}
+    for n, state in enumerate(islice(states(random), LEADING_ON)):
+        rules = random.choice(OTHER_RULES) if n % 2 else RULES
+        for event in (*EVENTS, *OTHER_EVENTS):
+            try:
+                after = repr(evolve(state, event, rules))
+            except (IllegalTransition, NoSuchSlot) as error:
+                after = str(error)
+            said[type(event).__name__].update(f"{after} {ev.effects_of(event)!r}\n".encode())
+    return {name: digest.hexdigest()[:16] for name, digest in said.items()}
+
+
 PARTS: dict[str, Callable[[], dict[str, str]]] = {
-    "walks": walks, "anywhere": anywhere, "invariants": judgements,
+    "walks": walks, "anywhere": anywhere, "evolved": evolved, "invariants": judgements,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from hpcore.model.effects import MachineStep, Step
 from hpcore.model.guards import SWITCHES
 from hpcore.model.machines import GiccState, IllegalTransition, Phase, SlotState
 from hpcore.model.rules import RULES, Habit, Rules
-from hpcore.model.states import Shared, Slot, State, initial
+from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.model.topology import mp_affinity
 
 VALUES: dict[str, list[object]] = {
@@ -58,19 +58,23 @@ def alike(random: Random, usual: T, kind: type[T], most: int) -> T:
 def states(random: Random) -> Iterator[State]:
     """Machines of three slots, drawn at random; most are not far from one that runs."""
     new = initial(CONFIG)
-    runs = attrs.evolve(new.shared, phase=Phase.RUNNING)
+    runs, ready = (attrs.evolve(new.shared, phase=p) for p in (Phase.RUNNING, Phase.READY))
     there = attrs.evolve(
         Slot(cold=False), lifecycle=SlotState.ENABLED, gicc=GiccState.WIRED, created=True,
         thread=True, space=True, enabled=True,
     )  # fmt: skip
+    booting = attrs.evolve(
+        there, cold=True, enabled=False, command=Owed.COLD_BOOT, step=Step.ENABLE
+    )
     while True:
-        usual = [random.choice([slot, there]) for slot in new.slots]
+        usual = [random.choice([slot, there, there, booting]) for slot in new.slots]
         slots = tuple(alike(random, slot, Slot, random.choice([3, 8, 12])) for slot in usual)
         named = tuple(
             attrs.evolve(slot, id=random.choice([None, f"core{n}", f"core{n}"]))
             for n, slot in enumerate(slots)
         )
-        shared = alike(random, runs, Shared, random.choice([1, 3, 6]))
+        whole = random.choice([runs, runs, runs, ready])
+        shared = alike(random, whole, Shared, random.choice([0, 2, 6]))
         config = random.choice([CONFIG, CONFIG, WITHOUT_HOTPLUG])
         yield attrs.evolve(new, config=config, slots=named, shared=shared)
 
