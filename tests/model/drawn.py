@@ -64,7 +64,8 @@ def states(random: Random) -> Iterator[State]:
         thread=True, space=True, enabled=True,
     )  # fmt: skip
     booting = attrs.evolve(
-        there, cold=True, enabled=False, command=Owed.COLD_BOOT, step=Step.ENABLE
+        there, cold=True, lifecycle=SlotState.REALIZED, enabled=False,
+        command=Owed.COLD_BOOT, step=Step.ENABLE,
     )
     while True:
         usual = [random.choice([slot, there, there, booting]) for slot in new.slots]
