@@ -98,7 +98,7 @@ def is_probe(options: Options) -> bool:
 
 def read_probe(options: Options) -> Probe:
     """What a start without a machine asks for. Raises ArgumentRefused."""
-    monitors, rest = take_monitors(options)
+    monitors, rest = take_monitors(options, prompts=False)
     return Probe(rest, monitors)
 
 
