@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from qemu.qmp import EventListener, QMPClient
@@ -348,5 +350,41 @@ def test_the_real_qemu_may_be_slow_to_listen(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
                 late.symlink_to(qemu.paths[0])
                 assert "QMP" in await client.message()
+
+    scene(work())
+
+
+def test_a_monitor_outlives_a_time_without_free_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        async with real(1) as qemu, door(qemu, qemu.paths) as before:
+            loop = asyncio.get_running_loop()
+            failing: dict[str, Callable[..., Awaitable[Any]]] = {
+                "sock_accept": loop.sock_accept,
+                "sock_connect": loop.sock_connect,
+            }
+            failed = []
+
+            def fails_once(name: str) -> Callable[..., Awaitable[Any]]:
+                async def call(*arguments: Any) -> Any:
+                    if name in failed:
+                        return await failing[name](*arguments)
+                    failed.append(name)
+                    raise OSError(errno.EMFILE, "Too many open files")
+
+                return call
+
+            first = await Client.ready(before.fronts[0])
+            for name in failing:
+                monkeypatch.setattr(loop, name, fails_once(name))
+            await first.close()
+            with socket.socket(socket.AF_UNIX) as refused:  # its monitor is not reached
+                refused.connect(str(before.fronts[0]))
+                refused.setblocking(False)
+                assert await asyncio.wait_for(loop.sock_recv(refused, 100), SECONDS) == b""
+            assert failed == ["sock_accept", "sock_connect"]
+            client = await Client.ready(before.fronts[0])
+            assert await client.ask("query-name") == {"return": {}}
 
     scene(work())

@@ -91,7 +91,7 @@ class VcpuCommands:
         if not isinstance(driver, str):
             return Passes.ON
         if not driver.endswith("-arm-cpu"):
-            if id_ in self.lists.plugged:
+            if isinstance(id_, str) and id_ in self.lists.plugged:
                 raise QmpError(ID_UNUSED.refusal(id=id_))
             return Passes.ON
         if not isinstance(id_, str):
