@@ -130,7 +130,7 @@ def test_a_circle_is_found() -> None:
 
 ROOMS_WITH_A_FACE = (
     "hpcore.log", "hpcore.run", "hpcore.scenario", "hpcore.check", "hpcore.promises",
-    "hpcore.qemu", "hpcore.disk",
+    "hpcore.qemu", "hpcore.disk", "hpcore.door.qmp",
 )  # fmt: skip
 
 

@@ -143,6 +143,12 @@ def _asked_of_guest(slot: Slot) -> bool:
     return slot.requested and slot.command in (Owed.UNPLUG, Owed.REVOKE)
 
 
+def _depends_on_guest(slot: Slot) -> bool:
+    """Whether the guest was asked for the `device_del` that is owed, or is yet to be."""
+    to_be_asked = slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING
+    return to_be_asked or _asked_of_guest(slot)
+
+
 def _power_off_seen(draft: Draft, s: stimuli.PowerOffSeen) -> None:
     if draft.refused((guards.GUEST_RUNS,), s):
         return
@@ -151,10 +157,7 @@ def _power_off_seen(draft: Draft, s: stimuli.PowerOffSeen) -> None:
     elif draft.shared.step is MachineStep.RESTART:
         draft.emit(ev.MachineStepDone(MachineStep.RESTART))
     if draft.keeps(Habit.POWER_OFF_ENDS_COMMANDS):
-        end_commands(
-            draft, "the machine was powered off",
-            lambda slot: slot.waits_for_guest or _asked_of_guest(slot),
-        )  # fmt: skip
+        end_commands(draft, "the machine was powered off", _depends_on_guest)
     draft.emit(ev.MachinePoweredOff(ev.GUEST))
 
 

@@ -124,8 +124,11 @@ def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
 
 
 def _before_plugs(shared: Shared) -> bool:
-    """Whether a plug waits for the machine's boot."""
-    return shared.phase in (Phase.DEFINED, Phase.CREATED) or shared.step is MachineStep.START
+    """Whether a plug waits for the machine's boot, or for the end that overtook it."""
+    starts = shared.step in (MachineStep.START, MachineStep.POWER_DOWN)
+    return shared.phase in (Phase.DEFINED, Phase.CREATED) or (
+        shared.phase is Phase.READY and starts
+    )
 
 
 def _one_at_a_time(c: Change) -> bool:

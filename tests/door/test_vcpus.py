@@ -31,6 +31,10 @@ async def returned(client: Client, command: str, arguments: object = None) -> An
     return answer["return"]
 
 
+def open_files() -> list[Path]:
+    return list(Path("/proc/self/fd").iterdir())
+
+
 async def path_of(client: Client, index: int) -> str:
     """Where the real QEMU has a vCPU that clients are shown."""
     cpus = await returned(client, "query-cpus-fast")
@@ -160,6 +164,24 @@ def test_an_id_is_one_devices_alone_and_a_path_names_it_too(tmp_path: Path) -> N
         assert await vm.client.ask("device_del", path) == {"return": {}}
         await vm.client.event("DEVICE_DELETED")
         assert "does not support hotplugging" in str(await vm.client.ask("device_add", rng))
+
+    play(scene, tmp_path)
+
+
+def test_many_plugs_and_unplugs_lose_nothing_and_leave_nothing_open(tmp_path: Path) -> None:
+    async def scene(vm: Vm) -> None:
+        async def cycle() -> None:
+            assert await vm.add(2) == {"return": {}}
+            await vm.client.event("ACPI_DEVICE_OST")
+            assert await vm.client.ask("device_del", {"id": "vcpu2"}) == {"return": {}}
+            await vm.client.event("DEVICE_DELETED")
+
+        await cycle()
+        opened, tasks = len(open_files()), len(asyncio.all_tasks())
+        for _ in range(200):
+            await cycle()
+        assert len(open_files()) == opened
+        assert len(asyncio.all_tasks()) <= tasks + 2
 
     play(scene, tmp_path)
 

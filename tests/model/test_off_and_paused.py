@@ -115,6 +115,15 @@ def test_what_the_guest_was_not_asked_for_yet_fails_too() -> None:
     assert events == (ev.UnplugFailed(2, "core2", "the machine was powered off"), OFF)
 
 
+def test_a_device_del_that_is_given_while_an_older_request_is_under_way_fails_too() -> None:
+    world = registered()
+    world.feed(st.DeviceDel("core2"))  # its notification stays under way
+    world.feed(st.OstReported(2, 3, 0x80))
+    world.feed(st.DeviceDel("core2"))
+    events = decide(world.state, st.PowerOffSeen()).events
+    assert events == (ev.UnplugFailed(2, "core2", "the machine was powered off"), OFF)
+
+
 @pytest.mark.parametrize("done", range(5))
 def test_a_plug_under_way_goes_on_when_the_machine_does(done: int) -> None:
     world = running()

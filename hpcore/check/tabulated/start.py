@@ -131,7 +131,8 @@ def booted(
 ) -> Start:
     """Boot by real effects, all of which succeed, until vCPU 0 is told to enter the kernel.
 
-    The first `plugged` vCPUs that are not cold-booted are plugged before. A mutant may break something on the way there; then `broken` says what.
+    The first `plugged` vCPUs that are not cold-booted are plugged before. A mutant may break
+    something on the way there; then `broken` says what.
     """
     state = initial(config)
     cold = config.topology.cpus

@@ -2,7 +2,7 @@
 
     vcpus = VcpuCommands(machine, real)
     stop_watching = vcpus.watch(monitors.tell)
-    await monitors.serve(Answers(vcpus.handlers()), gone)
+    await monitors.serve(vcpus.answers(), gone)
 
 A command is answered when hpcore has accepted or refused it. What comes of it is told by
 events: a guest may take its time, and the machine may stand still.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from hpcore.door.qmp.answers import Handler, Passes, QmpError, RealMonitor
+from hpcore.door.qmp.answers import Answers, Handler, Passes, QmpError, RealMonitor
 from hpcore.door.qmp.hmp import HumanMonitor
 from hpcore.door.qmp.qom import VcpuPaths
 from hpcore.door.qmp.vcpu_events import Tell, VcpuEvents, ost_info
@@ -32,6 +32,7 @@ CANNOT_MIGRATE = "not on tcg yet: the state of the EL3 monitor behind vCPU hotpl
 _SENDS_STATE = (
     "migrate", "migrate-incoming", "snapshot-save", "snapshot-load", "snapshot-delete",
 )  # fmt: skip
+_LEAD_TO_EVENTS = frozenset({"stop", "cont", "human-monitor-command"})
 
 
 class VcpuCommands:
@@ -52,6 +53,10 @@ class VcpuCommands:
         self._events = VcpuEvents(lambda _name, _data: None)
         self._whole = asyncio.Lock()  # a command on the whole machine at a time, in their order
         self.human = HumanMonitor(self, self._paths, real)
+
+    def answers(self) -> Answers:
+        """All of it, for the monitors to serve."""
+        return Answers(self.handlers(), after_events=_LEAD_TO_EVENTS)
 
     def handlers(self) -> dict[str, Handler]:
         """Every command that hpcore answers, by its name."""
@@ -86,7 +91,7 @@ class VcpuCommands:
         if not isinstance(driver, str):
             return Passes.ON
         if not driver.endswith("-arm-cpu"):
-            if id_ in self.lists.plugged:
+            if isinstance(id_, str) and id_ in self.lists.plugged:
                 raise QmpError(ID_UNUSED.refusal(id=id_))
             return Passes.ON
         if not isinstance(id_, str):
