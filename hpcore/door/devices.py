@@ -16,6 +16,7 @@ _NO_TABLE = "the tables describe none, so the guest would not see it; leave it o
 _UNSEEN: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"pc-dimm|nvdimm|cxl-.*"),
      "the tables describe no slots for memory; use virtio-mem-pci"),
+    (re.compile(r"pxb.*"), "the tables describe one host bridge; use pcie-root-port"),
     (re.compile(r"arm-smmuv3|virtio-iommu.*|tpm-tis-device|vfio-platform|vfio-amba.*|ramfb"),
      _NO_TABLE),
 )  # fmt: skip
