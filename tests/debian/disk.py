@@ -46,10 +46,7 @@ def debian_disk(cache: Path | None = None, progress: TellFetch = silent) -> Path
 
     Raises FetchError where Debian's packages cannot be had or kept.
     """
-    made_by = (Path(__file__).with_name(name).read_bytes() for name in MADE_BY)
-    made_of = json.dumps([RECIPE, PACKAGES, SUITES, KERNEL_PATTERN]).encode()
-    name = hashlib.sha256(made_of + b"".join(made_by)).hexdigest()[:16]
-    directory = (cache or cache_directory()) / "debian" / name
+    directory = (cache or cache_directory()) / "debian" / _made_of()
     if kept(directory) is None:
         keep(directory, "a Debian disk", lambda work: _build(work, progress))
     return directory / IMAGE
@@ -59,6 +56,13 @@ def overlay(disk: Path, path: Path) -> Path:
     """A qcow2 image at `path` that holds what is written, over `disk`, which stays as it is."""
     run_tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, path)
     return path
+
+
+def _made_of() -> str:
+    """A hash of what goes into it, which is its name in the cache."""
+    texts = (Path(__file__).with_name(name).read_bytes() for name in MADE_BY)
+    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNEL_PATTERN]).encode()
+    return hashlib.sha256(constants + b"".join(texts)).hexdigest()[:16]
 
 
 def _build(work: Path, progress: TellFetch) -> Path:
