@@ -95,11 +95,8 @@ async def _execute(
     pauses = _Pauses()
     for n, event in enumerate(record.event for record in records):
         effects = list(ev.effects_of(event))
-        if isinstance(event, ev.MachineWasReset):
-            if not asked_for_reset:  # the guest did it, in the log
-                effects = [RunMachineStep(MachineStep.RESET)]
-            else:
-                await asyncio.wait_for(resets.wait(), EFFECT_SECONDS)
+        if isinstance(event, ev.MachineWasReset) and not asked_for_reset:
+            effects = [RunMachineStep(MachineStep.RESET)]  # the guest did it, in the log
         for at, effect in pauses.due(n, effects):
             record = records[at]
             if isinstance(effect, AnswerCpuOn) or _failed_later(effect, records[at + 1 :]):

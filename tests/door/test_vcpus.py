@@ -31,6 +31,10 @@ async def returned(client: Client, command: str, arguments: object = None) -> An
     return answer["return"]
 
 
+def open_files() -> list[Path]:
+    return list(Path("/proc/self/fd").iterdir())
+
+
 async def path_of(client: Client, index: int) -> str:
     """Where the real QEMU has a vCPU that clients are shown."""
     cpus = await returned(client, "query-cpus-fast")
@@ -164,6 +168,24 @@ def test_an_id_is_one_devices_alone_and_a_path_names_it_too(tmp_path: Path) -> N
     play(scene, tmp_path)
 
 
+def test_many_plugs_and_unplugs_lose_nothing_and_leave_nothing_open(tmp_path: Path) -> None:
+    async def scene(vm: Vm) -> None:
+        async def cycle() -> None:
+            assert await vm.add(2) == {"return": {}}
+            await vm.client.event("ACPI_DEVICE_OST")
+            assert await vm.client.ask("device_del", {"id": "vcpu2"}) == {"return": {}}
+            await vm.client.event("DEVICE_DELETED")
+
+        await cycle()
+        opened, tasks = len(open_files()), len(asyncio.all_tasks())
+        for _ in range(200):
+            await cycle()
+        assert len(open_files()) <= opened
+        assert len(asyncio.all_tasks()) <= tasks + 2
+
+    play(scene, tmp_path)
+
+
 # ------------------------------------------------------------------ what is listed
 
 
@@ -273,6 +295,30 @@ def test_stop_and_cont_hold_a_plug_back_and_let_it_go_on(tmp_path: Path) -> None
             assert await vm.client.ask("cont") == {"return": {}}
         await vm.client.event("ACPI_DEVICE_OST")
         await vm.registered(2)
+
+    play(scene, tmp_path)
+
+
+def test_an_unplug_right_after_the_plug_waits_a_moment_for_it(tmp_path: Path) -> None:
+    async def scene(vm: Vm) -> None:
+        await vm.client.ask("stop")
+        await vm.add(2)
+        other = await Client.ready(vm.more)
+        began = time.monotonic()
+        asked = asyncio.create_task(other.ask("device_del", {"id": "vcpu2"}))
+        await vm.client.ask("cont")
+        assert await asked == {"return": {}}
+        assert time.monotonic() - began < AT_ONCE
+        await vm.client.event("DEVICE_DELETED")
+        await vm.client.ask("stop")
+        await vm.add(2)  # and one that can't end before a cont
+        began = time.monotonic()
+        answer = await other.ask("device_del", {"id": "vcpu2"})
+        assert answer == error(
+            "Device 'vcpu2' is still being plugged; try again when that has ended"
+        )
+        assert time.monotonic() - began < 2 * AT_ONCE
+        await other.close()
 
     play(scene, tmp_path)
 

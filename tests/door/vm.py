@@ -13,8 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.door.qmp import Answers
-from hpcore.door.qmp.vcpus import VcpuCommands
+from hpcore.door.qmp import VcpuCommands
 from hpcore.guest.played.answers import Answers as Notified
 from hpcore.log import Sync
 from hpcore.model.config import MachineConfig
@@ -76,7 +75,7 @@ async def vm(
     ):
         own = await Qmp.connect(qemu.process, qemu.paths[0], lambda _name, _data: None)
         commands = VcpuCommands(machine, own)
-        async with door(qemu, qemu.paths[1:], Answers(commands.handlers())) as before:
+        async with door(qemu, qemu.paths[1:], commands.answers()) as before:
             stop_watching = commands.watch(before.monitors.tell)
             if boots:
                 await machine.boot()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.log import LogUnreadable, LogWriteError
+from hpcore.log import LogUnreadable, LogWriteError, LogWriter, Sync
 from hpcore.log.disk import LogFile
+from hpcore.model.events import Noted
+from tests.log.samples import HEADER, events_in
 
 
 def failing(number: int) -> OSError:
@@ -95,3 +97,38 @@ def test_a_file_is_read_from_its_beginning_whatever_was_read_before(tmp_path: Pa
     file.append(b"two\n", durable=False)  # closing the stream has not closed the file
     file.close()
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_buffered_writer_keeps_each_whole_line_of_a_flush_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    log = LogWriter.create(path, HEADER, sync=Sync.BUFFERED)
+    for text in ("one", "two"):
+        log.append([Noted(text)], 0)
+    pwrite, begins = os.pwrite, path.stat().st_size
+
+    def all_but_a_byte_then_full(fd: int, data: bytes, at: int) -> int:
+        if at > begins:
+            raise failing(errno.ENOSPC)
+        return pwrite(fd, data[:-1], at)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", all_but_a_byte_then_full)
+        with pytest.raises(LogWriteError, match="No space left"):
+            log.close()
+    assert events_in(path) == [Noted("one")]
+
+
+def test_a_flush_hands_over_what_is_held_back_once_and_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    with LogWriter.create(tmp_path / "log", HEADER, sync=Sync.BUFFERED) as log:
+        log.append([Noted("one")], 0)
+        assert events_in(tmp_path / "log") == []
+        monkeypatch.setattr(os, "fdatasync", synced.append)
+        log.flush()
+        log.flush()
+        assert events_in(tmp_path / "log") == [Noted("one")]
+        assert not synced

@@ -8,13 +8,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
-from hpcore.log import EventRefused, LogDamaged, LogUnreadable, read
-from hpcore.log.framing import MAX_BATCH, MAX_LINE
+from hpcore.log import FORMATS, EventRefused, LogDamaged, LogUnreadable, NotALog, read
+from hpcore.log import header as headers
+from hpcore.log.framing import MAX_BATCH, MAX_LINE, NO_SUM, seal
 from hpcore.log.scan import CHUNK
 from hpcore.model.events import Noted
-from tests.log.samples import SOME, flat, write
+from tests.log.samples import HEADER, SOME, flat, write
 
 
 class Pieces(io.RawIOBase):
@@ -48,6 +50,35 @@ def test_the_longest_line_may_come_without_its_newline_first(tmp_path: Path) -> 
     assert [record.event for record in records] == [longest]
     with pytest.raises(EventRefused, match=f"its line has {MAX_LINE + 1} bytes"):
         write(tmp_path / "log", [[Noted(longest.text + "x")]])
+
+
+def header_of(size: int) -> bytes:
+    """A header's line of `size` bytes, with its newline: who wrote it was verbose."""
+
+    def saying(words: str) -> bytes:
+        header = attrs.evolve(HEADER, versions={"qemu": words}, format=FORMATS.current)
+        return seal(headers.encode(header), NO_SUM)[0] + b"\n"
+
+    line = saying("x" * (size - len(saying(""))))
+    assert len(line) == size
+    return line
+
+
+def test_the_longest_header_may_come_without_its_newline_first() -> None:
+    line = header_of(MAX_LINE + 1)
+    header, _ = read(Pieces(iter([line[:-1], b"\n"])))  # type: ignore[arg-type]
+    assert len(header.versions["qemu"]) > MAX_LINE // 2
+
+
+def test_a_header_without_end_is_given_up_after_the_longest_line() -> None:
+    def endless() -> Iterator[bytes]:
+        yield header_of(2 * CHUNK)[:-1]
+        while True:
+            yield b"x" * CHUNK
+
+    with pytest.raises(NotALog):
+        read(stream := Pieces(endless()))  # type: ignore[arg-type]
+    assert stream.given <= MAX_LINE + CHUNK
 
 
 @pytest.mark.parametrize("fill", [b"x", b"\0"])

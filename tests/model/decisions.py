@@ -2,18 +2,17 @@
 
     python -m tests.model.decisions
 
-Decisions are made on some long walks. Each invariant is asked about slots and events drawn at
-random, which no walk leads to.
+Decisions are made on some long walks. They are made, and each invariant is asked, about slots and
+events drawn at random as well, which no walk leads to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar, get_args, get_type_hints
 
 import attrs
 import orjson
@@ -22,10 +21,14 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.invariants import INVARIANTS
+from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Change, Property
+from hpcore.model.rules import RULES
 from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
+from tests.model.drawn import FIELDS, OTHER_RULES, answers, drawn, states
 from tests.support.world import World
 
 WRITTEN_DOWN = Path(__file__).with_name("decisions.json")
@@ -37,12 +40,7 @@ ENDS = (
 AFTER_THE_END = (st.Reset(), st.DeviceDel("core2"), st.Note("a last word"))
 
 
-CHANGES = 4000
-VALUES: dict[str, list[object]] = {
-    "id": [None, "core0"], "affinity": [None, 0, 1], "gic_inits": [0, 1, 2],
-}  # fmt: skip
-HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
-FIELDS = list(HINTS[Slot])
+CHANGES = 8000
 EVENTS: list[ev.Event] = [
     *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in Step),
     *(ev.StepFailed(0, step, "x") for step in Step),
@@ -56,7 +54,18 @@ EVENTS: list[ev.Event] = [
     ev.UnplugFailed(0, "a", "x"), ev.TakenByForce(0), ev.EjectAccepted(0), ev.CpuOnGranted(0, 0),
     ev.CpuWentOff(0), ev.Noted("x"),
 ]  # fmt: skip
-T = TypeVar("T", Slot, Shared)
+
+
+OTHER_EVENTS: list[ev.Event] = [
+    ev.Refused("Boot", "machine_new", "x", None), ev.Refused("InsertAcked", "slot_exists", "x", 9),
+    ev.ScanBegun(), ev.ScanFinished(), ev.GedRaised(), ev.InsertCleared(0), ev.RemoveCleared(0),
+    ev.OstReceived(0, 1, 0), ev.OstReceived(0, 1, 1), ev.OstReceived(0, 3, 0x84),
+    ev.OstReceived(0, 3, 0), ev.Registered(0), ev.EjectUnconfirmed(0),
+    ev.EjectRefused(0, "eject_was_requested", "x"), ev.CpuOnDenied(0, 0, -3),
+    ev.Registered(-1), ev.Registered(3), ev.StepDone(0, Step.BIND, 0x101),
+]  # fmt: skip
+LEADING_ON = 150
+"""States from which every event is let lead on."""
 
 
 class Remembering(World):
@@ -100,41 +109,56 @@ def changes(random: Random) -> Iterator[Change]:
         )
 
 
-def drawn(random: Random, kind: type[T]) -> T:
-    """One of the class, each field one of what it can be."""
-    values: dict[str, Any] = {}
-    for name, hint in HINTS[kind].items():
-        values[name] = random.choice(VALUES[name] if name in VALUES else of_type(hint))
-    return kind(**values)
-
-
-def of_type(hint: Any) -> list[object]:
-    """Every value of a truth value or an enumeration, or of one or None."""
-    if hint is bool:
-        return [False, True]
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return [*kinds[0], *([None] if get_args(hint) else [])]
-
-
 def verdicts(invariant: Property, asked: list[Change]) -> str:
-    """The digest of all that the invariant says."""
+    """The digest of all that the invariant says, and of what it says of itself."""
     said = bytearray()
     for change in asked:
         if invariant.on_state is not None:
             said.append(invariant.on_state(0, change.after, change.shared))
         if invariant.on_event is not None:
             said.append(bool(invariant.on_event(change)))
-    return sha256(said + invariant.says.encode()).hexdigest()[:16]
+    about = invariant.says, invariant.number, invariant.at_rest, invariant.since
+    return sha256(said + repr(about).encode()).hexdigest()[:16]
 
 
 def decisions() -> dict[str, object]:
-    """The version, the digest of each walk, and that of each invariant's verdicts."""
+    """The version and the digests of each part."""
+    return {"version": __version__, **{part: make() for part, make in PARTS.items()}}
+
+
+def walks() -> dict[str, str]:
+    """The digest of each walk."""
+    return {f"walk {n}": walk(n) for n in range(WALKS)}
+
+
+def judgements() -> dict[str, str]:
+    """The digest of each invariant's verdicts."""
     asked = list(islice(changes(Random(0)), CHANGES))
-    return {
-        "version": __version__,
-        "walks": {f"walk {n}": walk(n) for n in range(WALKS)},
-        "invariants": {i.name: verdicts(i, asked) for i in INVARIANTS},
-    }
+    return {i.name: verdicts(i, asked) for i in INVARIANTS}
+
+
+def anywhere() -> dict[str, str]:
+    """The digest of the answers to each kind of stimulus in any state."""
+    return answers(Random(0))
+
+
+def evolved() -> dict[str, str]:
+    """The digest of the states that each kind of event leads to; not all have a way on."""
+    random, said = Random(0), {kind.__name__: sha256() for kind in ev.EVENTS.values()}
+    for n, state in enumerate(islice(states(random), LEADING_ON)):
+        rules = random.choice(OTHER_RULES) if n % 2 else RULES
+        for event in (*EVENTS, *OTHER_EVENTS):
+            try:
+                after = repr(evolve(state, event, rules))
+            except (IllegalTransition, NoSuchSlot) as error:
+                after = str(error)
+            said[type(event).__name__].update(f"{after} {ev.effects_of(event)!r}\n".encode())
+    return {name: digest.hexdigest()[:16] for name, digest in said.items()}
+
+
+PARTS: dict[str, Callable[[], dict[str, str]]] = {
+    "walks": walks, "anywhere": anywhere, "evolved": evolved, "invariants": judgements,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

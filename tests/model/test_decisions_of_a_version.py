@@ -8,15 +8,34 @@ new version, and what that one decides is written down.
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
+import pytest
 
-from tests.model.decisions import WRITTEN_DOWN, decisions
+from hpcore.version import __version__
+from tests.model.decisions import PARTS, WALKS, WRITTEN_DOWN, walk
+
+WRITTEN: dict[str, Any] = orjson.loads(WRITTEN_DOWN.read_bytes())
+WHAT_TO_DO = (
+    "This hpcore decides, or judges, otherwise than is written down for it. If that is "
+    "meant, give it a new version (hpcore/version.py and the backends' pyproject.toml), "
+    "unless the last one was never published. Then, or where the walks themselves are new, "
+    "write it down: python -m tests.model.decisions"
+)
 
 
-def test_what_is_decided_and_held_changes_only_with_the_version() -> None:
-    assert orjson.loads(WRITTEN_DOWN.read_bytes()) == decisions(), (
-        "This hpcore decides, or judges, otherwise than is written down for it. If that is "
-        "meant, give it a new version (hpcore/version.py and the backends' pyproject.toml), "
-        "unless the last one was never published. Then, or where the walks themselves are new, "
-        "write it down: python -m tests.model.decisions"
-    )
+def test_what_is_written_down_is_of_this_version_and_all_there_is() -> None:
+    assert WRITTEN["version"] == __version__, WHAT_TO_DO
+    assert WRITTEN.keys() == {"version", *PARTS}
+    assert len(WRITTEN["walks"]) == WALKS
+
+
+@pytest.mark.parametrize("n", range(WALKS))
+def test_what_is_decided_on_a_walk_changes_only_with_the_version(n: int) -> None:
+    assert WRITTEN["walks"][f"walk {n}"] == walk(n), WHAT_TO_DO
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "walks"])
+def test_what_is_decided_and_held_anywhere_changes_only_with_the_version(part: str) -> None:
+    assert WRITTEN[part] == PARTS[part](), WHAT_TO_DO

@@ -34,7 +34,7 @@ RESULT = ROOT / "build" / "mutation" / "result.json"
               type=click.IntRange(min=1), help="How many are tried at a time.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help="Begin no other mutant after so long.")  # fmt: skip
-@click.option("--budget", default=60.0, show_default=True, type=click.FloatRange(min=0),
+@click.option("--budget", default=150.0, show_default=True, type=click.FloatRange(min=0),
               help="Seconds of tests that a mutant is worth.")  # fmt: skip
 @click.option("--known", "known_ones", is_flag=True,
               help="Try the known survivors alone: are they survivors still?")  # fmt: skip

@@ -28,6 +28,10 @@ LEFT_OUT = {
         "half a minute",
     "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[not_being_ejected]":
         "half a minute",
+    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[machine_up]":
+        "a minute",
+    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant"
+    "[plug_waits_for_confirmation]": "half a minute",
     "tests/log/test_faults.py::test_no_acknowledged_event_is_lost_by_kill_9": "a second process",
 }
 """What is not asked, though it is in one of TESTS."""

@@ -141,10 +141,12 @@ def test_a_board_has_what_it_has_and_nothing_else(tmp_path: Path) -> None:
     )
     for device, base in (("FWCF", virt.FW_CFG_BASE), ("PWRB", None), ("GED1", virt.GED_BASE)):
         text = block(qemu, f"Device ({device})")
+        assert device != "FWCF" or all(line in text for line in ("(_STA, 0x0B)", "(_CCA, One)"))
         assert base is None or f"0x{base:08X}," in text
         assert f"Device ({device})" not in own
     assert "PNP0A08" in qemu
     assert "PNP0A08" not in own
+    assert (qemu.count("Method (_OSC, 4,"), own.count("Method (_OSC, 4,")) == (2, 1)
 
 
 def test_the_power_buttons_event_device_has_its_own_interrupt(tmp_path: Path) -> None:
@@ -165,6 +167,7 @@ def test_virtio_mmio_is_described_where_a_board_has_it_place_by_place(tmp_path: 
         assert f"0x{0x0A00_0000 + 0x200 * index:08X}," in device
         assert f"0x{48 + index:08X}," in device
         assert "Level, ActiveHigh, Exclusive" in device
+        assert "(_CCA, One)" in device
     assert source.count('"LNRO0005"') == 32
     assert b"LNRO0005" not in build(machine(2)).tables["DSDT"]
 

@@ -56,8 +56,7 @@ def test_a_machine_without_an_identity_has_no_smbios() -> None:
 def test_the_structures_have_the_sizes_of_the_specification_and_handles_of_their_own() -> None:
     found = parsed(structures(FULL))
     assert [(kind, 4 + len(body)) for kind, _, body, _ in found] == [
-        (Structure.SYSTEM, 0x1B), (Structure.CHASSIS, 0x16), (Structure.OEM_STRINGS, 5),
-        (Structure.BOOT_INFORMATION, 11), (Structure.END, 4),
+        (1, 0x1B), (3, 0x16), (11, 5), (32, 11), (127, 4),
     ]  # fmt: skip
     assert len({handle for _, handle, _, _ in found}) == len(found)
 
@@ -68,6 +67,13 @@ def test_the_system_is_who_it_is_said_to_be() -> None:
     assert tuple(body[:4]) == (1, 2, 3, 4)
     assert body[4:20] == bytes.fromhex("33221100 5544 7766 8899aabbccddeeff")
     assert tuple(body[20:]) == (6, 5, 6)
+
+
+def test_the_chassis_has_the_makers_name_and_is_in_a_safe_state() -> None:
+    _, _, body, texts = parsed(structures(FULL))[1]
+    assert texts == ["maker", "1.0"]
+    assert tuple(body[:9]) == (1, 1, 2, 0, 0, 3, 3, 3, 2)
+    assert not any(body[9:])
 
 
 def test_a_text_that_is_not_there_has_no_number_and_takes_none() -> None:

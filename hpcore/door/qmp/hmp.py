@@ -73,6 +73,30 @@ class HumanMonitor:
         said = await self.run(line, arguments.get("cpu-index"))
         return Passes.ON if said is None else said
 
+    async def greeting(self) -> str:
+        """What QEMU tells the client of a human monitor first."""
+        return await self.greeting_of(self._real)
+
+    @staticmethod
+    async def greeting_of(real: RealMonitor) -> str:
+        """The same, of any QEMU."""
+        version = (await ask(real, "query-version"))["qemu"]
+        number = ".".join(str(version[part]) for part in ("major", "minor", "micro"))
+        return f"QEMU {number} monitor - type 'help' for more information{END}"
+
+    async def say(self, line: str, cpu: int | None) -> str:
+        """What a line is answered with, by whomever."""
+        said = await self.run(line, cpu)
+        if said is not None:
+            return said
+        chosen = {} if cpu is None else {"cpu-index": cpu}
+        try:
+            return str(
+                await ask(self._real, "human-monitor-command", {"command-line": line, **chosen})
+            )
+        except HpcoreError as error:
+            return f"Error: {error}{END}"
+
     async def run(self, line: str, cpu: object = None) -> str | None:
         """What a line is answered with; None where it is the real QEMU's to answer.
 

@@ -38,8 +38,10 @@ class VcpuPaths:
         return await self._elsewhere("qom-list", arguments)
 
     async def _get(self, arguments: Mapping[str, object]) -> object:
-        if arguments.get("path") == PERIPHERAL and arguments.get("property") in self._lists.plugged:
-            return f"{PERIPHERAL}/{arguments['property']}"  # of a child, its path
+        name = arguments.get("property")
+        is_child = isinstance(name, str) and name in self._lists.plugged
+        if is_child and arguments == {"path": PERIPHERAL, "property": name}:
+            return f"{PERIPHERAL}/{name}"  # of a child, its path
         return await self._elsewhere("qom-get", arguments)
 
     async def _set(self, arguments: Mapping[str, object]) -> object:

@@ -2,7 +2,7 @@
 
     vcpus = VcpuCommands(machine, real)
     stop_watching = vcpus.watch(monitors.tell)
-    await monitors.serve(Answers(vcpus.handlers()), gone)
+    await monitors.serve(vcpus.answers(), gone)
 
 A command is answered when hpcore has accepted or refused it. What comes of it is told by
 events: a guest may take its time, and the machine may stand still.
@@ -12,26 +12,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
-from hpcore.door.qmp.answers import Handler, Passes, QmpError, RealMonitor
+from hpcore.door.qmp.answers import Answers, Handler, Passes, QmpError, RealMonitor
 from hpcore.door.qmp.hmp import HumanMonitor
 from hpcore.door.qmp.qom import VcpuPaths
 from hpcore.door.qmp.vcpu_events import Tell, VcpuEvents, ost_info
 from hpcore.door.qmp.vcpu_lists import PERIPHERAL, VcpuLists, ask, machines
 from hpcore.model import stimuli
-from hpcore.model.guards import ID_UNUSED, NOT_COLD_BOOTED, REASONS
+from hpcore.model.guards import ID_UNUSED, NOT_COLD_BOOTED, PLUG_FINISHED, REASONS
 from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
+from hpcore.model.states import Owed
 from hpcore.run.commands import Accepted, MachineCommand
-from hpcore.run.controller import CommandRefused
+from hpcore.run.controller import CommandRefused, RunError
 from hpcore.run.machine import LiveMachine
 
 CANNOT_MIGRATE = "not on tcg yet: the state of the EL3 monitor behind vCPU hotplug does not travel"
 """Why a machine's state can be neither sent nor kept."""
 
+MOMENT = 0.2
+"""Seconds that an answer may wait for what will soon have ended; Kata waits 0.25 for it."""
+
 _SENDS_STATE = (
     "migrate", "migrate-incoming", "snapshot-save", "snapshot-load", "snapshot-delete",
 )  # fmt: skip
+_LEAD_TO_EVENTS = frozenset({"stop", "cont", "human-monitor-command"})
 
 
 class VcpuCommands:
@@ -52,6 +58,10 @@ class VcpuCommands:
         self._events = VcpuEvents(lambda _name, _data: None)
         self._whole = asyncio.Lock()  # a command on the whole machine at a time, in their order
         self.human = HumanMonitor(self, self._paths, real)
+
+    def answers(self) -> Answers:
+        """All of it, for the monitors to serve."""
+        return Answers(self.handlers(), after_events=_LEAD_TO_EVENTS)
 
     def handlers(self) -> dict[str, Handler]:
         """Every command that hpcore answers, by its name."""
@@ -86,7 +96,7 @@ class VcpuCommands:
         if not isinstance(driver, str):
             return Passes.ON
         if not driver.endswith("-arm-cpu"):
-            if id_ in self.lists.plugged:
+            if isinstance(id_, str) and id_ in self.lists.plugged:
                 raise QmpError(ID_UNUSED.refusal(id=id_))
             return Passes.ON
         if not isinstance(id_, str):
@@ -105,12 +115,30 @@ class VcpuCommands:
         if set(arguments) != {"id"} or not isinstance(name := arguments["id"], str):
             return Passes.ON
         id_ = name.removeprefix(f"{PERIPHERAL}/")
-        if id_ in self.lists.plugged:
-            await self._begin(stimuli.DeviceDel(id_))
+        slot = self.lists.plugged.get(id_)
+        if slot is not None:
+            await self._unplug(slot.index, id_)
             return {}
         if name in [place.path for place in await self.lists.places()]:
             raise QmpError(NOT_COLD_BOOTED.refusal())
         return Passes.ON
+
+    async def _unplug(self, index: int, id_: str) -> None:
+        """Ask for the vCPU back. One that is still being plugged is given a moment for that.
+
+        QEMU's plug is done at once, and its callers may unplug right after it.
+        """
+        try:
+            await self._machine.begin(stimuli.DeviceDel(id_))
+            return
+        except CommandRefused as refused:
+            if refused.event.guard != PLUG_FINISHED.name:
+                raise _error(refused) from refused
+        with suppress(RunError):
+            await self._machine.until(
+                lambda s: s.slots[index].command is not Owed.PLUG, "the plug's end", MOMENT
+            )
+        await self._begin(stimuli.DeviceDel(id_))
 
     async def _is_taken(self, id_: str) -> bool:
         """Whether a device of the real QEMU's has this id."""
@@ -173,8 +201,7 @@ class VcpuCommands:
         try:
             return await self._machine.begin(command)
         except CommandRefused as refused:
-            reason = REASONS[refused.event.guard]
-            raise QmpError(refused.event.message, reason.qmp_class) from refused
+            raise _error(refused) from refused
 
     async def _ospm_status(self) -> list[dict[str, object]]:
         """`query-acpi-ospm-status`: the real QEMU's memory slots, and every slot of a vCPU."""
@@ -187,6 +214,10 @@ class VcpuCommands:
             ost_info(state, slot, *self._events.osts.get(slot, (0, 0)))
             for slot in range(len(state.slots))
         ]
+
+
+def _error(refused: CommandRefused) -> QmpError:
+    return QmpError(refused.event.message, REASONS[refused.event.guard].qmp_class)
 
 
 Whole = stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume
