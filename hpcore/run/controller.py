@@ -234,6 +234,10 @@ class Controller:
         finally:
             halted.cancel()
 
+    async def over(self) -> None:
+        """Wait until the loop has ended: the machine has, or its log takes no more."""
+        await asyncio.wait({self._tasks[0]})
+
     def why_ended(self) -> str:
         """Why the machine has ended, or what ended the loop."""
         return str(self.failure) if self.failure else self._end

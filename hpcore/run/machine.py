@@ -162,6 +162,10 @@ class LiveMachine:
         """Why the machine has ended."""
         return self._c.why_ended()
 
+    async def over(self) -> None:
+        """Wait until nothing can come of it any more. One that is off can be started anew."""
+        await self._c.over()
+
     # ------------------------------------------------------------- what happens
 
     def subscribe(self, watcher: Watcher) -> Callable[[], None]:
