@@ -15,11 +15,13 @@ from hpcore_tcg.protocol import Event, Frame
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest.boot import BootFiles
+from hpcore.model import guards
 from hpcore.model.effects import MachineStep
 from hpcore.model.stimuli import PowerOffSeen, ResetSeen, Stimulus
 from hpcore.platform import firmware
 from hpcore.promises.rig import COLD_BUILD
 from hpcore.qemu import find_qemu
+from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import EffectError
 from tests.qemu.support import needs_qemu
 from tests.tcg.rig import TcgRig, config
@@ -100,6 +102,8 @@ def test_a_reset_may_overtake_the_monitors_word_that_the_guest_is_off(
     async def run() -> None:
         async with started(tmp_path, POWERS_OFF) as rig:
             await rig.is_in("shutdown")
+            with pytest.raises(QmpRefused, match=guards.RESET_FIRST.text):
+                await rig.machine.qmp.execute("cont")
             if not overtaken:
                 rig.heard_off.set()
                 await rig.heard(PowerOffSeen())
