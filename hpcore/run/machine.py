@@ -242,7 +242,7 @@ class LiveMachine:
         given during its boot, a reset, or while it is paused or resumed is put to the machine
         once that has ended. Raises CommandRefused.
         """
-        if isinstance(command, OnTheMachine):
+        if isinstance(command, OnTheMachine) and not takes_commands(self.state):
             await self._c.until(takes_commands, self.patience.machine, "the end of the reset")
         boots = isinstance(command, stimuli.Boot)
         asked = Asked(self._c, self.patience.boot if boots else self.patience.end)
