@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import filecmp
 import shutil
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
+from attrs import frozen
 
 from hpcore.door.asked import Asked
 from hpcore.door.disk_now import disk_now
+from hpcore.door.disks import BootDisk
 from hpcore.door.guest_files import disk_images, guest_files
 from hpcore.errors import HpcoreError, printable
 from hpcore.guest.boot import BootFiles
@@ -29,8 +33,9 @@ from hpcore.run.accelerator import GuestImages, Report
 
 _log = structlog.get_logger(__name__)
 
-AGAIN = "again"
-"""Where, below QEMU's directory, what the disk boots now is kept for the moment."""
+READ_SECONDS, WRITE_SECONDS = 50.0, 50.0
+"""A disk that takes longer is not read, memory that takes longer is not written. Both are less
+than what the accelerator is given for RESTART (`hpcore.run.deadlines.Patience.machine`)."""
 
 
 class Renewal:
@@ -72,32 +77,58 @@ class Renewal:
     async def _renew(self, qmp: Qmp, report: Report) -> None:
         assert self._asked.boots.disk is not None, "it boots from its disk"
         disk = await disk_now(qmp, self._asked.boots.disk)
-        directory = self._qemu.directory / AGAIN
+        begun = time.monotonic()
         try:
-            images = await asyncio.to_thread(
-                disk_images, disk, directory, self._asked.boots.append
-            )
-            changed = await asyncio.to_thread(_changed, self._loaded, images)
-            if not changed:
-                _log.info("the disk boots what was loaded at the start")
-                return
-            boot = await asyncio.to_thread(guest_files, self._asked, self._board, images)
-            await self._memory.prepare(qmp)
-            pieces = await asyncio.to_thread(lambda: list(_pieces(boot, changed)))
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            renewed = await asyncio.wait_for(asyncio.to_thread(self._read, disk), READ_SECONDS)
+        except TimeoutError:
+            raise HpcoreError(f"{disk.image} is not read within {READ_SECONDS:g} s") from None
+        took = f"{time.monotonic() - begun:.1f} s"
+        if renewed is None:
+            _log.info("the disk boots what was loaded at the start", reading=took)
+            return
+        await self._memory.prepare(qmp)
+        begun = time.monotonic()
         try:
-            await self._memory.write(pieces)
-        except Exception:
+            await asyncio.wait_for(self._memory.write(renewed.pieces), WRITE_SECONDS)
+        except Exception as error:
             self._half_done = True
             await qmp.execute("system_reset")
+            if isinstance(error, TimeoutError):
+                words = f"the guest's memory is not written within {WRITE_SECONDS:g} s"
+                raise HpcoreError(words) from error
             raise
-        words = f"the guest starts with another {_listed(changed)}, as its disk says now"
-        _log.info(words, append=images.append, disk=str(disk.image))
+        words = f"the guest starts with another {_listed(renewed.changed)}, as its disk says now"
+        _log.info(
+            words, append=renewed.append, disk=str(disk.image), reading=took,
+            writing=f"{time.monotonic() - begun:.1f} s",
+            bytes=sum(len(piece.data) for piece in renewed.pieces),
+        )  # fmt: skip
         report(Note(words))
+
+    def _read(self, disk: BootDisk) -> Renewed | None:
+        """What is to be written, or None. In a thread; what is kept meanwhile is its own."""
+        directory = Path(tempfile.mkdtemp(prefix="now-", dir=self._qemu.directory))
+        try:
+            images = disk_images(disk, directory, self._asked.boots.append)
+            changed = _changed(self._loaded, images)
+            if not changed:
+                return None
+            boot = guest_files(self._asked, self._board, images)
+            return Renewed(tuple(changed), tuple(_pieces(boot, changed)), images.append)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 KERNEL, INITRD, LINE = "kernel", "initrd", "command line"
+
+
+@frozen
+class Renewed:
+    """What is another one now, in words and in bytes, and the command line as it is now."""
+
+    changed: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+    append: str
 
 
 def _changed(loaded: GuestImages, now: GuestImages) -> list[str]:
@@ -119,6 +150,6 @@ def _pieces(boot: BootFiles, changed: list[str]) -> Iterator[Piece]:
     yield Piece(virt.DTB_BASE, boot.tree)
 
 
-def _listed(words: list[str]) -> str:
+def _listed(words: Sequence[str]) -> str:
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last

@@ -41,29 +41,27 @@ class Piece:
 class GuestMemory:
     """The memory of one QEMU. Its object `qtest` is made at the first write, and stays.
 
-    It stays since QEMU never quite forgets the character device of one that is deleted.
+    It stays since QEMU 7.2 keeps half of a character device that such an object has had, so
+    that there can be none of the same name again.
     """
 
     def __init__(self, qemu: RunningQemu) -> None:
         self._qemu = qemu
         self._path = qemu.directory / SOCKET
-        self._made = False
+        self._has_device = self._has_object = False
 
     async def prepare(self, qmp: Qmp) -> None:
         """Have QEMU offer its memory. Nothing is written yet. Raises QemuError."""
-        if self._made:
-            return
-        address = {"type": "unix", "data": {"path": str(self._path)}}
-        socket = {"addr": address, "server": True, "wait": False}
-        backend = {"type": "socket", "data": socket}
-        await qmp.execute("chardev-add", {"id": NAME, "backend": backend})
-        try:
+        if not self._has_device:
+            address = {"type": "unix", "data": {"path": str(self._path)}}
+            socket = {"addr": address, "server": True, "wait": False}
+            backend = {"type": "socket", "data": socket}
+            await qmp.execute("chardev-add", {"id": NAME, "backend": backend})
+            self._has_device = True
+        if not self._has_object:
             made = {"qom-type": "qtest", "id": NAME, "chardev": NAME, "log": "none"}
             await qmp.execute("object-add", made)
-        except QemuError:
-            await qmp.execute("chardev-remove", {"id": NAME})
-            raise
-        self._made = True
+            self._has_object = True
 
     async def write(self, pieces: Iterable[Piece]) -> None:
         """Write all of them, and read their ends back. `prepare` comes first.
