@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -13,6 +14,7 @@ from hpcore.door.asked import Asked
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import Opened
 from hpcore.door.qmp.vcpus import VcpuCommands
+from hpcore.door.renewal import Renewal
 from hpcore.errors import HpcoreError
 from hpcore.model import events as ev
 from hpcore.model import stimuli
@@ -52,15 +54,22 @@ def device_adds(asked: Asked) -> tuple[stimuli.DeviceAdd, ...]:
 
 @asynccontextmanager
 async def attached(
-    asked: Asked, fronted: Fronted, qemu: RunningQemu, qmp: Path, log: Log
+    asked: Asked,
+    fronted: Fronted,
+    qemu: RunningQemu,
+    qmp: Path,
+    log: Log,
+    renewal: Renewal | None = None,
 ) -> AsyncIterator[LiveMachine]:
     """The machine, with the vCPUs of the command line, and nothing run yet.
 
-    On leaving, QEMU has ended.
+    With a `renewal`, it starts anew with what the renewal has put into its memory. On leaving,
+    QEMU has ended.
     """
 
     async def open_session(report: Report) -> Session:
-        return fronted.attach(asked.config, qemu, qmp, report)
+        before = None if renewal is None else partial(renewal.renew, report)
+        return fronted.attach(asked.config, qemu, qmp, report, before)
 
     controller = Controller(initial(asked.config), lambda: log, open_session)
     machine = LiveMachine(controller, shell=False)

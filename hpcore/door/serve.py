@@ -11,7 +11,7 @@ import structlog
 from hpcore.door.asked import Asked, Probe
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import opened, sockets_below
-from hpcore.door.guest_files import guest_files
+from hpcore.door.guest_files import boot_images, guest_files
 from hpcore.door.journal import Journal, silence
 from hpcore.door.line import Line
 from hpcore.door.machine import attached, device_adds, lived, until_gone
@@ -19,6 +19,7 @@ from hpcore.door.options import Options
 from hpcore.door.qmp import Answers, QemuGone, connect
 from hpcore.door.qmp.vcpus import machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
+from hpcore.door.renewal import Renewal
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
 from hpcore.fetch.cache import CACHE_VARIABLE
@@ -34,8 +35,9 @@ _log = structlog.get_logger(__name__)
 DAEMON_SECONDS = 20.0
 """For a QEMU that daemonizes to listen, once the process that was started has ended."""
 
-OWN, SESSIONS = "own", "session"
-"""The monitors of the real QEMU that are hpcore's: the door's, and the accelerator's."""
+OWN, SESSIONS, RENEWALS = "own", "session", "renewal"
+"""The monitors of the real QEMU that are hpcore's: the door's, the accelerator's, and one for
+what is done before a guest starts anew from its disk."""
 
 
 def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
@@ -90,19 +92,25 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
             f"install a newer {found.distribution}"
         )
     device_adds(asked)
-    boot = await asyncio.to_thread(guest_files, asked, fronted.board, directory)
+    images = await asyncio.to_thread(boot_images, asked, directory)
+    boot = await asyncio.to_thread(guest_files, asked, fronted.board, images)
     part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
     sockets = sockets_below(directory, asked.monitors)
-    own, sessions = MonitorSocket(directory / OWN), MonitorSocket(directory / SESSIONS)
+    own, sessions, renewals = (
+        MonitorSocket(directory / name) for name in (OWN, SESSIONS, RENEWALS)
+    )
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
     with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
         journal.diagnose()
-        words = remade(asked, part, [*sockets, own, sessions]).words()
+        words = remade(asked, part, [*sockets, own, sessions, renewals]).words()
         _log.info("the caller becomes the real QEMU", words=words)
         line.go(words)
         qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
-        async with attached(asked, fronted, qemu, sessions.path, log) as machine:
+        renewal = None
+        if asked.boots.disk is not None:
+            renewal = Renewal(asked, fronted.board, images, qemu, renewals.path)
+        async with attached(asked, fronted, qemu, sessions.path, log, renewal) as machine:
             await lived(asked, machine, qemu, own.path, monitors)
 
 

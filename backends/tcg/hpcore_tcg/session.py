@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
+from hpcore.door.front import BeforeStart
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
@@ -86,10 +87,14 @@ class TcgSession:
         report: Report,
         *,
         boots: bool,
+        before_start: BeforeStart | None = None,
     ) -> None:
-        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run."""
+        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run.
+
+        `before_start` is waited for at each RESTART, while the monitor alone runs.
+        """
         self._config, self._start_machine, self._boots = config, start, boots
-        self._report = report
+        self._report, self._before_start = report, before_start
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
         self._mirror = SlotMirror()
@@ -293,6 +298,10 @@ class TcgSession:
         missing = [slot for slot in enabled if not self._mirror.wired(slot)]
         if missing:
             raise EffectError(NEVER_WIRED.format(missing[0]))
+        if self._before_start is not None:
+            await self._before_start()
+            if self._epoch != epoch or not self._hello.is_set():
+                return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
