@@ -72,7 +72,8 @@ venv() {
 if [ "${1:-}" = --tests ]; then
     install_missing qemu-system-aarch64 qemu-system-arm iasl acpica-tools \
         spin spin java default-jre-headless \
-        qemu-img qemu-utils mkfs.ext4 e2fsprogs mkfs.vfat dosfstools mkfs.xfs xfsprogs mcopy mtools
+        qemu-img qemu-utils mkfs.ext4 e2fsprogs mkfs.vfat dosfstools mkfs.xfs xfsprogs mcopy mtools \
+        libvirtd libvirt-daemon virsh libvirt-clients sfdisk fdisk fakeroot fakeroot
 else
     install_missing qemu-system-aarch64 qemu-system-arm
 fi
@@ -88,5 +89,7 @@ say "building the EL3 monitor"
 if [ "${1:-}" = --tests ]; then
     say "building the image in which the KVM tests run"
     .venv/bin/python -m tests.nested --build
+    say "making the Debian disk that the tests boot"
+    .venv/bin/python -m tests.debian.disk
 fi
 say "ready: .venv/bin/hpcore --help"

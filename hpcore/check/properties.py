@@ -69,16 +69,16 @@ SOMETIMES: tuple[Property, ...] = (
 
 EVENTUALLY: tuple[Property, ...] = (
     eventually(
-        str(Owed.PLUG), "Every device_add that is accepted ends.",
-        lambda index, slot, shared: slot.command is Owed.PLUG,
+        str(Owed.PLUG), "Every device_add that is accepted ends, but not in a pause.",
+        lambda index, slot, shared: slot.command is Owed.PLUG and not shared.paused,
     ),
     eventually(
-        str(Owed.UNPLUG), "Every device_del that is accepted ends.",
-        lambda index, slot, shared: slot.command is Owed.UNPLUG,
+        str(Owed.UNPLUG), "Every device_del that is accepted ends, but not in a pause.",
+        lambda index, slot, shared: slot.command is Owed.UNPLUG and not shared.paused,
     ),
     eventually(
-        str(Owed.REVOKE), "Every device_del by force that is accepted ends.",
-        lambda index, slot, shared: slot.command is Owed.REVOKE,
+        str(Owed.REVOKE), "Every device_del by force that is accepted ends, but not in a pause.",
+        lambda index, slot, shared: slot.command is Owed.REVOKE and not shared.paused,
     ),
 )  # fmt: skip
 

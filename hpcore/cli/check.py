@@ -42,6 +42,10 @@ from hpcore.model.rules import RULES, Rules
               help="The machine may migrate.")  # fmt: skip
 @click.option("--pause/--no-pause", default=False, show_default=True, help="It may be paused.")
 @click.option("--power-off/--no-power-off", default=True, show_default=True, help="It may end.")
+@click.option("--power-on/--no-power-on", default=False, show_default=True,
+              help="What is off may be reset and resumed.")  # fmt: skip
+@click.option("--plugged", type=int, default=0, show_default=True,
+              help="vCPUs that are plugged before the boot.")  # fmt: skip
 @click.option("--commands", type=int,
               help="Plugs and unplugs in flight at most; any number if not given.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,

@@ -97,6 +97,14 @@ class PrivateApt:
             raise FetchError(f"apt-get download {package} left {len(debs)} .deb files in {target}")
         return debs[0]
 
+    def download_with_needed(self, packages: Iterable[str]) -> list[Path]:
+        """Fetch `packages`, which may be apt's patterns, and all that they need; the `.deb`s."""
+        self._run(
+            "apt-get", "-q", "-y", "--no-install-recommends", "--download-only",
+            "install", *packages,
+        )  # fmt: skip
+        return sorted((self.root / "cache" / "archives").glob("*.deb"))
+
     def unpack(self, deb: Path) -> Path:
         """Unpack the files of `deb` and return the directory that holds them."""
         target = deb.parent / "files"

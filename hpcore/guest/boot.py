@@ -22,6 +22,7 @@ from hpcore.platform import virt
 from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
 from hpcore.platform.firmware import Board, FirmwareError, build
 from hpcore.platform.numa import Nodes, NodesError
+from hpcore.platform.smbios import Identity, IdentityError
 
 BOOT_ARGUMENTS = "acpi=force efi=noruntime console=ttyAMA0 panic=-1"
 """What the kernel needs here: ACPI even where the loader adds a /memory node to the tree;
@@ -45,18 +46,23 @@ def prepare(
     initrd: Path,
     append: str,
     nodes: Nodes | None = None,
+    *,
+    arguments: str = BOOT_ARGUMENTS,
+    identity: Identity | None = None,
 ) -> BootFiles:
     """Check the images, build `board`'s firmware, and the device tree that starts them with it.
 
-    The guest has one NUMA node unless there are `nodes`. Raises GuestError for a machine that
-    the tables cannot describe, nodes that are not of that machine, a kernel that is none,
+    The guest has one NUMA node unless there are `nodes`, and SMBIOS where there is an
+    `identity`. `arguments` stand on the kernel's command line before `append`. Raises
+    GuestError for a machine that the tables cannot describe, nodes that are not of that
+    machine, an identity that SMBIOS can't hold, a kernel that is none,
     too large for its place or not to be unpacked, an initrd that is none, is not there or
     does not fit the memory, and a command line that is too long.
     """
     try:
-        tables = build(config, board, nodes)
+        tables = build(config, board, nodes, identity)
         image = bootable(load_kernel(kernel))
-    except (FetchError, FirmwareError, NodesError) as error:
+    except (FetchError, FirmwareError, NodesError, IdentityError) as error:
         raise GuestError(str(error)) from error
     check_initrd(initrd)
     try:
@@ -65,7 +71,7 @@ def prepare(
         raise GuestError(f"cannot read the initrd {initrd}: {error.strerror}") from error
     try:
         tree = tables.device_tree(
-            bootargs=f"{BOOT_ARGUMENTS} {append}".strip(),
+            bootargs=f"{arguments} {append}".strip(),
             initrd_size=size,
             kaslr_seed=os.urandom(KASLR_SEED_SIZE),
             rng_seed=os.urandom(RNG_SEED_SIZE),

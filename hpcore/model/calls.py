@@ -12,10 +12,16 @@ from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.guards import Guard
 from hpcore.model.machines import Phase, SlotState
-from hpcore.model.progress import advance, end_commands, lose, restart_when_idle
+from hpcore.model.progress import (
+    advance,
+    end_commands,
+    lose,
+    restart_when_idle,
+    start_is_done,
+)
 from hpcore.model.psci import PsciStatus
 from hpcore.model.rules import Habit
-from hpcore.model.states import Owed
+from hpcore.model.states import Owed, Slot
 
 
 def _scan_started(draft: Draft, s: stimuli.ScanStarted) -> None:
@@ -115,13 +121,15 @@ def _cpu_off_seen(draft: Draft, s: stimuli.CpuOffSeen) -> None:
 
 
 def _reset_seen(draft: Draft, s: stimuli.ResetSeen) -> None:
-    if not draft.shared.guest_runs and draft.shared.phase is not Phase.RESETTING:
+    shared = draft.shared
+    off = shared.phase is Phase.OFF and shared.step is MachineStep.RESET
+    if not (shared.guest_runs or off or shared.phase is Phase.RESETTING):
         draft.refuse(s, guards.NOTHING_TO_RESET, phase=draft.shared.phase)
         return
     if draft.shared.step is MachineStep.START:
-        draft.emit(ev.MachineStepDone(MachineStep.START))
+        start_is_done(draft)
     if draft.keeps(Habit.RESET_ENDS_COMMANDS):
-        end_commands(draft, "the machine was reset", asked_of_guest_only=True)
+        end_commands(draft, "the machine was reset", _asked_of_guest)
     draft.emit(ev.MachineWasReset(draft.state.enabled))
     if draft.shared.step is MachineStep.RESET:
         draft.emit(ev.MachineStepDone(MachineStep.RESET))
@@ -130,9 +138,27 @@ def _reset_seen(draft: Draft, s: stimuli.ResetSeen) -> None:
     restart_when_idle(draft)
 
 
+def _asked_of_guest(slot: Slot) -> bool:
+    """Whether the guest was asked for the `device_del` that is owed, and has not followed."""
+    return slot.requested and slot.command in (Owed.UNPLUG, Owed.REVOKE)
+
+
+def _depends_on_guest(slot: Slot) -> bool:
+    """Whether the guest was asked for the `device_del` that is owed, or is yet to be."""
+    to_be_asked = slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING
+    return to_be_asked or _asked_of_guest(slot)
+
+
 def _power_off_seen(draft: Draft, s: stimuli.PowerOffSeen) -> None:
-    end_commands(draft, "the machine was powered off")
-    draft.emit(ev.MachinePoweredOff("guest"))
+    if draft.refused((guards.GUEST_RUNS,), s):
+        return
+    if draft.shared.step is MachineStep.START:
+        start_is_done(draft)
+    elif draft.shared.step is MachineStep.RESTART:
+        draft.emit(ev.MachineStepDone(MachineStep.RESTART))
+    if draft.keeps(Habit.POWER_OFF_ENDS_COMMANDS):
+        end_commands(draft, "the machine was powered off", _depends_on_guest)
+    draft.emit(ev.MachinePoweredOff(ev.GUEST))
 
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {

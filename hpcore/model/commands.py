@@ -10,7 +10,7 @@ from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
 from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
-from hpcore.model.guards import Guard
+from hpcore.model.machines import Phase
 from hpcore.model.progress import advance
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
@@ -39,10 +39,11 @@ def _device_add(draft: Draft, s: stimuli.DeviceAdd) -> None:
         draft.refuse(s, reason, driver=s.driver, expected=config.driver)
         return
     try:
-        index = config.topology.locate(dict(s.props), device=config.driver)
+        named = config.topology.locate(dict(s.props), device=config.driver)
     except TopologyError as error:
         draft.refuse(s, guards.PROPS_NAME_A_VCPU, error=error)
         return
+    index = next((i for i in named if guards.SLOT_VACANT.holds(draft.ask(i))), named[0])
     if draft.refused(guards.PLUG, s, index):
         return
     if draft.guarded(guards.ID_UNUSED) and any(slot.id == s.id for slot in draft.state.slots):
@@ -57,6 +58,9 @@ def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
     if index is None:
         draft.refuse(s, guards.DEVICE_EXISTS, id=s.id)
         return
+    if draft.shared.phase is Phase.DEFINED and draft.slot(index).command is Owed.PLUG:
+        _take_back(draft, index)
+        return
     if draft.refused(guards.UNPLUG, s, index):
         return
     slot = draft.slot(index)
@@ -68,14 +72,38 @@ def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
         advance(draft, index)
 
 
-def _machine_command(
-    table: tuple[Guard, ...], step: MachineStep
-) -> Callable[[Draft, stimuli.Stimulus], None]:
-    def handler(draft: Draft, s: stimuli.Stimulus) -> None:
-        if not draft.refused(table, s):
-            draft.emit(ev.MachineStepBegun(step))
+def _take_back(draft: Draft, index: int) -> None:
+    """Unplug what was plugged before the boot, of which nobody but the core knows yet."""
+    id_ = draft.slot(index).id or ""
+    draft.emit(ev.PlugFailed(index, id_, "it was unplugged before the machine was booted"))
+    draft.emit(ev.UnplugAccepted(index, id_))
+    draft.emit(ev.UnplugCompleted(index, id_))
 
-    return handler
+
+def _reset(draft: Draft, s: stimuli.Reset) -> None:
+    shared = draft.shared
+    if shared.phase is Phase.DEFINED and shared.step is None:
+        return  # QEMU's succeeds before the first cont, too: nothing has run yet
+    if not draft.refused(guards.RESET, s):
+        draft.emit(ev.MachineStepBegun(MachineStep.RESET))
+
+
+def _pause(draft: Draft, s: stimuli.Pause) -> None:
+    shared = draft.shared
+    stands = shared.paused or (shared.phase is Phase.DEFINED and shared.step is None)
+    if shared.step is MachineStep.PAUSE or (stands and shared.step is not MachineStep.RESUME):
+        return  # QEMU's stop of a machine that is stopped succeeds
+    if not draft.refused(guards.PAUSE, s):
+        draft.emit(ev.MachineStepBegun(MachineStep.PAUSE))
+
+
+def _resume(draft: Draft, s: stimuli.Resume) -> None:
+    shared = draft.shared
+    goes = not shared.paused and (shared.phase is not Phase.DEFINED or shared.step is not None)
+    if shared.step is MachineStep.RESUME or (goes and shared.step is not MachineStep.PAUSE):
+        return  # QEMU's cont of a machine that runs, or is on its way, succeeds
+    if not draft.refused(guards.RESUME, s):
+        draft.emit(ev.MachineStepBegun(MachineStep.RESUME))
 
 
 def _power_down(draft: Draft, s: stimuli.PowerDown) -> None:
@@ -96,9 +124,9 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     stimuli.Boot: _boot,
     stimuli.DeviceAdd: _device_add,
     stimuli.DeviceDel: _device_del,
-    stimuli.Reset: _machine_command(guards.RESET, MachineStep.RESET),
-    stimuli.Pause: _machine_command(guards.PAUSE, MachineStep.PAUSE),
-    stimuli.Resume: _machine_command(guards.RESUME, MachineStep.RESUME),
+    stimuli.Reset: _reset,
+    stimuli.Pause: _pause,
+    stimuli.Resume: _resume,
     stimuli.PowerDown: _power_down,
     stimuli.Migrate: _migrate,
 }

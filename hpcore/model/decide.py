@@ -15,6 +15,7 @@ from typing import Any
 from hpcore.model import calls, commands, guards, outcomes, stimuli
 from hpcore.model import events as ev
 from hpcore.model.draft import Decision, Draft
+from hpcore.model.machines import Phase
 from hpcore.model.plain import plain
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
@@ -32,8 +33,16 @@ def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> De
     if slot is not None and not 0 <= slot < len(state.slots):
         draft.refuse(stimulus, guards.SLOT_EXISTS, i=slot, last=len(state.slots) - 1)
         return draft.decision()
+    if state.shared.phase is Phase.OFF and isinstance(stimulus, _OF_A_GUEST):
+        draft.refuse(stimulus, guards.GUEST_RUNS, slot, phase=state.shared.phase)
+        return draft.decision()
     _HANDLERS[type(stimulus)](draft, stimulus)
     return draft.decision()
+
+
+_OF_A_GUEST = tuple(cls for cls in stimuli.GuestCall.__args__ if cls is not stimuli.ResetSeen)
+"""What only a guest that runs can do. Of one that is off it was under way when it went off: a
+vCPU may have called while another one powered the machine off."""
 
 
 def _note(draft: Draft, s: stimuli.Note) -> None:

@@ -39,6 +39,10 @@ class Noted:
 
 # ---------------------------------------------------------------- the machine
 
+GUEST, USER = "guest", "user"
+"""Who powers a machine off."""
+
+
 
 @frozen
 class MachineStepBegun:
@@ -72,7 +76,8 @@ class MachineWasReset:
 
 @frozen
 class MachinePoweredOff:
-    """The machine has ended, as asked by `by`: guest or user."""
+    """The machine is off, as asked by `by`: the guest, who may be started anew by a reset,
+    or the user, who ends the machine."""
 
     by: str
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hpcore.model.acpi import ends_eject
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.events import (
+    USER,
     ColdBootBegun,
     ColdBootDone,
     CpuOnGranted,
@@ -48,7 +49,7 @@ from hpcore.model.events import (
     UnplugRepeated,
     slot_of,
 )
-from hpcore.model.machines import SlotState, Trigger, next_gicc, next_phase, next_slot
+from hpcore.model.machines import Phase, SlotState, Trigger, next_gicc, next_phase, next_slot
 from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import Owed, Shared, Slot, State
 
@@ -144,8 +145,8 @@ def evolve_shared(shared: Shared, event: Event) -> Shared:
         case MachineWasReset():
             phase = next_phase(shared.phase, Trigger.RESET)
             return changed(shared, phase=phase, ged=False, scanning=False)
-        case MachinePoweredOff():
-            return _ended(shared, Trigger.POWER_OFF)
+        case MachinePoweredOff(by=by):
+            return _ended(shared, Trigger.END) if by == USER else _off(shared)
         case MachineLost():
             return _ended(shared, Trigger.FAIL)
         case StepBegun(step=Step.NOTIFY_INSERT | Step.NOTIFY_REMOVE) | GedRaised():
@@ -169,10 +170,18 @@ def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
                 gic_inits=min(2, shared.gic_inits + 1),
             )
         case MachineStep.PAUSE | MachineStep.RESUME:
-            return changed(shared, paused=step is MachineStep.PAUSE)
+            # A machine that went off meanwhile stands still, though it was just resumed.
+            return changed(shared, paused=step is MachineStep.PAUSE or shared.phase is Phase.OFF)
         case MachineStep.MIGRATE:
             return changed(shared, migrating=False)
     return shared
+
+
+def _off(shared: Shared) -> Shared:
+    return changed(
+        shared, phase=next_phase(shared.phase, Trigger.POWER_OFF),
+        ged=False, scanning=False, paused=True,
+    )  # fmt: skip
 
 
 def _ended(shared: Shared, trigger: Trigger) -> Shared:
@@ -247,8 +256,10 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
             return _migrated(slot, rules)
         case MachineWasReset():
             return _reset(slot, rules)
+        case MachinePoweredOff() if event.by != USER:
+            return _without_guest(slot)
         case MachinePoweredOff() | MachineLost():
-            return _halted(slot)
+            return changed(_without_guest(slot), step=None)
     return slot
 
 
@@ -343,10 +354,10 @@ def _migrated(slot: Slot, rules: Rules) -> Slot:
     return changed(slot, cold=slot.cold or slot.enabled)
 
 
-def _halted(slot: Slot) -> Slot:
+def _without_guest(slot: Slot) -> Slot:
     cold_boot = slot.command is Owed.COLD_BOOT
     return changed(
         _powered_off(slot, Trigger.RESET),
-        step=None, insert=False, remove=False, requested=False, unconfirmed=False,
+        insert=False, remove=False, requested=False, unconfirmed=False,
         command=Owed.NONE if cold_boot else slot.command,
     )  # fmt: skip

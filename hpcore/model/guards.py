@@ -89,9 +89,14 @@ MACHINE_RUNS = Guard(
     "the machine is {phase}; commands are taken while it runs",
     holds=lambda a: a.shared.phase is Phase.RUNNING,
 )  # fmt: skip
+MACHINE_NOT_OFF = Guard(
+    "machine_not_off", "commands_while_up",
+    "the machine is {phase}; vCPUs are plugged before it is booted, and while it runs or is reset",
+    holds=lambda a: a.shared.phase is not Phase.OFF,
+)  # fmt: skip
 MACHINE_UP = Guard(
     "machine_up", "commands_while_up",
-    "the machine is {phase}; vCPUs are plugged and unplugged while it runs or is reset",
+    "the machine is {phase}; vCPUs are unplugged while it runs or is reset",
     holds=lambda a: a.shared.phase in (Phase.RUNNING, Phase.RESETTING),
 )  # fmt: skip
 GUEST_RUNS = Guard(
@@ -113,7 +118,7 @@ SLOT_VACANT = Guard(
     "slot_vacant", "eject_in_order",
     "cpu({arch}) with arch-id {i} exist",
     holds=lambda a: a.slot.lifecycle is SlotState.PARKED and a.slot.command is Owed.NONE
-    and a.slot.step is None,
+    and a.slot.step is None and not a.slot.cold,
 )  # fmt: skip
 NOT_COLD_BOOTED = Guard(
     "not_cold_booted", "cold_booted_stays",
@@ -174,23 +179,24 @@ MACHINE_IDLE = Guard(
     "another operation on the whole machine is under way; try again when it has ended",
     holds=lambda a: a.shared.step is None,
 )  # fmt: skip
-NOT_PAUSED = Guard(
-    "not_paused", "one_step_at_a_time",
-    "the machine is paused already",
-    holds=lambda a: not a.shared.paused,
+RESET_TAKEN = Guard(
+    "reset_taken", "commands_while_up",
+    "the machine is {phase}; it is reset while it runs, and when it is paused or off",
+    holds=lambda a: a.shared.phase in (Phase.RUNNING, Phase.OFF)
+    or (a.shared.phase is Phase.RESETTING and a.shared.paused),
 )  # fmt: skip
-PAUSED = Guard(
-    "paused", "one_step_at_a_time",
-    "the machine is not paused",
-    holds=lambda a: a.shared.paused,
+RESET_FIRST = Guard(
+    "reset_first", "commands_while_up",
+    "Resetting the Virtual Machine is required",
+    holds=lambda a: a.shared.phase is not Phase.OFF,
 )  # fmt: skip
-RESET_NOT_PAUSED = Guard(
-    "reset_not_paused", "no_command_lost",
-    "the machine is paused, so that its reset would not be seen; resume it first",
-    holds=lambda a: not a.shared.paused,
+RESUME_TAKEN = Guard(
+    "resume_taken", "commands_while_up",
+    "the machine is {phase}; boot it first",
+    holds=lambda a: a.shared.phase in (Phase.RUNNING, Phase.RESETTING, Phase.OFF),
 )  # fmt: skip
 
-PLUG = (HOTPLUG_SUPPORTED, MACHINE_UP, NOT_MIGRATING, SLOT_VACANT)
+PLUG = (HOTPLUG_SUPPORTED, MACHINE_NOT_OFF, NOT_MIGRATING, SLOT_VACANT)
 UNPLUG = (MACHINE_UP, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NOT_BEING_EJECTED)
 """Asked of a `device_del`, with force or without. One that is pending is no hindrance:
 the guest is asked again, or not any more."""
@@ -198,9 +204,9 @@ EJECT = (GUEST_RUNS, NOT_MIGRATING, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED,
          EJECT_WAS_REQUESTED, EJECT_POWERED_OFF)  # fmt: skip
 CPU_ON = (GUEST_RUNS, CPU_ON_ENABLED, CPU_ON_WHILE_OFF)
 BOOT = (MACHINE_NEW,)
-RESET = (MACHINE_RUNS, MACHINE_IDLE, RESET_NOT_PAUSED)
-PAUSE = (MACHINE_RUNS, MACHINE_IDLE, NOT_PAUSED)
-RESUME = (MACHINE_RUNS, MACHINE_IDLE, PAUSED)
+RESET = (RESET_TAKEN, MACHINE_IDLE)
+PAUSE = (MACHINE_RUNS, MACHINE_IDLE)
+RESUME = (RESUME_TAKEN, RESET_FIRST, MACHINE_IDLE)
 MIGRATE = (MACHINE_RUNS, MACHINE_IDLE)
 
 # ------------------------------------------- reasons that are found on the way

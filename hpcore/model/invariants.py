@@ -102,6 +102,8 @@ def _migration_carries(c: Change) -> bool:
 def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
     if shared.ended:
         return slot.command is Owed.NONE and slot.step is None
+    if shared.phase is Phase.OFF:
+        return not slot.waits_for_guest
     if slot.lifecycle is SlotState.EJECTING and slot.step is None and not slot.stalled:
         return False
     being_reset = shared.phase is Phase.RESETTING
@@ -113,10 +115,20 @@ def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
         case Owed.UNPLUG:
             return slot.step is not None or slot.insert or slot.requested or being_reset
         case Owed.PLUG:
-            return slot.step is not None or slot.unconfirmed or being_reset
+            built = slot.enabled and shared.phase is Phase.READY
+            waits = being_reset or _before_plugs(shared)
+            return slot.step is not None or slot.unconfirmed or built or waits
         case _:
             return slot.step is not None
     return True
+
+
+def _before_plugs(shared: Shared) -> bool:
+    """Whether a plug waits for the machine's boot, or for the end that overtook it."""
+    starts = shared.step in (MachineStep.START, MachineStep.POWER_DOWN)
+    return shared.phase in (Phase.DEFINED, Phase.CREATED) or (
+        shared.phase is Phase.READY and starts
+    )
 
 
 def _one_at_a_time(c: Change) -> bool:
@@ -138,14 +150,48 @@ def _one_at_a_time(c: Change) -> bool:
 
 def _accepted_while_up(c: Change) -> bool:
     match c.event:
-        case ev.PlugAccepted() | ev.UnplugAccepted() | ev.UnplugRepeated():
-            up = c.shared.phase in (Phase.RUNNING, Phase.RESETTING)
+        case ev.PlugAccepted():
+            return c.shared.phase not in _OVER and not c.shared.migrating
+        case ev.UnplugAccepted() | ev.UnplugRepeated():
+            # What was plugged before the boot can be taken back before the boot.
+            up = c.shared.phase in (Phase.RUNNING, Phase.RESETTING, Phase.DEFINED)
             return up and not c.shared.migrating
-        case ev.MachineStepBegun(
-            step=MachineStep.RESET | MachineStep.PAUSE | MachineStep.RESUME | MachineStep.MIGRATE
-        ):
+        case ev.MachineStepBegun(step=MachineStep.PAUSE | MachineStep.MIGRATE):
             return c.shared_before.phase is Phase.RUNNING
+        case ev.MachineStepBegun(step=MachineStep.RESUME):
+            return c.shared_before.phase is Phase.RUNNING or _reset_in_a_pause(c.shared_before)
+        case ev.MachineStepBegun(step=MachineStep.RESET):
+            return c.shared_before.phase in (Phase.RUNNING, Phase.OFF) or _reset_in_a_pause(
+                c.shared_before
+            )
     return True
+
+
+_OVER = (Phase.OFF, Phase.ENDED, Phase.FAILED)
+
+
+def _reset_in_a_pause(shared: Shared) -> bool:
+    return shared.phase is Phase.RESETTING and shared.paused
+
+
+def _starts_in_order(c: Change) -> bool:
+    match c.event:
+        case ev.MachineStepBegun(step=MachineStep.START):
+            return c.before.enabled or not (c.before.cold or c.before.command is Owed.PLUG)
+        case ev.MachineStepBegun(step=MachineStep.RESTART):
+            return not c.shared_before.paused
+    return True
+
+
+def _off_is_still(index: int, slot: Slot, shared: Shared) -> bool:
+    return shared.phase is not Phase.OFF or not (slot.powered or slot.requested)
+
+
+def _off_keeps(c: Change) -> bool:
+    if not isinstance(c.event, ev.MachinePoweredOff) or c.shared.phase is not Phase.OFF:
+        return True
+    kept = c.after.enabled == c.before.enabled and c.after.gicc is c.before.gicc
+    return kept and c.after.id == c.before.id and c.after.lifecycle is not SlotState.ONLINE
 
 
 _ACCEPTED = (ev.PlugAccepted, ev.UnplugAccepted, ev.ColdBootBegun, ev.EjectAccepted)
@@ -288,6 +334,23 @@ INVARIANTS: tuple[Property, ...] = (
         number=12,
     ),
     always(
+        "off_keeps_plugged",
+        "A machine that its guest has powered off keeps what is plugged; no vCPU is on, and the "
+        "guest is asked for none.",
+        _off_is_still,
+        _off_keeps,
+        number=12,
+        since=(0, 4),
+    ),
+    always(
+        "starts_in_order",
+        "vCPU 0 starts once all is enabled that is there at boot, or was plugged before; and "
+        "again after a reset, but not in a pause.",
+        on_event=_starts_in_order,
+        number=12,
+        since=(0, 4),
+    ),
+    always(
         "migration_carries_all",
         "Migration starts when nothing is owed and carries the whole state.",
         lambda i, s, m: not (m.migrating and s.busy),
@@ -303,7 +366,8 @@ INVARIANTS: tuple[Property, ...] = (
     ),
     always(
         "commands_while_up",
-        "A command is accepted while the machine runs; one about a vCPU also while it is "
+        "A command is accepted while the machine runs, a reset and what follows it also in a "
+        "pause and when it is off; a plug before the boot, too, and one about a vCPU while it is "
         "reset, but not while it migrates.",
         on_event=_accepted_while_up,
         number=13,

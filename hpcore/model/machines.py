@@ -49,7 +49,8 @@ class Phase(StrEnum):
     READY = "ready"
     RUNNING = "running"
     RESETTING = "resetting"
-    OFF = "off"
+    OFF = "off"  # the guest has powered it off; a reset starts it anew
+    ENDED = "ended"  # over, as the user asked for
     FAILED = "failed"
 
 
@@ -74,6 +75,7 @@ class Trigger(StrEnum):
     INIT_GIC = "init_gic"
     RESTART = "restart"
     POWER_OFF = "power_off"
+    END = "end"
     FAIL = "fail"
 
 
@@ -170,11 +172,14 @@ MACHINE = Table("machine", Phase.DEFINED, (
     Transition(Trigger.START, Phase.READY, Phase.RUNNING, "vCPU 0 enters the kernel once every cold-booted vCPU is enabled."),
     Transition(Trigger.RESET, Phase.RUNNING, Phase.RESETTING, "PSCI, SYSTEM_RESET, or QMP system_reset."),
     Transition(Trigger.RESET, Phase.RESETTING, Phase.RESETTING, "A reset while one is under way starts it afresh."),
+    Transition(Trigger.RESET, Phase.OFF, Phase.RESETTING, "QEMU, -no-shutdown: a machine that is off stays, stopped; system_reset makes it new."),
     Transition(Trigger.RESTART, Phase.RESETTING, Phase.RUNNING, "RFC: the firmware is told the new boot count; what is plugged is back, vCPU 0 starts."),
-    *(Transition(Trigger.POWER_OFF, p, Phase.OFF, "PSCI, SYSTEM_OFF, or the user's word.")
-      for p in Phase if p not in (Phase.OFF, Phase.FAILED)),
+    *(Transition(Trigger.POWER_OFF, p, Phase.OFF, "PSCI, SYSTEM_OFF.")
+      for p in Phase if p not in (Phase.OFF, Phase.ENDED, Phase.FAILED)),
+    *(Transition(Trigger.END, p, Phase.ENDED, "The user's word: the accelerator is left.")
+      for p in Phase if p not in (Phase.ENDED, Phase.FAILED)),
     *(Transition(Trigger.FAIL, p, Phase.FAILED, "The accelerator is gone: nothing runs, nothing more is asked.")
-      for p in Phase if p not in (Phase.OFF, Phase.FAILED)),
+      for p in Phase if p not in (Phase.ENDED, Phase.FAILED)),
 ))  # fmt: skip
 
 TABLES = (SLOT, GICC, MACHINE)

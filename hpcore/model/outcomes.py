@@ -9,9 +9,17 @@ from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
 from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machines import SlotState
+from hpcore.model.machines import Phase, SlotState
 from hpcore.model.plain import plain
-from hpcore.model.progress import advance, begin_what_waited, end_commands, lose, restart_when_idle
+from hpcore.model.progress import (
+    advance,
+    begin_what_waited,
+    end_commands,
+    lose,
+    restart_when_idle,
+    start_is_done,
+    start_when_ready,
+)
 from hpcore.model.rules import Habit
 from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
@@ -49,6 +57,7 @@ def _failed(draft: Draft, s: stimuli.Failed) -> None:
         draft.emit(ev.PlugFailed(s.slot, slot.id or "", why))
         if draft.keeps(Habit.FAILED_PLUG_IS_UNDONE):
             advance(draft, s.slot)
+        start_when_ready(draft)
     elif s.step is Step.NOTIFY_REMOVE and slot.lifecycle is SlotState.EJECTING:
         advance(draft, s.slot)  # the step failed, and yet the guest has acted on it
     elif slot.command is Owed.REVOKE and s.step is Step.NOTIFY_REMOVE:
@@ -75,7 +84,10 @@ def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
     if draft.shared.step is not s.step:
         _not_under_way(draft, s)
         return
-    draft.emit(ev.MachineStepDone(s.step))
+    if s.step is MachineStep.START:
+        start_is_done(draft)
+    else:
+        draft.emit(ev.MachineStepDone(s.step))
     match s.step:
         case MachineStep.CREATE_VCPUS:
             draft.emit(ev.MachineStepBegun(MachineStep.INIT_GIC))
@@ -84,11 +96,12 @@ def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
                 if slot.cold:
                     draft.emit(ev.ColdBootBegun(index))
                     advance(draft, index)
-        case MachineStep.RESTART:
+            begin_what_waited(draft)
+        case MachineStep.START | MachineStep.RESTART:
             begin_what_waited(draft)
         case MachineStep.POWER_DOWN:
             end_commands(draft, "the machine was powered off")
-            draft.emit(ev.MachinePoweredOff("user"))
+            draft.emit(ev.MachinePoweredOff(ev.USER))
     restart_when_idle(draft)
 
 
@@ -98,7 +111,8 @@ def _machine_failed(draft: Draft, s: stimuli.MachineFailed) -> None:
         return
     error = plain(s.error)
     draft.emit(ev.MachineStepFailed(s.step, error))
-    if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE):
+    off = draft.shared.phase is Phase.OFF and s.step is MachineStep.RESET
+    if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE) and not off:
         lose(draft, f"{s.step} failed: {error}")
     restart_when_idle(draft)
 

@@ -93,6 +93,10 @@ class Habit(StrEnum):
     RESET_DROPS_PENDING = "reset_drops_pending"
     """A reset clears event bits and eject requests (QEMU's own registers do not)."""
     RESET_KEEPS_PLUGGED = "reset_keeps_plugged"
+    RESTART_WAITS_FOR_RESUME = "restart_waits_for_resume"
+    """A machine that was reset in a pause, or while it was off, starts when it is resumed."""
+    POWER_OFF_ENDS_COMMANDS = "power_off_ends_commands"
+    """A guest's power-off ends every `device_del` that waits for the guest, with an error."""
     RESET_ENDS_COMMANDS = "reset_ends_commands"
     """A reset ends every `device_del` that the guest was asked for, with an error. One that
     it was not asked for yet is put to it after the reset."""

@@ -105,6 +105,7 @@ class Shared:
 
     phase: Phase = Phase.DEFINED
     paused: bool = False
+    """The machine's time stands still: by the user's word, or since the machine is off."""
     migrating: bool = False
     gic_inits: int = 0
     """How often the GIC was initialised; counted to 2, which is once too often."""
@@ -124,9 +125,31 @@ class Shared:
         )
 
     @property
+    def booting(self) -> bool:
+        """Whether vCPU 0 has yet to enter the kernel for the first time."""
+        return self.phase in (Phase.DEFINED, Phase.CREATED, Phase.READY)
+
+    @property
+    def guest_gone(self) -> bool:
+        """Whether a reset, done or to come, is between the guest that was and the next one."""
+        return self.phase in (Phase.RESETTING, Phase.OFF)
+
+    @property
+    def waits_for_user(self) -> bool:
+        """Whether nothing goes on before the user's next word: before the boot, and in a pause."""
+        if self.phase is Phase.DEFINED:
+            return self.step is None
+        return self.paused and self.phase is not Phase.OFF
+
+    @property
     def ended(self) -> bool:
-        """Off or failed: nothing happens any more."""
-        return self.phase in (Phase.OFF, Phase.FAILED)
+        """Ended or failed: nothing happens any more."""
+        return self.phase in (Phase.ENDED, Phase.FAILED)
+
+    @property
+    def halted(self) -> bool:
+        """Ended, or off with nothing under way: nothing happens unless a user starts it anew."""
+        return self.ended or (self.phase is Phase.OFF and self.step is None)
 
 
 @frozen

@@ -10,6 +10,7 @@ for one reads the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import attrs
 from attrs import frozen
@@ -128,8 +129,11 @@ class Topology:
         """How a refusal names an occupied slot: `id4=0:0:4:0`."""
         return f"id{index}=" + ":".join(str(v) for v in self.props(index).values())
 
-    def locate(self, wanted: Mapping[str, object], device: str = "cpu") -> int:
-        """The index of the vCPU that the props in `wanted` name; a prop left out is 0.
+    def locate(self, wanted: Mapping[str, object], device: str = "cpu") -> tuple[int, ...]:
+        """The indices of the vCPUs that have the props in `wanted`, the lowest first.
+
+        One at least, and one only where every prop is given of which there are several. Callers
+        leave props out: Kata's gives `core-id` 0 alone for each vCPU of `-smp cores=1,sockets=N`.
 
         Raises TopologyError with QEMU's text for an unknown property, a value that is
         no integer of 64 bits, which to QEMU's JSON is none at all, one that has more than
@@ -138,7 +142,7 @@ class Topology:
         sizes = dict(
             zip(PROPS, (self.sockets, self.clusters, self.cores, self.threads), strict=True)
         )
-        ids = dict.fromkeys(PROPS, 0)
+        ids: dict[str, int] = {}
         for name, value in wanted.items():
             if name not in sizes:
                 raise TopologyError(f"Property '{device}.{name}' not found")
@@ -151,8 +155,13 @@ class Topology:
                     f"Invalid {name} {value} specified, correct range 0:{sizes[name] - 1}"
                 )
             ids[name] = value
-        group = ids["socket-id"] * self.clusters + ids["cluster-id"]
-        return (group * self.cores + ids["core-id"]) * self.threads + ids["thread-id"]
+        each = (
+            (ids[name],) if name in ids else range(size) for name, size in sizes.items()
+        )
+        return tuple(
+            ((socket * self.clusters + cluster) * self.cores + core) * self.threads + thread
+            for socket, cluster, core, thread in product(*each)
+        )
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self.maxcpus:

@@ -1,6 +1,6 @@
 """The EFI hand-off: what a kernel expects from firmware, without any firmware.
 
-A system table with no services, three configuration tables and a memory map. The guest
+A system table with no services, three or four configuration tables and a memory map. The guest
 finds them through `/chosen` (Documentation/arch/arm/uefi.rst). Layouts: UEFI 2.10, 4.3
 (system table), 4.6 (configuration tables) and 7.2.3 (memory descriptors).
 """
@@ -22,6 +22,7 @@ PAGE = 4096
 
 ACPI_20 = uuid.UUID("8868e871-e4f1-11d3-bc22-0080c73c8881")
 RT_PROPERTIES = uuid.UUID("eb66918a-7eef-402a-842e-931d21c38ae9")
+SMBIOS3 = uuid.UUID("f2fd1544-9794-4a2c-992e-e5bbcf20e394")
 LINUX_EFI_MEMRESERVE = uuid.UUID("888eb0c6-8ede-4ff5-a8f0-9aee5cb977c2")
 
 Place = Callable[[bytes], int]
@@ -72,18 +73,26 @@ def memory_regions(memory: int) -> tuple[MemoryRegion, ...]:
     )
 
 
-def place_handoff(place: Place, rsdp: int, regions: Iterable[MemoryRegion]) -> Handoff:
-    """Put the EFI structures into guest memory and return where they are."""
+def place_handoff(
+    place: Place, rsdp: int, regions: Iterable[MemoryRegion], smbios: int | None = None
+) -> Handoff:
+    """Put the EFI structures into guest memory and return where they are.
+
+    `rsdp` and `smbios` are where those two begin; a machine may have no SMBIOS.
+    """
     no_runtime_services = place(struct.pack("<HHI", 1, 8, 0))
     # the ITS code reserves its tables through this list, for the next kernel of a kexec
     memory_reservations = place(struct.pack("<iiQ", 0, 0, 0))
-    configuration = place(
-        _entry(ACPI_20, rsdp)
-        + _entry(RT_PROPERTIES, no_runtime_services)
-        + _entry(LINUX_EFI_MEMRESERVE, memory_reservations)
-    )
+    entries = [
+        _entry(ACPI_20, rsdp),
+        _entry(RT_PROPERTIES, no_runtime_services),
+        _entry(LINUX_EFI_MEMRESERVE, memory_reservations),
+    ]
+    if smbios is not None:
+        entries.append(_entry(SMBIOS3, smbios))
+    configuration = place(b"".join(entries))
     vendor = place("hpcore\0".encode("utf-16-le"))
-    system_table = place(_system_table(vendor, configuration, entries=3))
+    system_table = place(_system_table(vendor, configuration, len(entries)))
     memory_map = b"".join(_descriptor(region) for region in regions)
     return Handoff(system_table, place(memory_map), len(memory_map))
 

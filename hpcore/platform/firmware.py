@@ -28,6 +28,7 @@ from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.devicetree import device_tree
 from hpcore.platform.efi import PAGE, Handoff, memory_regions, place_handoff
 from hpcore.platform.numa import Nodes
+from hpcore.platform.smbios import Identity, entry_point, structures
 
 TABLES_SIZE = hotplug_page.PAGE_BASE - virt.BLOB_BASE
 """Bytes of the blob before the hotplug page; tables and hand-off must fit there."""
@@ -86,14 +87,16 @@ class Board:
 
     `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
     calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts; with `fw_cfg`
-    QEMU's device of that name. `power_button` is the interrupt of the event device at
-    `virt.GED_BASE` that tells of it, None where nothing does.
+    QEMU's device of that name; with `virtio_mmio` QEMU's places for virtio devices that are
+    not on PCI. `power_button` is the interrupt of the event device at `virt.GED_BASE` that
+    tells of it, None where nothing does.
     """
 
     transport: HotplugTransport
     conduit: Conduit
     pci: bool
     fw_cfg: bool = False
+    virtio_mmio: bool = False
     power_button: GedInterrupt | None = None
 
 
@@ -104,18 +107,25 @@ QEMU_VIRT = Board(
     fw_cfg=True,
     power_button=GedInterrupt(virt.ACPI_GED_GSI, InterruptMode.EDGE),
 )
-"""QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach."""
+"""QEMU's `virt` with a monitor at EL3, which the hotplug page and SMC reach. Its virtio-mmio is
+left out: a guest looks into all 32 places at its boot, and few machines use one."""
 
 HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 """A machine of our own at the same addresses, with hotplug registers and a GED."""
 
 
-def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None = None) -> Firmware:
-    """The firmware of `config` on `board`, with one node unless there are `nodes`.
+def build(
+    config: MachineConfig,
+    board: Board = QEMU_VIRT,
+    nodes: Nodes | None = None,
+    identity: Identity | None = None,
+) -> Firmware:
+    """The firmware of `config` on `board`: one node unless there are `nodes`, and SMBIOS where
+    there is an `identity`.
 
     Raises FirmwareError for a GIC without redistributors, for more memory than the memory
     map has room for, and where the tables outgrow the blob; NodesError for nodes of another
-    machine.
+    machine; IdentityError for texts that SMBIOS can't hold.
     """
     if config.gic_version < LOWEST_GIC_VERSION:
         raise FirmwareError(
@@ -137,6 +147,7 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None =
         board.transport,
         pci=board.pci,
         fw_cfg=board.fw_cfg,
+        mmio=board.virtio_mmio,
         button=board.power_button,
     )
     static = {
@@ -153,7 +164,8 @@ def build(config: MachineConfig, board: Board = QEMU_VIRT, nodes: Nodes | None =
         static |= {"MCFG": mcfg(), "IORT": iort()}
     addresses = [blob.place(table) for table in static.values()]
     root = blob.place(rsdp(blob.place(xsdt(addresses))))
-    handoff = place_handoff(blob.place, root, memory_regions(config.memory))
+    smbios = None if identity is None else _place_smbios(blob, identity)
+    handoff = place_handoff(blob.place, root, memory_regions(config.memory), smbios)
     return Firmware(
         blob=blob.finish(board.transport.memory(config)),
         tables=MappingProxyType({"DSDT": dsdt_table, **static}),
@@ -172,6 +184,11 @@ def write_tables(config: MachineConfig, directory: Path, board: Board = QEMU_VIR
         path.write_bytes(table)
         paths.append(path)
     return paths
+
+
+def _place_smbios(blob: _Blob, identity: Identity) -> int:
+    data = structures(identity)
+    return blob.place(entry_point(blob.place(data), len(data)))
 
 
 class _Blob:

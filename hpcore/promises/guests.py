@@ -13,7 +13,7 @@ from hpcore.log import Sync
 from hpcore.model import events as ev
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.stimuli import DeviceDel
+from hpcore.model.stimuli import DeviceAdd, DeviceDel
 from hpcore.promises.promise import Promises, Subject, give_way, hold
 from hpcore.run.discovery import Found
 from hpcore.run.machine import LiveMachine
@@ -86,6 +86,34 @@ async def a_guest_finds_after_a_reset_what_was_plugged_before(subject: Subject) 
 
 
 @PROMISES.promise(with_guest)
+async def a_guest_finds_at_boot_what_was_plugged_before(subject: Subject) -> None:
+    """What is plugged before the boot is there when the guest boots, and can be given back."""
+    async with _opened(subject) as (machine, _events):
+        plug = await machine.begin(DeviceAdd(ID, (("core-id", SLOT),)))
+        hold(not await plug.ended(), "The plug has ended before the boot.")
+        await machine.boot()
+        await plug.ended()
+        await _expect(machine, {0, SLOT})
+        await machine.unplug(ID)
+        await _expect(machine, {0})
+
+
+@PROMISES.promise(with_guest)
+async def a_guest_that_went_off_boots_after_a_reset(subject: Subject) -> None:
+    """A machine that its guest has powered off is reset, resumed, and boots with what is
+    plugged."""
+    async with _booted(subject) as (machine, _events):
+        await machine.plug(ID, core_id=SLOT)
+        await machine.power_off()
+        await machine.reset()
+        await machine.resume()
+        await machine.guest_ready()
+        await _expect(machine, {0, SLOT})
+        await machine.unplug(ID)
+        await _expect(machine, {0})
+
+
+@PROMISES.promise(with_guest)
 async def a_paused_guest_answers_when_it_goes_on(subject: Subject) -> None:
     """A guest does nothing in a pause, and answers after it what was asked of it meanwhile."""
     async with _booted(subject) as (machine, events):
@@ -110,6 +138,14 @@ def _guests_about(event: ev.Event, slot: int) -> bool:
 @asynccontextmanager
 async def _booted(subject: Subject) -> AsyncIterator[tuple[LiveMachine, list[ev.Event]]]:
     """A machine whose guest has booted, and every event from its start on."""
+    async with _opened(subject) as (machine, events):
+        await machine.boot()
+        yield machine, events
+
+
+@asynccontextmanager
+async def _opened(subject: Subject) -> AsyncIterator[tuple[LiveMachine, list[ev.Event]]]:
+    """A machine that is defined, and every event from its start on."""
     found = Found("accelerator", "promises", subject.accelerator, subject.capabilities)
     events: list[ev.Event] = []
     with TemporaryDirectory() as directory:
@@ -118,7 +154,6 @@ async def _booted(subject: Subject) -> AsyncIterator[tuple[LiveMachine, list[ev.
             log=Path(directory, "log.jsonl"), sync=Sync.BUFFERED, patience=subject.patience,
         ) as machine:  # fmt: skip
             machine.subscribe(lambda event, _state: events.append(event))
-            await machine.boot()
             yield machine, events
 
 

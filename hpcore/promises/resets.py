@@ -6,7 +6,7 @@ import asyncio
 
 from hpcore.model.effects import MachineStep, RaiseGed, Reassert, Step
 from hpcore.model.rules import TEARDOWN
-from hpcore.model.stimuli import InsertAcked, Lost, ResetSeen
+from hpcore.model.stimuli import InsertAcked, Lost, PowerOffSeen, ResetSeen
 from hpcore.model.topology import mp_affinity
 from hpcore.promises.promise import Promises, Subject, give_way, hold, hotplugs, refused
 from hpcore.promises.rig import BACK, COLD_BUILD
@@ -115,6 +115,48 @@ async def a_restart_that_is_refused_can_be_repeated(subject: Subject) -> None:
         await rig.machine_step(MachineStep.RESTART, (*subject.cold, plugged))
         await rig.steps(plugged, *TEARDOWN)
         await rig.steps(never, *COLD_BUILD)
+
+
+@PROMISES.promise()
+async def a_reset_in_a_pause_is_told_at_once(subject: Subject) -> None:
+    """RESET of a machine that is paused is reported in the pause, also twice, and RESTART after
+    RESUME has it go on."""
+    async with subject.running() as rig:
+        await rig.machine_step(MachineStep.PAUSE)
+        for _ in range(2):
+            since = len(rig.stimuli)
+            await rig.machine_step(MachineStep.RESET)
+            await rig.heard(ResetSeen(), since)
+        await rig.machine_step(MachineStep.RESUME)
+        await rig.machine_step(MachineStep.RESTART, tuple(subject.cold))
+        await give_way()
+        told = rig.stimuli.count(ResetSeen())
+        hold(told == 2, f"{told} resets are reported after 2.")
+        hold(not any(isinstance(s, Lost) for s in rig.stimuli), "The machine was lost.")
+
+
+@PROMISES.promise(lambda subject: subject.hotplugs and subject.capabilities.plays_guest)
+async def a_machine_that_is_off_can_be_reset(subject: Subject) -> None:
+    """A machine that its guest has powered off takes RESET, RESUME and RESTART, again and again,
+    and keeps what is plugged."""
+    slot = subject.pluggable[0]
+    async with subject.running() as rig:
+        played = rig.session.played
+        hold(played is not None, "The session has no played guest.")
+        assert played is not None
+        await rig.steps(slot, *COLD_BUILD, Step.NOTIFY_INSERT)
+        for _ in range(2):
+            await played.wait_ready(subject.seconds)
+            since = len(rig.stimuli)
+            await played.power_off()
+            await rig.heard(PowerOffSeen(), since)
+            await rig.machine_step(MachineStep.RESET)
+            await rig.heard(ResetSeen(), since)
+            await rig.machine_step(MachineStep.RESUME)
+            await rig.machine_step(MachineStep.RESTART, (*subject.cold, slot))
+        await played.wait_ready(subject.seconds)
+        await rig.steps(slot, *TEARDOWN)
+        hold(not any(isinstance(s, Lost) for s in rig.stimuli), "The machine was lost.")
 
 
 @PROMISES.promise()

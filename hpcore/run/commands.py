@@ -18,6 +18,7 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.acpi import OstSource, check_refusal, refuses
 from hpcore.model.effects import MachineStep
+from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.run.controller import Controller, RunError
 
@@ -110,11 +111,13 @@ class Plug:
     async def ended(self) -> bool:
         """Wait until the vCPU is enabled and the guest has been notified: the plug's end.
 
-        Returns whether it is: a plug that is given in a pause goes on after it. Raises
-        CommandFailed where it failed, RunError where the machine ended first.
+        Returns whether it is: a plug that is given in a pause goes on after it, one that is
+        given before the boot with the boot. Raises CommandFailed where it failed, RunError
+        where the machine ended first.
         """
         await self._asked.until(
-            lambda s: self.stage is not PlugStage.ACCEPTED or s.shared.paused, "the plug's end"
+            lambda s: self.stage is not PlugStage.ACCEPTED or s.shared.waits_for_user,
+            "the plug's end",
         )
         if self.failure is not None:
             raise CommandFailed(self.failure)
@@ -132,7 +135,7 @@ class Plug:
         await self._asked.until(
             lambda s: self.registered_after is not None
             or self._overtaken is not None
-            or s.shared.paused,
+            or s.shared.waits_for_user,
             f"the guest's word that it has registered vCPU {self.slot}",
         )
         if self.registered_after is None and self._overtaken is not None:
@@ -148,7 +151,9 @@ class Plug:
                 self.failure = event
             case ev.Registered():
                 self.registered_after = self._asked.ago
-            case ev.MachineStepBegun(step=MachineStep.RESTART, enabled=enabled):
+            case ev.MachineStepBegun(
+                step=MachineStep.START | MachineStep.RESTART, enabled=enabled
+            ):
                 if self.slot in enabled:
                     self.registered_after = self._asked.ago
             case ev.OstReceived(source=OstSource.DEVICE_CHECK, status=status) if refuses(status):
@@ -185,7 +190,7 @@ class Unplug:
         Returns whether it is: a guest that is paused can't give it back before it runs
         again. Raises CommandFailed where the vCPU stays, RunError where the machine ended.
         """
-        await self._asked.until(lambda s: self.over or s.shared.paused, "the unplug's end")
+        await self._asked.until(lambda s: self.over or s.shared.waits_for_user, "the unplug's end")
         if self.failure is not None:
             raise CommandFailed(self.failure)
         return self.ejected_after is not None
@@ -206,19 +211,23 @@ class Unplug:
 
 @define(eq=False)
 class MachineCommand:
-    """An accepted command on the whole machine; `last` is the step that it ends with."""
+    """An accepted command on the whole machine; `last` is the step that it ends with.
+
+    `already`: the machine was as the command wants it, and there was nothing to do.
+    """
 
     _asked: Asked
     last: MachineStep
+    already: bool = False
     end: ev.MachineStepDone | ev.MachineStepFailed | None = None
 
     async def ended(self) -> None:
-        """Wait until it is done.
+        """Wait until it is done; a reset in a pause, until it waits for the end of the pause.
 
         Raises CommandFailed where it failed and the machine is as before, RunError where the
         machine has ended.
         """
-        await self._asked.until(lambda _s: self.over, _WAITING_FOR[self.last])
+        await self._asked.until(self._done_in, _WAITING_FOR[self.last])
         if isinstance(self.end, ev.MachineStepFailed):
             if self._asked.controller.state.shared.ended:
                 raise RunError(self._asked.controller.why_ended())
@@ -231,10 +240,15 @@ class MachineCommand:
                 if step is self.last:
                     self.end = event
 
+    def _done_in(self, state: State) -> bool:
+        shared = state.shared
+        reset = shared.phase is Phase.RESETTING and shared.paused and shared.step is None
+        return self.over or (reset and self.last is MachineStep.RESTART)
+
     @property
     def over(self) -> bool:
         """Whether no event can say more of it."""
-        return self.end is not None
+        return self.already or self.end is not None
 
 
 Accepted = Plug | Unplug | MachineCommand
@@ -253,7 +267,9 @@ def begun_by(
             case ev.UnplugAccepted(slot=slot, id=id_) | ev.UnplugRepeated(slot=slot, id=id_):
                 return Unplug(asked, slot, id_)
     assert not isinstance(command, stimuli.DeviceAdd | stimuli.DeviceDel), "it is answered so"
-    return MachineCommand(asked, LAST_STEP[type(command)])
+    last = LAST_STEP[type(command)]
+    done = not events and asked.controller.state.shared.step is not last
+    return MachineCommand(asked, last, already=done)
 
 
 @define

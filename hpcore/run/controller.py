@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Any, Protocol
 
 import structlog
@@ -25,6 +24,7 @@ from hpcore.model.events import (
     Event,
     MachineLost,
     MachinePoweredOff,
+    MachineWasReset,
     OstReceived,
     Refused,
     UnplugRepeated,
@@ -32,7 +32,7 @@ from hpcore.model.events import (
 from hpcore.model.fold import steps
 from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
-from hpcore.model.states import State
+from hpcore.model.states import Owed, State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
 from hpcore.run.deadlines import (
@@ -51,6 +51,11 @@ TICK = 0.1
 LATEST_LOOK = 2 * TICK
 """The most that one look charges, in seconds. If it came later, we stood still ourselves (a
 Ctrl-Z, no CPU to be had), and the outcome may be on its way by now."""
+
+END_SECONDS = 30.0
+"""For a machine to end that is left."""
+
+_ENDED = "the machine has ended"
 
 _log = structlog.get_logger(__name__)
 
@@ -110,13 +115,14 @@ class Controller:
         self.state = state
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
-        self._end = "the machine has ended"
+        self._end = _ENDED
         self._given_up: str | None = None
         self._open_log, self._open = open_log, open_session
         self.patience = patience or Patience()
         self._deadlines = Deadlines(self.patience)
         self._queue: asyncio.Queue[_Posted] = asyncio.Queue()
         self._changed = asyncio.Condition()
+        self._halted = asyncio.Event()
         self._effects: set[asyncio.Task[None]] = set()
         self._began = time.monotonic()
         self._last_tick = self._began
@@ -136,10 +142,10 @@ class Controller:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._tasks[0].done():
+        owed = any(slot.command is not Owed.NONE for slot in self.state.slots)
+        if not self._tasks[0].done() and (owed or not self.state.shared.halted):
             self.post(stimuli.PowerDown())
-            with suppress(RunError, TimeoutError):
-                await self.until(lambda s: s.shared.ended, 30, "the machine's end")
+            await asyncio.wait({self._tasks[0]}, timeout=END_SECONDS)
         for task in (*self._tasks, *self._effects):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
@@ -187,12 +193,14 @@ class Controller:
     ) -> None:
         """Wait until the state is as `holds` wants it.
 
-        Raises RunError when that takes longer than `seconds`, or the machine ends first.
+        Raises RunError when that takes longer than `seconds`, or the machine ends first, or is
+        off.
         """
         try:
             async with asyncio.timeout(seconds), self._changed:
                 while not holds(self.state):
-                    if self._tasks[0].done() or self.failure is not None:
+                    over = self._tasks[0].done() or self.state.shared.halted
+                    if over or self.failure is not None:
                         raise RunError(self.why_ended())
                     await self._changed.wait()
         except TimeoutError:
@@ -220,7 +228,15 @@ class Controller:
         self.post(stimuli.PowerDown())
 
     async def ended(self) -> None:
-        """Wait until the machine has ended, or the loop has."""
+        """Wait until the machine has ended, or is off, or the loop has ended."""
+        halted = asyncio.create_task(self._halted.wait())
+        try:
+            await asyncio.wait({self._tasks[0], halted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            halted.cancel()
+
+    async def over(self) -> None:
+        """Wait until the loop has ended: the machine has, or its log takes no more."""
         await asyncio.wait({self._tasks[0]})
 
     def why_ended(self) -> str:
@@ -271,9 +287,15 @@ class Controller:
                 self._end = event.error
             elif isinstance(event, MachinePoweredOff):
                 self._end = self._given_up or f"the machine was powered off by the {event.by}"
+            elif isinstance(event, MachineWasReset):
+                self._end = _ENDED
             for watcher in self.watchers:
                 watcher(event, self.state)
         self._deadlines.follow(self.state)
+        if self.state.shared.halted:
+            self._halted.set()
+        else:
+            self._halted.clear()
 
     async def _tell(self) -> None:
         async with self._changed:
@@ -314,9 +336,7 @@ class Controller:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             passed, self._last_tick = min(now - self._last_tick, LATEST_LOOK), now
-            if self.state.shared.paused:
-                continue
-            for wait in self._deadlines.pass_time(passed):
+            for wait in self._deadlines.pass_time(passed, self.state.shared.paused):
                 self.post(_expired(wait, self._deadlines.patience))
 
 

@@ -1,7 +1,8 @@
 """How long to wait for what a guest or a process might never answer.
 
 What is waited for is read off the state, so nothing can be forgotten; how long is here.
-Time does not pass for them while the machine is paused.
+For a slot no time passes while the machine is paused; what is done to the whole machine must
+end then, too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from attrs import field, frozen, mutable
 
 from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machines import Phase
 from hpcore.model.states import State
 
 
@@ -86,7 +86,7 @@ def owed(state: State) -> set[Wait]:
             out.add(WordWait(index))
         if slot.step is not None:
             out.add(StepWait(index, slot.step))
-        elif slot.waits_for_guest and state.shared.phase is not Phase.RESETTING:
+        elif slot.waits_for_guest and not state.shared.guest_gone:
             out.add(GuestWait(index))
     return out
 
@@ -111,10 +111,12 @@ class Deadlines:
         if wait in self._left:
             self._left[wait] = self.patience.of(wait)
 
-    def pass_time(self, seconds: float) -> list[Wait]:
+    def pass_time(self, seconds: float, paused: bool = False) -> list[Wait]:
         """Let time pass; return the waits that are over, which are then forgotten."""
         expired = []
         for wait in list(self._left):
+            if paused and not isinstance(wait, MachineWait):
+                continue
             self._left[wait] -= seconds
             if self._left[wait] <= 0:
                 expired.append(wait)

@@ -7,6 +7,8 @@ Every session gives the same answers at the same moments, so they are written he
   guest is dropped by the reset anyway, and RESTART tells the guest all that is plugged.
 - Between a reset and RESTART, every other step waits, and is carried out after RESTART.
 - From PAUSE to RESUME, a step waits, and is carried out after RESUME.
+- A machine that its guest has powered off is as one that was reset: RESET is taken, and
+  reported, and RESTART, which comes after RESUME, starts the guest anew.
 - Once the machine is gone, whatever waits and whatever comes raises AcceleratorError with
   the reason.
 
@@ -18,7 +20,7 @@ A session tells its gate what happened to the machine, and asks it before every 
     gate.open()                               # INIT_GIC is done, or RESTART
     while await gate.admits(step, slot):      # before a step of a slot
         ...
-    gate.shut()                               # the machine was reset
+    gate.shut()                               # the machine was reset, or powered off
     gate.pause()                              # PAUSE is being done
     gate.resume()                             # RESUME is done, or PAUSE has failed
     gate.end("QEMU is gone")                  # the machine is lost, or was ended

@@ -27,6 +27,7 @@ from hpcore.guest.shell import GuestGoneError, GuestRestartedError, Shell
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
 from hpcore.model.states import Owed, State
@@ -161,6 +162,10 @@ class LiveMachine:
         """Why the machine has ended."""
         return self._c.why_ended()
 
+    async def over(self) -> None:
+        """Wait until nothing can come of it any more. One that is off can be started anew."""
+        await self._c.over()
+
     # ------------------------------------------------------------- what happens
 
     def subscribe(self, watcher: Watcher) -> Callable[[], None]:
@@ -193,7 +198,7 @@ class LiveMachine:
         await self._c.until(holds, limit, waiting_for)
 
     async def ended(self) -> str:
-        """Wait until the machine has ended, by whomever; returns why."""
+        """Wait until the machine has ended, or is off, by whomever; returns why."""
         await self._c.ended()
         return self.why_ended()
 
@@ -234,14 +239,11 @@ class LiveMachine:
 
         For whoever answers at acceptance, and tells the end as an event. Those who subscribe
         may be told of later events before this returns. A command on the whole machine that is
-        given during a reset is put to the machine once the reset has ended. Raises
-        CommandRefused.
+        given during its boot, a reset, or while it is paused or resumed is put to the machine
+        once that has ended. Raises CommandRefused.
         """
-        if isinstance(command, OnTheMachine) and self.state.shared.phase is Phase.RESETTING:
-            await self._c.until(
-                lambda s: s.shared.phase is not Phase.RESETTING,
-                self.patience.machine, "the end of the reset",
-            )  # fmt: skip
+        if isinstance(command, OnTheMachine) and not takes_commands(self.state):
+            await self._c.until(takes_commands, self.patience.machine, "the end of the reset")
         boots = isinstance(command, stimuli.Boot)
         asked = Asked(self._c, self.patience.boot if boots else self.patience.end)
         begun: list[Accepted] = []
@@ -355,10 +357,13 @@ class LiveMachine:
         return await self._scaler.scale(to, undo=undo, waits=waits)
 
     async def reset(self) -> None:
-        """Reset the machine, and wait until its guest has booted again, as `boot` does."""
+        """Reset the machine, and wait until its guest has booted again, as `boot` does.
+
+        In a pause, and of a machine that is off: its guest boots once it is resumed.
+        """
         since = 0 if self._guest is None else self._guest.times_ready
         await (await self.begin(stimuli.Reset())).ended()
-        if self._guest is not None:
+        if self._guest is not None and not self.state.shared.paused:
             await self.unless_ended(self._guest.wait_ready(self.patience.boot, since))
 
     async def pause(self) -> None:
@@ -376,7 +381,7 @@ class LiveMachine:
     async def power_off(self) -> None:
         """Have the guest power the machine off, and wait for the machine's end."""
         await self.guest.power_off()
-        await self.until(lambda s: s.shared.ended, "the machine's end")
+        await self.until(lambda s: s.shared.halted, "the machine's end")
 
     async def power_down(self) -> None:
         """End the machine from outside, whatever its guest does, and wait for its end."""
@@ -399,3 +404,18 @@ class LiveMachine:
             except Exception:
                 _log.exception("watcher_raised", watcher=repr(watcher), on=repr(event))
                 self._watchers.pop(key, None)
+
+
+_OF_THEMSELVES = (
+    MachineStep.RESET, MachineStep.RESTART, MachineStep.PAUSE, MachineStep.RESUME,
+    MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC, MachineStep.START,
+)  # fmt: skip
+"""The steps that end soon; a command on the whole machine waits for that."""
+
+
+def takes_commands(state: State) -> bool:
+    """Whether a command on the whole machine has not to wait for what will soon have ended."""
+    shared = state.shared
+    boots = shared.booting and shared.phase is not Phase.DEFINED
+    restarts = shared.phase is Phase.RESETTING and not shared.paused
+    return not (boots or restarts or shared.step in _OF_THEMSELVES)

@@ -137,7 +137,8 @@ class _Scaling:
             await self._m.until(self._at_rest, WAITING_FOR)
             self._check()
             all_done = all(begun.done for begun in self._begun)
-            if count(self._m.state) == self.to and (all_done or self._m.state.shared.paused):
+            state = self._m.state
+            if count(state) == self.to and (all_done or state.shared.waits_for_user):
                 return
 
     async def _begin(self) -> None:
@@ -167,7 +168,7 @@ class _Scaling:
         waiting = [b for b in several if not b.done and b.error is None]
 
         def over(state: State) -> bool:
-            return state.shared.paused or all(begun.accepted.over for begun in waiting)
+            return state.shared.waits_for_user or all(begun.accepted.over for begun in waiting)
 
         try:  # one that waits for all: a machine of 512 vCPUs would wake each for every event
             await self._m.until(over, "the end of what was begun")
@@ -208,7 +209,7 @@ class _Scaling:
 
     def _at_rest(self, state: State) -> bool:
         """Whether nothing that counts as done is owed, or will be as long as this goes on."""
-        if count(state) != self.to or state.shared.paused or self._stops():
+        if count(state) != self.to or state.shared.waits_for_user or self._stops():
             return True
         return all(map(idle, state.slots))
 
@@ -283,7 +284,7 @@ class Scaler:
 
     def _refuse(self, to: int) -> None:
         state = self._m.state
-        if state.shared.ended:
+        if state.shared.halted:
             raise RunError(self._m.why_ended())
         if state.shared.phase not in (Phase.RUNNING, Phase.RESETTING):
             raise ScaleRefused(

@@ -174,7 +174,7 @@ class Player:
     async def _expect(self, step: sc.ExpectStep) -> None:
         deadline = time.monotonic() + EXPECT_SECONDS
         while differences := await self._differences(step):
-            if self._m.state.shared.ended:
+            if self._m.state.shared.halted:
                 differences.append(self._m.why_ended())
             elif time.monotonic() < deadline:
                 await asyncio.sleep(POLL)

@@ -63,11 +63,11 @@ class Replay:
 
     @property
     def says_the_end(self) -> bool:
-        """Whether the machine has ended by the last event.
+        """Whether the machine has ended by the last event, or is off.
 
         Where it has not, the log may have been cut: nothing in it says how long it was.
         """
-        return self.state.shared.ended
+        return self.state.shared.halted
 
     @property
     def written_by(self) -> str:

@@ -27,6 +27,7 @@ from hpcore.model.effects import (
     Step,
 )
 from hpcore.promises import PROMISES, Promise, PromiseBroken, Subject
+from hpcore.promises.guests import SLOT
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
@@ -296,6 +297,26 @@ class GoesOnWhenRefused(PlayedSession):
         return await super().execute(effect)
 
 
+@session_breaks("a_reset_in_a_pause_is_told_at_once")
+class ResetsAfterThePause(PlayedSession):
+    late = False
+
+    def _machine_step(self, effect: RunMachineStep) -> None:
+        if effect.step is MachineStep.RESET and not self._runs.is_set():
+            self.late = True
+            return
+        super()._machine_step(effect)
+        if effect.step is MachineStep.RESUME and self.late:
+            self._reset()
+
+
+@session_breaks("a_machine_that_is_off_can_be_reset")
+class IsGoneOnceItIsOff(PlayedSession):
+    async def system_off(self) -> None:
+        await super().system_off()
+        self._end("it is off")
+
+
 @session_breaks("a_reset_settles_what_was_to_be_answered")
 class RaisesInAReset(PlayedSession):
     async def execute(self, effect: Effect) -> int | None:
@@ -406,6 +427,28 @@ class ReturnsLate(PlayedSession):
 class EnablesNothingAnew(PlayedSession):
     def _start(self, enabled: tuple[int, ...]) -> None:
         super()._start(enabled[:1])
+
+
+@session_breaks("a_guest_finds_at_boot_what_was_plugged_before")
+class StartsWithVcpu0Alone(PlayedSession):
+    def _machine_step(self, effect: RunMachineStep) -> None:
+        if effect.step is MachineStep.START:
+            self.device.apply(Step.DISABLE, SLOT)
+            effect = attrs.evolve(effect, enabled=(0,))
+        super()._machine_step(effect)
+
+
+@session_breaks("a_guest_that_went_off_boots_after_a_reset")
+class StaysOff(PlayedSession):
+    off = False
+
+    async def system_off(self) -> None:
+        await super().system_off()
+        self.off = True
+
+    def _start(self, enabled: tuple[int, ...]) -> None:
+        if not self.off:
+            super()._start(enabled)
 
 
 @session_breaks("a_paused_guest_answers_when_it_goes_on")

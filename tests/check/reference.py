@@ -45,7 +45,7 @@ def search(
     environment: Environment, rules: Rules = RULES, invariants: Invariants = HELD
 ) -> Reference:
     """Breadth first; ends with the first violation, which is as near as any."""
-    start: Start = booted(config_of(environment), rules, invariants)
+    start: Start = booted(config_of(environment), rules, invariants, environment.plugged)
     if start.broken is not None:
         return Reference(0, 0, 0, start.broken.invariant, start.stimuli)
     first = (normal(environment, start.state), environment.faults)
@@ -63,7 +63,7 @@ def search(
                         len(came), transitions, depth, taken.broken.invariant, path
                     )
                 state = normal(environment, taken.after)
-                if state == node[0] or state.shared.ended:
+                if state == node[0] or environment.over(state.shared):
                     continue
                 found = (state, node[1] - fault)
                 leads_to.add(found)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
-import subprocess
 import tempfile
 import uuid
 import zlib
@@ -15,13 +12,13 @@ from pathlib import Path
 from attrs import frozen
 
 from hpcore.guest.initramfs import Entry, cpio
+from tests.support.tools import run_tool
 
 SECTOR = 512
 ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 ROOT_UUID = "11111111-2222-3333-4444-555555555555"
 BOOT_UUID = "66666666-7777-8888-9999-000000000000"
-PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 Tree = Mapping[str, bytes | str]
 """Files by their paths: bytes are a file's content, text is where a symbolic link goes."""
@@ -40,16 +37,6 @@ class Piece:
     content: bytes
     kind: uuid.UUID = LINUX
     name: str = ""
-
-
-def run(*command: str | Path) -> None:
-    """Run a tool, which has nothing to say where it did its work."""
-    program = shutil.which(str(command[0]), path=PATH)
-    assert program is not None, f"{command[0]} is missing; run scripts/setup.sh --tests"
-    done = subprocess.run(
-        [program, *map(str, command[1:])], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
 def lay_out(directory: Path, tree: Tree) -> None:
@@ -72,7 +59,7 @@ def ext(
         files, image = Path(name, "files"), Path(name, "image")
         files.mkdir()
         lay_out(files, tree)
-        run(
+        run_tool(
             "mkfs.ext4", "-q", "-F", "-t", kind, "-U", uuid, "-L", label, *options,
             "-d", files, image, f"{mib}M",
         )  # fmt: skip
@@ -86,9 +73,9 @@ def vfat(tree: Tree, *, mib: int = 4, label: str = "ESP") -> bytes:
         files.mkdir()
         lay_out(files, tree)
         image.write_bytes(bytes(mib << 20))
-        run("mkfs.vfat", "-i", "ABCD1234", "-n", label, image)
+        run_tool("mkfs.vfat", "-i", "ABCD1234", "-n", label, image)
         for top in sorted(files.iterdir()):
-            run("mcopy", "-i", image, "-s", top, "::")
+            run_tool("mcopy", "-i", image, "-s", top, "::")
         return image.read_bytes()
 
 
@@ -102,7 +89,7 @@ def xfs(tree: Tree, *, label: str = "", uuid: str = BOOT_UUID) -> bytes:
         with image.open("wb") as file:
             file.truncate(300 << 20)
         label_option = ["-L", label] if label else []
-        run("mkfs.xfs", "-q", "-m", f"uuid={uuid}", *label_option, "-p", proto, image)
+        run_tool("mkfs.xfs", "-q", "-m", f"uuid={uuid}", *label_option, "-p", proto, image)
         return image.read_bytes()
 
 
@@ -163,7 +150,7 @@ def qcow2(raw: bytes, path: Path, *options: str) -> Path:
     """A qcow2 image with that content, by QEMU's own tool."""
     source = path.with_suffix(".raw")
     source.write_bytes(raw)
-    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, source, path)
+    run_tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, source, path)
     source.unlink()
     return path
 

@@ -17,9 +17,10 @@ from hpcore.disk import DiskError, read_disk
 from hpcore.disk.boot import read_here
 from hpcore.disk.child import answer, confine
 from hpcore.disk.find import choose
-from tests.disk.making import ESP, Piece, ext, gpt, kernel, qcow2, run, vfat, xfs
+from tests.disk.making import ESP, Piece, ext, gpt, kernel, qcow2, vfat, xfs
 from tests.disk.paper import disk, root, volume
 from tests.disk.test_grub import DEBIAN
+from tests.support.tools import run_tool
 
 SECONDS = 5
 """Of processor time for one damaged image; what takes longer is ended, as by `read_disk`."""
@@ -195,7 +196,7 @@ def test_a_file_whose_extents_point_at_themselves_is_refused(
         file.seek(block * 1024)
         file.write(node)
     for n, word in enumerate(struct.unpack("<6I", node)):
-        run("debugfs", "-w", "-R", f"sif /boot/vmlinuz block[{n}] {word}", path)
+        run_tool("debugfs", "-w", "-R", f"sif /boot/vmlinuz block[{n}] {word}", path)
     with pytest.raises(DiskError, match="its structures point at themselves"):
         read_here(path)
 

@@ -21,10 +21,10 @@ from tests.disk.making import (
     kernel,
     mbr,
     qcow2,
-    run,
     vfat,
     xfs,
 )
+from tests.support.tools import run_tool
 
 INITRD = b"070701" + bytes(range(256)) * 300
 GRUB = f"""\
@@ -118,7 +118,7 @@ def test_an_image_over_another_that_is_smaller_is_read(
         base.write_bytes(debian)
     top = tmp_path / "sub" / "top.qcow2"
     top.parent.mkdir()
-    run("qemu-img", "create", "-f", "qcow2", "-F", behind, "-o", f"compat={compat}",
+    run_tool("qemu-img", "create", "-f", "qcow2", "-F", behind, "-o", f"compat={compat}",
         "-b", f"../{base.name}", top, "1G")  # fmt: skip
     boots(top)
 
@@ -126,7 +126,7 @@ def test_an_image_over_another_that_is_smaller_is_read(
 def test_images_that_lie_over_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
     a, b = tmp_path / "a.qcow2", tmp_path / "b.qcow2"
     for own, other in ((a, b), (b, a)):
-        run("qemu-img", "create", "-u", "-f", "qcow2", "-F", "qcow2", "-b", other, own, "1G")
+        run_tool("qemu-img", "create", "-u", "-f", "qcow2", "-F", "qcow2", "-b", other, own, "1G")
     with pytest.raises(DiskError, match=f"more than {MOST_BEHIND} images, each"):
         read_disk(a)
 
@@ -141,7 +141,7 @@ def test_images_that_lie_over_each_other_in_a_circle_are_refused(tmp_path: Path)
 )
 def test_an_image_over_what_is_no_image_is_refused(tmp_path: Path, behind: str, said: str) -> None:
     top = tmp_path / "top.qcow2"
-    run("qemu-img", "create", "-u", "-f", "qcow2", "-F", "qcow2", "-b", behind, top, "1G")
+    run_tool("qemu-img", "create", "-u", "-f", "qcow2", "-F", "qcow2", "-b", behind, top, "1G")
     with pytest.raises(DiskError, match=said):
         read_disk(top)
 
@@ -151,7 +151,7 @@ def test_a_raw_disk_that_looks_like_qcow2_is_not_followed_where_the_format_is_gi
 ) -> None:
     secret, disk = tmp_path / "secret.raw", tmp_path / "guest.img"
     secret.write_bytes(gpt([Piece(ext(TREE))]))
-    run("qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b", secret, disk)
+    run_tool("qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b", secret, disk)
     boots(disk, "partition 1 (ext4)")
     with pytest.raises(DiskError, match="no partition table"):
         read_disk(disk, "raw")
@@ -283,7 +283,7 @@ def test_a_file_that_cannot_be_taken_is_named_with_who_asks_for_it(
 def test_a_kernel_larger_than_any_is_refused_by_its_size(tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     path.write_bytes(ext(TREE))
-    run("debugfs", "-w", "-R", f"sif /boot/vmlinuz-6.12 size {1 << 40}", path)
+    run_tool("debugfs", "-w", "-R", f"sif /boot/vmlinuz-6.12 size {1 << 40}", path)
     with pytest.raises(DiskError, match=r"line 3 names a file .* has 1099511627776 bytes; more"):
         read_disk(path)
 

@@ -93,6 +93,8 @@ class Client:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     heard: list[bytes] = field(factory=list)
+    events: list[dict[str, object]] = field(factory=list)
+    """Those that came before an answer that was waited for."""
 
     @classmethod
     async def to(cls, path: Path) -> Client:
@@ -126,7 +128,7 @@ class Client:
         return found
 
     async def ask(self, command: str, arguments: object = None, **more: object) -> object:
-        """The answer to a command; events before it are passed over."""
+        """The answer to a command; events before it are kept for `event`."""
         given = {} if arguments is None else {"arguments": arguments}
         await self.send(orjson.dumps({"execute": command, **given, **more}))
         return await self.answer()
@@ -134,14 +136,15 @@ class Client:
     async def answer(self) -> dict[str, object]:
         """The next message that is no event."""
         while "event" in (message := await self.message()):
-            pass
+            self.events.append(message)
         return message
 
     async def event(self, name: str) -> dict[str, object]:
-        """The next event of that name; other messages are passed over."""
-        while (message := await self.message()).get("event") != name:
-            pass
-        return message
+        """The next event of that name; others before it are passed over."""
+        while True:
+            message = self.events.pop(0) if self.events else await self.message()
+            if message.get("event") == name:
+                return message
 
     async def close(self) -> None:
         self.writer.close()

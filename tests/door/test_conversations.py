@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from qemu.qmp import EventListener, QMPClient
@@ -90,6 +92,28 @@ def test_an_event_of_ours_does_not_overtake_the_answer_to_the_command_that_led_t
                 await client.send(b'{"execute":"device_del","arguments":{"id":"x"},"id":5}')
                 assert await client.message() == {"return": {}, "id": 5}
                 assert (await client.message())["event"] == "DEVICE_DELETED"
+
+    scene(work())
+
+
+def test_an_answer_of_ours_comes_after_the_events_that_it_made_the_real_qemu_tell() -> None:
+    async def work() -> None:
+        async with real(2, A_MACHINE) as qemu:
+            own = await Client.ready(qemu.paths[1])
+
+            async def stop(_arguments: Mapping[str, object]) -> object:
+                await own.send(b"{'execute':'system_reset'}")
+                await own.event("RESET")
+                return {}
+
+            answers = Answers({"stop": stop}, after_events=frozenset({"stop"}))
+            async with door(qemu, qemu.paths[:1], answers) as before:
+                client = await Client.ready(before.fronts[0])
+                for _ in range(20):
+                    await client.send(b"# {'execute':'stop','id':1}")
+                    assert "error" in await client.message()
+                    assert (await client.message())["event"] == "RESET"
+                    assert await client.message() == {"return": {}, "id": 1}
 
     scene(work())
 
@@ -234,6 +258,7 @@ def test_every_client_sees_the_end_of_a_qemu_that_ends() -> None:
                 assert event["data"] == {"guest": False, "reason": "host-qmp-quit"}
             assert await one.message() == {"return": {}}
             assert await one.line() == await two.line() == b""
+            await asyncio.wait_for(before.monitors.left(), SECONDS)
             await qemu.process.wait()
             late = await Client.to(before.fronts[2])  # to a monitor that nobody had used
             assert await asyncio.wait_for(late.reader.read(), SECONDS) == b""
@@ -325,5 +350,41 @@ def test_the_real_qemu_may_be_slow_to_listen(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
                 late.symlink_to(qemu.paths[0])
                 assert "QMP" in await client.message()
+
+    scene(work())
+
+
+def test_a_monitor_outlives_a_time_without_free_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work() -> None:
+        async with real(1) as qemu, door(qemu, qemu.paths) as before:
+            loop = asyncio.get_running_loop()
+            failing: dict[str, Callable[..., Awaitable[Any]]] = {
+                "sock_accept": loop.sock_accept,
+                "sock_connect": loop.sock_connect,
+            }
+            failed = []
+
+            def fails_once(name: str) -> Callable[..., Awaitable[Any]]:
+                async def call(*arguments: Any) -> Any:
+                    if name in failed:
+                        return await failing[name](*arguments)
+                    failed.append(name)
+                    raise OSError(errno.EMFILE, "Too many open files")
+
+                return call
+
+            first = await Client.ready(before.fronts[0])
+            for name in failing:
+                monkeypatch.setattr(loop, name, fails_once(name))
+            await first.close()
+            with socket.socket(socket.AF_UNIX) as refused:  # its monitor is not reached
+                refused.connect(str(before.fronts[0]))
+                refused.setblocking(False)
+                assert await asyncio.wait_for(loop.sock_recv(refused, 100), SECONDS) == b""
+            assert failed == ["sock_accept", "sock_connect"]
+            client = await Client.ready(before.fronts[0])
+            assert await client.ask("query-name") == {"return": {}}
 
     scene(work())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -12,6 +13,7 @@ from hpcore.guest.errors import GuestError
 from hpcore.model.config import MachineConfig
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
 from hpcore.platform.numa import Nodes
+from hpcore.platform.smbios import Identity
 
 MACHINE = MachineConfig.of(1, 2)
 
@@ -41,7 +43,13 @@ def test_nodes_of_another_machine_are_the_guests_error(tmp_path: Path) -> None:
         boot.prepare(MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes)
 
 
-def test_the_firmware_has_the_nodes_that_the_guest_shall_see(
+def test_an_identity_that_smbios_cannot_hold_is_the_guests_error(tmp_path: Path) -> None:
+    who = Identity(UUID(int=1), serial="a\0b")
+    with pytest.raises(GuestError, match="with a NUL in it"):
+        boot.prepare(MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", identity=who)
+
+
+def test_the_firmware_has_the_nodes_and_the_identity_that_the_guest_shall_see(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boot, "load_kernel", lambda _path: None)
@@ -50,8 +58,11 @@ def test_the_firmware_has_the_nodes_that_the_guest_shall_see(
     for name in ("kernel", "initrd"):
         (tmp_path / name).touch()
     nodes = Nodes((MACHINE.memory // 2,) * 2, (0, 1))
-    files = boot.prepare(MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes)
-    assert files.blob == build(MACHINE, QEMU_VIRT, nodes).blob
+    who = Identity(UUID(int=1))
+    files = boot.prepare(
+        MACHINE, QEMU_VIRT, tmp_path / "kernel", tmp_path / "initrd", "", nodes, identity=who
+    )
+    assert files.blob == build(MACHINE, QEMU_VIRT, nodes, who).blob
 
 
 def test_an_initrd_that_is_none_is_the_guests_error(

@@ -21,7 +21,7 @@ def in_phase(phase: Phase) -> State:
     return attrs.evolve(NEW, shared=attrs.evolve(NEW.shared, phase=phase))
 
 
-@pytest.mark.parametrize("phase", [Phase.OFF, Phase.FAILED])
+@pytest.mark.parametrize("phase", [Phase.ENDED, Phase.FAILED])
 def test_a_machine_that_has_ended_answers_everything_but_a_note_with_its_phase(
     phase: Phase,
 ) -> None:

@@ -90,7 +90,7 @@ def test_a_gicc_is_wired_only_when_bound() -> None:
 
 
 def test_nothing_leaves_an_ended_machine() -> None:
-    for end in (Phase.OFF, Phase.FAILED):
+    for end in (Phase.ENDED, Phase.FAILED):
         for trigger in {r.trigger for t in TABLES for r in t.rows}:
             with pytest.raises(IllegalTransition):
                 next_phase(end, trigger)

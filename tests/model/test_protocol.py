@@ -55,14 +55,14 @@ def test_a_long_hostile_walk_breaks_nothing(seed: int) -> None:
             world = World().boot()
 
 
-def broken_by(rules: Rules, walks: int = 80, steps: int = 1000) -> str | None:
+def broken_by(rules: Rules, walks: int = 200, steps: int = 1000) -> str | None:
     """The invariant that some hostile walk breaks under `rules`, or None."""
     for seed in range(walks):
         world, random = World(rules), Random(seed)
         try:
             if seed % 4 == 3:  # some walks begin while the machine is still being made
                 world.feed(Boot())
-            else:
+            elif seed % 8 != 5:  # and some before that
                 world.boot()
             for _ in range(steps):
                 if world.state.shared.ended:

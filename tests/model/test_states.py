@@ -64,7 +64,7 @@ def test_a_guest_runs_from_the_step_that_starts_it_on(
     starts = step in (MachineStep.START, MachineStep.RESTART)
     shared = Shared(phase=phase, step=step)
     assert shared.guest_runs is (phase is Phase.RUNNING or starts)
-    assert shared.ended is (phase in (Phase.OFF, Phase.FAILED))
+    assert shared.ended is (phase in (Phase.ENDED, Phase.FAILED))
 
 
 def test_a_slot_is_replaced_in_its_place() -> None:

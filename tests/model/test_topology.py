@@ -29,7 +29,27 @@ def test_props_name_every_vcpu_exactly_once(levels: tuple[int, int, int, int]) -
     )
     props = [tuple(topology.props(i).values()) for i in range(possible)]
     assert len(set(props)) == possible
-    assert [topology.locate(topology.props(i)) for i in range(possible)] == list(range(possible))
+    assert [topology.locate(topology.props(i)) for i in range(possible)] == [
+        (i,) for i in range(possible)
+    ]
+
+
+@given(LEVELS)
+def test_props_that_are_left_out_match_all_and_those_given_must_match(
+    levels: tuple[int, int, int, int],
+) -> None:
+    sockets, clusters, cores, threads = levels
+    possible = sockets * clusters * cores * threads
+    if possible > MAX_POSSIBLE:
+        return
+    topology = Topology.resolve(
+        maxcpus=possible, sockets=sockets, clusters=clusters, cores=cores, threads=threads
+    )
+    assert topology.locate({}) == tuple(range(possible))
+    for name, value in topology.props(possible - 1).items():
+        assert topology.locate({name: value}) == tuple(
+            i for i in range(possible) if topology.props(i)[name] == value
+        )
 
 
 def test_mp_affinity_puts_sixteen_vcpus_under_each_aff1() -> None:

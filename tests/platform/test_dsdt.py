@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hpcore.model.config import MachineConfig
@@ -117,7 +118,12 @@ def test_a_group_of_the_scan_ends_with_the_last_vcpu(tmp_path: Path) -> None:
     assert "C00D" not in source
 
 
-@pytest.mark.parametrize("board", [QEMU_VIRT, HPCORE_VIRT], ids=["qemu", "hpcore"])
+WITH_MMIO = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
+
+
+@pytest.mark.parametrize(
+    "board", [QEMU_VIRT, WITH_MMIO, HPCORE_VIRT], ids=["qemu", "virtio-mmio", "hpcore"]
+)
 @pytest.mark.parametrize("possible", SIZES)
 def test_iasl_has_nothing_to_say_of_a_boards_dsdt(
     possible: int, board: Board, tmp_path: Path
@@ -135,10 +141,12 @@ def test_a_board_has_what_it_has_and_nothing_else(tmp_path: Path) -> None:
     )
     for device, base in (("FWCF", virt.FW_CFG_BASE), ("PWRB", None), ("GED1", virt.GED_BASE)):
         text = block(qemu, f"Device ({device})")
+        assert device != "FWCF" or all(line in text for line in ("(_STA, 0x0B)", "(_CCA, One)"))
         assert base is None or f"0x{base:08X}," in text
         assert f"Device ({device})" not in own
     assert "PNP0A08" in qemu
     assert "PNP0A08" not in own
+    assert (qemu.count("Method (_OSC, 4,"), own.count("Method (_OSC, 4,")) == (2, 1)
 
 
 def test_the_power_buttons_event_device_has_its_own_interrupt(tmp_path: Path) -> None:
@@ -149,6 +157,19 @@ def test_the_power_buttons_event_device_has_its_own_interrupt(tmp_path: Path) ->
     assert f"0x{virt.GED_GSI:08X}," in first
     assert "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive" in second
     assert f"0x{virt.ACPI_GED_GSI:08X}," in second
+
+
+def test_virtio_mmio_is_described_where_a_board_has_it_place_by_place(tmp_path: Path) -> None:
+    source = judge(build(machine(2), WITH_MMIO).tables["DSDT"], tmp_path).source
+    for index in range(32):
+        device = block(source, f"Device (VR{index:02X})")
+        assert '"LNRO0005"' in device
+        assert f"0x{0x0A00_0000 + 0x200 * index:08X}," in device
+        assert f"0x{48 + index:08X}," in device
+        assert "Level, ActiveHigh, Exclusive" in device
+        assert "(_CCA, One)" in device
+    assert source.count('"LNRO0005"') == 32
+    assert b"LNRO0005" not in build(machine(2)).tables["DSDT"]
 
 
 class IndexTransport:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hpcore.model.config import MachineConfig
@@ -14,6 +15,7 @@ from hpcore.platform import virt
 from hpcore.platform.acpi.madt import ENABLED, GICC_SIZE, ONLINE_CAPABLE
 from hpcore.platform.acpi.topology import pptt
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
+from hpcore.platform.numa import Nodes
 from tests.platform.iasl import body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -37,6 +39,15 @@ def test_every_table_sums_to_zero_and_says_its_length(possible: int) -> None:
         assert table[:4] == signature.encode()
         assert struct.unpack_from("<I", table, 4) == (len(table),)
         assert sum(table) & 0xFF == 0
+
+
+def test_every_table_is_of_the_revision_that_its_builder_follows() -> None:
+    nodes = attrs.evolve(Nodes.one(machine(6)), distances=((10,),))
+    found = {name: table[8] for name, table in build(machine(6), nodes=nodes).tables.items()}
+    assert found == {
+        "DSDT": 2, "FACP": 6, "APIC": 6, "GTDT": 3, "SPCR": 2, "PPTT": 2, "SRAT": 3, "SLIT": 1,
+        "MCFG": 1, "IORT": 3,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("possible", SIZES)
@@ -111,22 +122,41 @@ def test_the_fadt_is_hardware_reduced_and_names_the_conduit(board: Board, flags:
     assert struct.unpack_from("<H", facp, 129) == (flags,)
 
 
-def test_the_processor_tree_has_a_leaf_for_every_possible_vcpu() -> None:
-    topology = Topology.resolve(maxcpus=24, sockets=2, clusters=2, cores=3, threads=2)
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"sockets": 2, "clusters": 2, "cores": 3, "threads": 2},
+        {"sockets": 3, "clusters": 2, "cores": 4},
+        {"sockets": 24},
+        {"threads": 4},
+    ],
+    ids=str,
+)
+def test_the_processor_tree_has_every_possible_vcpu_below_its_core_cluster_and_socket(
+    levels: dict[str, int],
+) -> None:
+    topology = Topology.resolve(maxcpus=24, **levels)
+    threads = topology.threads > 1
     table = pptt(topology)
     nodes = {
         offset: struct.unpack_from("<BBHIIII", table, offset)
         for offset in range(36, len(table), 20)
     }
-    leaves = [node for node in nodes.values() if node[3] & 1 << 3]
-    assert [leaf[5] for leaf in leaves] == list(range(24))
-    for leaf in leaves:
-        flags, parent, depth = leaf[3], leaf[4], 1
-        assert flags & 1 << 1, "a leaf's id is a vCPU's UID"
+    package, valid, thread, leaf, identical = (1 << bit for bit in range(5))
+    leaves = [node for node in nodes.values() if node[3] & leaf]
+    assert [node[5] for node in leaves] == list(range(24))
+    for node in leaves:
+        assert node[3] == valid | leaf | (thread if threads else 0), "its id is a vCPU's UID"
+        props, above, parent = topology.props(node[5]), [], node[4]
         while parent:
-            flags, parent, depth = nodes[parent][3], nodes[parent][4], depth + 1
-        assert flags & 1, "the root is a physical package"
-        assert depth == 4
+            _, _, _, flags, next_parent, number, _ = nodes[parent]
+            assert flags == identical | (0 if next_parent else package)
+            above.append(number)
+            parent = next_parent
+        ids = [props["socket-id"], props["cluster-id"]] + [props["core-id"]] * threads
+        assert above == ids[::-1]
+    shared = topology.sockets * (1 + topology.clusters)
+    assert len(nodes) == 24 + shared + (24 // topology.threads if threads else 0)
 
 
 def test_all_memory_and_vcpus_are_in_one_proximity_domain() -> None:

@@ -145,7 +145,8 @@ def test_a_command_hears_of_its_own_slot_and_of_the_whole_machine() -> None:
 
 @pytest.mark.parametrize("step", [MachineStep.RESUME, MachineStep.START])
 def test_a_command_on_the_machine_ends_with_its_own_last_step(step: MachineStep) -> None:
-    command = begun_by(Asked(NOBODY, SOON), st.Pause(), ())
+    begun = (ev.MachineStepBegun(MachineStep.PAUSE),)
+    command = begun_by(Asked(NOBODY, SOON), st.Pause(), begun)
     assert isinstance(command, MachineCommand)
     ends = follow(command, ev.MachineStepDone(step), ev.MachineStepFailed(step, "no"))
     assert not command.over

@@ -81,7 +81,7 @@ def test_who_waits_for_the_boot_is_told_of_the_second_panic_in_its_words(tmp_pat
         with pytest.raises(GuestPanickedError, match=r"in 2 boots in a row: .* mount root fs"):
             await waits
         assert PANIC.decode() in await m.ended()
-        assert m.state.shared.phase is Phase.OFF
+        assert m.state.shared.phase is Phase.ENDED
         assert m.failure is None
 
     log = tmp_path / "log"

@@ -95,6 +95,11 @@ class PaperSession:
         self._gate.shut()
         self._report(st.ResetSeen())
 
+    def powers_itself_off(self) -> None:
+        """The guest powers the machine off."""
+        self._gate.shut()
+        self._report(st.PowerOffSeen())
+
     def lose(self, why: str) -> None:
         """The machine breaks."""
         if self._gate.end(why):

@@ -192,6 +192,7 @@ class PlayedSession:
     async def system_off(self) -> None:
         await self._turn()
         self.guest.stop()
+        self._gate.shut()
         self._report(st.PowerOffSeen())
 
     async def _turn(self) -> None:

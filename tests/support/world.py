@@ -15,11 +15,13 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.fold import steps
-from hpcore.model.machines import IllegalTransition
+from hpcore.model.machines import IllegalTransition, Phase
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State, initial
 from hpcore.model.topology import mp_affinity
 
+RARE = (st.Boot, st.Note, st.PowerOffSeen)
+"""What comes seldom on a walk: it would end, or change nothing, too often."""
 OST_STATUSES = (0x0, 0x80, 0x82, 0x84, 0x7FFF)
 
 
@@ -101,15 +103,22 @@ class World:
     def random_move(self, random: Random) -> None:
         """Make one move: half of them let effects succeed, or nothing would ever get far.
 
-        Of the rest every kind is as likely as any other.
+        Of the rest every kind is as likely as any other. A machine that waits for its user
+        finds one who has it go on.
         """
+        shared = self.state.shared
+        if (shared.paused or shared.phase is Phase.DEFINED) and random.random() < 0.1:
+            self.feed(random.choice((st.Boot(), st.Reset(), st.Resume(), st.Resume())))
+            return
         under_way = self.steps or self.machine_steps
         if under_way and random.random() < 0.5:
             self.finish_one()
             return
         kinds: dict[object, list[tuple[str, tuple[object, ...]]]] = {}
         for name, args in self.moves():
-            kind = (name, type(args[0])) if name == "feed" else name
+            kind: object = (name, type(args[0])) if name == "feed" else name
+            if name == "feed" and isinstance(args[0], RARE):
+                kind = RARE
             kinds.setdefault(kind, []).append((name, args))
         name, args = random.choice(random.choice(list(kinds.values())))
         self.call(name, *args)
@@ -136,7 +145,7 @@ class World:
         for s in (
             st.ScanStarted(), st.ScanEnded(), st.ResetSeen(), st.Reset(), st.Pause(),
             st.Resume(), st.Migrate(), st.Boot(), st.Note("x"), st.EjectCalled(n + 3),
-            st.CpuOnCalled(-1), st.OstReported(9999, 3, 0x82),
+            st.CpuOnCalled(-1), st.OstReported(9999, 3, 0x82), st.PowerOffSeen(),
             st.DeviceAdd("", ()), st.DeviceAdd("z", (("core-id", n),)), st.DeviceDel("nope"),
         ):  # fmt: skip
             out.append(("feed", (s,)))
@@ -170,7 +179,7 @@ class World:
         self.machine_outcome(effect, ok=False)
 
     def cpu_on_by_policy(self, slot: int) -> None:
-        """A CPU_ON that the accelerator answers itself, as it was told to."""
-        on = self.state.slots[slot].powered
-        if not on:
+        """A CPU_ON that the accelerator answers itself, as it was told to, if a guest runs."""
+        shared, on = self.state.shared, self.state.slots[slot].powered
+        if not on and shared.guest_runs:
             self.feed(st.CpuOnCalled(slot, verdict=slot in self.policy))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from hpcore_tcg import TcgAccelerator
 from hpcore_tcg.build import ensure_monitor
 from hpcore_tcg.link import RequestRefused
-from hpcore_tcg.machine import TcgMachine
+from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.protocol import Event, Frame, Op, Power, StateBit, Status
 from hpcore_tcg.session import TcgSession
 
@@ -88,10 +88,8 @@ class MonitorRig:
 async def monitor(vcpus: int) -> AsyncIterator[MonitorRig]:
     """A rig whose monitor has said HELLO."""
     rig = MonitorRig()
-    machine = await TcgMachine.start(
-        config(1, vcpus), None, find_qemu(), ensure_monitor(),
-        rig.event, rig.lost.append, lambda: None,
-    )  # fmt: skip
+    told = Told(rig.event, rig.lost.append, lambda _reason: None, lambda: None)
+    machine = await TcgMachine.start(config(1, vcpus), None, find_qemu(), ensure_monitor(), told)
     rig.machine = machine
     try:
         await machine.qmp.execute("cont")

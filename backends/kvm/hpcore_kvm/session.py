@@ -328,10 +328,10 @@ class KvmSession:
             return
         if kind == SystemEventType.RESET:
             machine.threads.hold(Hold.RESET)
-            self._loop.call_soon_threadsafe(self._reset_begins)
+            self._loop.call_soon_threadsafe(self._guest_resets)
         else:
-            machine.threads.hold(Hold.OVER)
-            self._report(PowerOffSeen())
+            machine.threads.hold(Hold.RESET)  # no vCPU runs before a RESTART, if one comes
+            self._loop.call_soon_threadsafe(self._went_off)
 
     def _failed(self, why: str) -> None:
         if self._machine is not None:
@@ -340,9 +340,22 @@ class KvmSession:
 
     # -------------------------------------------------------------------- in the loop
 
+    def _went_off(self) -> None:
+        if self._gate.is_open and self._machine is not None:
+            self._gate.shut()
+            self._machine.threads.power_off_all()
+            self._report(PowerOffSeen())
+
+    def _guest_resets(self) -> None:
+        if self._gate.is_open:  # or another vCPU has reset it, or powered it off, just before
+            self._reset_begins()
+
     def _reset_begins(self) -> None:
-        """No vCPU runs any more; ResetSeen follows once none is in KVM_RUN either."""
-        if not self._gate.is_open or self._machine is None:
+        """No vCPU runs any more; ResetSeen follows once none is in KVM_RUN either.
+
+        A machine that is off, or was reset in a pause, is reset again.
+        """
+        if self._machine is None:
             return
         self._gate.shut()
         self._machine.threads.hold(Hold.RESET)

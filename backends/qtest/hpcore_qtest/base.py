@@ -94,7 +94,7 @@ class QtestSession(ABC):
 
     @abstractmethod
     async def _restore(self, enabled: tuple[int, ...]) -> None:
-        """RESTART, up to the guest's start: have what is plugged in place."""
+        """START and RESTART, up to the guest's start: have what is plugged in place."""
 
     @abstractmethod
     def _forget(self) -> None:
@@ -177,6 +177,7 @@ class QtestSession(ABC):
                 self._gate.open()
             case MachineStep.START:
                 async with self._alone():
+                    await self._restore(effect.enabled)  # also what was plugged before the boot
                     await self._start()
             case MachineStep.RESTART:
                 async with self._alone():
@@ -248,7 +249,8 @@ class QtestSession(ABC):
         await asyncio.shield(self._spawn(self._reset()))
 
     def power_off(self) -> None:
-        """The guest has powered the machine off."""
+        """The guest has powered the machine off: it stands still, and a reset starts it anew."""
+        self._gate.shut()
         self._going.clear()
         self._started = False
         if self._guest is not None:

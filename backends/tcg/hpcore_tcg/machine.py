@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 import structlog
+from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
@@ -35,21 +36,34 @@ LOOK_SECONDS = 5.0
 LAST_WORDS_SECONDS = 2.0
 
 
+@frozen
+class Told:
+    """Who is told what becomes of a machine.
+
+    `event` gets what the link brings. `lost` gets the reason, once, when QEMU or the link is
+    gone without being asked to. `shut_down` gets QEMU's reason when the machine has shut down,
+    whoever asked for it, and `reset_still` is called when it was reset while it stands still.
+    """
+
+    event: OnEvent
+    lost: Callable[[str], None]
+    shut_down: Callable[[str], None]
+    reset_still: Callable[[], None]
+
+
 class TcgMachine:
     """Made by `start` or `attach`; all its sockets are drained until `close`."""
 
     def __init__(
         self,
         process: RunningQemu,
-        on_lost: Callable[[str], None],
-        on_shutdown: Callable[[], None],
+        told: Told,
     ) -> None:
         self.process = process
         self._qmp: Qmp | None = None
         self._link: Link | None = None
         self._console: SocketConsole | None = None
-        self._on_lost = on_lost
-        self._on_shutdown = on_shutdown
+        self._told = told
         self._ending = False
         self._running_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,15 +75,11 @@ class TcgMachine:
         boot: BootFiles | None,
         qemu: Qemu,
         monitor: Monitor,
-        on_event: OnEvent,
-        on_lost: Callable[[str], None],
-        on_shutdown: Callable[[], None],
+        told: Told,
     ) -> TcgMachine:
         """Start QEMU, stopped before its first instruction, and connect to it.
 
-        `on_lost` gets the reason, once, when QEMU or the link is gone without being asked
-        to; `on_shutdown` is called when the guest has powered the machine off. Raises
-        QemuError and leaves nothing behind.
+        Raises QemuError and leaves nothing behind.
         """
         directory = runtime_directory()
         sockets = launch.Sockets.below(directory)
@@ -82,30 +92,25 @@ class TcgMachine:
         except BaseException:
             remove_runtime_directory(directory)
             raise
-        machine = await cls.attach(process, sockets, on_event, on_lost, on_shutdown)
+        machine = await cls.attach(process, sockets, told)
         process.remove_directory()
         return machine
 
     @classmethod
     async def attach(
-        cls,
-        process: RunningQemu,
-        sockets: launch.Sockets,
-        on_event: OnEvent,
-        on_lost: Callable[[str], None],
-        on_shutdown: Callable[[], None],
+        cls, process: RunningQemu, sockets: launch.Sockets, told: Told
     ) -> TcgMachine:
         """Connect to a QEMU that is stopped before its first instruction. As `start` otherwise.
 
         The machine has a console where `sockets` has one.
         """
-        machine = cls(process, on_lost, on_shutdown)
+        machine = cls(process, told)
         try:
             machine._qmp = await Qmp.connect(process, sockets.qmp, machine._qmp_event)
             if sockets.console is not None:
                 machine._console = SocketConsole(*await process.connect(sockets.console))
             streams = await process.connect(sockets.link)
-            machine._link = Link(*streams, on_event, machine._link_ended)
+            machine._link = Link(*streams, told.event, machine._link_ended)
         except BaseException:
             machine._ending = True
             await machine.close()
@@ -164,15 +169,17 @@ class TcgMachine:
         if not self._ending:
             self._ending = True
             log.error("the machine is lost", why=why)
-            self._on_lost(why)
+            self._told.lost(why)
 
     def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:
         if name == "RESUME":
             self._running_since = asyncio.get_running_loop().time()
         elif name == "STOP":
             self._running_since = None
-        elif name == "SHUTDOWN" and data.get("reason") == "guest-shutdown":
-            self._on_shutdown()
+        elif name == "SHUTDOWN":
+            self._told.shut_down(str(data.get("reason")))
+        elif name == "RESET" and self._running_since is None:
+            self._told.reset_still()
 
     def _link_ended(self, why: str) -> None:
         if not self._ending:

@@ -6,10 +6,12 @@ It mirrors what each slot was given, since the monitor forgets all of it at a re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
+from hpcore.door.front import BeforeStart
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
@@ -35,20 +37,23 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.gate import ENDED, Gate
 from hpcore_tcg.events import Interpreter, loss
-from hpcore_tcg.link import CallerTurn, LinkGone, OnEvent, RequestRefused, ResetMeanwhile
-from hpcore_tcg.machine import TcgMachine
+from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
+from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
 log = structlog.get_logger(__name__)
 
-StartMachine = Callable[
-    [OnEvent, Callable[[str], None], Callable[[], None]], Awaitable[TcgMachine]
-]
-"""Makes the machine: told what to call for an event of the link, for its loss, and when the
-guest has powered it off (TcgMachine)."""
+StartMachine = Callable[[Told], Awaitable[TcgMachine]]
 
 HELLO_SECONDS = 60.0
+RESET_ASKED = "host-qmp-system-reset"
+"""QEMU's reason where a reset that was asked for by QMP is a shutdown."""
+OFF_SECONDS = 10.0
+"""For the monitor's word that the guest powers off, once QEMU has said that it is off. The
+monitor says it first; QEMU's two sockets are read one after the other."""
+OTHER_OFF_SECONDS = 0.5
+"""For what the link still has where QEMU shuts down, and the monitor knows nothing of it."""
 NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
 QMP_COMMAND = {
     MachineStep.RESET: "system_reset",
@@ -66,6 +71,13 @@ class TcgSession:
     On a reset: the gate is shut when the monitor says HELLO again. Machine steps and
     notifications under way return first, then `ResetSeen` is reported. A step under way is
     sent again once the gate is open.
+
+    On a reset of a machine that stands still, because it is paused or off: no monitor runs
+    that could say HELLO, so that QEMU's own word is taken. What the link brings between that
+    and the HELLO is from before, and dropped.
+
+    On a power-off: QEMU says so by QMP, the monitor by the link, in either order. It is
+    reported once both have, and before any reset that follows.
     """
 
     def __init__(
@@ -75,10 +87,14 @@ class TcgSession:
         report: Report,
         *,
         boots: bool,
+        before_start: BeforeStart | None = None,
     ) -> None:
-        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run."""
+        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run.
+
+        `before_start` is waited for at each RESTART, while the monitor alone runs.
+        """
         self._config, self._start_machine, self._boots = config, start, boots
-        self._report = report
+        self._report, self._before_start = report, before_start
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
         self._mirror = SlotMirror()
@@ -86,7 +102,12 @@ class TcgSession:
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
         self._gate = Gate(config.possible)
-        self._off_said = self._off_done = False
+        self._off_said = asyncio.Event()
+        self._reset_settled = asyncio.Event()
+        self._shut_down_instead = False
+        self._hello_due = False  # by a reset that QEMU has told of
+        self._changes = asyncio.Lock()  # of what QEMU tells, in its order
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def console(self) -> Console | None:
@@ -115,6 +136,8 @@ class TcgSession:
 
     async def close(self) -> None:
         """End QEMU and all that belongs to it."""
+        for task in self._tasks:
+            task.cancel()
         machine = self._machine
         if machine is not None:
             await machine.close()
@@ -182,7 +205,7 @@ class TcgSession:
             case MachineStep.RESTART:
                 await self._restart(effect.enabled, turn)
             case MachineStep.RESET:
-                await self._running().command(QMP_COMMAND[effect.step])
+                await self._reset()
             case MachineStep.PAUSE | MachineStep.RESUME:
                 await self._pause_or_resume(effect.step)
             case MachineStep.POWER_DOWN:
@@ -191,6 +214,17 @@ class TcgSession:
                 self._end(ENDED)
             case MachineStep.MIGRATE:
                 raise EffectError("migration is not supported yet on tcg")
+
+    async def _reset(self) -> None:
+        """Have QEMU reset the machine, and wait until it has, or has shut down instead."""
+        machine = self._running()
+        self._reset_settled.clear()
+        self._shut_down_instead = False
+        await machine.command(QMP_COMMAND[MachineStep.RESET])
+        await self._reset_settled.wait()
+        self._gate.require_present()
+        if self._shut_down_instead:
+            raise EffectError("QEMU has shut down instead of a reset, as -no-reboot has it do")
 
     async def _pause_or_resume(self, step: MachineStep) -> None:
         if step is MachineStep.PAUSE:
@@ -206,7 +240,14 @@ class TcgSession:
 
     async def _create(self) -> None:
         try:
-            self._machine = await self._start_machine(self._event, self._lose, self._shutdown)
+            self._machine = await self._start_machine(
+                Told(
+                    self._event,
+                    self._lose,
+                    lambda reason: self._tell(self._shut_down(reason)),
+                    lambda: self._tell(self._reset_standing_still()),
+                )
+            )
         except QemuError as error:
             raise EffectError(str(error)) from error
         await self._machine.command("cont")
@@ -251,11 +292,16 @@ class TcgSession:
             raise EffectError(str(refused)) from refused
 
     async def _restart(self, enabled: tuple[int, ...], turn: CallerTurn) -> None:
+        await self._hello.wait()  # of a machine that was reset while it stood still
         link, epoch = self._running().link, self._epoch
         assert epoch is not None
         missing = [slot for slot in enabled if not self._mirror.wired(slot)]
         if missing:
             raise EffectError(NEVER_WIRED.format(missing[0]))
+        if self._before_start is not None:
+            await self._before_start()
+            if self._epoch != epoch or not self._hello.is_set():
+                return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
@@ -279,24 +325,32 @@ class TcgSession:
         return self._machine
 
     async def _event(self, frame: Frame) -> None:
-        if (why := loss(frame)) is not None:
+        if self._hello_due and frame.kind != Event.HELLO:
+            log.info("what the monitor said before the reset; dropped", kind=frame.kind)
+        elif (why := loss(frame)) is not None:
             self._lose(why)
         elif frame.kind == Event.HELLO:
             await self._hello_said(frame)
         elif frame.kind == Event.SYSTEM_OFF:
-            self._off_said = True
-            self._power_off()
+            self._off_said.set()
         elif (stimulus := self._interpreter.stimulus(frame)) is not None:
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
         first = self._epoch is None
+        told, self._hello_due = self._hello_due, False
         self._epoch = frame["epoch"]
-        self._off_said = False
+        self._off_said.clear()
         self._gate.shut()
         self._hello.set()
-        if first or self._machine is None:
+        if not first and not told:
+            await self._was_reset()
+
+    async def _was_reset(self) -> None:
+        """The reset is reported once all that was under way has been told of it."""
+        if self._machine is None:
             return
+        self._reset_settled.set()
         for interrupted in self._machine.link.interrupt():
             if interrupted.op in NOTIFICATION_OPS and interrupted.turn is not None:
                 await interrupted.turn.wait()
@@ -304,15 +358,34 @@ class TcgSession:
             await self._machine_turn.wait()
         self._report(ResetSeen())
 
-    def _shutdown(self) -> None:
-        self._off_done = True
-        self._power_off()
+    def _tell(self, change: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(change)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _power_off(self) -> None:
-        """Said once QEMU has confirmed it, and all that came before it on the link is told."""
-        if self._off_said and self._off_done:
-            self._off_said = self._off_done = False
+    async def _shut_down(self, reason: str) -> None:
+        """QEMU has shut down. What came before that on the link is told first.
+
+        The monitor says SYSTEM_OFF last. It says nothing where QEMU ends a reset by shutting
+        down (-no-reboot), or somebody else ends QEMU.
+        """
+        async with self._changes:
+            seconds = OFF_SECONDS if reason == "guest-shutdown" else OTHER_OFF_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._off_said.wait(), seconds)
+            self._off_said.clear()
+            self._gate.shut()
             self._report(PowerOffSeen())
+            if reason == RESET_ASKED:
+                self._shut_down_instead = True
+                self._reset_settled.set()
+
+    async def _reset_standing_still(self) -> None:
+        async with self._changes:
+            self._hello_due = True
+            self._hello.clear()
+            self._gate.shut()
+            await self._was_reset()
 
     def _lose(self, why: str) -> None:
         if self._end(why):
@@ -325,6 +398,7 @@ class TcgSession:
         """
         first = self._gate.end(why)
         self._hello.set()
+        self._reset_settled.set()
         if self._machine is not None:
             self._machine.link.end(why)
         return first

@@ -48,11 +48,6 @@ class Seen(NamedTuple):
     shown: tuple[str, ...] = ()
     """The sometimes properties that it shows."""
 
-    @property
-    def ended(self) -> bool:
-        """Whether the machine is off or failed."""
-        return self.shared is not None and self.shared.ended
-
 
 class SmallMachine:
     """Lets one stimulus at a time reach a small machine under `rules`."""

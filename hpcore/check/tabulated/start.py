@@ -10,8 +10,9 @@ Normalised away, so that fewer states stand for the same behaviour:
   except to set it once; and whatever it was, parking clears it, which is all that an
   invariant of hpcore's asks. With the others, whose next call depends on it, it is kept
   and checked.
-* A machine that is off or failed answers everything with a refusal, for ever. What ends a
-  machine is checked as it happens, and leads nowhere.
+* A machine that has ended or failed answers everything with a refusal, for ever; one that is
+  off does where nobody starts it anew. What ends a machine is checked as it happens, and
+  leads nowhere.
 
 Times, errors' texts, callers and entry points are in events, never in a state.
 """
@@ -126,14 +127,19 @@ class Start:
 
 
 def booted(
-    config: MachineConfig, rules: Rules = RULES, invariants: Invariants = HELD
+    config: MachineConfig, rules: Rules = RULES, invariants: Invariants = HELD, plugged: int = 0
 ) -> Start:
     """Boot by real effects, all of which succeed, until vCPU 0 is told to enter the kernel.
 
-    A mutant may break something on the way there; then `broken` says what.
+    The first `plugged` vCPUs that are not cold-booted are plugged before. A mutant may break
+    something on the way there; then `broken` says what.
     """
     state = initial(config)
-    queue: list[st.Stimulus] = [st.Boot()]
+    cold = config.topology.cpus
+    queue: list[st.Stimulus] = [
+        *(st.DeviceAdd(f"cpu{i}", (("core-id", i),)) for i in range(cold, cold + plugged)),
+        st.Boot(),
+    ]
     decisions: list[Decided] = []
     while queue:
         stimulus = queue.pop(0)

@@ -80,7 +80,9 @@ def tabulate(
             f"the tables of {environment.faults} faults need about {human(needed)}, and "
             f"{human(available())} are free. Use fewer faults"
         )
-    start = start or booted(config_of(environment), rules, Invariants(properties))
+    start = start or booted(
+        config_of(environment), rules, Invariants(properties), environment.plugged
+    )
     alike = Alike(environment, properties)
     if any(p not in PROPERTIES for p in properties) or rules.needed != RULES.needed:
         # What is a user's may read what hpcore's own does not.
@@ -166,7 +168,7 @@ class _Tabulation:
             if offer.fault > faults:
                 continue
             self.sighted(seen, role, a, common, offer.needs)
-            if seen.ended:
+            if self.over(seen):
                 if not isinstance(offer.stimulus, CpuOnCalled):
                     raise NotTabulable(f"{offer.stimulus} of {role} {slot} ends the machine")
                 self.ends.setdefault((role, common), a)
@@ -176,7 +178,7 @@ class _Tabulation:
             if offer.fault > faults:
                 continue
             self.sighted(seen, role, a, common, offer.needs, whole=True)
-            if seen.broken is None and not seen.ended:
+            if seen.broken is None and not self.over(seen):
                 self.machine_move(seen, role, a, common, offer)
 
     def check_ends(self) -> None:
@@ -199,6 +201,10 @@ class _Tabulation:
             self.broken[seen.broken, role, a, common, self.needs.number(needs), True, whole] = None
         for name in seen.shown:
             self.shown[name, role, a, common, self.needs.number(needs), True, whole] = None
+
+    def over(self, seen: Seen) -> bool:
+        """Whether the stimulus was the machine's end."""
+        return seen.shared is not None and self.environment.over(seen.shared)
 
     def goes_on(self, seen: Seen, slot: Slot, shared: Shared) -> bool:
         """Whether the stimulus changes anything."""

@@ -21,10 +21,8 @@ SECOND_LINES: Mapping[str, str] = {
     "hotplug_supported": "a capped machine has no vacant slot",
     "eject_not_cold_booted": "a cold-booted vCPU is never asked for, so it was not requested",
     "eject_of_enabled": "an ejecting slot is not asked for any more",
-    "machine_runs": "a step of the machine is under way whenever it was booted and does not run",
-    "not_paused": "pausing twice harms nothing",
-    "paused": "resuming what runs harms nothing",
-    "reset_not_paused": "a paused machine's reset comes late: a matter of time, not of state",
+    "reset_taken": "a step of the machine is under way whenever it was booted and can't be reset",
+    "resume_taken": "a machine that was booted is paused only while it can be resumed",
     "id_unused": "two slots of one name are still two slots",
     "guest_refusal_ends_unplug": "the deadline ends the command",
 }
@@ -43,9 +41,12 @@ _ASKS: Mapping[str, Mapping[str, Any]] = {
     "bind_matches_affinity": {"faults": 1},
     "outcome_expected": {"faults": 1},
     "plug_finished": {"faults": 1},
-    "not_paused": {"pause": True},
-    "paused": {"pause": True},
-    "reset_not_paused": {"pause": True, "reset": True},
+    "machine_runs": {"migration": True, "power_off": True, "power_on": True},
+    "machine_not_off": {"power_off": True, "power_on": True},
+    "machine_up": {"power_off": True, "power_on": True},
+    "reset_first": {"power_off": True, "power_on": True},
+    "restart_waits_for_resume": {"reset": True, "pause": True},
+    "power_off_ends_commands": {"power_off": True, "power_on": True},
 }
 """What must be able to happen for the rule to matter."""
 

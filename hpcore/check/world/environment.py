@@ -29,6 +29,7 @@ from hpcore.check.world.guests import HOSTILE, GuestModel
 from hpcore.errors import HpcoreError
 from hpcore.model import stimuli as st
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.machines import Phase
 from hpcore.model.states import Shared, Slot
 from hpcore.model.topology import MAX_POSSIBLE, mp_affinity
 
@@ -52,7 +53,8 @@ class Environment:
     fault is also an outcome that nobody waits for, a GICC that is another's, and the loss
     of the accelerator. `commands` is how many commands the user has in flight at most,
     None for any number. `pause` and `power_off` let the user, and for the latter the guest,
-    do so.
+    do so. With `power_on` the guest may as well, and the user start the machine anew after
+    that, which is an end without it. `plugged` vCPUs were plugged before the boot.
     """
 
     slots: int = 4
@@ -63,6 +65,8 @@ class Environment:
     migration: bool = True
     pause: bool = False
     power_off: bool = True
+    power_on: bool = False
+    plugged: int = 0
     commands: int | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -73,6 +77,11 @@ class Environment:
         if not 1 <= self.boot <= self.slots:
             raise EnvironmentRefused(
                 f"{self.boot} of {self.slots} vCPUs cannot boot; give --boot 1 to {self.slots}"
+            )
+        if not 0 <= self.plugged <= self.slots - self.boot:
+            raise EnvironmentRefused(
+                f"{self.plugged} vCPUs cannot be plugged before the boot; give --plugged 0 to "
+                f"{self.slots - self.boot}"
             )
         if not 0 <= self.faults <= MOST_FAULTS:
             raise EnvironmentRefused(f"{self.faults} faults; give 0 to {MOST_FAULTS}")
@@ -111,9 +120,13 @@ class Environment:
             yield from offered(st.Migrate())
         if self.pause:
             yield Offer(st.Pause())
+        if self.pause or self.power_on:
             yield Offer(st.Resume())
+        if self.power_on and not self.reset:
+            yield from self._resets_of_what_is_off(shared)
         if self.power_off:
             yield Offer(st.PowerDown())
+        if self.power_off or self.power_on:
             yield Offer(st.PowerOffSeen())
         for call in self.guest.machine_calls(shared):
             if hasattr(call, "slot"):
@@ -125,6 +138,16 @@ class Environment:
             yield Offer(st.Lost("the accelerator is gone"), fault=1)
             if shared.step is not None:
                 yield Offer(st.MachineFailed(shared.step), fault=1)
+
+    def _resets_of_what_is_off(self, shared: Shared) -> Iterator[Offer]:
+        if shared.phase is Phase.OFF:
+            yield Offer(st.Reset())
+            if shared.step is MachineStep.RESET:
+                yield Offer(st.ResetSeen())
+
+    def over(self, shared: Shared) -> bool:
+        """Whether nothing can happen to the machine any more."""
+        return shared.ended or (shared.phase is Phase.OFF and not self.power_on)
 
     def _calls(self, index: int, slot: Slot, shared: Shared) -> Iterator[Offer]:
         if slot.registered and not self.guest.reads_registered:

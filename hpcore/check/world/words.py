@@ -58,12 +58,13 @@ _PLAIN: dict[type, str] = {
 def describe(environment: Environment) -> str:
     """The environment in a line."""
     e = environment
-    options = ("reset", "migration", "pause", "power_off")
+    options = ("reset", "migration", "pause", "power_off", "power_on")
     may = [name.replace("_", "-") for name in options if getattr(e, name)]
     faults = "1 fault" if e.faults == 1 else f"{e.faults or 'no'} faults"
     slots = "1 slot" if e.slots == 1 else f"{e.slots} slots"
     commands = "any number of" if e.commands is None else f"at most {e.commands}"
+    plugged = f", {e.plugged} plugged before" * (e.plugged > 0)
     return (
-        f"{slots}, {e.boot} at boot; {e.guest.name} guest; {faults}; "
+        f"{slots}, {e.boot} at boot{plugged}; {e.guest.name} guest; {faults}; "
         f"{', '.join(may) or 'no reset'}; {commands} command{'s' * (e.commands != 1)} in flight"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from hpcore.model.machines import Phase
 from hpcore.model.states import Owed, Slot, State
 
 HEAD = ("vCPU", "id", "state", "online", "owed")
@@ -26,7 +27,7 @@ def machine_line(state: State) -> str:
     """What the machine does, in a few words."""
     shared = state.shared
     doing = [str(shared.phase)]
-    if shared.paused:
+    if shared.paused and shared.phase is not Phase.OFF:
         doing.append("paused")
     if shared.step is not None:
         doing.append(f"{shared.step.name.lower().replace('_', ' ')} is under way")

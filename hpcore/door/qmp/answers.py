@@ -44,10 +44,15 @@ def all_pass(_name: str, _data: Mapping[str, object]) -> bool:
 
 @frozen
 class Answers:
-    """The commands that hpcore answers, by name, and which events of the real QEMU go on."""
+    """The commands that hpcore answers, by name, and which events of the real QEMU go on.
+
+    `after_events` are those of the commands that make the real QEMU tell events: the answer
+    comes after them, as it does where QEMU gives both.
+    """
 
     handlers: Mapping[str, Handler] = field(factory=dict)
     passes: OnEvent = all_pass
+    after_events: frozenset[str] = frozenset()
 
 
 class RealMonitor(Protocol):

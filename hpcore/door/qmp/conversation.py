@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import deque
 from collections.abc import Mapping
 
@@ -32,6 +33,9 @@ MAX_WAITING = 1 << 20
 """And bytes of them; one request may be longer."""
 AT_ONCE = 2 << 10
 """Bytes that are decoded in one turn of the event loop: at most some milliseconds' worth."""
+_IN_TURN_ID = f"hpcore-{uuid.uuid4()}"
+_IN_TURN = to_json({"execute": "query-name", "id": _IN_TURN_ID})
+"""What the real QEMU is asked to know that it has said all; no client can know the id."""
 LAST_WORDS_SECONDS = 1.0
 """For a client to read what QEMU said before it ended."""
 
@@ -61,6 +65,7 @@ class Conversation:
         self._owed = 0  # answers of the real QEMU
         self._answered = asyncio.Event()
         self._last: Mapping[str, object] = {}
+        self._heard_all = asyncio.Event()
         self._held: list[bytes] | None = None  # events that wait for an answer of hpcore's
 
     async def run(self) -> None:
@@ -181,7 +186,11 @@ class Conversation:
             value = await handler(command.arguments)
             if value is Passes.ON:
                 return False
+            if command.name in self._answers.after_events:
+                await self._hear_all()
             self._say({"return": value}, command)
+        except _Ended:
+            raise
         except QmpError as error:
             self._say(_error(error), command)
         except HpcoreError as error:
@@ -238,6 +247,17 @@ class Conversation:
             finally:
                 close_all(taken)
 
+    async def _hear_all(self) -> None:
+        """Wait until the client has been passed all that the real QEMU has said by now."""
+        self._heard_all.clear()
+        async with self._sending:
+            skips, self._skips = self._skips, False
+            try:
+                await self._back.send((b"\n" if skips else b"") + _IN_TURN)
+            except OSError:
+                raise _Ended from None
+        await self._heard_all.wait()
+
     async def _listen(self) -> None:
         lines = Lines()
         while True:
@@ -250,6 +270,9 @@ class Conversation:
                 self._heard(said)
 
     def _heard(self, said: Said) -> None:
+        if said.content.get("id") == _IN_TURN_ID:
+            self._heard_all.set()
+            return
         if said.kind is Kind.EVENT:
             data = said.content.get("data")
             given = data if isinstance(data, dict) else {}

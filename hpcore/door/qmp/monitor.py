@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from attrs import define, field
 
 from hpcore.door.qmp.answers import Answers
@@ -21,6 +22,10 @@ from hpcore.door.qmp.wire import Wire
 
 LOOK_SECONDS = 0.01
 """Between two tries to connect to a QEMU that does not listen yet."""
+AGAIN_SECONDS = 0.1
+"""After a failure that is the host's, such as no free descriptor."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Front(Protocol):
@@ -42,8 +47,14 @@ class Listening:
 
     async def next(self) -> socket.socket | None:
         """The client that has waited longest."""
-        client, _ = await asyncio.get_running_loop().sock_accept(self._socket)
-        return client
+        while True:
+            try:
+                client, _ = await asyncio.get_running_loop().sock_accept(self._socket)
+            except OSError as error:  # it was gone again, or no descriptor is free
+                _log.warning("a QMP client could not be taken", error=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return client
 
     def close(self) -> None:
         """Refuse those that wait. The path of a unix socket stays: its maker removes it."""
@@ -116,6 +127,7 @@ class Monitor:
     path: Path
     pretty: bool = False
     conversation: Conversation | None = field(default=None, init=False)
+    _left: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def serve(self, answers: Answers, gone: Callable[[], bool]) -> None:
         """Serve one client after the other, until no more come or QEMU is `gone`."""
@@ -135,6 +147,11 @@ class Monitor:
         front = Wire(client)
         try:
             back = Wire(await connect(self.path, gone))
+        except OSError as error:
+            front.close()
+            _log.error("the real QEMU could not be reached", path=self.path, error=str(error))
+            await asyncio.sleep(AGAIN_SECONDS)
+            return
         except BaseException:
             front.close()
             raise
@@ -143,6 +160,13 @@ class Monitor:
             await self.conversation.run()
         finally:
             self.conversation = None
+            self._left.set()
+
+    async def left(self) -> None:
+        """Wait until no client is served."""
+        while self.conversation is not None:
+            self._left.clear()
+            await self._left.wait()
 
 
 class Monitors:
@@ -158,6 +182,11 @@ class Monitors:
         those that wait see it, too.
         """
         await asyncio.gather(*(monitor.serve(answers, gone) for monitor in self._monitors))
+
+    async def left(self) -> None:
+        """Wait until no client is served: once QEMU has ended, until all have read their last."""
+        for monitor in self._monitors:
+            await monitor.left()
 
     def tell(self, event: str, data: Mapping[str, object]) -> None:
         """Tell an event of hpcore's to every client that has negotiated."""

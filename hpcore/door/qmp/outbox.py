@@ -51,7 +51,8 @@ class Outbox:
     async def empty(self, seconds: float) -> None:
         """Wait until all has been sent, but not longer than so many seconds."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._until(0), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation
+                await self._until(0)
 
     async def close(self) -> None:
         """Send no more."""

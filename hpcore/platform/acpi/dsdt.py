@@ -14,6 +14,7 @@ from hpcore.platform.acpi.osc import PLATFORM, osc
 from hpcore.platform.acpi.pci import pci_host
 from hpcore.platform.acpi.power_button import power_button
 from hpcore.platform.acpi.transport import GedInterrupt, HotplugTransport, cpu_name
+from hpcore.platform.acpi.virtio_mmio import virtio_mmio
 from hpcore.platform.aml.encoding import eisa_id, string
 from hpcore.platform.aml.objects import device, method, name, scope
 from hpcore.platform.aml.resources import InterruptMode, interrupt, memory32, template
@@ -31,12 +32,13 @@ def dsdt(
     *,
     pci: bool = True,
     fw_cfg: bool = False,
+    mmio: bool = False,
     button: GedInterrupt | None = None,
 ) -> bytes:
     """The whole table for `config`, with `transport` under its vCPUs.
 
-    A PCI host bridge and QEMU's fw_cfg are in it where they are there; `button` is the interrupt
-    of the power button, if there is one.
+    A PCI host bridge, QEMU's fw_cfg and its virtio-mmio are in it where they are there; `button`
+    is the interrupt of the power button, if there is one.
     """
     return table(
         b"DSDT",
@@ -47,6 +49,7 @@ def dsdt(
             _console(),
             pci_host() if pci else b"",
             _fw_cfg() if fw_cfg else b"",
+            virtio_mmio() if mmio else b"",
             _event_device(transport),
             b"" if button is None else power_button(button),
             _processors(config, transport),

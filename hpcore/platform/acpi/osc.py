@@ -80,7 +80,15 @@ PLATFORM = Capabilities(
 )
 r"""Of `\_SB`: what vCPU hotplug is made of here. A vCPU's presence never changes."""
 
-PCI_HOST = Capabilities(uuid.UUID("33db4d5b-1ff7-401c-9657-7441c03dd766"), 2, ~PciControl(0))
+PCI_HOST = Capabilities(
+    uuid.UUID("33db4d5b-1ff7-401c-9657-7441c03dd766"),
+    2,
+    PciControl.NATIVE_HOTPLUG
+    | PciControl.SHPC_HOTPLUG
+    | PciControl.POWER_EVENTS
+    | PciControl.ERROR_REPORTING
+    | PciControl.CAPABILITY_STRUCTURE,
+)
 """Of the host bridge: everything, as QEMU grants it (hw/acpi/pci.c). Linux takes hotplug behind a
 PCI Express port only where it is granted."""
 

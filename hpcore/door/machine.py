@@ -1,0 +1,154 @@
+"""A machine under somebody else's VM: its controller over the QEMU that the caller has become."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from hpcore.door.asked import Asked
+from hpcore.door.front import Fronted
+from hpcore.door.fronts import Opened
+from hpcore.door.qmp.vcpus import VcpuCommands
+from hpcore.door.renewal import Renewal
+from hpcore.errors import HpcoreError
+from hpcore.model import events as ev
+from hpcore.model import stimuli
+from hpcore.model.decide import decide
+from hpcore.model.fold import steps
+from hpcore.model.machines import Phase
+from hpcore.model.plain import plain_props
+from hpcore.model.states import State, initial
+from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.running import RunningQemu
+from hpcore.run.accelerator import Report, Session
+from hpcore.run.controller import Controller, Log, RunError
+from hpcore.run.machine import LiveMachine
+
+LAST_WORDS_SECONDS = 2.0
+"""For clients to be told what QEMU said before it ended."""
+
+_log = structlog.get_logger(__name__)
+
+
+def device_adds(asked: Asked) -> tuple[stimuli.DeviceAdd, ...]:
+    """The vCPUs of the command line, as commands. Raises HpcoreError where one is refused."""
+    adds = tuple(
+        stimuli.DeviceAdd(vcpu.id, plain_props(vcpu.props.items()), vcpu.driver)
+        for vcpu in asked.vcpus
+    )
+    state = initial(asked.config)
+    for add in adds:
+        events = decide(state, add).events
+        for event in events:
+            if isinstance(event, ev.Refused):
+                raise HpcoreError(f"-device {add.driver},id={add.id}: {event.message}")
+        for folded in steps(state, events):
+            state = folded.after
+    return adds
+
+
+@asynccontextmanager
+async def attached(
+    asked: Asked,
+    fronted: Fronted,
+    qemu: RunningQemu,
+    qmp: Path,
+    log: Log,
+    renewal: Renewal | None = None,
+) -> AsyncIterator[LiveMachine]:
+    """The machine, with the vCPUs of the command line, and nothing run yet.
+
+    With a `renewal`, it starts anew with what the renewal has put into its memory. On leaving,
+    QEMU has ended.
+    """
+
+    async def open_session(report: Report) -> Session:
+        before = None if renewal is None else partial(renewal.renew, report)
+        return fronted.attach(asked.config, qemu, qmp, report, before)
+
+    controller = Controller(initial(asked.config), lambda: log, open_session)
+    machine = LiveMachine(controller, shell=False)
+    async with controller:
+        for add in device_adds(asked):
+            await controller.submit(add)
+        yield machine
+
+
+async def lived(
+    asked: Asked, machine: LiveMachine, qemu: RunningQemu, qmp: Path, monitors: Opened
+) -> None:
+    """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
+
+    `qmp` is the door's own monitor. A QEMU that its user started without -no-shutdown ends
+    when the guest has powered the machine off.
+    """
+    resumed, off = asyncio.Event(), asyncio.Event()
+
+    def heard(name: str, _data: Mapping[str, object]) -> None:
+        if name == "RESUME":
+            resumed.set()
+
+    def follow(event: ev.Event, _state: State) -> None:
+        if isinstance(event, ev.MachinePoweredOff):
+            off.set()
+
+    real = await Qmp.connect(qemu, qmp, heard)
+    vcpus = VcpuCommands(machine, real)
+    unwatch = [machine.subscribe(follow), vcpus.watch(monitors.qmp.tell)]
+    tasks = [
+        asyncio.create_task(_boot(machine, resumed, paused=asked.paused)),
+        asyncio.create_task(_end_of_no_use(machine, qemu)),
+    ]
+    if not asked.stays:
+        tasks.append(asyncio.create_task(_quit(off, real)))
+    try:
+        serving = monitors.serve(vcpus.answers(), vcpus.human, lambda: not qemu.running)
+        await until_gone(qemu, serving)
+    finally:
+        for stop in unwatch:
+            stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await real.close()
+
+
+async def until_gone(qemu: RunningQemu, serving: Coroutine[None, None, None]) -> None:
+    """Do so until QEMU has ended, and its clients have been told what it said last."""
+    task = asyncio.ensure_future(serving)
+    try:
+        await qemu.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(task, LAST_WORDS_SECONDS)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _boot(machine: LiveMachine, resumed: asyncio.Event, *, paused: bool) -> None:
+    """Boot at once, or when a monitor of QEMU's own, for people, has let it go on."""
+    if paused:
+        await resumed.wait()
+    if machine.state.shared.phase is Phase.DEFINED and machine.state.shared.step is None:
+        try:
+            await machine.start()
+        except RunError as error:  # the machine has ended then, and QEMU does
+            _log.error("the machine does not start", why=str(error))
+
+
+async def _end_of_no_use(machine: LiveMachine, qemu: RunningQemu) -> None:
+    """End a QEMU whose machine hpcore has lost, or can log no more: nobody controls it."""
+    await machine.over()
+    _log.error("QEMU is ended, for its machine is of no use", why=machine.why_ended())
+    await qemu.close()
+
+
+async def _quit(off: asyncio.Event, real: Qmp) -> None:
+    await off.wait()
+    with suppress(HpcoreError):  # it may be gone before it has answered
+        await real.execute("quit")

@@ -1,0 +1,159 @@
+"""The door: it makes QEMU's command line, waits for that QEMU, and serves its monitors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import structlog
+
+from hpcore.door.asked import Asked, Probe
+from hpcore.door.front import Fronted
+from hpcore.door.fronts import opened, sockets_below
+from hpcore.door.guest_files import boot_images, guest_files
+from hpcore.door.journal import Journal, silence
+from hpcore.door.line import Line
+from hpcore.door.machine import attached, device_adds, lived, until_gone
+from hpcore.door.options import Options
+from hpcore.door.qmp import Answers, QemuGone, connect
+from hpcore.door.qmp.vcpus import machine_list
+from hpcore.door.remade import MonitorSocket, monitor_options, remade
+from hpcore.door.renewal import Renewal
+from hpcore.door.settings import Settings
+from hpcore.errors import HpcoreError
+from hpcore.fetch.cache import CACHE_VARIABLE
+from hpcore.log import Header, LogWriter
+from hpcore.qemu.attached import AttachedQemu, peer
+from hpcore.qemu.find import program_version
+from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from hpcore.run.discovery import Found, find
+
+_log = structlog.get_logger(__name__)
+
+DAEMON_SECONDS = 20.0
+"""For a QEMU that daemonizes to listen, once the process that was started has ended."""
+
+OWN, SESSIONS, RENEWALS = "own", "session", "renewal"
+"""The monitors of the real QEMU that are hpcore's: the door's, the accelerator's, and one for
+what is done before a guest starts anew from its disk."""
+
+
+def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
+    """Be the door until QEMU has ended."""
+    os.environ[CACHE_VARIABLE] = str(settings.cache)
+    silence()
+    asyncio.run(_serve(settings, wanted, line))
+
+
+async def _serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
+    try:
+        directory = runtime_directory()
+    except HpcoreError as error:
+        line.refuse(str(error))
+        return
+    try:
+        if isinstance(wanted, Probe):
+            await _probed(wanted, line, directory)
+        else:
+            await _driven(settings, wanted, line, directory)
+    except HpcoreError as error:
+        _log.error("the door closes", why=str(error))
+        line.refuse(str(error))
+    except QemuGone:
+        _log.info("the real QEMU has ended before it listened; what it said is with its caller")
+    except Exception:
+        _log.exception("a fault of hpcore")
+        raise
+    finally:
+        remove_runtime_directory(directory)
+
+
+async def _probed(probe: Probe, line: Line, directory: Path) -> None:
+    """Pass on what tools ask a QEMU without a machine, and say what can be hotplugged."""
+    sockets, own = sockets_below(directory, probe.monitors), MonitorSocket(directory / OWN)
+    monitors = await opened(probe.monitors, sockets)
+    line.go(Options([*probe.rest, *monitor_options([*sockets, own])]).words())
+    qemu = await _qemu(line, directory, own.path, daemonizes=probe.rest.has("daemonize"))
+    real = await Qmp.connect(qemu, own.path, lambda _name, _data: None)
+    answers = Answers(machine_list(real))
+    await until_gone(qemu, monitors.serve(answers, None, lambda: not qemu.running))
+    await real.close()
+
+
+async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path) -> None:
+    """Put hpcore's machine under the VM that is asked for, and serve its monitors."""
+    found = find(asked.accelerator)
+    fronted = found.accelerator
+    if not isinstance(fronted, Fronted):
+        raise HpcoreError(
+            f"the accelerator '{found.name}' has no part for a VM that somebody else starts; "
+            f"install a newer {found.distribution}"
+        )
+    device_adds(asked)
+    images = await asyncio.to_thread(boot_images, asked, directory)
+    boot = await asyncio.to_thread(guest_files, asked, fronted.board, images)
+    part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
+    sockets = sockets_below(directory, asked.monitors)
+    own, sessions, renewals = (
+        MonitorSocket(directory / name) for name in (OWN, SESSIONS, RENEWALS)
+    )
+    monitors = await opened(asked.monitors, sockets)
+    journal = Journal.of(settings.logs, asked.name)
+    with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
+        journal.diagnose()
+        words = remade(asked, part, [*sockets, own, sessions, renewals]).words()
+        _log.info("the caller becomes the real QEMU", words=words)
+        line.go(words)
+        qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
+        renewal = None
+        if asked.boots.disk is not None:
+            renewal = Renewal(asked, fronted.board, images, qemu, renewals.path)
+        async with attached(asked, fronted, qemu, sessions.path, log, renewal) as machine:
+            await lived(asked, machine, qemu, own.path, monitors)
+
+
+async def _gone_for_good(
+    caller: AttachedQemu, gone: asyncio.Event, *, daemonizes: bool
+) -> None:
+    """Set `gone` once no QEMU will come of the caller: it has ended, and no daemon listens."""
+    await caller.wait()
+    await asyncio.sleep(DAEMON_SECONDS if daemonizes else 0)
+    gone.set()
+
+
+def _header(found: Found, asked: Asked, settings: Settings) -> Header:
+    can = found.capabilities
+    versions = {**can.versions, "qemu": program_version(str(settings.qemu), "set qemu")}
+    return Header(
+        machine=asked.config,
+        accelerator=found.name,
+        versions=versions,
+        modelled=can.modelled,
+        differs=can.differs,
+    )
+
+
+async def _qemu(
+    line: Line, directory: Path, socket_path: Path, *, daemonizes: bool
+) -> AttachedQemu:
+    """The QEMU that has come of the caller, once it listens at `socket_path`.
+
+    One that daemonizes is another process than the caller; its socket tells which.
+    """
+    try:
+        before = AttachedQemu(line.caller, directory)
+    except ProcessLookupError:
+        raise QemuGone from None
+    gone = asyncio.Event()
+    waiting = asyncio.create_task(_gone_for_good(before, gone, daemonizes=daemonizes))
+    try:
+        first = await connect(socket_path, gone.is_set)
+    finally:
+        waiting.cancel()
+    with first:
+        pid = peer(first)
+    line.tell_watchdog(pid)
+    return AttachedQemu(pid, directory)
+

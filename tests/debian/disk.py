@@ -1,0 +1,116 @@
+"""The disk: fetched, unpacked here, configured by dpkg in a guest, kept in the cache.
+
+`python -m tests.debian.disk` makes it and says where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hpcore.fetch.apt import PrivateApt
+from hpcore.fetch.cache import cache_directory
+from hpcore.fetch.errors import FetchError
+from hpcore.fetch.sources import find_mirror
+from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
+from hpcore.guest.images import KERNEL_PATTERN, SUITES, newest_kernel
+from hpcore.guest.kernel import load_kernel
+from hpcore.qemu import find_qemu
+from tests.support.tools import run_tool
+
+PACKAGES = (
+    "?essential", "usr-is-merged", "mawk", "apt",  # what debootstrap calls minbase
+    "systemd-sysv", "udev", "dbus",  # dbus for logind, which hears the power button
+    "initramfs-tools", "zstd", "grub2-common", "iproute2",
+)  # fmt: skip
+"""Beside the kernel. GRUB's programs write its configuration; GRUB itself is not there."""
+
+RECIPE = 1
+"""Counted up with every change of what is made here that the other ingredients don't show."""
+
+MADE_BY = ("files.py", "unpack.py", "configure.sh")
+"""Whose text the name of a disk in the cache has in it."""
+
+IMAGE = "disk.qcow2"
+CONFIGURING = 900.0
+"""Seconds for dpkg to configure them: 2 minutes on an idle machine."""
+
+
+def debian_disk(cache: Path | None = None, progress: TellFetch = silent) -> Path:
+    """The disk, from the cache or else made now. Lay an image of your own over it to write.
+
+    Raises FetchError where Debian's packages cannot be had or kept.
+    """
+    directory = (cache or cache_directory()) / "debian" / _made_of()
+    if kept(directory) is None:
+        keep(directory, "a Debian disk", lambda work: _build(work, progress))
+    return directory / IMAGE
+
+
+def overlay(disk: Path, path: Path) -> Path:
+    """A qcow2 image at `path` that holds what is written, over `disk`, which stays as it is."""
+    run_tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, path)
+    return path
+
+
+def _made_of() -> str:
+    """A hash of what goes into it, which is its name in the cache."""
+    texts = (Path(__file__).with_name(name).read_bytes() for name in MADE_BY)
+    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNEL_PATTERN]).encode()
+    return hashlib.sha256(constants + b"".join(texts)).hexdigest()[:16]
+
+
+def _build(work: Path, progress: TellFetch) -> Path:
+    apt = PrivateApt.create(work / "apt", find_mirror(), SUITES)
+    progress("reading Debian's package index for arm64")
+    apt.update()
+    kernel = newest_kernel(apt.names(KERNEL_PATTERN))
+    progress(f"downloading Debian and {kernel}")
+    debs = apt.download_with_needed([*PACKAGES, kernel])
+
+    progress(f"unpacking {len(debs)} packages")
+    root, raw = work / "root", work / "disk.raw"
+    faked = [] if os.geteuid() == 0 else ["fakeroot"]
+    run_tool(*faked, sys.executable, "-m", "tests.debian.unpack", root, raw, *debs)
+    (packed,) = (root / "boot").glob("vmlinuz-*")
+    image = work / "Image"
+    image.write_bytes(load_kernel(packed).data)
+
+    progress("configuring them in a guest")
+    _configure(image, raw)
+    complete = work / "complete"
+    complete.mkdir()
+    run_tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, complete / IMAGE)
+    shutil.rmtree(root)
+    write_manifest(complete, kernel=kernel, packages=[deb.name for deb in debs])
+    return complete
+
+
+def _configure(kernel: Path, raw: Path) -> None:
+    """Boot the disk with its script as first process. An nvme root needs no initrd."""
+    # a CPU without the flaws that a kernel works around at every system call
+    said = raw.with_suffix(".serial")
+    command: list[str | Path] = [
+        find_qemu().path, "-machine", "virt", "-accel", "tcg,thread=multi",
+        "-cpu", "max,sve=off,sme=off,pauth-impdef=on", "-smp", "2", "-m", "1024",
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", f"file:{said}",
+        "-kernel", kernel, "-append",
+        "console=ttyAMA0 quiet panic=-1 root=/dev/nvme0n1p1 rw init=/configure.sh",
+        "-drive", f"if=none,id=root,file={raw},format=raw,cache=unsafe",
+        "-device", "nvme,drive=root,serial=root",
+    ]  # fmt: skip
+    try:
+        subprocess.run(command, check=False, timeout=CONFIGURING, stdin=subprocess.DEVNULL)
+    finally:
+        words = said.read_text(errors="replace").replace("\r", "")
+    if "\nCONFIGURED\n" not in words:
+        raise FetchError(f"Debian was not configured; its console said: ...{words[-3000:]}")
+
+
+if __name__ == "__main__":
+    print(debian_disk(progress=lambda text: print(text, flush=True)))
