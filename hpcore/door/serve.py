@@ -6,18 +6,17 @@ import asyncio
 import os
 from pathlib import Path
 
-import orjson
 import structlog
 
 from hpcore.door.asked import Asked, Probe
-from hpcore.door.descriptors import leave_standard_streams
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import opened, sockets_below
 from hpcore.door.guest_files import boot_images, guest_files
 from hpcore.door.journal import Journal, silence
+from hpcore.door.line import Line
 from hpcore.door.machine import attached, device_adds, lived, until_gone
 from hpcore.door.options import Options
-from hpcore.door.qmp import Answers, connect
+from hpcore.door.qmp import Answers, QemuGone, connect
 from hpcore.door.qmp.vcpus import machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
 from hpcore.door.renewal import Renewal
@@ -33,37 +32,12 @@ from hpcore.run.discovery import Found, find
 
 _log = structlog.get_logger(__name__)
 
+DAEMON_SECONDS = 20.0
+"""For a QEMU that daemonizes to listen, once the process that was started has ended."""
+
 OWN, SESSIONS, RENEWALS = "own", "session", "renewal"
 """The monitors of the real QEMU that are hpcore's: the door's, the accelerator's, and one for
 what is done before a guest starts anew from its disk."""
-
-class Line:
-    """What connects the door with the process that becomes QEMU, and with its watchdog."""
-
-    def __init__(self, answer: int, watchdog: int, caller: int) -> None:
-        """`answer` and `watchdog` are pipes to these; `caller` is the process id."""
-        self._answer, self._watchdog, self.caller = answer, watchdog, caller
-
-    def go(self, words: list[str]) -> None:
-        """Have the caller become the real QEMU, with `words` as its command line."""
-        _log.info("the caller becomes the real QEMU", words=words)
-        self.tell_watchdog(self.caller)
-        self._say({"words": words})
-
-    def refuse(self, why: str) -> None:
-        """Have the caller end with the reason. Once it has become QEMU it hears nothing."""
-        self._say({"refused": why})
-
-    def tell_watchdog(self, pid: int) -> None:
-        """QEMU is this process."""
-        os.write(self._watchdog, b"%d\n" % pid)
-
-    def _say(self, what: dict[str, object]) -> None:
-        if self._answer >= 0:
-            os.write(self._answer, orjson.dumps(what))
-            os.close(self._answer)
-            self._answer = -1
-            leave_standard_streams()
 
 
 def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
@@ -87,6 +61,11 @@ async def _serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
     except HpcoreError as error:
         _log.error("the door closes", why=str(error))
         line.refuse(str(error))
+    except QemuGone:
+        _log.info("the real QEMU has ended before it listened; what it said is with its caller")
+    except Exception:
+        _log.exception("a fault of hpcore")
+        raise
     finally:
         remove_runtime_directory(directory)
 
@@ -124,13 +103,24 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
     journal = Journal.of(settings.logs, asked.name)
     with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
         journal.diagnose()
-        line.go(remade(asked, part, [*sockets, own, sessions, renewals]).words())
+        words = remade(asked, part, [*sockets, own, sessions, renewals]).words()
+        _log.info("the caller becomes the real QEMU", words=words)
+        line.go(words)
         qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
         renewal = None
         if asked.boots.disk is not None:
             renewal = Renewal(asked, fronted.board, images, qemu, renewals.path)
         async with attached(asked, fronted, qemu, sessions.path, log, renewal) as machine:
             await lived(asked, machine, qemu, own.path, monitors)
+
+
+async def _gone_for_good(
+    caller: AttachedQemu, gone: asyncio.Event, *, daemonizes: bool
+) -> None:
+    """Set `gone` once no QEMU will come of the caller: it has ended, and no daemon listens."""
+    await caller.wait()
+    await asyncio.sleep(DAEMON_SECONDS if daemonizes else 0)
+    gone.set()
 
 
 def _header(found: Found, asked: Asked, settings: Settings) -> Header:
@@ -152,8 +142,16 @@ async def _qemu(
 
     One that daemonizes is another process than the caller; its socket tells which.
     """
-    before = AttachedQemu(line.caller, directory)
-    first = await connect(socket_path, lambda: not (before.running or daemonizes))
+    try:
+        before = AttachedQemu(line.caller, directory)
+    except ProcessLookupError:
+        raise QemuGone from None
+    gone = asyncio.Event()
+    waiting = asyncio.create_task(_gone_for_good(before, gone, daemonizes=daemonizes))
+    try:
+        first = await connect(socket_path, gone.is_set)
+    finally:
+        waiting.cancel()
     with first:
         pid = peer(first)
     line.tell_watchdog(pid)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
+from itertools import islice
 from random import Random
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -15,7 +17,7 @@ from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.guards import SWITCHES
 from hpcore.model.machines import GiccState, IllegalTransition, Phase, SlotState
-from hpcore.model.rules import RULES, Habit, Rules
+from hpcore.model.rules import BUILD, RULES, TEARDOWN, Habit, Rules
 from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.model.topology import mp_affinity
 
@@ -23,7 +25,6 @@ VALUES: dict[str, list[object]] = {
     "id": [None, "core0"], "affinity": [None, 0, 1], "gic_inits": [0, 1, 2],
 }  # fmt: skip
 HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
-FIELDS = list(HINTS[Slot])
 STATES = 500
 CONFIG = MachineConfig.of(cpus=1, maxcpus=3)
 WITHOUT_HOTPLUG = attrs.evolve(CONFIG, no_hotplug="it has none")
@@ -67,8 +68,16 @@ def states(random: Random) -> Iterator[State]:
         there, cold=True, lifecycle=SlotState.REALIZED, enabled=False,
         command=Owed.COLD_BOOT, step=Step.ENABLE,
     )
+    plugging = attrs.evolve(booting, cold=False, command=Owed.PLUG)
+    leaving = attrs.evolve(
+        there, lifecycle=SlotState.EJECTING, enabled=False, requested=True, command=Owed.UNPLUG
+    )
     while True:
-        usual = [random.choice([slot, there, there, booting]) for slot in new.slots]
+        taken = attrs.evolve(leaving, command=Owed.REVOKE, step=random.choice(TEARDOWN))
+        going = attrs.evolve(leaving, step=random.choice([Step.PARK, *TEARDOWN]))
+        coming = attrs.evolve(plugging, step=random.choice(BUILD))
+        kinds = (there, there, booting, coming, going, taken)
+        usual = [random.choice([slot, *kinds]) for slot in new.slots]
         slots = tuple(alike(random, slot, Slot, random.choice([3, 8, 12])) for slot in usual)
         named = tuple(
             attrs.evolve(slot, id=random.choice([None, f"core{n}", f"core{n}"]))
@@ -110,13 +119,21 @@ def answer(state: State, stimulus: st.Stimulus, rules: Rules) -> str:
     return f"{made.events!r} {made.effects!r} {made.state.slots!r} {made.state.shared!r}"
 
 
-def answers(random: Random) -> dict[str, str]:
-    """The digest of all that each kind of stimulus is answered with; every other time by rules
-    that lack one."""
-    said = {kind.__name__: sha256() for kind in st.STIMULI.values()}
-    for n, state in zip(range(STATES), states(random), strict=False):
+@cache
+def cases() -> tuple[tuple[State, Rules, list[st.Stimulus]], ...]:
+    """States with what befalls them; every other one by rules that lack one."""
+    random, out = Random(0), []
+    for n, state in enumerate(islice(states(random), STATES)):
         rules = random.choice(OTHER_RULES) if n % 2 else RULES
-        for stimulus in about(state, random):
-            words = f"{answer(state, stimulus, rules)}\n"
-            said[type(stimulus).__name__].update(words.encode())
-    return {name: digest.hexdigest()[:16] for name, digest in said.items()}
+        out.append((state, rules, about(state, random)))
+    return tuple(out)
+
+
+def answers(kind: type[st.Stimulus]) -> str:
+    """The digest of all that a kind of stimulus is answered with."""
+    said = sha256()
+    for state, rules, stimuli in cases():
+        for stimulus in stimuli:
+            if type(stimulus) is kind:
+                said.update(f"{answer(state, stimulus, rules)}\n".encode())
+    return said.hexdigest()[:16]

@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 StartMachine = Callable[[Told], Awaitable[TcgMachine]]
 
 HELLO_SECONDS = 60.0
+RESET_ASKED = "host-qmp-system-reset"
+"""QEMU's reason where a reset that was asked for by QMP is a shutdown."""
 OFF_SECONDS = 10.0
 """For the monitor's word that the guest powers off, once QEMU has said that it is off. The
 monitor says it first; QEMU's two sockets are read one after the other."""
@@ -101,6 +103,8 @@ class TcgSession:
         self._hello = asyncio.Event()
         self._gate = Gate(config.possible)
         self._off_said = asyncio.Event()
+        self._reset_settled = asyncio.Event()
+        self._shut_down_instead = False
         self._hello_due = False  # by a reset that QEMU has told of
         self._changes = asyncio.Lock()  # of what QEMU tells, in its order
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,7 +205,7 @@ class TcgSession:
             case MachineStep.RESTART:
                 await self._restart(effect.enabled, turn)
             case MachineStep.RESET:
-                await self._running().command(QMP_COMMAND[effect.step])
+                await self._reset()
             case MachineStep.PAUSE | MachineStep.RESUME:
                 await self._pause_or_resume(effect.step)
             case MachineStep.POWER_DOWN:
@@ -210,6 +214,17 @@ class TcgSession:
                 self._end(ENDED)
             case MachineStep.MIGRATE:
                 raise EffectError("migration is not supported yet on tcg")
+
+    async def _reset(self) -> None:
+        """Have QEMU reset the machine, and wait until it has, or has shut down instead."""
+        machine = self._running()
+        self._reset_settled.clear()
+        self._shut_down_instead = False
+        await machine.command(QMP_COMMAND[MachineStep.RESET])
+        await self._reset_settled.wait()
+        self._gate.require_present()
+        if self._shut_down_instead:
+            raise EffectError("QEMU has shut down instead of a reset, as -no-reboot has it do")
 
     async def _pause_or_resume(self, step: MachineStep) -> None:
         if step is MachineStep.PAUSE:
@@ -335,6 +350,7 @@ class TcgSession:
         """The reset is reported once all that was under way has been told of it."""
         if self._machine is None:
             return
+        self._reset_settled.set()
         for interrupted in self._machine.link.interrupt():
             if interrupted.op in NOTIFICATION_OPS and interrupted.turn is not None:
                 await interrupted.turn.wait()
@@ -360,6 +376,9 @@ class TcgSession:
             self._off_said.clear()
             self._gate.shut()
             self._report(PowerOffSeen())
+            if reason == RESET_ASKED:
+                self._shut_down_instead = True
+                self._reset_settled.set()
 
     async def _reset_standing_still(self) -> None:
         async with self._changes:
@@ -379,6 +398,7 @@ class TcgSession:
         """
         first = self._gate.end(why)
         self._hello.set()
+        self._reset_settled.set()
         if self._machine is not None:
             self._machine.link.end(why)
         return first
