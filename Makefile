@@ -41,6 +41,7 @@ docs:
 bench:
 	$(BIN)/python -m bench.log
 	$(BIN)/python -m bench.hotplug
+	$(BIN)/python -m bench.door
 	$(BIN)/python -m bench.qtest
 	$(BIN)/python -m bench.kvm
 

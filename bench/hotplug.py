@@ -18,40 +18,19 @@ from pathlib import Path
 
 import click
 import orjson
-from attrs import asdict, frozen
+from attrs import asdict
 from rich.console import Console
-from rich.table import Table
 
+from bench.rounds import Use, report
 from hpcore.cli.diagnostics import set_up_diagnostics
 from hpcore.guest.images import fetch_guest
 from hpcore.model.config import MachineConfig
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
 from hpcore.scenario import values as sc
-from hpcore.scenario.play import Latencies, StepResult
+from hpcore.scenario.play import StepResult
 from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
-
-PEER_MS = {"plug to registered": 51.0, "unplug to ejected": 132.0}
-"""Medians of the research branch under TCG (device_add to enabled, device_del to deleted)."""
-
-
-@frozen
-class Use:
-    """What a process holds: resident memory in KiB, threads, open file descriptors."""
-
-    memory: int
-    threads: int
-    files: int
-
-    @classmethod
-    def of(cls, pid: int) -> Use:
-        """Read it from /proc."""
-        status = dict(
-            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        )
-        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        return cls(int(status["VmRSS"].split()[0]), int(status["Threads"]), files)
 
 
 def child_qemu() -> int:
@@ -99,7 +78,7 @@ def main(count: int, as_json: bool) -> None:
         outcome = asyncio.run(run_job(job, progress))
         verified = replay(log)
     ok = outcome.ok and verified.ok and len(samples) == count
-    _report(people, outcome.latencies, samples)
+    report(people, outcome.latencies.named, samples)
     if not ok:
         wrong = next((r.error for r in outcome.results if r.error), outcome.error)
         people.print(f"failed after {len(samples)} rounds: {wrong}", style="red")
@@ -115,26 +94,6 @@ def main(count: int, as_json: bool) -> None:
             "hpcore": [asdict(first[1]), asdict(last[1])],
         }).decode())  # fmt: skip
     sys.exit(0 if ok else 1)
-
-
-def _report(people: Console, latencies: Latencies, samples: list[tuple[Use, Use]]) -> None:
-    table = Table("ms", "min", "median", "max", "research branch", box=None, pad_edge=False)
-    for name, values in latencies.named.items():
-        if values:
-            ms = [v * 1000 for v in values]
-            peer = f"{PEER_MS[name]:.0f}" if name in PEER_MS else ""
-            cells = (f"{x:.1f}" for x in (min(ms), statistics.median(ms), max(ms)))
-            table.add_row(name, *cells, peer)
-    people.print(table)
-    if not samples:
-        return
-    held = Table("", "memory KiB", "threads", "files", box=None, pad_edge=False)
-    for name, which in (("QEMU", 0), ("hpcore", 1)):
-        for label, at in (("first", 0), ("middle", len(samples) // 2), ("last", -1)):
-            use = samples[at][which]
-            row = (str(use.memory), str(use.threads), str(use.files))
-            held.add_row(f"{name}, {label} round", *row)
-    people.print(held)
 
 
 if __name__ == "__main__":

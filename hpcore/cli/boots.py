@@ -71,7 +71,7 @@ _OF_BOOTS = tuple(field.name for field in fields(Boots))
 def guest_for(out: Output, found: Found, boots: Boots) -> GuestImages | GuestScript:
     """What boots on the accelerator `found`, or who is played. Raises Problem."""
     if not found.capabilities.plays_guest:
-        return _images(out, boots)
+        return images_for(out, boots)
     given = {
         "--kernel": boots.kernel, "--initrd": boots.initrd, "--console": boots.console,
         "--no-shell": boots.no_shell or None,
@@ -90,7 +90,8 @@ def refuse(options: Mapping[str, object], why: str) -> None:
         raise Problem(f"{why}; leave out {', '.join(useless)}")
 
 
-def _images(out: Output, boots: Boots) -> GuestImages:
+def images_for(out: Output, boots: Boots) -> GuestImages:
+    """The kernel and the initrd that the options name, or else the fetched ones. Raises Problem."""
     fetched, kernel, initrd = fetched_guest(), boots.kernel, boots.initrd
     if fetched is None and (kernel is None or initrd is None):
         raise Problem("there is no guest to boot; run `hpcore guest fetch` first")

@@ -8,13 +8,15 @@ from pathlib import Path
 from attrs import frozen
 
 from hpcore.door import keyval, machine_option
-from hpcore.door.devices import PluggedVcpu, take_vcpus
+from hpcore.door.devices import PluggedVcpu, has_virtio_mmio, take_vcpus
 from hpcore.door.disks import BootDisk, boot_disk
+from hpcore.door.identity import identity
 from hpcore.door.monitors import MonitorAsked, take_monitors
 from hpcore.door.options import ArgumentRefused, Options
 from hpcore.door.sizes import machine_config, nodes
 from hpcore.model.config import MachineConfig
 from hpcore.platform.numa import Nodes
+from hpcore.platform.smbios import Identity
 
 _HELP = ("h", "help", "version", "audio-help")
 _LISTS = ("accel", "audio", "audiodev", "chardev", "cpu", "d", "device", "display", "M", "machine",
@@ -29,7 +31,6 @@ _REFUSED = {
     "icount": "it was not tried with hpcore's monitor at EL3; leave it out",
     "preconfig": "hpcore sets the machine up by itself; use -S",
     "acpitable": "the ACPI tables are hpcore's; leave it out",
-    "smbios": "the guest would not see it, for there is no SMBIOS here; leave it out",
     "option-rom": "no firmware runs that would run it; leave it out",
 }
 """Options that cannot work, and what to do instead."""
@@ -56,7 +57,8 @@ class Asked:
     `rest` is passed on as it came. `accel`, `cpu`, `memory` and `numa` are QEMU's own words,
     and `accelerator` is hpcore's name. `serial` is what is behind the guest's console.
     `paused` says that the machine is not to start before the first `cont`, `stays` that QEMU
-    is to live on when the guest has powered it off.
+    is to live on when the guest has powered it off. With `virtio_mmio` the guest is told of
+    QEMU's places for virtio devices that are not on PCI.
     """
 
     rest: Options
@@ -70,6 +72,8 @@ class Asked:
     numa: tuple[str, ...]
     serial: str
     vcpus: tuple[PluggedVcpu, ...]
+    virtio_mmio: bool
+    identity: Identity | None
     monitors: tuple[MonitorAsked, ...]
     boots: Boots
     paused: bool
@@ -98,7 +102,7 @@ def is_probe(options: Options) -> bool:
 
 def read_probe(options: Options) -> Probe:
     """What a start without a machine asks for. Raises ArgumentRefused."""
-    monitors, rest = take_monitors(options)
+    monitors, rest = take_monitors(options, prompts=False)
     return Probe(rest, monitors)
 
 
@@ -134,6 +138,8 @@ def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:
         numa=tuple(options.all("numa")),
         serial=_serial(options),
         vcpus=vcpus,
+        virtio_mmio=has_virtio_mmio(rest),
+        identity=identity(options),
         monitors=monitors,
         boots=_boots(options, machine),
         paused=options.has("S"),

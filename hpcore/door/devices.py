@@ -14,14 +14,16 @@ VCPU = re.compile(r"(?P<model>.+)-arm-cpu")
 
 _NO_TABLE = "the tables describe none, so the guest would not see it; leave it out"
 _UNSEEN: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"virtio-(?!iommu).*-device"),
-     "the tables describe no virtio-mmio; use the -pci device of that name"),
     (re.compile(r"pc-dimm|nvdimm|cxl-.*"),
      "the tables describe no slots for memory; use virtio-mem-pci"),
+    (re.compile(r"pxb.*"), "the tables describe one host bridge; use pcie-root-port"),
     (re.compile(r"arm-smmuv3|virtio-iommu.*|tpm-tis-device|vfio-platform|vfio-amba.*|ramfb"),
      _NO_TABLE),
 )  # fmt: skip
 """Devices that are not found by PCI, which the guest is told of by tables alone."""
+
+
+_VIRTIO_MMIO = re.compile(r"(virtio|vhost)-.*-device")
 
 
 @frozen
@@ -34,6 +36,12 @@ class PluggedVcpu:
     driver: str
     id: str
     props: Mapping[str, object]
+
+
+def has_virtio_mmio(options: Options) -> bool:
+    """Whether there is a virtio device that is not on PCI."""
+    devices = (keyval.parse_object("-device", d, "driver") for d in options.all("device"))
+    return any(_VIRTIO_MMIO.fullmatch(str(device.get("driver"))) for device in devices)
 
 
 def take_vcpus(options: Options) -> tuple[tuple[PluggedVcpu, ...], Options]:

@@ -4,34 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from attrs import frozen
+
 from hpcore.door.monitors import MonitorAsked, dial, listen
 from hpcore.door.options import ArgumentRefused
-from hpcore.door.qmp import Dialled, Listening, Monitor
+from hpcore.door.qmp import Answers, Dialled, Listening, Monitor, Monitors, PromptMonitor
+from hpcore.door.qmp.prompt import Lines
 from hpcore.door.remade import MonitorSocket
 
 
 def sockets_below(directory: Path, monitors: Sequence[MonitorAsked]) -> list[MonitorSocket]:
     """Where the real QEMU is to listen for each of the caller's monitors."""
+    speak_qmp = (monitor for monitor in monitors if not monitor.has_prompt)
     return [
-        MonitorSocket(directory / f"qmp{n}", monitor.pretty) for n, monitor in enumerate(monitors)
+        MonitorSocket(directory / f"qmp{n}", monitor.pretty) for n, monitor in enumerate(speak_qmp)
     ]
 
 
-async def opened(
-    monitors: Sequence[MonitorAsked], sockets: Sequence[MonitorSocket]
-) -> tuple[Monitor, ...]:
+@frozen
+class Opened:
+    """The caller's monitors: those that speak QMP, and those with a prompt."""
+
+    qmp: Monitors
+    prompts: tuple[PromptMonitor, ...]
+
+    async def serve(self, answers: Answers, lines: Lines | None, gone: Callable[[], bool]) -> None:
+        """Serve them all until QEMU is `gone`. Prompts are answered by `lines`."""
+        prompts = [asyncio.create_task(p.serve(lines)) for p in self.prompts if lines is not None]
+        try:
+            await self.qmp.serve(answers, gone)
+            await asyncio.gather(*prompts)
+        finally:
+            for task in prompts:
+                task.cancel()
+            await asyncio.gather(*prompts, return_exceptions=True)
+
+
+async def opened(monitors: Sequence[MonitorAsked], sockets: Iterable[MonitorSocket]) -> Opened:
     """The monitors, listening or connected; those that wait for a client have one.
 
     Raises ArgumentRefused.
     """
-    fronts = []
-    for asked, own in zip(monitors, sockets, strict=True):
-        fronts.append(Monitor(await _front(asked), own.path, own.pretty))
-    return tuple(fronts)
+    qmp, prompts, own = [], [], iter(sockets)
+    for asked in monitors:
+        front = await _front(asked)
+        if asked.has_prompt:
+            prompts.append(PromptMonitor(front, asked.telnet))
+        else:
+            place = next(own)
+            qmp.append(Monitor(front, place.path, place.pretty))
+    return Opened(Monitors(tuple(qmp)), tuple(prompts))
 
 
 async def _front(asked: MonitorAsked) -> Listening | Dialled:

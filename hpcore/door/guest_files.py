@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
+
 from hpcore.door.asked import Asked
 from hpcore.door.options import ArgumentRefused
 from hpcore.errors import HpcoreError
@@ -25,7 +27,14 @@ def guest_files(asked: Asked, board: Board, directory: Path) -> BootFiles:
         initrd = directory / "empty.cpio"
         initrd.write_bytes(cpio([]))
     return prepare(
-        asked.config, board, kernel, initrd, append, asked.nodes, arguments=ARGUMENTS
+        asked.config,
+        evolve(board, virtio_mmio=asked.virtio_mmio),
+        kernel,
+        initrd,
+        append,
+        asked.nodes,
+        arguments=ARGUMENTS,
+        identity=asked.identity,
     )
 
 

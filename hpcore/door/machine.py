@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcore.door.asked import Asked
 from hpcore.door.front import Fronted
-from hpcore.door.qmp import Answers, Monitors
+from hpcore.door.fronts import Opened
 from hpcore.door.qmp.vcpus import VcpuCommands
 from hpcore.errors import HpcoreError
 from hpcore.model import events as ev
@@ -66,7 +66,7 @@ async def attached(
 
 
 async def lived(
-    asked: Asked, machine: LiveMachine, qemu: RunningQemu, qmp: Path, monitors: Monitors
+    asked: Asked, machine: LiveMachine, qemu: RunningQemu, qmp: Path, monitors: Opened
 ) -> None:
     """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
 
@@ -85,13 +85,13 @@ async def lived(
 
     real = await Qmp.connect(qemu, qmp, heard)
     vcpus = VcpuCommands(machine, real)
-    unwatch = [machine.subscribe(follow), vcpus.watch(monitors.tell)]
+    unwatch = [machine.subscribe(follow), vcpus.watch(monitors.qmp.tell)]
     tasks = [asyncio.create_task(_boot(machine, resumed, paused=asked.paused))]
     if not asked.stays:
         tasks.append(asyncio.create_task(_quit(off, real)))
     try:
-        answers = Answers(vcpus.handlers())
-        await until_gone(qemu, monitors.serve(answers, lambda: not qemu.running))
+        serving = monitors.serve(vcpus.answers(), vcpus.human, lambda: not qemu.running)
+        await until_gone(qemu, serving)
     finally:
         for stop in unwatch:
             stop()

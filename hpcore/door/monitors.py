@@ -1,4 +1,4 @@
-"""The QMP monitors that a command line asks for, taken out of it, and their sockets."""
+"""The monitors that a command line asks for, taken out of it, and their sockets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,26 @@ QUEUE = 1
 
 @frozen
 class MonitorAsked:
-    """One monitor: the option that asks for it, and its character device as `-chardev` has it."""
+    """One monitor: the option that asks for it, and its character device as `-chardev` has it.
+
+    It speaks QMP, or else has a prompt for people.
+    """
 
     said: str
     device: Mapping[str, str] = field(factory=dict)
     pretty: bool = False
+    has_prompt: bool = False
+
+    @property
+    def is_on_a_socket(self) -> bool:
+        """Whether clients can come to it by a socket."""
+        named = self.device.keys() & {"path", "port", "fd"}
+        return self.device.get("backend") == "socket" and bool(named)
+
+    @property
+    def telnet(self) -> bool:
+        """Whether its clients are telnet programs."""
+        return keyval.is_on(self.device.get("telnet", "off"))
 
     @property
     def serves(self) -> bool:
@@ -41,11 +56,14 @@ class MonitorAsked:
         return seconds or float(self.device.get("reconnect-ms", "0")) / 1000 or None
 
 
-def take_monitors(options: Options) -> tuple[tuple[MonitorAsked, ...], Options]:
-    """The QMP monitors, and the command line without them and their character devices.
+def take_monitors(
+    options: Options, *, prompts: bool = True
+) -> tuple[tuple[MonitorAsked, ...], Options]:
+    """The monitors, and the command line without them and their character devices.
 
-    Monitors for people (-monitor, mode=readline) stay the real QEMU's. Raises
-    ArgumentRefused for a monitor that is on no socket.
+    A monitor with a prompt stays the real QEMU's where it is on no socket, such as one in
+    QEMU's window, and all of them do without `prompts`. Raises ArgumentRefused for one with
+    QMP that is on no socket.
     """
     devices = {}
     for text in options.all("chardev"):
@@ -56,7 +74,7 @@ def take_monitors(options: Options) -> tuple[tuple[MonitorAsked, ...], Options]:
     rest: list[Option] = []
     for option in options:
         monitor = _asked(option, devices)
-        if monitor is None:
+        if monitor is None or (monitor.has_prompt and not (prompts and monitor.is_on_a_socket)):
             rest.append(option)
             continue
         _check(monitor)
@@ -84,12 +102,14 @@ def _asked(option: Option, devices: Mapping[str, Mapping[str, str]]) -> MonitorA
         kind, _, name = option.text.partition(":")
         device = _named(option, name, devices) if kind == "chardev" else _short(option.text)
         return MonitorAsked(str(option), device, pretty)
+    if option.name == "monitor":
+        return MonitorAsked(str(option), _short(option.text), has_prompt=True)
     if option.name != "mon":
         return None
     values = keyval.parse(option.text, "chardev")
-    if values.get("mode", "readline") != "control":
-        return None
     device = _named(option, values.get("chardev", ""), devices)
+    if values.get("mode", "readline") != "control":
+        return MonitorAsked(str(option), device, has_prompt=True)
     return MonitorAsked(str(option), device, keyval.is_on(values.get("pretty", "off")))
 
 
@@ -106,21 +126,23 @@ def _short(text: str) -> dict[str, str]:
     kind, _, rest = text.partition(":")
     if kind == "unix":
         return {"backend": "socket", **keyval.parse(rest, "path")}
-    if kind == "tcp":
+    if kind in ("tcp", "telnet"):
         values = keyval.parse(rest, "address")
         host, _, port = values.pop("address", "").rpartition(":")
-        return {"backend": "socket", "host": host, "port": port, **values}
+        telnet = {"telnet": "on"} if kind == "telnet" else {}
+        return {"backend": "socket", "host": host, "port": port, **telnet, **values}
     return {"backend": kind}
 
 
 def _check(monitor: MonitorAsked) -> None:
     device = monitor.device
-    if device.get("backend") != "socket" or not device.keys() & {"path", "port", "fd"}:
+    if not monitor.is_on_a_socket:
         raise ArgumentRefused(
             monitor.said, "QMP is served on sockets; use unix:PATH,server=on,wait=off or tcp:"
         )
     for name in ("tls-creds", "telnet", "tn3270", "websocket"):
-        if keyval.is_on(device.get(name, "off")) or (name == "tls-creds" and name in device):
+        had = name == "telnet" and monitor.has_prompt
+        if device.get(name, "off") != "off" and not had:
             raise ArgumentRefused(monitor.said, f"{name} cannot be had here; leave it out")
     for name in ("fd", "port"):
         if name in device and not device[name].isdigit():

@@ -51,6 +51,8 @@ def _options(asked: Asked, part: Part, sockets: Iterable[MonitorSocket]) -> Iter
     yield Option("S")
     yield Option("action", "shutdown=pause")
     yield from monitor_options(sockets)
+    if any(monitor.has_prompt for monitor in asked.monitors):
+        yield Option("monitor", "none")  # or there would be one more, in QEMU's window
     yield Option("serial", asked.serial)
     yield from part.options
 

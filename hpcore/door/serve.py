@@ -17,7 +17,7 @@ from hpcore.door.guest_files import guest_files
 from hpcore.door.journal import Journal, silence
 from hpcore.door.machine import attached, device_adds, lived, until_gone
 from hpcore.door.options import Options
-from hpcore.door.qmp import Answers, Monitors, connect
+from hpcore.door.qmp import Answers, connect
 from hpcore.door.qmp.vcpus import machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
 from hpcore.door.settings import Settings
@@ -92,11 +92,12 @@ async def _serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
 async def _probed(probe: Probe, line: Line, directory: Path) -> None:
     """Pass on what tools ask a QEMU without a machine, and say what can be hotplugged."""
     sockets, own = sockets_below(directory, probe.monitors), MonitorSocket(directory / OWN)
-    monitors = Monitors(await opened(probe.monitors, sockets))
+    monitors = await opened(probe.monitors, sockets)
     line.go(Options([*probe.rest, *monitor_options([*sockets, own])]).words())
     qemu = await _qemu(line, directory, own.path, daemonizes=probe.rest.has("daemonize"))
     real = await Qmp.connect(qemu, own.path, lambda _name, _data: None)
-    await until_gone(qemu, monitors.serve(Answers(machine_list(real)), lambda: not qemu.running))
+    answers = Answers(machine_list(real))
+    await until_gone(qemu, monitors.serve(answers, None, lambda: not qemu.running))
     await real.close()
 
 
@@ -114,7 +115,7 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
     part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
     sockets = sockets_below(directory, asked.monitors)
     own, sessions = MonitorSocket(directory / OWN), MonitorSocket(directory / SESSIONS)
-    monitors = Monitors(await opened(asked.monitors, sockets))
+    monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
     with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
         journal.diagnose()

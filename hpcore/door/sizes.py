@@ -94,8 +94,8 @@ def _mebibytes(said: str, text: str) -> int:
 def nodes(options: Options, config: MachineConfig) -> Nodes | None:
     """The nodes of -numa; None without any. Raises ArgumentRefused.
 
-    A vCPU that is given no node is where QEMU's board puts it, and memory that is named by a
-    memory backend has the backend's size.
+    Where no vCPU is given a node, each is where QEMU's board puts it; where some are, the others
+    are in node 0. Memory that is named by a memory backend has the backend's size.
     """
     texts = options.all("numa")
     if not texts:
@@ -138,7 +138,7 @@ def _nodes(
     if all(size is None for size in memory.values()):
         raise ArgumentRefused("-numa node", "give each node its memory by memdev= or mem=")
     vcpus = tuple(
-        placed.get(vcpu, default_node(config.topology, vcpu, count))
+        placed.get(vcpu, 0 if placed else default_node(config.topology, vcpu, count))
         for vcpu in range(config.possible)
     )
     distances = None

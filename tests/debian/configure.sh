@@ -20,8 +20,11 @@ ln -s "../../${root##*/}" "/dev/disk/by-uuid/$uuid"
 echo "UUID=$uuid / ext4 errors=remount-ro 0 1" >/etc/fstab
 
 # The configurations that packages bring are kept where this disk has its own.
+cat /proc/uptime
 dpkg --force-confold --configure -a || dpkg --force-confold --configure -a
+cat /proc/uptime
 update-grub
+cat /proc/uptime
 systemctl enable -q systemd-networkd hpcore-shell
 systemctl mask -q serial-getty@ttyAMA0 systemd-networkd-wait-online \
     apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer

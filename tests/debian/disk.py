@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
 from hpcore.fetch.cache import cache_directory
+from hpcore.fetch.errors import FetchError
 from hpcore.fetch.sources import find_mirror
 from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
 from hpcore.guest.images import KERNEL_PATTERN, SUITES, newest_kernel
@@ -28,6 +30,12 @@ PACKAGES = (
 )  # fmt: skip
 """Beside the kernel. GRUB's programs write its configuration; GRUB itself is not there."""
 
+RECIPE = 1
+"""Counted up with every change of what is made here that the other ingredients don't show."""
+
+MADE_BY = ("files.py", "unpack.py", "configure.sh")
+"""Whose text the name of a disk in the cache has in it."""
+
 IMAGE = "disk.qcow2"
 CONFIGURING = 900.0
 """Seconds for dpkg to configure them: 2 minutes on an idle machine."""
@@ -38,10 +46,7 @@ def debian_disk(cache: Path | None = None, progress: TellFetch = silent) -> Path
 
     Raises FetchError where Debian's packages cannot be had or kept.
     """
-    here = Path(__file__).parent
-    made_by = [Path(__file__), here / "files.py", here / "unpack.py", here / "configure.sh"]
-    name = hashlib.sha256(b"".join(path.read_bytes() for path in made_by)).hexdigest()[:16]
-    directory = (cache or cache_directory()) / "debian" / name
+    directory = (cache or cache_directory()) / "debian" / _made_of()
     if kept(directory) is None:
         keep(directory, "a Debian disk", lambda work: _build(work, progress))
     return directory / IMAGE
@@ -51,6 +56,13 @@ def overlay(disk: Path, path: Path) -> Path:
     """A qcow2 image at `path` that holds what is written, over `disk`, which stays as it is."""
     run_tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, path)
     return path
+
+
+def _made_of() -> str:
+    """A hash of what goes into it, which is its name in the cache."""
+    texts = (Path(__file__).with_name(name).read_bytes() for name in MADE_BY)
+    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNEL_PATTERN]).encode()
+    return hashlib.sha256(constants + b"".join(texts)).hexdigest()[:16]
 
 
 def _build(work: Path, progress: TellFetch) -> Path:
@@ -82,21 +94,22 @@ def _build(work: Path, progress: TellFetch) -> Path:
 def _configure(kernel: Path, raw: Path) -> None:
     """Boot the disk with its script as first process. An nvme root needs no initrd."""
     # a CPU without the flaws that a kernel works around at every system call
-    done = subprocess.run(
-        [
-            find_qemu().path, "-machine", "virt", "-accel", "tcg,thread=multi",
-            "-cpu", "max,sve=off,sme=off,pauth-impdef=on", "-smp", "2", "-m", "1024",
-            "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-            "-kernel", kernel, "-append",
-            "console=ttyAMA0 quiet panic=-1 root=/dev/nvme0n1p1 rw init=/configure.sh",
-            "-drive", f"if=none,id=root,file={raw},format=raw,cache=unsafe",
-            "-device", "nvme,drive=root,serial=root",
-        ],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",
-        check=False, timeout=CONFIGURING,
-    )  # fmt: skip
-    said = done.stdout.replace("\r", "")
-    assert "\nCONFIGURED\n" in said, said[-5000:]
+    said = raw.with_suffix(".serial")
+    command: list[str | Path] = [
+        find_qemu().path, "-machine", "virt", "-accel", "tcg,thread=multi",
+        "-cpu", "max,sve=off,sme=off,pauth-impdef=on", "-smp", "2", "-m", "1024",
+        "-nodefaults", "-no-reboot", "-display", "none", "-serial", f"file:{said}",
+        "-kernel", kernel, "-append",
+        "console=ttyAMA0 quiet panic=-1 root=/dev/nvme0n1p1 rw init=/configure.sh",
+        "-drive", f"if=none,id=root,file={raw},format=raw,cache=unsafe",
+        "-device", "nvme,drive=root,serial=root",
+    ]  # fmt: skip
+    try:
+        subprocess.run(command, check=False, timeout=CONFIGURING, stdin=subprocess.DEVNULL)
+    finally:
+        words = said.read_text(errors="replace").replace("\r", "")
+    if "\nCONFIGURED\n" not in words:
+        raise FetchError(f"Debian was not configured; its console said: ...{words[-3000:]}")
 
 
 if __name__ == "__main__":

@@ -150,7 +150,9 @@ def test_a_vcpu_is_read_in_either_form(device: str) -> None:
     (f"{USUAL} -loadvm s", "-loadvm s"),
     (f"{USUAL} -readconfig f", "-readconfig f"),
     (f"{USUAL} -dtb d", "-dtb d"),
-    (f"{USUAL} -device virtio-blk-device,drive=d", "-device virtio-blk-device: .*-pci"),
+    (f"{USUAL} -smbios type=0,vendor=x", "type=1 and type=11 here, not 0"),
+    (f"{USUAL} -smbios type=1,cheese=x", "the guest would not see 'cheese'"),
+    (f"{USUAL} -uuid x", "-uuid x: is no UUID"),
     (f"{USUAL} -device pc-dimm,memdev=m", "-device pc-dimm"),
     (f"{USUAL} -device virtio-iommu-pci", "-device virtio-iommu-pci"),
     (f"{USUAL} -device cortex-a57-arm-cpu,core-id=1", "give the vCPU an id="),
@@ -178,6 +180,24 @@ def test_what_cannot_work_is_refused_and_named(text: str, says: str) -> None:
 def test_the_console_is_where_qemu_would_have_it(text: str, serial: str) -> None:
     vm = asked(f"-M virt -cpu cortex-a57 -m 1G -kernel k {text}")
     assert vm.serial == serial
+
+
+def test_the_guest_is_told_who_it_is() -> None:
+    who = asked(
+        f"{USUAL} -uuid 6f1c7ff6-4c4f-4b93-90b3-6f2a7d3c3c66 "
+        "-smbios type=1,product=thing,serial=7 -smbios type=11,value=a,,b,value=c"
+    ).identity
+    assert who is not None
+    assert str(who.uuid).startswith("6f1c7ff6") and (who.product, who.serial) == ("thing", "7")
+    assert who.oem_strings == ("a,b", "c")
+    assert asked(USUAL).identity is None
+
+
+@pytest.mark.parametrize(("device", "told"), [
+    ("virtio-blk-device,drive=d", True), ("virtio-blk-pci,drive=d", False),
+])  # fmt: skip
+def test_the_guest_is_told_of_virtio_mmio_where_it_is_used(device: str, told: bool) -> None:
+    assert asked(f"{USUAL} -device {device}").virtio_mmio is told
 
 
 def test_nodes_have_the_memory_of_their_backends_and_their_vcpus() -> None:

@@ -33,6 +33,22 @@ def test_a_vcpu_is_plugged_used_and_unplugged_and_the_log_replays() -> None:
     asyncio.run(main())
 
 
+def test_a_monitor_with_a_prompt_knows_the_vcpus_that_are_there() -> None:
+    async def main() -> None:
+        async with vm("-monitor", "unix:{}/prompt,server=on,wait=off", boots=False) as machine:
+            await machine.client.plug(3)
+            reader, writer = await asyncio.open_unix_connection(machine.directory / "prompt")
+            try:
+                await reader.readuntil(b"(qemu) ")
+                writer.write(b"info cpus\n")
+                said = (await reader.readuntil(b"\r\n(qemu) ")).decode()
+            finally:
+                writer.close()
+            assert [n for n in range(4) if f"CPU #{n}:" in said] == [0, 1, 3]
+
+    asyncio.run(main())
+
+
 def test_the_process_that_was_started_is_qemu() -> None:
     async def main() -> None:
         async with vm(boots=False) as machine:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from hpcore.qemu import find_qemu
 from hpcore.run.accelerator import GuestImages
 from tests.libvirt.domain import domain_xml
 from tests.libvirt.instance import Libvirt
@@ -17,10 +16,8 @@ from tests.libvirt.vm import Vm, defined
 @pytest.fixture(scope="module")
 def stock(libvirt: Libvirt, images: GuestImages) -> Iterator[Vm]:
     """A domain on the stock QEMU, started."""
-    emulator = shutil.which("qemu-system-aarch64")
-    assert emulator is not None
     serial = libvirt.directory / "stock.serial"
-    xml = domain_xml("stock", Path(emulator), serial, images=images)
+    xml = domain_xml("stock", find_qemu().path, serial, images=images)
     with defined(libvirt, "stock", xml, serial) as vm:
         vm.start()
         yield vm

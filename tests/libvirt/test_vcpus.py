@@ -136,6 +136,25 @@ def test_a_vcpu_that_goes_while_libvirtd_is_away_is_gone_when_it_is_back(vm: Vm)
     vm.virsh("setvcpus", "2", "--live")
 
 
+def test_a_save_is_refused_and_the_guest_goes_on(vm: Vm) -> None:
+    """libvirt saves by migration, which this accelerator has not."""
+    vm.run("echo here > /tmp/mark")
+    assert "not on tcg yet" in vm.refused("save", vm.libvirt.directory / "saved")
+    assert vm.state == "running"
+    assert vm.run("cat /tmp/mark") == "here"
+    vm.virsh("setvcpus", "3", "--live")
+    vm.virsh("setvcpus", "2", "--live")
+
+
+def test_a_dump_of_the_memory_is_taken_and_the_guest_goes_on(vm: Vm) -> None:
+    file = vm.libvirt.directory / "memory"
+    vm.virsh("dump", "--memory-only", "--live", file)
+    assert file.read_bytes()[:4] == b"\x7fELF"
+    file.unlink()
+    assert vm.state == "running"
+    assert vm.enabled == {0, 1}
+
+
 def test_a_disk_is_attached_and_detached(vm: Vm, tmp_path: Path) -> None:
     """The guest's kernel knows its bus alone, which is what the tables are needed for."""
     image = vm.libvirt.directory / "more.qcow2"

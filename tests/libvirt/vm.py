@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from attrs import field, mutable
 
 from hpcore.guest.linux import LinuxGuest
-from hpcore.guest.shell import Shell
+from hpcore.guest.shell import DEFAULT_TIMEOUT, Shell
 from tests.libvirt.instance import Libvirt, VirshFailed
 from tests.support.waits import poll
 
@@ -55,7 +55,7 @@ class Vm:
     serial: Path
     _loop: asyncio.Runner = field(factory=asyncio.Runner, repr=False)
     _console: SerialConsole | None = None
-    _guest: LinuxGuest | None = None
+    _shell: Shell | None = None
 
     def virsh(self, command: str, *arguments: str | Path) -> str:
         """What `virsh COMMAND DOMAIN ARGUMENTS` prints. Raises VirshFailed."""
@@ -79,27 +79,31 @@ class Vm:
         """Take the serial line of a domain that has just started."""
         self.hang_up()
         self._console = SerialConsole(self.serial)
-        self._guest = LinuxGuest(Shell(self._console))
+        self._shell = Shell(self._console)
 
     def hang_up(self) -> None:
         """Let go of the serial line."""
         if self._console is not None:
             self._console.close()
-        self._console = self._guest = None
+        self._console = self._shell = None
 
     @property
     def guest(self) -> LinuxGuest:
         """Its guest, behind the serial line."""
-        assert self._guest is not None, f"{self.name} was not started"
-        return self._guest
+        assert self._shell is not None, f"{self.name} was not started"
+        return LinuxGuest(self._shell)
 
     def wait_ready(self, since: int | None = None) -> None:
         """Until the guest has said anew that its shell is there."""
         self._do(self.guest.wait_ready(BOOT, since))
 
-    def run(self, line: str) -> str:
-        """What a line of shell prints in the guest. Raises GuestError where it fails."""
-        return self._do(self.guest.run(line))
+    def run(self, line: str, seconds: float = DEFAULT_TIMEOUT) -> str:
+        """What a line of shell prints in the guest, where it ends well."""
+        assert self._shell is not None, f"{self.name} was not started"
+        result = self._do(self._shell.run(line, seconds))
+        printed = result.without_kernel_messages.strip()
+        assert result.status == 0, f"`{line}` ended with status {result.status}: {printed}"
+        return printed
 
     @property
     def enabled(self) -> frozenset[int]:

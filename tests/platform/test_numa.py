@@ -85,6 +85,7 @@ def test_a_machine_without_nodes_has_one_and_its_tables_are_the_same_bytes(board
         ({"vcpus": (0, -1, 0, 0, 0, 0)}, "vCPU 1 is in node -1"),
         ({"distances": ((10, 20), (20, 10))}, "there are 3 nodes; give each its distance"),
         ({"distances": ((10, 20, 20), (20, 10), (20, 20, 10))}, "from all 3"),
+        ({"distances": ((10, 20, 20), (20, 10, 20))}, "from all 3"),
         (
             {"distances": ((10, 20, 20), (20, 11, 20), (20, 20, 10))},
             "node 1 has the distance 11 from itself; it must be 10",
