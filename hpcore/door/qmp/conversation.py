@@ -152,6 +152,7 @@ class Conversation:
                     return
                 self._moved.clear()
                 await self._moved.wait()
+            await self._outbox.room()
             request, descriptors = self._requests[0]  # it counts until it is answered
             self._requests[0] = (request, [])
             self._take(descriptors)
