@@ -3,26 +3,29 @@
 (*                                                                             *)
 (* What QEMU's research series asks of a VMM, against a guest that may make    *)
 (* any call at any time, an accelerator of which Faults effects may fail, and  *)
-(* resets and migration at any moment. One vCPU, number 0, is cold-booted.     *)
+(* resets and migration at any moment. The guest may power the machine off,    *)
+(* and the user start it anew. One vCPU, number 0, is cold-booted; Plugged     *)
+(* more were plugged before the boot.                                          *)
 (*                                                                             *)
 (* An action is one stimulus and all that is decided because of it. An effect  *)
 (* is begun by one action (the slot's `step` names it) and ends by another.    *)
-(* What ends the machine is left out: after it nothing happens any more.       *)
+(* What ends the machine for good is left out: after it nothing happens.       *)
 (* States are those of `hpcore check` with the same options, one for one;      *)
 (* specs/README.md says how that is tested, and maps the names.                *)
 EXTENDS Naturals, FiniteSets
 
 CONSTANTS N,        \* possible vCPUs, numbered from 0
-          Faults    \* effects that may fail
+          Faults,   \* effects that may fail
+          Plugged   \* vCPUs that were plugged before the boot
 
 VARIABLES slot,     \* a record for each vCPU, see TypeOK
-          phase,    \* "ready", "running" or "resetting"
+          phase,    \* "ready", "running", "resetting" or "off"
+          paused,   \* it stands still, since it went off
           mstep,    \* the effect on the machine that is under way, or "none"
           migrating, ged, scanning,
           faults    \* how many more effects may fail
 
-vars == <<slot, phase, mstep, migrating, ged, scanning, faults>>
-shared == <<phase, mstep, migrating, ged, scanning, faults>>
+vars == <<slot, phase, paused, mstep, migrating, ged, scanning, faults>>
 Slots == 0 .. N - 1
 Cold(i) == i = 0
 
@@ -43,9 +46,9 @@ TypeOK ==
                          requested: BOOLEAN,  \* the guest may eject
                          unconfirmed: BOOLEAN, \* it has, and not said how that went
                          stalled: BOOLEAN]]   \* an effect of the teardown failed
-  /\ phase \in {"ready", "running", "resetting"}
-  /\ mstep \in {"none", "start", "reset", "restart", "migrate"}
-  /\ migrating \in BOOLEAN /\ ged \in BOOLEAN /\ scanning \in BOOLEAN
+  /\ phase \in {"ready", "running", "resetting", "off"}
+  /\ mstep \in {"none", "start", "reset", "restart", "resume", "migrate"}
+  /\ paused \in BOOLEAN /\ migrating \in BOOLEAN /\ ged \in BOOLEAN /\ scanning \in BOOLEAN
   /\ faults \in 0 .. Faults
 
 Parked == [life |-> "parked", gicc |-> "unbound", cmd |-> "none", step |-> "none",
@@ -55,10 +58,13 @@ Parked == [life |-> "parked", gicc |-> "unbound", cmd |-> "none", step |-> "none
 Boot == [Parked EXCEPT !.life = "online", !.gicc = "wired", !.named = TRUE,
          !.thread = TRUE, !.space = TRUE, !.enabled = TRUE, !.powered = TRUE]
 
+\* Built with the cold-booted ones, without a device check; its plug ends with the start.
+Before == [Boot EXCEPT !.life = "enabled", !.powered = FALSE, !.cmd = "plug"]
+
 \* All possible vCPUs exist, the GIC is sized for them; vCPU 0 is about to enter the kernel.
 Init ==
-  /\ slot = [i \in Slots |-> IF Cold(i) THEN Boot ELSE Parked]
-  /\ phase = "ready" /\ mstep = "start"
+  /\ slot = [i \in Slots |-> IF Cold(i) THEN Boot ELSE IF i <= Plugged THEN Before ELSE Parked]
+  /\ phase = "ready" /\ mstep = "start" /\ paused = FALSE
   /\ migrating = FALSE /\ ged = FALSE /\ scanning = FALSE /\ faults = Faults
 
 GuestRuns == phase = "running" \/ mstep \in {"start", "restart"}
@@ -81,22 +87,24 @@ NextTeardown(s) ==
 Taken(s) == [s EXCEPT !.life = "ejecting", !.requested = FALSE]
 
 \* An eject request waits until the guest has taken the device check, and for the end of a
-\* reset. In both definitions p is the phase.
+\* reset. In both definitions p is the phase, m the effect on the machine.
 Asks(p, s) ==
   s.step = "none" /\ s.life # "ejecting" /\ s.cmd = "unplug" /\ ~s.requested /\ ~s.insert
-  /\ p # "resetting"
+  /\ p \notin {"resetting", "off"}
 
-\* A plug waits until the guest is through with its eject.
-AdvanceIn(p, s) ==
+\* A plug waits until the guest is through with its eject, and while vCPU 0 is started.
+AdvanceIn(p, m, s) ==
   IF s.step # "none" THEN s
-  ELSE IF s.cmd = "plug" THEN [s EXCEPT !.step = IF s.unconfirmed THEN "none" ELSE "realize"]
+  ELSE IF s.cmd = "plug"
+  THEN [s EXCEPT !.step = IF s.unconfirmed \/ s.enabled \/ m = "start" THEN "none"
+                          ELSE "realize"]
   ELSE LET t == IF s.cmd = "revoke" /\ s.life # "ejecting" THEN Taken(s) ELSE s
        IN IF t.life = "ejecting"
           THEN IF t.stalled THEN t ELSE [t EXCEPT !.step = NextTeardown(t)]
           ELSE IF Asks(p, t)
           THEN [t EXCEPT !.step = "notify_remove", !.remove = TRUE, !.requested = TRUE]
           ELSE t
-Advance(s) == AdvanceIn(phase, s)
+Advance(s) == AdvanceIn(phase, mstep, s)
 
 \* Slot i becomes s, and goes on. Sending an event raises the GED.
 Becomes(i, s) ==
@@ -104,7 +112,7 @@ Becomes(i, s) ==
   /\ ged' = (ged \/ Asks(phase, s))
 
 Quietly(i, s) == slot' = [slot EXCEPT ![i] = s] /\ UNCHANGED ged
-Rest == UNCHANGED <<phase, mstep, migrating, scanning, faults>>
+Rest == UNCHANGED <<phase, paused, mstep, migrating, scanning, faults>>
 
 ----------------------------------------------------------------------------
 (* The user.                                                                   *)
@@ -113,7 +121,8 @@ Takes == phase \in {"running", "resetting"} /\ ~migrating
 
 DeviceAdd(i) ==
   LET s == slot[i] IN
-  /\ Takes /\ s.life = "parked" /\ s.cmd = "none" /\ s.step = "none"
+  /\ phase # "off" /\ ~migrating
+  /\ s.life = "parked" /\ s.cmd = "none" /\ s.step = "none"
   /\ Becomes(i, [s EXCEPT !.cmd = "plug", !.named = TRUE])
   /\ Rest
 
@@ -140,33 +149,39 @@ DeviceDelByForce(i) ==
   /\ Rest
 
 Reset ==
-  /\ phase = "running" /\ mstep = "none"
-  /\ mstep' = "reset"
-  /\ UNCHANGED <<slot, phase, migrating, ged, scanning, faults>>
+  /\ phase \in {"running", "off"} \/ (phase = "resetting" /\ paused)
+  /\ mstep = "none" /\ mstep' = "reset"
+  /\ UNCHANGED <<slot, phase, paused, migrating, ged, scanning, faults>>
+
+\* What is off has to be reset first.
+Resume ==
+  /\ phase = "resetting" /\ paused
+  /\ mstep = "none" /\ mstep' = "resume"
+  /\ UNCHANGED <<slot, phase, paused, migrating, ged, scanning, faults>>
 
 Migrate ==
   /\ phase = "running" /\ mstep = "none" /\ \A i \in Slots : ~Busy(slot[i])
   /\ mstep' = "migrate" /\ migrating' = TRUE
-  /\ UNCHANGED <<slot, phase, ged, scanning, faults>>
+  /\ UNCHANGED <<slot, phase, paused, ged, scanning, faults>>
 
 ----------------------------------------------------------------------------
 (* The guest: any of these, at any time.                                       *)
 
 ScanStarts ==
   /\ GuestRuns /\ ged' = FALSE /\ scanning' = TRUE
-  /\ UNCHANGED <<slot, phase, mstep, migrating, faults>>
+  /\ UNCHANGED <<slot, phase, paused, mstep, migrating, faults>>
 
 \* Bits that are still set raise the GED again.
 ScanEnds ==
   /\ scanning /\ scanning' = FALSE
   /\ ged' = (ged \/ \E i \in Slots : slot[i].insert \/ slot[i].remove)
-  /\ UNCHANGED <<slot, phase, mstep, migrating, faults>>
+  /\ UNCHANGED <<slot, phase, paused, mstep, migrating, faults>>
 
 TakesInsert(i) ==
-  /\ slot[i].insert /\ Becomes(i, [slot[i] EXCEPT !.insert = FALSE]) /\ Rest
+  /\ phase # "off" /\ slot[i].insert /\ Becomes(i, [slot[i] EXCEPT !.insert = FALSE]) /\ Rest
 
 TakesRemove(i) ==
-  /\ slot[i].remove /\ Quietly(i, [slot[i] EXCEPT !.remove = FALSE]) /\ Rest
+  /\ phase # "off" /\ slot[i].remove /\ Quietly(i, [slot[i] EXCEPT !.remove = FALSE]) /\ Rest
 
 \* PSCI CPU_ON. The accelerator may have granted it just before it was told to disable.
 CpuOn(i) ==
@@ -221,13 +236,31 @@ AfterReset(s) ==
                !.unconfirmed = FALSE]
 On(s) == [s EXCEPT !.life = "online", !.powered = TRUE]
 
+\* What was plugged before the boot is there once vCPU 0 has entered the kernel.
+AfterStart(s) == [s EXCEPT !.cmd = IF @ = "plug" /\ s.enabled /\ mstep = "start" THEN "none" ELSE @]
+
 ResetSeen ==
-  LET busy == mstep = "migrate" IN  \* then vCPU 0 starts once that has ended
-  /\ GuestRuns \/ phase = "resetting"
-  /\ slot' = [i \in Slots |-> IF i = 0 /\ ~busy THEN On(AfterReset(slot[i]))
-                              ELSE AfterReset(slot[i])]
+  LET busy == mstep \in {"migrate", "resume"}  \* then vCPU 0 starts once that has ended,
+      starts == ~busy /\ ~paused              \* and not before the machine is resumed
+      t(i) == AfterReset(AfterStart(slot[i]))
+  IN
+  /\ GuestRuns \/ phase = "resetting" \/ (phase = "off" /\ mstep = "reset")
+  /\ slot' = [i \in Slots |-> IF i = 0 /\ starts THEN On(t(i)) ELSE t(i)]
   /\ phase' = "resetting" /\ ged' = FALSE /\ scanning' = FALSE
-  /\ mstep' = IF busy THEN mstep ELSE "restart"
+  /\ mstep' = IF busy THEN mstep ELSE IF starts THEN "restart" ELSE "none"
+  /\ UNCHANGED <<paused, migrating, faults>>
+
+\* What is plugged stays, and what the accelerator has under way goes on; what depends on the
+\* guest ends.
+AfterPowerOff(s) ==
+  LET u == AfterReset(s) IN
+  [u EXCEPT !.cmd = IF @ = "unplug" /\ s.life # "ejecting" THEN "none" ELSE @]
+
+PowerOffSeen ==
+  /\ GuestRuns
+  /\ slot' = [i \in Slots |-> AfterPowerOff(AfterStart(slot[i]))]
+  /\ phase' = "off" /\ paused' = TRUE /\ ged' = FALSE /\ scanning' = FALSE
+  /\ mstep' = IF mstep \in {"start", "restart"} THEN "none" ELSE mstep
   /\ UNCHANGED <<migrating, faults>>
 
 ----------------------------------------------------------------------------
@@ -283,32 +316,42 @@ Fails(i) ==
   LET s == slot[i] IN
   /\ s.step # "none" /\ faults > 0 /\ faults' = faults - 1
   /\ Becomes(i, AfterFailure(s))
-  /\ UNCHANGED <<phase, mstep, migrating, scanning>>
+  /\ UNCHANGED <<phase, paused, mstep, migrating, scanning>>
 
 \* vCPU 0 starts once nothing else is under way for the machine.
-ThenRestart(p) ==
-  IF p = "resetting"
+ThenRestart(still) ==
+  IF phase = "resetting" /\ ~still
   THEN mstep' = "restart" /\ slot' = [slot EXCEPT ![0] = On(@)]
   ELSE mstep' = "none" /\ UNCHANGED slot
 
 MigrationDone ==
   /\ mstep = "migrate" /\ migrating' = FALSE
-  /\ ThenRestart(phase)
-  /\ UNCHANGED <<phase, ged, scanning, faults>>
+  /\ ThenRestart(paused)
+  /\ UNCHANGED <<phase, paused, ged, scanning, faults>>
+
+Resumed ==
+  /\ mstep = "resume" /\ paused' = FALSE
+  /\ ThenRestart(FALSE)
+  /\ UNCHANGED <<phase, migrating, ged, scanning, faults>>
 
 \* What has waited for the end of a reset goes on.
 Started ==
   /\ mstep \in {"start", "restart"} /\ mstep' = "none" /\ phase' = "running"
-  /\ slot' = [i \in Slots |-> AdvanceIn("running", slot[i])]
+  /\ slot' = [i \in Slots |-> AdvanceIn("running", "none", AfterStart(slot[i]))]
   /\ ged' = (ged \/ \E i \in Slots : Asks("running", slot[i]))
-  /\ UNCHANGED <<migrating, scanning, faults>>
+  /\ UNCHANGED <<paused, migrating, scanning, faults>>
 
-\* Only a failed migration leaves a machine to go on with.
+\* These leave a machine to go on with, if they fail.
 MigrationFails ==
   /\ mstep = "migrate" /\ faults > 0 /\ faults' = faults - 1
   /\ migrating' = FALSE
-  /\ ThenRestart(phase)
-  /\ UNCHANGED <<phase, ged, scanning>>
+  /\ ThenRestart(paused)
+  /\ UNCHANGED <<phase, paused, ged, scanning>>
+
+ResumeOrResetFails ==
+  /\ mstep = "resume" \/ (mstep = "reset" /\ phase = "off")
+  /\ faults > 0 /\ faults' = faults - 1 /\ mstep' = "none"
+  /\ UNCHANGED <<slot, phase, paused, migrating, ged, scanning>>
 
 ----------------------------------------------------------------------------
 
@@ -320,8 +363,8 @@ OfSlot(i) ==
 
 Next ==
   \/ \E i \in Slots : OfSlot(i)
-  \/ Reset \/ Migrate \/ ScanStarts \/ ScanEnds \/ ResetSeen
-  \/ Started \/ MigrationDone \/ MigrationFails
+  \/ Reset \/ Resume \/ Migrate \/ ScanStarts \/ ScanEnds \/ ResetSeen \/ PowerOffSeen
+  \/ Started \/ MigrationDone \/ Resumed \/ MigrationFails \/ ResumeOrResetFails
 
 Spec == Init /\ [][Next]_vars
 
@@ -345,12 +388,16 @@ ColdBootedStays == \A i \in Slots : LET s == slot[i] IN
   Cold(i) => s.life # "ejecting" /\ ~s.requested /\ ~s.remove
 ResetKeepsPlugged ==
   phase = "resetting" /\ mstep # "restart" => \A i \in Slots : ~slot[i].powered
+OffKeepsPlugged ==
+  phase = "off" => \A i \in Slots : ~slot[i].powered /\ ~slot[i].requested
+StartsInOrder == mstep = "restart" => ~paused
 MigrationCarriesAll == migrating => \A i \in Slots : ~Busy(slot[i])
 NoCommandLost == \A i \in Slots : LET s == slot[i] IN
   /\ s.life = "ejecting" => s.step # "none" \/ s.stalled
   /\ s.cmd = "unplug" =>
        s.step # "none" \/ s.insert \/ s.requested \/ phase = "resetting"
-  /\ s.cmd = "plug" => s.step # "none" \/ s.unconfirmed \/ phase = "resetting"
+  /\ s.cmd = "plug" => s.step # "none" \/ s.unconfirmed \/ phase \in {"resetting", "off"}
+                         \/ mstep = "start"
   /\ s.cmd = "revoke" => s.step # "none"
 NoNotificationLost ==
   (\E i \in Slots : slot[i].insert \/ slot[i].remove) => ged \/ scanning
@@ -372,6 +419,7 @@ BuiltInOrder == \A i \in Slots : LET s == slot[i] IN
 
 Invariants ==
   /\ TypeOK /\ ParkedIsInert /\ EnabledIsWired /\ NotifiedOnlyEnabled /\ OnlineIsEnabled
-  /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ MigrationCarriesAll /\ NoCommandLost
+  /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ OffKeepsPlugged
+  /\ StartsInOrder /\ MigrationCarriesAll /\ NoCommandLost
   /\ NoNotificationLost /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
 =============================================================================

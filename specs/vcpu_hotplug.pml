@@ -2,7 +2,8 @@
  *
  * One option of the loop is one stimulus and all that is decided because of it, so that a
  * state of SPIN's is a state of `hpcore check`. -DN=2 gives the possible vCPUs (1 to 4),
- * of which number 0 is cold-booted; -DFAULTS=1 how many effects may fail.
+ * of which number 0 is cold-booted; -DFAULTS=1 how many effects may fail; -DPLUGGED=0 how
+ * many vCPUs were plugged before the boot.
  *
  *     spin -a -DN=2 vcpu_hotplug.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan -m1000000
  */
@@ -11,6 +12,9 @@
 #endif
 #ifndef FAULTS
 #define FAULTS 1
+#endif
+#ifndef PLUGGED
+#define PLUGGED 0
 #endif
 
 /* where a slot is, its GICC, the command it owes an end, the effect under way */
@@ -46,11 +50,13 @@
 #define READY 0
 #define RUNNING 1
 #define RESETTING 2
+#define OFF 3
 
 #define START 1
 #define RESET 2
 #define RESTART 3
 #define MIGRATE 4
+#define RESUME 5
 
 typedef Slot {
   byte life; byte gicc; byte cmd; byte step;
@@ -67,6 +73,7 @@ typedef Slot {
 Slot s[N];
 byte phase = READY;
 byte mstep = START;
+bit paused;        /* it stands still, since it went off */
 bit migrating, ged, scanning;
 byte faults = FAULTS;
 hidden byte k;     /* a loop's index: no part of the state */
@@ -112,15 +119,15 @@ inline next_teardown(i) {
 }
 
 /* An eject request waits until the guest has taken the device check, and for the end of a
- * reset; a plug until the guest is through with its eject. */
+ * reset; a plug until the guest is through with its eject, and while vCPU 0 is started. */
 #define asks(i) (s[i].life != EJECTING && s[i].cmd == UNPLUG && !s[i].requested \
-                 && !s[i].insert && phase != RESETTING)
+                 && !s[i].insert && phase != RESETTING && phase != OFF)
 inline advance(i) {
   if
   :: s[i].step != NONE -> skip
   :: s[i].step == NONE && s[i].cmd == PLUG ->
     if
-    :: s[i].unconfirmed -> skip
+    :: s[i].unconfirmed || s[i].sta || mstep == START -> skip
     :: else -> s[i].step = REALIZE
     fi
   :: else ->
@@ -209,9 +216,27 @@ inline reset_slot(i) {
   s[i].insert = 0; s[i].remove = 0; s[i].requested = 0; s[i].unconfirmed = 0
 }
 
+/* What was plugged before the boot is there once vCPU 0 has entered the kernel. */
+inline end_start(i) {
+  if
+  :: mstep == START && s[i].cmd == PLUG && s[i].sta -> s[i].cmd = NONE
+  :: else -> skip
+  fi
+}
+
+/* What depends on the guest ends; what the accelerator has under way goes on. */
+inline power_off_slot(i) {
+  if
+  :: s[i].cmd == UNPLUG && s[i].life != EJECTING -> s[i].cmd = NONE
+  :: else -> skip
+  fi;
+  reset_slot(i)
+}
+
+/* vCPU 0 starts once nothing else is under way for the machine, and it is not paused. */
 inline then_restart() {
   if
-  :: phase == RESETTING -> mstep = RESTART; s[0].life = ONLINE; s[0].powered = 1
+  :: phase == RESETTING && !paused -> mstep = RESTART; s[0].life = ONLINE; s[0].powered = 1
   :: else -> mstep = NONE
   fi
 }
@@ -231,11 +256,14 @@ inline check(i) {
   assert(!cold(i) || !(s[i].life == EJECTING || s[i].requested || s[i].remove));
                                                                      /* cold_booted_stays */
   assert(!(phase == RESETTING && mstep != RESTART && s[i].powered)); /* reset_keeps_plugged */
+  assert(phase != OFF || !(s[i].powered || s[i].requested));         /* off_keeps_plugged */
+  assert(mstep != RESTART || !paused);                               /* starts_in_order */
   assert(!(migrating && busy(i)));                                   /* migration_carries_all */
   assert(s[i].life != EJECTING || s[i].step != NONE || s[i].stalled); /* no_command_lost */
   assert(s[i].cmd != UNPLUG || s[i].step != NONE || s[i].insert || s[i].requested
          || phase == RESETTING);
-  assert(s[i].cmd != PLUG || s[i].step != NONE || s[i].unconfirmed || phase == RESETTING);
+  assert(s[i].cmd != PLUG || s[i].step != NONE || s[i].unconfirmed || phase == RESETTING
+         || phase == OFF || mstep == START);
   assert(s[i].cmd != REVOKE || s[i].step != NONE);
   assert(!has_bit(i) || ged || scanning);                            /* no_notification_lost */
   assert(!(s[i].insert && s[i].remove));                             /* removal_not_shadowed */
@@ -260,7 +288,8 @@ inline check_all() {
 
 #define OF_SLOT(i) \
   /* the user */ \
-  :: d_step { takes && s[i].life == PARKED && s[i].cmd == NONE && s[i].step == NONE -> \
+  :: d_step { phase != OFF && !migrating && s[i].life == PARKED && s[i].cmd == NONE \
+       && s[i].step == NONE -> \
        s[i].cmd = PLUG; s[i].named = 1; advance(i); check_all() } \
   :: d_step { takes && s[i].named && !cold(i) && plug_finished(i) && s[i].cmd != REVOKE \
        && (s[i].life != EJECTING || s[i].stalled) -> \
@@ -271,8 +300,8 @@ inline check_all() {
        && (s[i].life != EJECTING || s[i].stalled) -> \
        s[i].cmd = REVOKE; s[i].stalled = 0; advance(i); check_all() } \
   /* the guest */ \
-  :: d_step { s[i].insert -> s[i].insert = 0; advance(i); check_all() } \
-  :: d_step { s[i].remove -> s[i].remove = 0; check_all() } \
+  :: d_step { phase != OFF && s[i].insert -> s[i].insert = 0; advance(i); check_all() } \
+  :: d_step { phase != OFF && s[i].remove -> s[i].remove = 0; check_all() } \
   :: d_step { guest_runs && s[i].sta && !s[i].powered && s[i].life == ENABLED -> \
        s[i].powered = 1; s[i].life = ONLINE; check_all() } \
   :: d_step { guest_runs && s[i].sta && !s[i].powered && s[i].life == EJECTING -> \
@@ -299,7 +328,16 @@ inline check_all() {
 init {
   d_step {
     s[0].life = ONLINE; s[0].gicc = WIRED; s[0].named = 1; s[0].thread = 1; s[0].space = 1;
-    s[0].sta = 1; s[0].powered = 1
+    s[0].sta = 1; s[0].powered = 1;
+    k = 1;
+    do /* built with the cold-booted ones, without a device check; the plug ends with the start */
+    :: k <= PLUGGED ->
+      s[k].life = ENABLED; s[k].gicc = WIRED; s[k].named = 1; s[k].thread = 1; s[k].space = 1;
+      s[k].sta = 1; s[k].cmd = PLUG;
+      k++
+    :: else -> break
+    od;
+    k = 0
   }
 end:
   do
@@ -314,37 +352,61 @@ end:
   OF_SLOT(3)
 #endif
   /* the user */
-  :: d_step { phase == RUNNING && mstep == NONE -> mstep = RESET; check_all() }
+  :: d_step { (phase == RUNNING || phase == OFF || (phase == RESETTING && paused)) && mstep == NONE ->
+       mstep = RESET; check_all() }
+  :: d_step { phase == RESETTING && paused && mstep == NONE -> mstep = RESUME; check_all() }
   :: d_step { phase == RUNNING && mstep == NONE && !any(busy) ->
        mstep = MIGRATE; migrating = 1; check_all() }
   /* the guest */
   :: d_step { guest_runs -> ged = 0; scanning = 1; check_all() }
   :: d_step { scanning -> scanning = 0;
        if :: any(has_bit) -> ged = 1 :: else -> skip fi; check_all() }
-  :: d_step { guest_runs || phase == RESETTING ->
+  :: d_step { guest_runs ->
        k = 0;
        do
-       :: k < N -> reset_slot(k); k++
+       :: k < N -> end_start(k); power_off_slot(k); k++
+       :: else -> break
+       od;
+       k = 0;
+       phase = OFF; paused = 1; ged = 0; scanning = 0;
+       if
+       :: mstep == START || mstep == RESTART -> mstep = NONE
+       :: else -> skip
+       fi;
+       check_all() }
+  :: d_step { guest_runs || phase == RESETTING || (phase == OFF && mstep == RESET) ->
+       k = 0;
+       do
+       :: k < N -> end_start(k); reset_slot(k); k++
        :: else -> break
        od;
        k = 0;
        phase = RESETTING; ged = 0; scanning = 0;
        if
-       :: mstep == MIGRATE -> skip /* vCPU 0 starts once that has ended */
+       :: mstep == MIGRATE || mstep == RESUME -> skip /* vCPU 0 starts once that has ended */
        :: else -> then_restart()
        fi;
        check_all() }
   /* the accelerator */
   :: d_step { mstep == START || mstep == RESTART ->
-       phase = RUNNING; mstep = NONE;
+       phase = RUNNING;
        k = 0;
-       do /* what has waited for the end of a reset goes on */
+       do
+       :: k < N -> end_start(k); k++
+       :: else -> break
+       od;
+       mstep = NONE;
+       k = 0;
+       do /* what has waited for the end of a reset, or of the start, goes on */
        :: k < N -> advance(k); k++
        :: else -> break
        od;
        k = 0;
        check_all() }
   :: d_step { mstep == MIGRATE -> migrating = 0; then_restart(); check_all() }
+  :: d_step { mstep == RESUME -> paused = 0; then_restart(); check_all() }
+  :: d_step { (mstep == RESUME || (mstep == RESET && phase == OFF)) && faults > 0 ->
+       faults--; mstep = NONE; check_all() }
   :: d_step { mstep == MIGRATE && faults > 0 ->
        faults--; migrating = 0; then_restart(); check_all() }
   od

@@ -17,7 +17,7 @@ from hpcore.door.guest_files import guest_files
 from hpcore.door.journal import Journal, silence
 from hpcore.door.machine import attached, device_adds, lived, until_gone
 from hpcore.door.options import Options
-from hpcore.door.qmp import Answers, connect
+from hpcore.door.qmp import Answers, QemuGone, connect
 from hpcore.door.qmp.vcpus import machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
 from hpcore.door.settings import Settings
@@ -31,6 +31,9 @@ from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_dire
 from hpcore.run.discovery import Found, find
 
 _log = structlog.get_logger(__name__)
+
+DAEMON_SECONDS = 20.0
+"""For a QEMU that daemonizes to listen, once the process that was started has ended."""
 
 OWN, SESSIONS = "own", "session"
 """The monitors of the real QEMU that are hpcore's: the door's, and the accelerator's."""
@@ -85,6 +88,8 @@ async def _serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
     except HpcoreError as error:
         _log.error("the door closes", why=str(error))
         line.refuse(str(error))
+    except QemuGone:
+        _log.info("the real QEMU has ended before it listened; what it said is with its caller")
     finally:
         remove_runtime_directory(directory)
 
@@ -125,6 +130,15 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
             await lived(asked, machine, qemu, own.path, monitors)
 
 
+async def _gone_for_good(
+    caller: AttachedQemu, gone: asyncio.Event, *, daemonizes: bool
+) -> None:
+    """Set `gone` once no QEMU will come of the caller: it has ended, and no daemon listens."""
+    await caller.wait()
+    await asyncio.sleep(DAEMON_SECONDS if daemonizes else 0)
+    gone.set()
+
+
 def _header(found: Found, asked: Asked, settings: Settings) -> Header:
     can = found.capabilities
     versions = {**can.versions, "qemu": program_version(str(settings.qemu), "set qemu")}
@@ -145,7 +159,12 @@ async def _qemu(
     One that daemonizes is another process than the caller; its socket tells which.
     """
     before = AttachedQemu(line.caller, directory)
-    first = await connect(socket_path, lambda: not (before.running or daemonizes))
+    gone = asyncio.Event()
+    waiting = asyncio.create_task(_gone_for_good(before, gone, daemonizes=daemonizes))
+    try:
+        first = await connect(socket_path, gone.is_set)
+    finally:
+        waiting.cancel()
     with first:
         pid = peer(first)
     line.tell_watchdog(pid)

@@ -108,10 +108,6 @@ class Vm:
         """What the door has said."""
         return "".join(f.read_text() for f in (self.directory / "logs").glob("*.door.log"))
 
-    def program(self) -> str:
-        """The name of what runs in the process that was started."""
-        return Path(f"/proc/{self.process.pid}/exe").readlink().name
-
     def threads(self) -> set[int]:
         """The threads of the process that was started."""
         return {int(entry.name) for entry in Path(f"/proc/{self.process.pid}/task").iterdir()}
@@ -143,10 +139,11 @@ class Vm:
         return await asyncio.wait_for(self.process.wait(), END_SECONDS)
 
 
-async def connected(path: Path) -> Client:
+async def connected(path: Path | tuple[str, int]) -> Client:
     """A client of the monitor at `path`, with its events collected until its `close`."""
     qmp = QMPClient("test")
-    await asyncio.wait_for(qmp.connect(str(path)), SECONDS)
+    address = path if isinstance(path, tuple) else str(path)
+    await asyncio.wait_for(qmp.connect(address), SECONDS)
     listener, events = EventListener(), list[dict[str, Any]]()
     qmp.register_listener(listener)
 
@@ -228,10 +225,16 @@ def _listens(directory: Path, process: asyncio.subprocess.Process) -> bool:
 async def _door_gone(directory: Path) -> None:
     doors = [int(f.stem.rpartition("-")[2]) for f in (directory / "logs").glob("*.jsonl")]
     for pid in doors:
-        await until(partial(_is_gone, pid), f"the end of the door {pid}", END_SECONDS)
+        await until(partial(is_gone, pid), f"the end of the door {pid}", END_SECONDS)
 
 
-def _is_gone(pid: int) -> bool:
+def program(pid: int) -> str:
+    """The name of what runs in a process."""
+    return Path(f"/proc/{pid}/exe").readlink().name
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, if perhaps nobody has reaped it."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.door.started import EXECUTABLE, settings, vm
+from tests.door.started import EXECUTABLE, program, settings, vm
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
 
@@ -52,7 +52,7 @@ def test_a_monitor_with_a_prompt_knows_the_vcpus_that_are_there() -> None:
 def test_the_process_that_was_started_is_qemu() -> None:
     async def main() -> None:
         async with vm(boots=False) as machine:
-            assert machine.program() == "qemu-system-aarch64"
+            assert program(machine.process.pid) == "qemu-system-aarch64"
             await machine.client.do("quit")
             assert await machine.ended() == 0
 

@@ -9,6 +9,7 @@ events drawn at random as well, which no walk leads to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -24,11 +25,10 @@ from hpcore.model.effects import MachineStep, Step
 from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.invariants import INVARIANTS
 from hpcore.model.machines import IllegalTransition
-from hpcore.model.properties import Change, Property
-from hpcore.model.rules import RULES
+from hpcore.model.properties import Change
 from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
-from tests.model.drawn import FIELDS, OTHER_RULES, answers, drawn, states
+from tests.model.drawn import FIELDS, answers, cases, drawn
 from tests.support.world import World
 
 WRITTEN_DOWN = Path(__file__).with_name("decisions.json")
@@ -109,10 +109,17 @@ def changes(random: Random) -> Iterator[Change]:
         )
 
 
-def verdicts(invariant: Property, asked: list[Change]) -> str:
-    """The digest of all that the invariant says, and of what it says of itself."""
+@cache
+def asked() -> tuple[Change, ...]:
+    """What every invariant is asked about."""
+    return tuple(islice(changes(Random(0)), CHANGES))
+
+
+def verdicts(name: str) -> str:
+    """The digest of all that an invariant says, and of what it says of itself."""
+    invariant = next(i for i in INVARIANTS if i.name == name)
     said = bytearray()
-    for change in asked:
+    for change in asked():
         if invariant.on_state is not None:
             said.append(invariant.on_state(0, change.after, change.shared))
         if invariant.on_event is not None:
@@ -121,44 +128,33 @@ def verdicts(invariant: Property, asked: list[Change]) -> str:
     return sha256(said + repr(about).encode()).hexdigest()[:16]
 
 
-def decisions() -> dict[str, object]:
-    """The version and the digests of each part."""
-    return {"version": __version__, **{part: make() for part, make in PARTS.items()}}
-
-
-def walks() -> dict[str, str]:
-    """The digest of each walk."""
-    return {f"walk {n}": walk(n) for n in range(WALKS)}
-
-
-def judgements() -> dict[str, str]:
-    """The digest of each invariant's verdicts."""
-    asked = list(islice(changes(Random(0)), CHANGES))
-    return {i.name: verdicts(i, asked) for i in INVARIANTS}
-
-
-def anywhere() -> dict[str, str]:
-    """The digest of the answers to each kind of stimulus in any state."""
-    return answers(Random(0))
-
-
-def evolved() -> dict[str, str]:
-    """The digest of the states that each kind of event leads to; not all have a way on."""
-    random, said = Random(0), {kind.__name__: sha256() for kind in ev.EVENTS.values()}
-    for n, state in enumerate(islice(states(random), LEADING_ON)):
-        rules = random.choice(OTHER_RULES) if n % 2 else RULES
-        for event in (*EVENTS, *OTHER_EVENTS):
+def leads_to(name: str) -> str:
+    """The digest of the states that a kind of event leads to; not all have a way on."""
+    said = sha256()
+    events = [e for e in (*EVENTS, *OTHER_EVENTS) if type(e) is ev.EVENTS[name]]
+    for state, rules, _ in cases()[:LEADING_ON]:
+        for event in events:
             try:
                 after = repr(evolve(state, event, rules))
             except (IllegalTransition, NoSuchSlot) as error:
                 after = str(error)
-            said[type(event).__name__].update(f"{after} {ev.effects_of(event)!r}\n".encode())
-    return {name: digest.hexdigest()[:16] for name, digest in said.items()}
+            said.update(f"{after} {ev.effects_of(event)!r}\n".encode())
+    return said.hexdigest()[:16]
 
 
-PARTS: dict[str, Callable[[], dict[str, str]]] = {
-    "walks": walks, "anywhere": anywhere, "evolved": evolved, "invariants": judgements,
-}  # fmt: skip
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "walks": {f"walk {n}": partial(walk, n) for n in range(WALKS)},
+    "answers": {name: partial(answers, kind) for name, kind in st.STIMULI.items()},
+    "events": {name: partial(leads_to, name) for name in ev.EVENTS},
+    "invariants": {i.name: partial(verdicts, i.name) for i in INVARIANTS},
+}
+"""What is written down: the digest of each thing, by part and name."""
+
+
+def decisions() -> dict[str, object]:
+    """The version, and all digests."""
+    parts = {part: {name: make() for name, make in each.items()} for part, each in PARTS.items()}
+    return {"version": __version__, **parts}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
+from itertools import islice
 from random import Random
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -110,13 +112,21 @@ def answer(state: State, stimulus: st.Stimulus, rules: Rules) -> str:
     return f"{made.events!r} {made.effects!r} {made.state.slots!r} {made.state.shared!r}"
 
 
-def answers(random: Random) -> dict[str, str]:
-    """The digest of all that each kind of stimulus is answered with; every other time by rules
-    that lack one."""
-    said = {kind.__name__: sha256() for kind in st.STIMULI.values()}
-    for n, state in zip(range(STATES), states(random), strict=False):
+@cache
+def cases() -> tuple[tuple[State, Rules, list[st.Stimulus]], ...]:
+    """States with what befalls them; every other one by rules that lack one."""
+    random, out = Random(0), []
+    for n, state in enumerate(islice(states(random), STATES)):
         rules = random.choice(OTHER_RULES) if n % 2 else RULES
-        for stimulus in about(state, random):
-            words = f"{answer(state, stimulus, rules)}\n"
-            said[type(stimulus).__name__].update(words.encode())
-    return {name: digest.hexdigest()[:16] for name, digest in said.items()}
+        out.append((state, rules, about(state, random)))
+    return tuple(out)
+
+
+def answers(kind: type[st.Stimulus]) -> str:
+    """The digest of all that a kind of stimulus is answered with."""
+    said = sha256()
+    for state, rules, stimuli in cases():
+        for stimulus in stimuli:
+            if type(stimulus) is kind:
+                said.update(f"{answer(state, stimulus, rules)}\n".encode())
+    return said.hexdigest()[:16]

@@ -292,6 +292,29 @@ def test_refusals_have_words(stimulus: st.Stimulus, says: str) -> None:
     assert refusal(running(), stimulus) == says
 
 
+def test_a_property_left_out_is_any_free_vcpu_that_fits() -> None:
+    """Kata's Go runtime gives `core-id` 0 alone for each vCPU of `cores=1,sockets=N`."""
+    config = MachineConfig.of(cpus=1, maxcpus=4, sockets=4, cores=1, threads=1)
+    world = World()
+    world.config, world.state = config, initial(config)
+    world.boot()
+    for n in (1, 2, 3):
+        (accepted, *_) = decide(world.state, st.DeviceAdd(f"cpu-{n}", (("core-id", 0),))).events
+        assert accepted == ev.PlugAccepted(n, f"cpu-{n}")
+        world.feed(st.DeviceAdd(f"cpu-{n}", (("core-id", 0),)))
+    says = refusal(world, st.DeviceAdd("cpu-4", (("core-id", 0),)))
+    assert says == "cpu(id0=0:0:0:0) with arch-id 0 exist"
+
+
+def test_a_vcpu_that_left_out_properties_took_is_free_again_once_it_is_parked() -> None:
+    world = asked_to_eject(2)
+    world.feed(st.EjectCalled(2))
+    settle(world)
+    world.feed(st.OstReported(2, 3, 0))
+    (accepted, *_) = decide(world.state, st.DeviceAdd("any")).events
+    assert accepted == ev.PlugAccepted(2, "any")
+
+
 def test_a_capped_machine_says_why_it_cannot_plug() -> None:
     config = cap(MachineConfig.of(cpus=2, maxcpus=4, gic_version=2), None)
     world = World()

@@ -34,6 +34,24 @@ def test_props_name_every_vcpu_exactly_once(levels: tuple[int, int, int, int]) -
     ]
 
 
+@given(LEVELS)
+def test_props_that_are_left_out_match_all_and_those_given_must_match(
+    levels: tuple[int, int, int, int],
+) -> None:
+    sockets, clusters, cores, threads = levels
+    possible = sockets * clusters * cores * threads
+    if possible > MAX_POSSIBLE:
+        return
+    topology = Topology.resolve(
+        maxcpus=possible, sockets=sockets, clusters=clusters, cores=cores, threads=threads
+    )
+    assert topology.locate({}) == tuple(range(possible))
+    for name, value in topology.props(possible - 1).items():
+        assert topology.locate({name: value}) == tuple(
+            i for i in range(possible) if topology.props(i)[name] == value
+        )
+
+
 def test_mp_affinity_puts_sixteen_vcpus_under_each_aff1() -> None:
     assert [mp_affinity(i) for i in (0, 15, 16, 17, 255, 256, 511)] == [
         0x0, 0xF, 0x100, 0x101, 0xF0F, 0x1000, 0x1F0F,

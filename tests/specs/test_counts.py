@@ -15,21 +15,36 @@ from hpcore.model.invariants import INVARIANTS
 from tests.specs.tools import SPECS, spin_states, tlc_states
 
 
-def hpcore_states(slots: int, faults: int) -> set[int]:
-    tables = tabulate(
-        Environment(slots=slots, boot=1, guest=HOSTILE, faults=faults, power_off=False)
-    )
+def as_specified(slots: int, faults: int, plugged: int = 0) -> Environment:
+    """What the specs are about: also a guest that powers the machine off, and what follows."""
+    return Environment(
+        slots=slots, boot=1, guest=HOSTILE, faults=faults,
+        power_off=False, power_on=True, plugged=plugged,
+    )  # fmt: skip
+
+
+def hpcore_states(slots: int, faults: int, plugged: int = 0) -> set[int]:
+    tables = tabulate(as_specified(slots, faults, plugged))
     return {symbolic.check(tables).states, explicit.check(tables).states}
 
 
-@pytest.mark.parametrize(("slots", "faults"), [(1, 1), (2, 0), (2, 1), (2, 3), (3, 1)])
-def test_spin_agrees_with_both_engines(tmp_path: Path, slots: int, faults: int) -> None:
-    assert {spin_states(tmp_path, slots, faults)} == hpcore_states(slots, faults)
+@pytest.mark.parametrize(
+    ("slots", "faults", "plugged"),
+    [(1, 1, 0), (2, 0, 0), (2, 1, 0), (2, 3, 1), (3, 1, 1)],
+)
+def test_spin_agrees_with_both_engines(
+    tmp_path: Path, slots: int, faults: int, plugged: int
+) -> None:
+    found = spin_states(tmp_path, slots, faults, plugged)
+    assert {found} == hpcore_states(slots, faults, plugged)
 
 
-@pytest.mark.parametrize(("slots", "faults"), [(1, 1), (2, 1)])
-def test_tlc_agrees_with_both_engines(tmp_path: Path, slots: int, faults: int) -> None:
-    assert {tlc_states(tmp_path, slots, faults)} == hpcore_states(slots, faults)
+@pytest.mark.parametrize(("slots", "faults", "plugged"), [(1, 1, 0), (2, 1, 1)])
+def test_tlc_agrees_with_both_engines(
+    tmp_path: Path, slots: int, faults: int, plugged: int
+) -> None:
+    found = tlc_states(tmp_path, slots, faults, plugged)
+    assert {found} == hpcore_states(slots, faults, plugged)
 
 
 def test_a_broken_spec_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +65,5 @@ def test_the_page_maps_every_invariant() -> None:
 def test_the_page_has_the_counts() -> None:
     page = (SPECS / "README.md").read_text()
     for slots in (1, 2, 3, 4):
-        environment = Environment(slots=slots, boot=1, faults=1, power_off=False)
-        states = symbolic.check(tabulate(environment)).states
+        states = symbolic.check(tabulate(as_specified(slots, 1))).states
         assert f"| {slots} | 1 | {states:,} |" in page

@@ -13,10 +13,11 @@ MODULE = "VcpuHotplug"
 SECONDS = 300
 
 
-def spin_states(work: Path, slots: int, faults: int) -> int:
+def spin_states(work: Path, slots: int, faults: int, plugged: int = 0) -> int:
     """Verify the Promela model; the number of states, without the one before its init."""
     model = SPECS / "vcpu_hotplug.pml"
-    _run(work, "spin", "-a", f"-DN={slots}", f"-DFAULTS={faults}", str(model))
+    defined = (f"-DN={slots}", f"-DFAULTS={faults}", f"-DPLUGGED={plugged}")
+    _run(work, "spin", "-a", *defined, str(model))
     _run(work, "gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c")
     text = _run(work, "./pan", "-m2000000")
     assert "errors: 0" in text, text
@@ -35,20 +36,21 @@ def read_tlc_states(text: str) -> int:
     return int(re.findall(r"([\d,]+) distinct states found", text)[-1].replace(",", ""))
 
 
-def tlc_states(work: Path, slots: int, faults: int) -> int:
+def tlc_states(work: Path, slots: int, faults: int, plugged: int = 0) -> int:
     """Check the TLA+ module; the number of distinct states."""
-    write_tlc_config(work, slots, faults)
+    write_tlc_config(work, slots, faults, plugged)
     text = _run(work, *tlc_command(work))
     assert "No error has been found" in text, text
     return read_tlc_states(text)
 
 
-def write_tlc_config(work: Path, slots: int, faults: int) -> None:
+def write_tlc_config(work: Path, slots: int, faults: int, plugged: int = 0) -> None:
     """The module and its configuration, in `work`."""
     shutil.copy(SPECS / f"{MODULE}.tla", work)
     text = (SPECS / f"{MODULE}.cfg").read_text()
     text = re.sub(r"N = \d+", f"N = {slots}", text)
     text = re.sub(r"Faults = \d+", f"Faults = {faults}", text)
+    text = re.sub(r"Plugged = \d+", f"Plugged = {plugged}", text)
     (work / f"{MODULE}.cfg").write_text(text)
 
 

@@ -53,8 +53,8 @@ class Environment:
     fault is also an outcome that nobody waits for, a GICC that is another's, and the loss
     of the accelerator. `commands` is how many commands the user has in flight at most,
     None for any number. `pause` and `power_off` let the user, and for the latter the guest,
-    do so. `power_on` lets the user start a machine anew that its guest has powered off;
-    without it, that is an end. `plugged` vCPUs were plugged before the boot.
+    do so. With `power_on` the guest may as well, and the user start the machine anew after
+    that, which is an end without it. `plugged` vCPUs were plugged before the boot.
     """
 
     slots: int = 4
@@ -126,6 +126,7 @@ class Environment:
             yield from self._resets_of_what_is_off(shared)
         if self.power_off:
             yield Offer(st.PowerDown())
+        if self.power_off or self.power_on:
             yield Offer(st.PowerOffSeen())
         for call in self.guest.machine_calls(shared):
             if hasattr(call, "slot"):

@@ -8,7 +8,7 @@ What is answered about vCPUs is in `VcpuCommands`.
 """
 
 from hpcore.door.qmp.answers import Answers, Handler, Passes, QmpError, RealMonitor
-from hpcore.door.qmp.monitor import Dialled, Listening, Monitor, Monitors, connect
+from hpcore.door.qmp.monitor import Dialled, Listening, Monitor, Monitors, QemuGone, connect
 from hpcore.door.qmp.prompt import PromptMonitor
 from hpcore.door.qmp.vcpus import VcpuCommands, machine_list
 
@@ -21,6 +21,7 @@ __all__ = [
     "Monitors",
     "Passes",
     "PromptMonitor",
+    "QemuGone",
     "QmpError",
     "RealMonitor",
     "VcpuCommands",
