@@ -162,6 +162,10 @@ class LiveMachine:
         """Why the machine has ended."""
         return self._c.why_ended()
 
+    async def over(self) -> None:
+        """Wait until nothing can come of it any more. One that is off can be started anew."""
+        await self._c.over()
+
     # ------------------------------------------------------------- what happens
 
     def subscribe(self, watcher: Watcher) -> Callable[[], None]:
@@ -238,7 +242,7 @@ class LiveMachine:
         given during its boot, a reset, or while it is paused or resumed is put to the machine
         once that has ended. Raises CommandRefused.
         """
-        if isinstance(command, OnTheMachine):
+        if isinstance(command, OnTheMachine) and not takes_commands(self.state):
             await self._c.until(takes_commands, self.patience.machine, "the end of the reset")
         boots = isinstance(command, stimuli.Boot)
         asked = Asked(self._c, self.patience.boot if boots else self.patience.end)
