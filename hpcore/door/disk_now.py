@@ -12,20 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from attrs import evolve
 
 from hpcore.door.disks import BootDisk
+from hpcore.door.qmp import RealMonitor
 from hpcore.errors import HpcoreError
-from hpcore.qemu.qmp import Qmp
 
 _log = structlog.get_logger(__name__)
 _JSON = "json:"
+READ = ("raw", "qcow2")
+"""The formats that are read; what QEMU calls otherwise lies over one of these."""
 
 
 class DiskMoved(HpcoreError):
     """The disk is where it cannot be read; the text says what QEMU has in its place."""
 
 
-async def disk_now(qmp: Qmp, disk: BootDisk) -> BootDisk:
+async def disk_now(qmp: RealMonitor, disk: BootDisk) -> BootDisk:
     """The image that has what `disk` holds now, once QEMU has written out what it keeps.
 
     Raises DiskMoved and QemuError.
@@ -38,13 +41,16 @@ async def disk_now(qmp: Qmp, disk: BootDisk) -> BootDisk:
     return now
 
 
-def _find(
-    inserted: list[dict[str, Any]], disk: BootDisk
-) -> tuple[dict[str, Any], BootDisk]:
-    """What QEMU says of the disk, and the disk."""
+def _find(inserted: list[dict[str, Any]], disk: BootDisk) -> tuple[dict[str, Any], BootDisk]:
+    """What QEMU says of the disk, and the disk.
+
+    Its format is QEMU's where the caller has named none: a guest may have written something
+    since that looks like another one.
+    """
     for entry in inserted:
         if _names(str(entry["file"]), disk.image):
-            return entry, disk
+            driver = str(entry["drv"])
+            return entry, evolve(disk, format=disk.format or (driver if driver in READ else None))
     for entry in inserted:
         if any(_names(str(below["filename"]), disk.image) for below in _below(entry["image"])):
             if str(entry["file"]).startswith(_JSON):
@@ -79,7 +85,7 @@ def _filenames(values: object) -> Iterator[str]:
                 yield from _filenames(value)
 
 
-async def _write_out(qmp: Qmp, node: str) -> None:
+async def _write_out(qmp: RealMonitor, node: str) -> None:
     """Have QEMU write to the image's file what of it is in QEMU's memory alone.
 
     That is what a guest did not wait for: QEMU keeps tables of a qcow2 image until a flush.

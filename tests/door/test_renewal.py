@@ -101,6 +101,26 @@ def test_a_reboot_boots_what_the_guest_has_installed_since() -> None:
     asyncio.run(main())
 
 
+def test_what_the_guest_has_written_and_never_flushed_is_read() -> None:
+    """QEMU keeps a qcow2 image's tables in its own memory until a flush.
+
+    Without barriers ext4 asks for none, and a reset from outside lets the guest say no more.
+    """
+
+    async def main() -> None:
+        drive = "if=none,id=d,format=qcow2,file={}/disk.qcow2"
+        async with vm(kernel=(*IMAGE, drive), under=qcow2_disk) as machine:
+            barriers_off = MOUNT.replace("mount ", "mount -o barrier=0 ")
+            edit = "sed -i s/round=1/round=2/ grub/grub.cfg"
+            await machine.guest.run(f"{barriers_off} && {edit} && {WRITTEN}")
+            ready = machine.guest.times_ready
+            await machine.client.do("system_reset")
+            await machine.guest.wait_ready(BOOT_SECONDS, since=ready)
+            assert "round=2" in await command_line(machine)
+
+    asyncio.run(main())
+
+
 def test_a_machine_that_was_off_boots_what_its_disk_has_by_then() -> None:
     """As libvirt reboots: off, system_reset, cont."""
 

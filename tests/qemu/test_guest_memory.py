@@ -101,7 +101,7 @@ def test_a_qemu_that_has_a_test_server_of_its_own_says_so() -> None:
     async def main() -> None:
         async with rig("-S", "-qtest", "null", "-qtest-log", "none") as r:
             for _ in range(2):
-                with pytest.raises(QemuError, match="QEMU refused object-add: .*qtest"):
+                with pytest.raises(QemuError, match=r"QEMU refused object-add: .*qtest"):
                     await r.memory.prepare(r.qmp)
 
     asyncio.run(main())
