@@ -121,7 +121,7 @@ async def lived(
         tasks.append(asyncio.create_task(_quit(off, real)))
     try:
         serving = monitors.serve(vcpus.answers(), vcpus.human, lambda: not qemu.running)
-        await until_gone(qemu, serving)
+        await until_gone(qemu, serving, monitors)
     finally:
         for stop in unwatch:
             stop()
@@ -131,13 +131,16 @@ async def lived(
         await real.close()
 
 
-async def until_gone(qemu: RunningQemu, serving: Coroutine[None, None, None]) -> None:
-    """Do so until QEMU has ended, and its clients have been told what it said last."""
+async def until_gone(
+    qemu: RunningQemu, serving: Coroutine[None, None, None], monitors: Opened
+) -> None:
+    """Serve until QEMU has ended, and its clients have been told what it said last."""
     task = asyncio.ensure_future(serving)
     try:
         await qemu.wait()
         with suppress(TimeoutError):
-            await asyncio.wait_for(task, LAST_WORDS_SECONDS)
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await monitors.qmp.left()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

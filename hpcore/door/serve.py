@@ -79,7 +79,8 @@ async def _probed(probe: Probe, line: Line, directory: Path) -> None:
     qemu = await _qemu(line, directory, own.path, daemonizes=probe.rest.has("daemonize"))
     real = await Qmp.connect(qemu, own.path, lambda _name, _data: None)
     answers = Answers(machine_list(real))
-    await until_gone(qemu, monitors.serve(answers, None, lambda: not qemu.running))
+    serving = monitors.serve(answers, None, lambda: not qemu.running)
+    await until_gone(qemu, serving, monitors)
     await real.close()
 
 
