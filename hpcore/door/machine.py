@@ -11,8 +11,10 @@ from pathlib import Path
 import structlog
 
 from hpcore.door.asked import Asked
+from hpcore.door.console import ConsoleCopy
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import Opened
+from hpcore.door.panics import PanicWatch
 from hpcore.door.qmp.vcpus import VcpuCommands
 from hpcore.door.renewal import Renewal
 from hpcore.errors import HpcoreError
@@ -80,12 +82,17 @@ async def attached(
 
 
 async def lived(
-    asked: Asked, machine: LiveMachine, qemu: RunningQemu, qmp: Path, monitors: Opened
+    asked: Asked,
+    machine: LiveMachine,
+    qemu: RunningQemu,
+    qmp: Path,
+    monitors: Opened,
+    console: ConsoleCopy | None,
 ) -> None:
     """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
 
-    `qmp` is the door's own monitor. A QEMU that its user started without -no-shutdown ends
-    when the guest has powered the machine off.
+    `qmp` is the door's own monitor. `console` has what the guest prints. A QEMU that its user
+    started without -no-shutdown ends when the guest has powered the machine off.
     """
     resumed, off = asyncio.Event(), asyncio.Event()
 
@@ -99,7 +106,13 @@ async def lived(
 
     real = await Qmp.connect(qemu, qmp, heard)
     vcpus = VcpuCommands(machine, real)
-    unwatch = [machine.subscribe(follow), vcpus.watch(monitors.qmp.tell)]
+    panics = PanicWatch(machine)
+    unwatch = [
+        machine.subscribe(follow), machine.subscribe(panics.follow),
+        vcpus.watch(monitors.qmp.tell),
+    ]  # fmt: skip
+    if console is not None:
+        console.hear(panics.printed)
     tasks = [
         asyncio.create_task(_boot(machine, resumed, paused=asked.paused)),
         asyncio.create_task(_end_of_no_use(machine, qemu)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from hpcore.door.asked import Asked, Probe
+from hpcore.door.console import CONSOLE, ConsoleCopy, with_copy
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import opened, sockets_below
 from hpcore.door.guest_files import boot_images, guest_files
@@ -103,7 +104,9 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
     journal = Journal.of(settings.logs, asked.name)
     with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
         journal.diagnose()
-        words = remade(asked, part, [*sockets, own, sessions, renewals]).words()
+        copied = with_copy(asked, directory / CONSOLE)
+        console = None if copied is None else ConsoleCopy(directory / CONSOLE)
+        words = remade(copied or asked, part, [*sockets, own, sessions, renewals]).words()
         _log.info("the caller becomes the real QEMU", words=words)
         line.go(words)
         qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
@@ -111,7 +114,7 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
         if asked.boots.disk is not None:
             renewal = Renewal(asked, fronted.board, images, qemu, renewals.path)
         async with attached(asked, fronted, qemu, sessions.path, log, renewal) as machine:
-            await lived(asked, machine, qemu, own.path, monitors)
+            await lived(asked, machine, qemu, own.path, monitors, console)
 
 
 async def _gone_for_good(

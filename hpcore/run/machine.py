@@ -183,6 +183,10 @@ class LiveMachine:
 
         return unsubscribe
 
+    def give_up(self, why: str) -> None:
+        """End the machine, for a reason that whoever waits for it is told."""
+        self._c.give_up(why)
+
     def note(self, text: str) -> None:
         """Write words into the log that change nothing."""
         self._c.post(stimuli.Note(text))

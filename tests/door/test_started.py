@@ -13,7 +13,7 @@ from tests.door.started import EXECUTABLE, is_gone, program, settings, vm
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
 from tests.support.guests import fetched_images
-from tests.support.waits import until
+from tests.support.waits import SECONDS, until
 
 pytestmark = needs_qemu
 
@@ -125,5 +125,19 @@ def test_an_argument_of_the_real_qemu_that_is_wrong_is_refused_by_it(tmp_path: P
         (log,) = (tmp_path / "logs").glob("*.jsonl")
         door = int(log.stem.rpartition("-")[2])
         await until(lambda: is_gone(door), "the end of the door")
+
+    asyncio.run(main())
+
+
+def test_a_guest_that_panics_at_every_boot_is_named_and_ended() -> None:
+    async def main() -> None:
+        images = fetched_images()
+        assert images is not None
+        boot = ("-kernel", str(images.kernel), "-append", "console=ttyAMA0 panic=-1 rdinit=/none")
+        async with vm(kernel=boot, boots=False) as machine:
+            await asyncio.wait_for(machine.process.wait(), 4 * SECONDS)
+            said = hpcore("replay", machine.log)
+            assert said.out.count("the guest panicked: Kernel panic - not syncing") == 2, said
+            assert "given up: the guest panicked in 2 boots in a row" in said.out
 
     asyncio.run(main())

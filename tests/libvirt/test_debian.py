@@ -36,7 +36,7 @@ def vm(libvirt: Libvirt, door: Path) -> Iterator[Vm]:
 
 def test_it_boots_its_own_kernel_from_the_disk_alone(vm: Vm) -> None:
     assert "<kernel>" not in vm.virsh("dumpxml")
-    assert vm.run("cat /proc/cmdline").startswith("BOOT_IMAGE=/boot/vmlinuz-6.12")
+    assert "BOOT_IMAGE=/boot/vmlinuz-6.12" in vm.run("cat /proc/cmdline")
     assert vm.run("findmnt -no SOURCE /") == "/dev/vda1"
     assert vm.run("cat /proc/1/comm") == "systemd"
 
