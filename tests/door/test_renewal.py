@@ -139,6 +139,23 @@ def test_a_machine_that_was_off_boots_what_its_disk_has_by_then() -> None:
     asyncio.run(main())
 
 
+def test_a_reset_while_the_disk_is_read_is_one_like_any_other() -> None:
+    async def main() -> None:
+        drive = "if=none,id=d,format=raw,file={}/disk.raw"
+        async with vm(kernel=(*IMAGE, drive), under=raw_disk) as machine:
+            await on_the_disk(machine, "sed -i s/round=1/round=2/ grub/grub.cfg")
+            ready, since = machine.guest.times_ready, len(machine.client.events)
+            for _ in range(3):
+                await machine.client.do("system_reset")
+                await machine.client.told("RESET", since)
+                since = len(machine.client.events)
+            await machine.guest.wait_ready(BOOT_SECONDS, since=ready)
+            assert "round=2" in await command_line(machine)
+            assert machine.guest.times_ready == ready + 1
+
+    asyncio.run(main())
+
+
 def test_a_disk_that_is_broken_starts_what_was_loaded_and_the_log_says_so() -> None:
     async def main() -> None:
         drive = "if=none,id=d,format=raw,file={}/disk.raw"
