@@ -89,7 +89,5 @@ say "building the EL3 monitor"
 if [ "${1:-}" = --tests ]; then
     say "building the image in which the KVM tests run"
     .venv/bin/python -m tests.nested --build
-    say "making the Debian disk that the tests boot"
-    .venv/bin/python -m tests.debian.disk
 fi
 say "ready: .venv/bin/hpcore --help"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import signal
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -16,11 +20,37 @@ KVM_TESTS = Path(__file__).parent / "kvm"
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks that are used across rooms."""
     config.addinivalue_line("markers", "nvhe: a KVM test that is run in nVHE mode as well")
+    config.addinivalue_line("markers", "debian: needs the Debian disk, which takes minutes to make")
     # machines here are shared: an example that takes long says nothing of the code
     settings.register_profile(
         "busy", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("busy")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that need the Debian disk after the others, while it is being made."""
+    items.sort(key=lambda item: item.get_closest_marker("debian") is not None)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, None, None]:
+    """Make the Debian disk beside the first tests, where it is not in the cache yet.
+
+    Whoever needs it then waits for it, or makes it and says what is wrong.
+    """
+    needed = any(item.get_closest_marker("debian") for item in session.items)
+    if not needed or session.config.option.collectonly:
+        yield
+        return
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.debian.disk"], start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as making:  # fmt: skip
+        yield
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(making.pid, signal.SIGKILL)
 
 
 def has_kvm() -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from hpcore.disk import read_disk
 from hpcore.guest.kernel import take_kernel
 from tests.debian.disk import debian_disk, overlay
 from tests.support.command import hpcore
+
+pytestmark = pytest.mark.debian
 
 
 def test_debians_own_kernel_is_found_by_the_configuration_that_update_grub_wrote() -> None:

@@ -17,6 +17,8 @@ from tests.libvirt.instance import Libvirt
 from tests.libvirt.vm import Vm, defined
 from tests.support.waits import poll
 
+pytestmark = pytest.mark.debian
+
 NETWORK = """\
 <interface type='user'><model type='virtio'/><rom enabled='no'/></interface>
 """
