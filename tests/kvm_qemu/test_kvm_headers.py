@@ -11,10 +11,11 @@ from hpcore_kvm_qemu import build
 from tests.kvm_host.toolchain import compile_arm64
 
 HEADER = build.SOURCE_DIR / "kvm_arm64.h"
+CORE = "KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE"
 OTHER_NAMES = {
     "K_REG_CNTV_CTL": "KVM_REG_ARM_TIMER_CTL",
     "K_REG_CNTP_CTL": "KVM_REG_ARM_PTIMER_CTL",
-    "K_REG_PC": "(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE_REG(regs.pc))",
+    "K_REG_PC": f"({CORE} | KVM_REG_ARM_CORE_REG(regs.pc))",
     "K_VM_SMCCC_CTRL": "KVM_ARM_VM_SMCCC_CTRL",
     "K_VM_SMCCC_FILTER": "KVM_ARM_VM_SMCCC_FILTER",
     "K_VCPU_POWER_OFF": "KVM_ARM_VCPU_POWER_OFF",
@@ -40,8 +41,7 @@ def assertions() -> list[str]:
     same = [f"{name} == {OTHER_NAMES.get(name, name.replace('K_', 'KVM_', 1))}" for name in names]
     for register in (0, 3):
         same.append(
-            f"K_REG_X({register}) == (KVM_REG_ARM64 | KVM_REG_SIZE_U64"
-            f" | KVM_REG_ARM_CORE_REG(regs.regs[{register}]))"
+            f"K_REG_X({register}) == ({CORE} | KVM_REG_ARM_CORE_REG(regs.regs[{register}]))"
         )
     for name, fields in STRUCTS.items():
         same.append(f"sizeof(struct {name}) == sizeof(struct {name.replace('k_', 'kvm_', 1)})")
