@@ -214,6 +214,8 @@ end:
        :: else -> skip
        fi;
        check_all() }
+  :: d_step { out[T] && resets > 0 && granted -> resets--;     /* QEMU puts it as RUNNABLE */
+       runnable = true; powered = true; check_all() }
   od
 }
 

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("object") / "interposer.so"
     gcc(*FLAGS, "-fPIC", "-fvisibility=hidden", "-shared", *build.sources(), "-o", output)
     return output
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache of zig's for the builds here, since it makes libc's stubs first."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ZIG_LOCAL_CACHE_DIR", "ZIG_GLOBAL_CACHE_DIR"):
+            patch.setenv(name, str(tmp_path_factory.getbasetemp() / "zig"))
+        yield
 
 
 def preload(path: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -88,7 +88,7 @@ def _compile(directory: Path) -> Path:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False,
-            env={**os.environ, "ZIG_LOCAL_CACHE_DIR": cache, "ZIG_GLOBAL_CACHE_DIR": cache},
+            env={"ZIG_LOCAL_CACHE_DIR": cache, "ZIG_GLOBAL_CACHE_DIR": cache, **os.environ},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise AcceleratorError(
