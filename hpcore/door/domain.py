@@ -42,7 +42,9 @@ def domain_xml(
     _add(devices, "serial", type="pty")
     if isinstance(boots, Path):
         _disk(devices, boots)
-        _add(_add(devices, "interface", type="user"), "model", type="virtio")
+        network = _add(devices, "interface", type="user")
+        _add(network, "model", type="virtio")
+        _add(network, "rom", enabled="no")  # the card's program for firmware, which does not run
     else:
         _add(system, "kernel", str(boots.kernel))
         _add(system, "initrd", str(boots.initrd))

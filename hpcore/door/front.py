@@ -6,7 +6,7 @@ starts has these methods beside its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +18,10 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform.firmware import Board
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
+
+BeforeStart = Callable[[], Awaitable[None]]
+"""Waited for each time before the guest starts anew, once the reset has put into its memory what
+QEMU was started with, and while nothing of the guest runs. Raises nothing."""
 
 
 @frozen
@@ -47,9 +51,15 @@ class Fronted(Protocol):
         """
 
     def attach(
-        self, config: MachineConfig, qemu: RunningQemu, qmp: Path, report: Report
+        self,
+        config: MachineConfig,
+        qemu: RunningQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
     ) -> Session:
         """A session on `qemu`, which was started with the part of `qemu.directory`.
 
         `qmp` is a monitor of its own. CREATE_VCPUS connects to it; until then, nothing runs.
+        `before_start` belongs to RESTART.
         """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import time
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 from attrs import frozen
@@ -47,7 +49,7 @@ class Journal:
 
     def diagnose(self) -> None:
         """Have the door's diagnostics written to their file, and to nowhere else."""
-        file = self.diagnostics.open("a", buffering=1)
+        file = _OnFullDisksToo(self.diagnostics.open("a", buffering=1))
         structlog.configure(
             processors=[
                 structlog.processors.add_log_level,
@@ -56,8 +58,23 @@ class Journal:
                 structlog.dev.ConsoleRenderer(colors=False),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-            logger_factory=structlog.PrintLoggerFactory(file),
+            logger_factory=structlog.WriteLoggerFactory(cast(TextIO, file)),
         )
+
+
+class _OnFullDisksToo:
+    """A file to which words are written where there is room; without it, the door goes on."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def silence() -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+import structlog
+
 from hpcore.door.asked import Asked
+from hpcore.door.console import ConsoleCopy
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import Opened
+from hpcore.door.panics import PanicWatch
 from hpcore.door.qmp.vcpus import VcpuCommands
+from hpcore.door.renewal import Renewal
 from hpcore.errors import HpcoreError
 from hpcore.model import events as ev
 from hpcore.model import stimuli
@@ -22,11 +28,14 @@ from hpcore.model.states import State, initial
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
-from hpcore.run.controller import Controller, Log
+from hpcore.run.controller import Controller, Log, RunError
 from hpcore.run.machine import LiveMachine
 
 LAST_WORDS_SECONDS = 2.0
 """For clients to be told what QEMU said before it ended."""
+
+_log = structlog.get_logger(__name__)
+
 
 def device_adds(asked: Asked) -> tuple[stimuli.DeviceAdd, ...]:
     """The vCPUs of the command line, as commands. Raises HpcoreError where one is refused."""
@@ -47,15 +56,22 @@ def device_adds(asked: Asked) -> tuple[stimuli.DeviceAdd, ...]:
 
 @asynccontextmanager
 async def attached(
-    asked: Asked, fronted: Fronted, qemu: RunningQemu, qmp: Path, log: Log
+    asked: Asked,
+    fronted: Fronted,
+    qemu: RunningQemu,
+    qmp: Path,
+    log: Log,
+    renewal: Renewal | None = None,
 ) -> AsyncIterator[LiveMachine]:
     """The machine, with the vCPUs of the command line, and nothing run yet.
 
-    On leaving, QEMU has ended.
+    With a `renewal`, it starts anew with what the renewal has put into its memory. On leaving,
+    QEMU has ended.
     """
 
     async def open_session(report: Report) -> Session:
-        return fronted.attach(asked.config, qemu, qmp, report)
+        before = None if renewal is None else partial(renewal.renew, report)
+        return fronted.attach(asked.config, qemu, qmp, report, before)
 
     controller = Controller(initial(asked.config), lambda: log, open_session)
     machine = LiveMachine(controller, shell=False)
@@ -66,12 +82,17 @@ async def attached(
 
 
 async def lived(
-    asked: Asked, machine: LiveMachine, qemu: RunningQemu, qmp: Path, monitors: Opened
+    asked: Asked,
+    machine: LiveMachine,
+    qemu: RunningQemu,
+    qmp: Path,
+    monitors: Opened,
+    console: ConsoleCopy | None,
 ) -> None:
     """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
 
-    `qmp` is the door's own monitor. A QEMU that its user started without -no-shutdown ends
-    when the guest has powered the machine off.
+    `qmp` is the door's own monitor. `console` has what the guest prints. A QEMU that its user
+    started without -no-shutdown ends when the guest has powered the machine off.
     """
     resumed, off = asyncio.Event(), asyncio.Event()
 
@@ -85,13 +106,22 @@ async def lived(
 
     real = await Qmp.connect(qemu, qmp, heard)
     vcpus = VcpuCommands(machine, real)
-    unwatch = [machine.subscribe(follow), vcpus.watch(monitors.qmp.tell)]
-    tasks = [asyncio.create_task(_boot(machine, resumed, paused=asked.paused))]
+    panics = PanicWatch(machine)
+    unwatch = [
+        machine.subscribe(follow), machine.subscribe(panics.follow),
+        vcpus.watch(monitors.qmp.tell),
+    ]  # fmt: skip
+    if console is not None:
+        console.hear(panics.printed)
+    tasks = [
+        asyncio.create_task(_boot(machine, resumed, paused=asked.paused)),
+        asyncio.create_task(_end_of_no_use(machine, qemu)),
+    ]
     if not asked.stays:
         tasks.append(asyncio.create_task(_quit(off, real)))
     try:
         serving = monitors.serve(vcpus.answers(), vcpus.human, lambda: not qemu.running)
-        await until_gone(qemu, serving)
+        await until_gone(qemu, serving, monitors)
     finally:
         for stop in unwatch:
             stop()
@@ -101,13 +131,16 @@ async def lived(
         await real.close()
 
 
-async def until_gone(qemu: RunningQemu, serving: Coroutine[None, None, None]) -> None:
-    """Do so until QEMU has ended, and its clients have been told what it said last."""
+async def until_gone(
+    qemu: RunningQemu, serving: Coroutine[None, None, None], monitors: Opened
+) -> None:
+    """Serve until QEMU has ended, and its clients have been told what it said last."""
     task = asyncio.ensure_future(serving)
     try:
         await qemu.wait()
         with suppress(TimeoutError):
-            await asyncio.wait_for(task, LAST_WORDS_SECONDS)
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await monitors.qmp.left()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -118,7 +151,17 @@ async def _boot(machine: LiveMachine, resumed: asyncio.Event, *, paused: bool) -
     if paused:
         await resumed.wait()
     if machine.state.shared.phase is Phase.DEFINED and machine.state.shared.step is None:
-        await machine.start()
+        try:
+            await machine.start()
+        except RunError as error:  # the machine has ended then, and QEMU does
+            _log.error("the machine does not start", why=str(error))
+
+
+async def _end_of_no_use(machine: LiveMachine, qemu: RunningQemu) -> None:
+    """End a QEMU whose machine hpcore has lost, or can log no more: nobody controls it."""
+    await machine.over()
+    _log.error("QEMU is ended, for its machine is of no use", why=machine.why_ended())
+    await qemu.close()
 
 
 async def _quit(off: asyncio.Event, real: Qmp) -> None:

@@ -100,10 +100,10 @@ def _asked(option: Option, devices: Mapping[str, Mapping[str, str]]) -> MonitorA
     if option.name in ("qmp", "qmp-pretty"):
         pretty = option.name == "qmp-pretty"
         kind, _, name = option.text.partition(":")
-        device = _named(option, name, devices) if kind == "chardev" else _short(option.text)
+        device = _named(option, name, devices) if kind == "chardev" else short_form(option.text)
         return MonitorAsked(str(option), device, pretty)
     if option.name == "monitor":
-        return MonitorAsked(str(option), _short(option.text), has_prompt=True)
+        return MonitorAsked(str(option), short_form(option.text), has_prompt=True)
     if option.name != "mon":
         return None
     values = keyval.parse(option.text, "chardev")
@@ -121,7 +121,7 @@ def _named(
     return devices[name]
 
 
-def _short(text: str) -> dict[str, str]:
+def short_form(text: str) -> dict[str, str]:
     """A character device in the short form of -serial and -qmp (qemu_chr_parse_compat)."""
     kind, _, rest = text.partition(":")
     if kind == "unix":

@@ -6,20 +6,21 @@ import asyncio
 import os
 from pathlib import Path
 
-import orjson
 import structlog
 
 from hpcore.door.asked import Asked, Probe
-from hpcore.door.descriptors import leave_standard_streams
+from hpcore.door.console import CONSOLE, ConsoleCopy, with_copy
 from hpcore.door.front import Fronted
 from hpcore.door.fronts import opened, sockets_below
-from hpcore.door.guest_files import guest_files
+from hpcore.door.guest_files import boot_images, guest_files
 from hpcore.door.journal import Journal, silence
+from hpcore.door.line import Line
 from hpcore.door.machine import attached, device_adds, lived, until_gone
 from hpcore.door.options import Options
 from hpcore.door.qmp import Answers, QemuGone, connect
 from hpcore.door.qmp.vcpus import machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
+from hpcore.door.renewal import Renewal
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
 from hpcore.fetch.cache import CACHE_VARIABLE
@@ -35,36 +36,9 @@ _log = structlog.get_logger(__name__)
 DAEMON_SECONDS = 20.0
 """For a QEMU that daemonizes to listen, once the process that was started has ended."""
 
-OWN, SESSIONS = "own", "session"
-"""The monitors of the real QEMU that are hpcore's: the door's, and the accelerator's."""
-
-class Line:
-    """What connects the door with the process that becomes QEMU, and with its watchdog."""
-
-    def __init__(self, answer: int, watchdog: int, caller: int) -> None:
-        """`answer` and `watchdog` are pipes to these; `caller` is the process id."""
-        self._answer, self._watchdog, self.caller = answer, watchdog, caller
-
-    def go(self, words: list[str]) -> None:
-        """Have the caller become the real QEMU, with `words` as its command line."""
-        _log.info("the caller becomes the real QEMU", words=words)
-        self.tell_watchdog(self.caller)
-        self._say({"words": words})
-
-    def refuse(self, why: str) -> None:
-        """Have the caller end with the reason. Once it has become QEMU it hears nothing."""
-        self._say({"refused": why})
-
-    def tell_watchdog(self, pid: int) -> None:
-        """QEMU is this process."""
-        os.write(self._watchdog, b"%d\n" % pid)
-
-    def _say(self, what: dict[str, object]) -> None:
-        if self._answer >= 0:
-            os.write(self._answer, orjson.dumps(what))
-            os.close(self._answer)
-            self._answer = -1
-            leave_standard_streams()
+OWN, SESSIONS, RENEWALS = "own", "session", "renewal"
+"""The monitors of the real QEMU that are hpcore's: the door's, the accelerator's, and one for
+what is done before a guest starts anew from its disk."""
 
 
 def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
@@ -90,6 +64,9 @@ async def _serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
         line.refuse(str(error))
     except QemuGone:
         _log.info("the real QEMU has ended before it listened; what it said is with its caller")
+    except Exception:
+        _log.exception("a fault of hpcore")
+        raise
     finally:
         remove_runtime_directory(directory)
 
@@ -102,7 +79,8 @@ async def _probed(probe: Probe, line: Line, directory: Path) -> None:
     qemu = await _qemu(line, directory, own.path, daemonizes=probe.rest.has("daemonize"))
     real = await Qmp.connect(qemu, own.path, lambda _name, _data: None)
     answers = Answers(machine_list(real))
-    await until_gone(qemu, monitors.serve(answers, None, lambda: not qemu.running))
+    serving = monitors.serve(answers, None, lambda: not qemu.running)
+    await until_gone(qemu, serving, monitors)
     await real.close()
 
 
@@ -116,18 +94,28 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
             f"install a newer {found.distribution}"
         )
     device_adds(asked)
-    boot = await asyncio.to_thread(guest_files, asked, fronted.board, directory)
+    images = await asyncio.to_thread(boot_images, asked, directory)
+    boot = await asyncio.to_thread(guest_files, asked, fronted.board, images)
     part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
     sockets = sockets_below(directory, asked.monitors)
-    own, sessions = MonitorSocket(directory / OWN), MonitorSocket(directory / SESSIONS)
+    own, sessions, renewals = (
+        MonitorSocket(directory / name) for name in (OWN, SESSIONS, RENEWALS)
+    )
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
     with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
         journal.diagnose()
-        line.go(remade(asked, part, [*sockets, own, sessions]).words())
+        copied = with_copy(asked, directory / CONSOLE)
+        console = None if copied is None else ConsoleCopy(directory / CONSOLE)
+        words = remade(copied or asked, part, [*sockets, own, sessions, renewals]).words()
+        _log.info("the caller becomes the real QEMU", words=words)
+        line.go(words)
         qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
-        async with attached(asked, fronted, qemu, sessions.path, log) as machine:
-            await lived(asked, machine, qemu, own.path, monitors)
+        renewal = None
+        if asked.boots.disk is not None:
+            renewal = Renewal(asked, fronted.board, images, qemu, renewals.path)
+        async with attached(asked, fronted, qemu, sessions.path, log, renewal) as machine:
+            await lived(asked, machine, qemu, own.path, monitors, console)
 
 
 async def _gone_for_good(
@@ -158,7 +146,10 @@ async def _qemu(
 
     One that daemonizes is another process than the caller; its socket tells which.
     """
-    before = AttachedQemu(line.caller, directory)
+    try:
+        before = AttachedQemu(line.caller, directory)
+    except ProcessLookupError:
+        raise QemuGone from None
     gone = asyncio.Event()
     waiting = asyncio.create_task(_gone_for_good(before, gone, daemonizes=daemonizes))
     try:

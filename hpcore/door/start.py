@@ -20,6 +20,7 @@ import orjson
 
 from hpcore.door import asked, watchdog
 from hpcore.door.descriptors import close_all_but, leave_standard_streams
+from hpcore.door.line import Line
 from hpcore.door.monitors import descriptors
 from hpcore.door.options import Options
 from hpcore.door.settings import Settings
@@ -28,7 +29,6 @@ from hpcore.errors import HpcoreError
 OFFERED = ("tcg",)
 """The accelerators under which vCPUs can be hotplugged through the door."""
 
-FAULT = "this is a fault of hpcore: {}: {}"
 _NO_WORD = "the door ended without a word; was it killed?"
 
 
@@ -94,27 +94,28 @@ def _fork_off(
             watchdog.watch(hears)
             os._exit(0)
         close_all_but([writes, tells, *descriptors(wanted.monitors)])
-        _open_door(settings, wanted, writes, tells, caller)
+        _open_door(settings, wanted, Line(writes, tells, caller))
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _open_door(
-    settings: Settings, wanted: asked.Asked | asked.Probe, writes: int, tells: int, caller: int
-) -> None:
+def _open_door(settings: Settings, wanted: asked.Asked | asked.Probe, line: Line) -> None:
     try:
-        from hpcore.door.serve import Line, serve  # noqa: PLC0415 - only the door needs all of it
+        from hpcore.door.serve import serve  # noqa: PLC0415 - only the door needs all of it
 
-        serve(settings, wanted, Line(writes, tells, caller))
+        serve(settings, wanted, line)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # it has been told to go on
-            os.write(writes, orjson.dumps({"refused": FAULT.format(type(error).__name__, error)}))
+        line.refuse(f"this is a fault of hpcore: {type(error).__name__}: {error}")
         raise
 
 
 def _become(program: Path, words: list[str]) -> NoReturn:
-    os.execv(program, [str(program), *words])
+    try:
+        os.execv(program, [str(program), *words])
+    except OSError as error:  # the door notices that no QEMU comes of this process
+        _say(f"{program} cannot be run: {error.strerror}; see docs/door.md about settings")
+        sys.exit(1)
 
 
 def _say(text: str) -> None:

@@ -127,6 +127,9 @@ class Session(Protocol):
         is lost. Effects on different slots may be under way together. After a reset the
         session answers the notifications that were under way as done, without repeating
         them, and repeats every other unanswered step once RESTART has run.
+
+        RESET is taken in a pause, too, and once the guest has powered the machine off, which
+        is no loss. The reset is reported at once then; RESTART comes after RESUME.
         """
 
     async def close(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Any, Protocol
 
 import structlog
@@ -52,6 +51,9 @@ TICK = 0.1
 LATEST_LOOK = 2 * TICK
 """The most that one look charges, in seconds. If it came later, we stood still ourselves (a
 Ctrl-Z, no CPU to be had), and the outcome may be on its way by now."""
+
+END_SECONDS = 30.0
+"""For a machine to end that is left."""
 
 _ENDED = "the machine has ended"
 
@@ -143,8 +145,7 @@ class Controller:
         owed = any(slot.command is not Owed.NONE for slot in self.state.slots)
         if not self._tasks[0].done() and (owed or not self.state.shared.halted):
             self.post(stimuli.PowerDown())
-            with suppress(RunError, TimeoutError):
-                await self.until(lambda s: s.shared.ended, 30, "the machine's end")
+            await asyncio.wait({self._tasks[0]}, timeout=END_SECONDS)
         for task in (*self._tasks, *self._effects):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
@@ -233,6 +234,10 @@ class Controller:
             await asyncio.wait({self._tasks[0], halted}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             halted.cancel()
+
+    async def over(self) -> None:
+        """Wait until the loop has ended: the machine has, or its log takes no more."""
+        await asyncio.wait({self._tasks[0]})
 
     def why_ended(self) -> str:
         """Why the machine has ended, or what ended the loop."""

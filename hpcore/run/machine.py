@@ -162,6 +162,10 @@ class LiveMachine:
         """Why the machine has ended."""
         return self._c.why_ended()
 
+    async def over(self) -> None:
+        """Wait until nothing can come of it any more. One that is off can be started anew."""
+        await self._c.over()
+
     # ------------------------------------------------------------- what happens
 
     def subscribe(self, watcher: Watcher) -> Callable[[], None]:
@@ -178,6 +182,10 @@ class LiveMachine:
             self._watchers.pop(key, None)
 
         return unsubscribe
+
+    def give_up(self, why: str) -> None:
+        """End the machine, for a reason that whoever waits for it is told."""
+        self._c.give_up(why)
 
     def note(self, text: str) -> None:
         """Write words into the log that change nothing."""
@@ -238,7 +246,7 @@ class LiveMachine:
         given during its boot, a reset, or while it is paused or resumed is put to the machine
         once that has ended. Raises CommandRefused.
         """
-        if isinstance(command, OnTheMachine):
+        if isinstance(command, OnTheMachine) and not takes_commands(self.state):
             await self._c.until(takes_commands, self.patience.machine, "the end of the reset")
         boots = isinstance(command, stimuli.Boot)
         asked = Asked(self._c, self.patience.boot if boots else self.patience.end)

@@ -24,6 +24,12 @@ SMALL = {
     "hostile, a fault, alone": Environment(slots=2, reset=False, migration=False, power_off=False),
     "linux": Environment(slots=2, guest=LINUX, faults=0, migration=False, power_off=False),
     "legacy, a fault": Environment(slots=2, guest=LEGACY, power_off=False),
+    "off and on again, plugged before": Environment(
+        slots=2, migration=False, power_off=False, power_on=True, plugged=1
+    ),
+    "what is off is reset alone": Environment(
+        slots=2, guest=LINUX, faults=0, reset=False, migration=False, power_on=True, pause=True
+    ),
     "one command in flight": Environment(
         slots=3, guest=LEGACY, faults=0, reset=False, power_off=False, commands=1
     ),
@@ -35,6 +41,7 @@ LARGER = {
     "two cold, one command in flight": Environment(slots=4, boot=2, commands=1),
     "linux": Environment(slots=3, guest=LINUX),
     "three faults": Environment(slots=3, boot=2, guest=LEGACY, faults=3),
+    "off and on again": Environment(slots=3, boot=2, power_on=True, pause=True, faults=0),
 }
 
 

@@ -14,6 +14,9 @@ Environment=PS1= PS2= TERM=dumb HOME=/root
 WorkingDirectory=/root
 StandardInput=tty-force
 TTYPath={CONSOLE_DEVICE}
+# A shell that is a person's does not heed SIGTERM: the machine would wait 90 s for it.
+KillSignal=SIGHUP
+TimeoutStopSec=2
 Restart=always
 RestartSec=0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcore.door.asked import Asked, is_help, is_probe, read, read_probe
+from hpcore.door.console import with_copy
 from hpcore.door.disks import BootDisk
 from hpcore.door.front import Part
 from hpcore.door.options import ArgumentRefused, Option, Options
@@ -254,3 +255,33 @@ def test_a_probe_is_passed_on_with_its_monitor_taken_out() -> None:
 def test_a_comma_in_a_value_is_kept() -> None:
     words = made(f"{USUAL} -cpu cortex-a57 -M memory-backend=a,,b -object x,id=a,,b")
     assert "memory-backend=a,,b" in words[words.index("-machine") + 1]
+
+
+@pytest.mark.parametrize(("text", "devices", "serial"), [
+    ("-serial stdio", ["stdio,id=hpcore-console,logfile=/p,logappend=on"], "hpcore-console"),
+    ("-nographic", ["stdio,mux=on,signal=off,id=hpcore-console,logfile=/p,logappend=on"],
+     "hpcore-console"),
+    ("-serial unix:/s,server=on,wait=off",
+     ["socket,path=/s,server=on,wait=off,id=hpcore-console,logfile=/p,logappend=on"],
+     "hpcore-console"),
+    ("-chardev pty,id=a -serial chardev:a", ["pty,id=a,logfile=/p,logappend=on"], "a"),
+])  # fmt: skip
+def test_the_consoles_output_is_copied_for_panics_to_be_seen(
+    text: str, devices: list[str], serial: str
+) -> None:
+    vm = asked(f"-M virt -cpu cortex-a57 -m 1G -kernel k {text}")
+    copied = with_copy(vm, Path("/p"))
+    assert copied is not None
+    assert copied.rest.all("chardev") == devices
+    assert copied.serial == f"chardev:{serial}"
+    assert copied.rest.all("mon") == (
+        ["chardev=hpcore-console,mode=readline"] if text == "-nographic" else []
+    )
+
+
+@pytest.mark.parametrize("text", [
+    "-serial null", "-serial vc", "-chardev null,id=a -serial chardev:a",
+    "-chardev pty,id=a,logfile=mine -serial chardev:a",
+])  # fmt: skip
+def test_a_console_that_cannot_be_copied_is_left_as_it_is(text: str) -> None:
+    assert with_copy(asked(f"{USUAL} {text}"), Path("/p")) is None

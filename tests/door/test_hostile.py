@@ -45,13 +45,13 @@ async def two() -> AsyncIterator[Two]:
 
 
 async def answers_at_once(client: Client) -> bool:
-    """Whether three of four answers come at once; other tests run beside this one."""
+    """Whether most answers come at once; other tests run beside this one."""
     took = []
     for _ in range(ASKED):
         began = time.monotonic()
         assert "return" in await client.ask("query-status")  # type: ignore[operator]
         took.append(time.monotonic() - began)
-    return sorted(took)[ASKED * 3 // 4] < AT_ONCE
+    return sorted(took)[ASKED // 2] < AT_ONCE
 
 
 async def for_ever(client: Client, data: bytes, read: bool) -> None:

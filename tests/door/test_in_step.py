@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcore.door.qmp import Answers, Passes
+from hpcore.door.qmp.json_form import to_json
 from tests.door.rig import Client, door, real, timeless
 from tests.qemu.support import needs_qemu
 
@@ -200,3 +202,15 @@ def test_a_handler_is_given_what_qemu_takes_for_its_command_and_nothing_else(
     direct = both.say(both.direct, requests).partition(b"\n{")[2].partition(b"\n")[2]
     ours = both.say(both.answering, requests).partition(b"\n{")[2].partition(b"\n")[2]
     assert ours == direct.replace(QEMUS, OURS)
+
+
+def test_what_qemu_says_is_written_here_in_the_same_bytes(both: Both) -> None:
+    """Keys in the same order, too, of which JSON knows none."""
+    asked = b"".join(b"{'execute':'%s'}" % name for name in (
+        b"query-version", b"query-machines", b"query-commands", b"query-qmp-schema",
+        b"query-command-line-options", b"query-chardev", b"query-memory-size-summary",
+    ))  # fmt: skip
+    lines = both.say(both.direct, [asked]).splitlines()
+    assert len(lines) == 2 + 7 + 2
+    for line in lines:
+        assert to_json(orjson.loads(line)) == line

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 from pathlib import Path
 
-from tests.door.started import EXECUTABLE, program, settings, vm
+from tests.door.started import EXECUTABLE, is_gone, program, settings, vm
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
+from tests.support.guests import fetched_images
+from tests.support.waits import SECONDS, until
 
 pytestmark = needs_qemu
 
@@ -88,5 +92,52 @@ def test_what_is_refused_is_said_before_anything_is_started(tmp_path: Path) -> N
         assert process.returncode == 1
         assert words.startswith(b"hpcore-qemu-system-aarch64: cannot read the kernel"), words
         assert not list((tmp_path / "logs").glob("*")), "no machine was started"
+
+    asyncio.run(main())
+
+
+def test_a_door_that_can_log_no_more_ends_its_qemu() -> None:
+    """Nothing is done that is not in the log; and nobody would control the QEMU."""
+
+    async def main() -> None:
+        async with vm(boots=False) as machine:
+            resource.prlimit(machine.door(), resource.RLIMIT_FSIZE, (0, 0))
+            with contextlib.suppress(Exception):  # it may be told why, or see the end first
+                await machine.client.plug(2)
+            assert await machine.ended() == 0
+            assert hpcore("replay", machine.log, "--quiet").code == 0
+
+    asyncio.run(main())
+
+
+def test_an_argument_of_the_real_qemu_that_is_wrong_is_refused_by_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        images = fetched_images()
+        assert images is not None
+        process = await asyncio.create_subprocess_exec(
+            str(EXECUTABLE), "-M", "virt", "-cpu", "cortex-a57", "-m", "1G", "-nodefaults",
+            "-kernel", str(images.kernel), "-device", "cheese",
+            env={**os.environ, **settings(tmp_path)}, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, words = await process.communicate()
+        assert process.returncode == 1
+        assert b"'cheese' is not a valid device model name" in words
+        (log,) = (tmp_path / "logs").glob("*.jsonl")
+        door = int(log.stem.rpartition("-")[2])
+        await until(lambda: is_gone(door), "the end of the door")
+
+    asyncio.run(main())
+
+
+def test_a_guest_that_panics_at_every_boot_is_named_and_ended() -> None:
+    async def main() -> None:
+        images = fetched_images()
+        assert images is not None
+        boot = ("-kernel", str(images.kernel), "-append", "console=ttyAMA0 panic=-1 rdinit=/none")
+        async with vm(kernel=boot, boots=False) as machine:
+            await asyncio.wait_for(machine.process.wait(), 4 * SECONDS)
+            said = hpcore("replay", machine.log)
+            assert said.out.count("the guest panicked: Kernel panic - not syncing") == 2, said
+            assert "given up: the guest panicked in 2 boots in a row" in said.out
 
     asyncio.run(main())

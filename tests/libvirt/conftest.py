@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from hpcore.fetch.cache import cache_directory
 from hpcore.run.accelerator import GuestImages
 from tests.libvirt.instance import Libvirt, running
 from tests.support.guests import fetched_images
@@ -33,7 +34,17 @@ def images() -> GuestImages:
 
 
 @pytest.fixture(scope="session")
-def door() -> Path:
-    """The emulator that hotplugs vCPUs."""
+def door(libvirt: Libvirt) -> Path:
+    """The emulator that hotplugs vCPUs, `hpcore` beside it; its logs go where the tests' files do.
+
+    libvirt gives no environment, so a link stands for it, and settings lie beside the link.
+    """
     assert DOOR.exists(), f"{DOOR} is not installed: run scripts/setup.sh"
-    return DOOR
+    here = libvirt.directory / "bin"
+    here.mkdir()
+    for name in (DOOR.name, "hpcore"):
+        (here / name).symlink_to(DOOR.with_name(name))
+    link = here / DOOR.name
+    settings = f'logs = "{libvirt.directory}/logs"\ncache = "{cache_directory()}"\n'
+    link.with_name(f"{link.name}.toml").write_text(settings)
+    return link

@@ -34,9 +34,15 @@ def vm(libvirt: Libvirt, door: Path) -> Iterator[Vm]:
         yield domain
 
 
+def wait_for_button(vm: Vm) -> None:
+    """Until logind watches the power button: a press before that is lost, as on any machine."""
+    line = "journalctl -q -b -u systemd-logind | grep 'Watching system buttons'; true"
+    poll(lambda: bool(vm.run(line)), "logind watches the power button", 120.0)
+
+
 def test_it_boots_its_own_kernel_from_the_disk_alone(vm: Vm) -> None:
     assert "<kernel>" not in vm.virsh("dumpxml")
-    assert vm.run("cat /proc/cmdline").startswith("BOOT_IMAGE=/boot/vmlinuz-6.12")
+    assert "BOOT_IMAGE=/boot/vmlinuz-6.12" in vm.run("cat /proc/cmdline")
     assert vm.run("findmnt -no SOURCE /") == "/dev/vda1"
     assert vm.run("cat /proc/1/comm") == "systemd"
 
@@ -65,6 +71,7 @@ def test_its_vcpus_come_and_go(vm: Vm) -> None:
 def test_virsh_reboot_presses_its_power_button_and_keeps_what_is_plugged(vm: Vm) -> None:
     """libvirt lets it power off, then resets it and goes on."""
     before = vm.run("cat /proc/sys/kernel/random/boot_id")
+    wait_for_button(vm)
     vm.virsh("reboot", "--mode", "acpi")
     vm.wait_ready()
     assert vm.run("cat /proc/sys/kernel/random/boot_id") != before
@@ -74,5 +81,6 @@ def test_virsh_reboot_presses_its_power_button_and_keeps_what_is_plugged(vm: Vm)
 
 
 def test_virsh_shutdown_ends_it(vm: Vm) -> None:
+    wait_for_button(vm)
     vm.virsh("shutdown", "--mode", "acpi")
     vm.wait_state("shut off", 180.0)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.docs.pages import ROOT, blocks
 from tests.libvirt.instance import Libvirt
 
-BIN = Path(sys.executable).parent
-
 
 def test_the_lines_of_the_readme_lead_to_a_vm_with_four_vcpus(
-    libvirt: Libvirt, tmp_path: Path
+    libvirt: Libvirt, door: Path, tmp_path: Path
 ) -> None:
     (block,) = (b for b in blocks(ROOT / "README.md") if "virsh define" in b)
     install, *lines = block.splitlines()
     assert install.startswith("apt-get install ")  # done by the tests' set-up
-    path = {"PATH": f"{BIN}:{os.environ['PATH']}", "LIBVIRT_DEFAULT_URI": libvirt.uri}
+    path = {"PATH": f"{door.parent}:{os.environ['PATH']}", "LIBVIRT_DEFAULT_URI": libvirt.uri}
     try:
         for line in lines:
             done = subprocess.run(

@@ -18,8 +18,8 @@ from tests.libvirt.instance import Libvirt, VirshFailed
 from tests.support.waits import poll
 
 T = TypeVar("T")
-BOOT = 240.0
-"""Seconds for a guest to have its shell, beside other tests."""
+BOOT = 400.0
+"""Seconds for a guest to shut down and to have its shell anew, beside other tests."""
 
 
 class SerialConsole:

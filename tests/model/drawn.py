@@ -17,7 +17,7 @@ from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.guards import SWITCHES
 from hpcore.model.machines import GiccState, IllegalTransition, Phase, SlotState
-from hpcore.model.rules import RULES, Habit, Rules
+from hpcore.model.rules import BUILD, RULES, TEARDOWN, Habit, Rules
 from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.model.topology import mp_affinity
 
@@ -25,7 +25,6 @@ VALUES: dict[str, list[object]] = {
     "id": [None, "core0"], "affinity": [None, 0, 1], "gic_inits": [0, 1, 2],
 }  # fmt: skip
 HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
-FIELDS = list(HINTS[Slot])
 STATES = 500
 CONFIG = MachineConfig.of(cpus=1, maxcpus=3)
 WITHOUT_HOTPLUG = attrs.evolve(CONFIG, no_hotplug="it has none")
@@ -69,8 +68,16 @@ def states(random: Random) -> Iterator[State]:
         there, cold=True, lifecycle=SlotState.REALIZED, enabled=False,
         command=Owed.COLD_BOOT, step=Step.ENABLE,
     )
+    plugging = attrs.evolve(booting, cold=False, command=Owed.PLUG)
+    leaving = attrs.evolve(
+        there, lifecycle=SlotState.EJECTING, enabled=False, requested=True, command=Owed.UNPLUG
+    )
     while True:
-        usual = [random.choice([slot, there, there, booting]) for slot in new.slots]
+        taken = attrs.evolve(leaving, command=Owed.REVOKE, step=random.choice(TEARDOWN))
+        going = attrs.evolve(leaving, step=random.choice([Step.PARK, *TEARDOWN]))
+        coming = attrs.evolve(plugging, step=random.choice(BUILD))
+        kinds = (there, there, booting, coming, going, taken)
+        usual = [random.choice([slot, *kinds]) for slot in new.slots]
         slots = tuple(alike(random, slot, Slot, random.choice([3, 8, 12])) for slot in usual)
         named = tuple(
             attrs.evolve(slot, id=random.choice([None, f"core{n}", f"core{n}"]))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from tests.mutation.forks import Outcome
 from tests.mutation.measure import Measured
 from tests.mutation.mutants import Mutant
-from tests.mutation.suite import room_of
+from tests.mutation.suite import file_of, room_of
 from tests.mutation.trial import Trial
 
 LIKELY = 8
@@ -46,7 +46,8 @@ class Plan:
 
         The others are those that run any line of the file: what a line has made may be kept, and
         used by tests which do not run that line again. For lines that are run at import there are
-        the tests of the file's room as well.
+        the tests of the file's room as well, and those that stand beside one of the others: what
+        is made at import, a table say, is read by tests that run no line of the file.
         """
         path, seconds = mutant.path, self._measured.seconds
         direct: set[str] = set()
@@ -54,7 +55,9 @@ class Plan:
             direct = self._measured.tests_of(path, mutant.place.lines)
         others = self._measured.tests_of(path, (1, mutant.source.count("\n") + 1))
         if mutant.place.function is None:
-            others |= {test for test in seconds if room_of(test) == room_of(path)}
+            beside = {file_of(test) for test in others}
+            others |= {test for test in seconds
+                       if room_of(test) == room_of(path) or file_of(test) in beside}  # fmt: skip
         wanted = direct | others
         found_most = (test for test, _ in self._finders[path].most_common() if test in wanted)
         likely = [test for test in found_most if seconds[test] <= self._budget / 20][:LIKELY]

@@ -23,15 +23,9 @@ TESTS = (
 LEFT_OUT = {
     "tests/platform/test_linux_accepts.py": "boots Linux",
     "tests/platform/test_aml_runs.py": "runs acpiexec on tables; nothing of what is changed",
-    "tests/model/test_protocol.py::test_walks_get_everywhere": "half a minute",
-    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[plug_finished]":
-        "half a minute",
-    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[not_being_ejected]":
-        "half a minute",
-    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant[machine_up]":
-        "a minute",
-    "tests/model/test_protocol.py::test_switching_off_a_rule_breaks_an_invariant"
-    "[plug_waits_for_confirmation]": "half a minute",
+    "tests/model/test_protocol.py":
+        "minutes of walks; test_decisions_of_a_version and test_switches are quicker",
+    "tests/model/test_decide.py::test_any_device_add_is_answered": "half a minute",
     "tests/log/test_faults.py::test_no_acknowledged_event_is_lost_by_kill_9": "a second process",
 }
 """What is not asked, though it is in one of TESTS."""

@@ -203,6 +203,16 @@ def test_what_is_run_at_import_is_asked_of_its_room_and_of_all_that_run_the_file
     assert asked(Plan(MEASURED, 60), 5) == ["quick", "other", "slow"]
 
 
+def test_what_is_made_at_import_is_asked_of_a_test_that_only_stands_beside_one_that_runs_the_file(
+) -> None:
+    beside = Measured(
+        {**MEASURED.seconds, "tests/run/t.py::reads the table": 0.15, "tests/run/u.py::far": 0.1},
+        MEASURED.runs, MEASURED.imported,
+    )  # fmt: skip
+    assert asked(Plan(beside, 60), 5) == ["quick", "reads the table", "other", "slow"]
+    assert asked(Plan(beside, 60), 2) == ["quick", "slow", "other"]
+
+
 def test_what_was_run_at_import_must_be_imported_again() -> None:
     plan = Plan(MEASURED, 60)
     must = {m.line: plan.must_be_imported(m) for m in mutants_of("hpcore/log/a.py", SOURCE, {})}

@@ -25,7 +25,7 @@ from hpcore.run.accelerator import AcceleratorError
 from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
 from tests.support.logs import ListLog
-from tests.support.paper import Behaviour, PaperAccelerator
+from tests.support.paper import Behaviour, PaperAccelerator, PaperSession
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
 SOON = 15.0
@@ -356,6 +356,56 @@ def test_what_is_waited_for_is_given_up_when_the_loop_fails_then_and_later() -> 
     controller, _ = play(Behaviour(), script, log)
     assert isinstance(controller.failure, OSError)
     assert not controller.state.shared.ended  # nobody knows of it: the log has no room
+
+
+def test_a_machine_that_is_off_is_left_as_it_is_and_logs_no_other_end() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        c.post(st.PowerOffSeen())
+        await c.ended()
+
+    controller, accelerator = play(Behaviour(), script, log)
+    assert controller.state.shared.phase is Phase.OFF
+    assert log.events[-1] == ev.MachinePoweredOff("guest")
+    steps = [getattr(e, "step", None) for e in accelerator.sessions[0].executed]
+    assert MachineStep.POWER_DOWN not in steps
+
+
+def test_what_a_machine_that_is_off_still_owes_ends_when_it_is_left() -> None:
+    log = ListLog()
+
+    async def script(c: Controller) -> None:
+        await booted(c)
+        await c.submit(st.DeviceAdd("core2", (("core-id", 2),)))
+        c.post(st.PowerOffSeen())
+        await c.until(lambda s: s.shared.phase is Phase.OFF, SOON, "the power-off")
+
+    controller, _ = play(Behaviour(hangs={(Step.REALIZE, 2)}), script, log)
+    assert controller.state.shared.phase is Phase.ENDED
+    assert ev.PlugFailed(2, "core2", "the machine was powered off") in log.events
+
+
+def test_a_machine_that_is_off_goes_on_taking_commands() -> None:
+    async def script(c: Controller) -> None:
+        await booted(c)
+        for _ in range(2):
+            session = accelerator_of(c)
+            session.powers_itself_off()
+            await c.until(lambda s: s.shared.phase is Phase.OFF, SOON, "the power-off")
+            await c.submit(st.Reset())
+            await c.until(lambda s: s.shared.phase is Phase.RESETTING, SOON, "the reset")
+            await c.submit(st.Resume())
+            await c.until(lambda s: s.shared.phase is Phase.RUNNING, SOON, "the restart")
+        assert c.why_ended() == "the machine has ended"
+
+    play(Behaviour(), script)
+
+
+def accelerator_of(c: Controller) -> PaperSession:
+    assert isinstance(c.session, PaperSession)
+    return c.session
 
 
 def test_what_holds_at_the_end_is_found_though_the_machine_has_ended() -> None:

@@ -19,7 +19,7 @@ from hpcore.run import Controller, LiveMachine, Patience, RunError
 
 NEW = initial(MachineConfig.of(cpus=2, maxcpus=4))
 PATIENCE = Patience(machine=3.0, boot=5.0, end=7.0)
-ENDED = attrs.evolve(NEW, shared=attrs.evolve(NEW.shared, phase=Phase.OFF))
+ENDED = attrs.evolve(NEW, shared=attrs.evolve(NEW.shared, phase=Phase.ENDED))
 T = TypeVar("T")
 
 

@@ -52,8 +52,10 @@ SLOW = Patience(end=SOON, boot=SOON)
 Script = Callable[[LiveMachine, Controller], Awaitable[None]]
 
 
-def on_paper(behaviour: Behaviour, script: Script, patience: Patience = SLOW) -> None:
-    """Play `script` on a machine whose accelerator and guest are on paper, booted."""
+def on_paper(
+    behaviour: Behaviour, script: Script, patience: Patience = SLOW, *, booted: bool = True
+) -> None:
+    """Play `script` on a machine whose accelerator and guest are on paper."""
     accelerator = PaperAccelerator(behaviour)
     controller = Controller(
         initial(CONFIG), ListLog, lambda r: accelerator.open(CONFIG, None, r), patience
@@ -62,7 +64,8 @@ def on_paper(behaviour: Behaviour, script: Script, patience: Patience = SLOW) ->
     async def main() -> None:
         machine = LiveMachine(controller)
         async with controller:
-            await machine.boot()
+            if booted:
+                await machine.boot()
             await script(machine, controller)
 
     asyncio.run(asyncio.wait_for(main(), 4 * SOON))
@@ -552,6 +555,36 @@ def test_the_guest_powers_the_machine_off(tmp_path: Path) -> None:
             await m.guest.online(1)
 
     on_played(script, tmp_path / "log")
+
+
+def test_a_machine_that_is_off_is_reset_and_boots_when_it_is_resumed(tmp_path: Path) -> None:
+    async def script(m: LiveMachine) -> None:
+        await m.plug("core2", core_id=2)
+        await m.power_off()
+        with pytest.raises(CommandRefused, match="Resetting the Virtual Machine is required"):
+            await m.resume()
+        await m.pause()  # it stands still already
+        await m.reset()
+        assert m.state.shared.phase is Phase.RESETTING
+        await m.resume()
+        await m.guest_ready()
+        assert (await m.guest.masks()).enabled == frozenset({0, 1, 2})
+        assert m.why_ended() == "the machine has ended"
+        await m.unplug("core2")
+
+    on_played(script, tmp_path / "log")
+    assert replay(tmp_path / "log").ok
+
+
+def test_what_is_plugged_before_the_boot_is_there_when_the_guest_has_booted() -> None:
+    async def script(m: LiveMachine, _c: Controller) -> None:
+        plug = await m.plug("core2", core_id=2)
+        assert plug.stage is PlugStage.ACCEPTED
+        await m.start()
+        assert await plug.registered()
+        assert m.state.enabled == (0, 1, 2)
+
+    on_paper(Behaviour(), script, booted=False)
 
 
 def test_an_accelerator_that_dies_ends_all_that_is_waited_for() -> None:

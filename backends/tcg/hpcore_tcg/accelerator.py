@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from hpcore.door.front import Part
+from hpcore.door.front import BeforeStart, Part
 from hpcore.door.options import Options
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
@@ -91,8 +91,13 @@ class TcgAccelerator:
         return Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
 
     def attach(
-        self, config: MachineConfig, qemu: RunningQemu, qmp: Path, report: Report
+        self,
+        config: MachineConfig,
+        qemu: RunningQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
     ) -> TcgSession:
         """See `hpcore.door.front.Fronted`."""
         start = partial(TcgMachine.attach, qemu, Sockets(qmp, None, qemu.directory / LINK))
-        return TcgSession(config, start, report, boots=True)
+        return TcgSession(config, start, report, boots=True, before_start=before_start)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
+from hpcore.door.front import BeforeStart
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
@@ -46,6 +47,8 @@ log = structlog.get_logger(__name__)
 StartMachine = Callable[[Told], Awaitable[TcgMachine]]
 
 HELLO_SECONDS = 60.0
+RESET_ASKED = "host-qmp-system-reset"
+"""QEMU's reason where a reset that was asked for by QMP is a shutdown."""
 OFF_SECONDS = 10.0
 """For the monitor's word that the guest powers off, once QEMU has said that it is off. The
 monitor says it first; QEMU's two sockets are read one after the other."""
@@ -84,10 +87,14 @@ class TcgSession:
         report: Report,
         *,
         boots: bool,
+        before_start: BeforeStart | None = None,
     ) -> None:
-        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run."""
+        """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run.
+
+        `before_start` is waited for at each RESTART, while the monitor alone runs.
+        """
         self._config, self._start_machine, self._boots = config, start, boots
-        self._report = report
+        self._report, self._before_start = report, before_start
         self._machine: TcgMachine | None = None
         self._machine_turn: CallerTurn | None = None
         self._mirror = SlotMirror()
@@ -96,6 +103,8 @@ class TcgSession:
         self._hello = asyncio.Event()
         self._gate = Gate(config.possible)
         self._off_said = asyncio.Event()
+        self._reset_settled = asyncio.Event()
+        self._shut_down_instead = False
         self._hello_due = False  # by a reset that QEMU has told of
         self._changes = asyncio.Lock()  # of what QEMU tells, in its order
         self._tasks: set[asyncio.Task[None]] = set()
@@ -196,7 +205,7 @@ class TcgSession:
             case MachineStep.RESTART:
                 await self._restart(effect.enabled, turn)
             case MachineStep.RESET:
-                await self._running().command(QMP_COMMAND[effect.step])
+                await self._reset()
             case MachineStep.PAUSE | MachineStep.RESUME:
                 await self._pause_or_resume(effect.step)
             case MachineStep.POWER_DOWN:
@@ -205,6 +214,17 @@ class TcgSession:
                 self._end(ENDED)
             case MachineStep.MIGRATE:
                 raise EffectError("migration is not supported yet on tcg")
+
+    async def _reset(self) -> None:
+        """Have QEMU reset the machine, and wait until it has, or has shut down instead."""
+        machine = self._running()
+        self._reset_settled.clear()
+        self._shut_down_instead = False
+        await machine.command(QMP_COMMAND[MachineStep.RESET])
+        await self._reset_settled.wait()
+        self._gate.require_present()
+        if self._shut_down_instead:
+            raise EffectError("QEMU has shut down instead of a reset, as -no-reboot has it do")
 
     async def _pause_or_resume(self, step: MachineStep) -> None:
         if step is MachineStep.PAUSE:
@@ -278,6 +298,10 @@ class TcgSession:
         missing = [slot for slot in enabled if not self._mirror.wired(slot)]
         if missing:
             raise EffectError(NEVER_WIRED.format(missing[0]))
+        if self._before_start is not None:
+            await self._before_start()
+            if self._epoch != epoch or not self._hello.is_set():
+                return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
@@ -326,6 +350,7 @@ class TcgSession:
         """The reset is reported once all that was under way has been told of it."""
         if self._machine is None:
             return
+        self._reset_settled.set()
         for interrupted in self._machine.link.interrupt():
             if interrupted.op in NOTIFICATION_OPS and interrupted.turn is not None:
                 await interrupted.turn.wait()
@@ -351,6 +376,9 @@ class TcgSession:
             self._off_said.clear()
             self._gate.shut()
             self._report(PowerOffSeen())
+            if reason == RESET_ASKED:
+                self._shut_down_instead = True
+                self._reset_settled.set()
 
     async def _reset_standing_still(self) -> None:
         async with self._changes:
@@ -370,6 +398,7 @@ class TcgSession:
         """
         first = self._gate.end(why)
         self._hello.set()
+        self._reset_settled.set()
         if self._machine is not None:
             self._machine.link.end(why)
         return first

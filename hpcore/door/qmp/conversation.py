@@ -31,8 +31,8 @@ MAX_REQUESTS = 8
 (monitor/monitor-internal.h, QMP_REQ_QUEUE_LEN_MAX)."""
 MAX_WAITING = 1 << 20
 """And bytes of them; one request may be longer."""
-AT_ONCE = 2 << 10
-"""Bytes that are decoded in one turn of the event loop: at most some milliseconds' worth."""
+AT_ONCE = 512
+"""Bytes that are decoded in one turn of the event loop: at most a millisecond's worth."""
 _IN_TURN_ID = f"hpcore-{uuid.uuid4()}"
 _IN_TURN = to_json({"execute": "query-name", "id": _IN_TURN_ID})
 """What the real QEMU is asked to know that it has said all; no client can know the id."""
@@ -152,6 +152,7 @@ class Conversation:
                     return
                 self._moved.clear()
                 await self._moved.wait()
+            await self._outbox.room()
             request, descriptors = self._requests[0]  # it counts until it is answered
             self._requests[0] = (request, [])
             self._take(descriptors)

@@ -1,9 +1,13 @@
-"""Values as QEMU writes them (qobject/json-writer.c): all in ASCII, hexadecimal in capitals."""
+"""Values as QEMU writes them: all in ASCII, hexadecimal in capitals, keys in its own order.
+
+The sources are qobject/json-writer.c, and qobject/qdict.c for the order.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 _SHORT = {
     '"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
@@ -21,7 +25,8 @@ def _parts(value: object, newline: str) -> list[str]:
     inner = newline and newline + "    "
     match value:
         case Mapping():
-            items = [[f"{_text(str(k))}: ", *_parts(v, inner)] for k, v in value.items()]
+            ordered = sorted(value.items(), key=lambda item: _bucket(item[0]))
+            items = [[f"{_text(k)}: ", *_parts(v, inner)] for k, v in ordered]
             return _enclosed("{", items, "}", newline, inner)
         case list() | tuple():
             return _enclosed("[", [_parts(v, inner) for v in value], "]", newline, inner)
@@ -44,6 +49,21 @@ def _enclosed(left: str, items: list[list[str]], right: str, newline: str, inner
         parts.append(("," + (inner or " ")) if n else inner)
         parts += item
     return [*parts, newline, right]
+
+
+BUCKETS = 512
+"""Those of QEMU's dictionaries (QDICT_BUCKET_MAX), which are written one after the other. In
+each the last comes first; what was read from QEMU has that order, and keeps it."""
+
+
+@lru_cache(1024)
+def _bucket(key: str) -> int:
+    """Where a key is kept (qdict.c, tdb_hash), in 32 bits; a NUL in it has two bytes."""
+    name = key.encode("utf-8", "replace").replace(b"\0", b"\xc0\x80")
+    value = 0x238F13AF * len(name)
+    for i, byte in enumerate(name):
+        value += byte << (i * 5 % 24)
+    return (1103515243 * value + 12345) % (1 << 32) % BUCKETS
 
 
 def _text(said: str) -> str:

@@ -64,8 +64,8 @@ _NEEDS_AN_END: Final = (lexer.INTEGER, lexer.FLOAT, lexer.KEYWORD)
 class Decoder:
     """Takes a client's bytes as they come, and gives the requests that are complete."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, max_bytes: int = MAX_BYTES, max_tokens: int = MAX_TOKENS) -> None:
+        self._max_bytes, self._max_tokens = max_bytes, max_tokens
         self._lexer = Lexer()
         self._raw = bytearray()
         self._start()
@@ -94,7 +94,7 @@ class Decoder:
     def _ends(self, kind: int, text: bytes) -> bool:
         """Take a token, and say whether QEMU answers now."""
         self._tokens += 1
-        if kind == lexer.ERROR or self._tokens > MAX_TOKENS:
+        if kind == lexer.ERROR or self._tokens > self._max_tokens:
             return True
         curly, square = _DEPTH.get(kind, (0, 0))
         self._curly += curly

@@ -1,0 +1,39 @@
+"""What connects the door with the process that becomes QEMU, and with the watchdog."""
+
+from __future__ import annotations
+
+import os
+
+import orjson
+
+from hpcore.door.descriptors import leave_standard_streams
+
+
+class Line:
+    """The door's end. One answer is given: what QEMU's command line is, or why there is none."""
+
+    def __init__(self, answer: int, watchdog: int, caller: int) -> None:
+        """`answer` and `watchdog` are pipes to these; `caller` is the process id."""
+        self._answer: int | None = answer
+        self._watchdog, self.caller = watchdog, caller
+
+    def go(self, words: list[str]) -> None:
+        """Have the caller become the real QEMU, with `words` as its command line."""
+        self.tell_watchdog(self.caller)
+        self._say({"words": words})
+
+    def refuse(self, why: str) -> None:
+        """Have the caller end with the reason. Once it has become QEMU it hears nothing."""
+        self._say({"refused": why})
+
+    def tell_watchdog(self, pid: int) -> None:
+        """QEMU is this process."""
+        os.write(self._watchdog, b"%d\n" % pid)
+
+    def _say(self, what: dict[str, object]) -> None:
+        if self._answer is None:
+            return
+        answer, self._answer = self._answer, None
+        with os.fdopen(answer, "wb") as pipe:
+            pipe.write(orjson.dumps(what))
+        leave_standard_streams()
