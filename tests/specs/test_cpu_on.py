@@ -32,7 +32,8 @@ MUTANTS = {
         "  :: caller != NOBODY ->\n    v = (granted -> SUCCESS : DENIED);",
     ),
     "RUNNABLE later than SUCCESS": (
-        "      runnable = true; powered = true;\n      started", "      powered = true;\n      started",
+        "      runnable = true; powered = true;\n      started",
+        "      powered = true;\n      started",
     ),
     "a second call takes the place of the first": (
         ":: v == SUCCESS && caller != NOBODY -> v = ON_PENDING", ":: false -> skip",
