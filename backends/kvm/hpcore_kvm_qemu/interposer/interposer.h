@@ -1,0 +1,102 @@
+/* What the files of the interposer share. A function's name begins with its file's. */
+#ifndef INTERPOSER_H
+#define INTERPOSER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kvm_arm64.h"
+#include "wire.h"
+
+/* ------------------------------------------------- host.c: the kernel; tests have another one */
+
+int host_ioctl(int fd, unsigned long request, unsigned long argument);
+void host_kick(uint32_t tid);   /* QEMU's own: its handler sets immediate_exit */
+
+/* ----------------------------------------------------------------------- fail.c: the way out */
+
+/* Ends QEMU with 97 and words on stderr: never a machine that is not enforced. */
+_Noreturn void fail_closed(const char *what, int error);
+
+/* --------------------------------------------------------------------- page.c: what is granted */
+
+void page_open(int fd);
+uint32_t page_possible(void);
+uint32_t page_spi(void);
+bool page_has(uint64_t address);
+bool page_granted(uint32_t index);
+bool page_force_wanted(uint32_t index);
+void page_set_forced(uint32_t index);
+void page_set_thread(uint32_t index, uint32_t tid);
+void page_set_powered(uint32_t index, bool on);
+void page_count_run(uint32_t index);
+
+/* ---------------------------------------------------------------------- link.c: hpcore's socket */
+
+void link_open(const char *path);
+int link_event(void);           /* the GED's eventfd */
+bool link_alive(void);          /* false once hpcore is gone; it never comes back */
+void link_must_live(void);
+bool link_tell(struct wire_message message);
+bool link_ask(struct wire_message message, uint64_t *value);
+
+/* --------------------------------------------------------------------- vcpu.c: one of QEMU's vCPUs */
+
+enum { CALL_NONE, CALL_POSTED, CALL_ENDED, CALL_CANCELLED };
+
+struct vcpu {
+    struct vcpu *next;
+    int fd, vm;
+    uint32_t index;
+    struct k_run *run;
+    /* its own thread's */
+    bool unsettled;             /* KVM has an MMIO access to finish, at the next KVM_RUN */
+    uint32_t tid;
+    /* under the lock */
+    bool powered, has_init;
+    uint32_t resets;
+    struct k_vcpu_init init;
+    struct vcpu *caller;        /* whose CPU_ON waits for this one; also read without the lock */
+    struct {
+        uint32_t state;         /* also read without the lock */
+        int status;
+        uint64_t affinity, entry, context;
+    } call;                     /* the CPU_ON that this one makes */
+};
+
+void vcpu_lock(void);
+void vcpu_unlock(void);
+struct vcpu *vcpu_new(int vm, int fd, uint32_t index);
+struct vcpu *vcpu_of(int fd);
+struct vcpu *vcpu_find(int vm, uint32_t index);
+void vcpu_forget_vm(int vm);
+uint64_t vcpu_get(struct vcpu *vcpu, uint64_t reg);
+void vcpu_set(struct vcpu *vcpu, uint64_t reg, uint64_t value);
+void vcpu_init_again(struct vcpu *vcpu);
+void vcpu_set_powered(struct vcpu *vcpu, bool on);
+void vcpu_start(struct vcpu *vcpu);
+void vcpu_quiet_timers(struct vcpu *vcpu);
+void vcpu_stop(struct vcpu *vcpu);
+bool vcpu_must_leave(struct vcpu *vcpu);
+
+/* -------------------------------------------------------------- call.c: CPU_ON from hand to hand */
+
+bool call_make(struct vcpu *vcpu, bool wide);   /* false: rewound, go out to QEMU */
+void call_take(struct vcpu *vcpu);
+void call_cancel(struct vcpu *vcpu);
+
+/* --------------------------------------------------------------------- machine.c: the VM that runs */
+
+void machine_set_filter(int vm);
+bool machine_started(int vm);
+void machine_start(struct vcpu *vcpu);          /* with the lock held */
+
+/* ---------------------------------------------------------------------- run.c: around KVM_RUN */
+
+int run_loop(struct vcpu *vcpu);
+
+/* ----------------------------------------------------------------- ioctl.c: what QEMU calls */
+
+void ioctl_load(void);          /* the constructor */
+
+#endif

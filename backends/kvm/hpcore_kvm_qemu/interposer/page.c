@@ -1,0 +1,81 @@
+/* The policy page: hpcore writes what is granted, the interposer what it sees. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "interposer.h"
+
+static struct wire_page *page;
+
+/* hpcore is trusted, its page is checked all the same: a wrong one must not look like a right one. */
+void page_open(int fd)
+{
+    struct stat stat;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (fstat(fd, &stat) || stat.st_size < (off_t)sizeof *page)
+        fail_closed("the policy page is too small", 0);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK))
+        fail_closed("the policy page is not sealed against shrinking", 0);
+    page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        fail_closed("cannot map the policy page", errno);
+    if (page->magic != WIRE_MAGIC || page->version != WIRE_VERSION)
+        fail_closed("the policy page is of another version of hpcore", 0);
+    if (page->possible < 1 || page->possible > WIRE_VCPUS)
+        fail_closed("the policy page names an impossible number of vCPUs", 0);
+}
+
+uint32_t page_possible(void)
+{
+    return page->possible;
+}
+
+uint32_t page_spi(void)
+{
+    return page->spi;
+}
+
+bool page_has(uint64_t address)
+{
+    for (int i = 0; i < WIRE_REGIONS; i++)
+        if (address - page->region[i].base < page->region[i].size)
+            return true;
+    return false;
+}
+
+bool page_granted(uint32_t index)
+{
+    return index < page->possible && __atomic_load_n(&page->granted[index], __ATOMIC_ACQUIRE) == 1;
+}
+
+bool page_force_wanted(uint32_t index)
+{
+    return __atomic_load_n(&page->force[index], __ATOMIC_ACQUIRE)
+        != __atomic_load_n(&page->seen[index].forced, __ATOMIC_RELAXED);
+}
+
+/* Called once the vCPU is off. A force that comes after the load is another one. */
+void page_set_forced(uint32_t index)
+{
+    uint32_t wanted = __atomic_load_n(&page->force[index], __ATOMIC_ACQUIRE);
+    __atomic_store_n(&page->seen[index].forced, wanted, __ATOMIC_RELEASE);
+}
+
+void page_set_thread(uint32_t index, uint32_t tid)
+{
+    __atomic_store_n(&page->seen[index].tid, tid, __ATOMIC_RELEASE);
+}
+
+void page_set_powered(uint32_t index, bool on)
+{
+    __atomic_store_n(&page->seen[index].powered, on, __ATOMIC_RELEASE);
+}
+
+void page_count_run(uint32_t index)
+{
+    uint64_t runs = __atomic_load_n(&page->seen[index].runs, __ATOMIC_RELAXED);
+    __atomic_store_n(&page->seen[index].runs, runs + 1, __ATOMIC_RELAXED);
+}

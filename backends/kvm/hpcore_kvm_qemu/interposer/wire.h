@@ -1,0 +1,53 @@
+/* What the interposer and hpcore share: the policy page, and messages over a socket.
+ *
+ * hpcore_kvm_qemu.wire has the same for Python; a test holds the two against each other. */
+#ifndef WIRE_H
+#define WIRE_H
+
+#include <stdint.h>
+
+#define WIRE_VERSION 1
+#define WIRE_MAGIC 0x68706770u
+#define WIRE_VCPUS 512
+#define WIRE_REGIONS 4
+
+/* The policy page: shared memory, made by hpcore, passed with the answer to HELLO. Every field
+ * has one writer. `magic` to `region` do not change once the page is passed. */
+struct wire_page {
+    /* hpcore's */
+    uint32_t magic, version;
+    uint32_t possible;                  /* the machine's vCPUs */
+    uint32_t spi;                       /* the GED's interrupt: its INTID less 32 */
+    struct { uint64_t base, size; } region[WIRE_REGIONS];   /* MMIO that is hpcore's; size 0: none */
+    uint8_t granted[WIRE_VCPUS];        /* whether CPU_ON of it may succeed */
+    uint32_t force[WIRE_VCPUS];         /* counts the times that it is to be off at once */
+    /* the interposer's */
+    struct {
+        uint32_t tid;                   /* of its thread, for tgkill(2); 0 before it has run */
+        uint32_t powered;
+        uint32_t forced;                /* has caught up with `force`: it is off */
+        uint32_t pad;
+        uint64_t runs;                  /* how often KVM_RUN was made */
+    } seen[WIRE_VCPUS];
+};
+
+/* One message is one packet of SOCK_SEQPACKET. Those marked ? wait for an answer. */
+enum wire_type {
+    WIRE_HELLO = 1,     /* ? a: version, b: process id; carries the GED's eventfd, gets the page */
+    WIRE_VM = 2,        /* a: the VM's descriptor; it has the filter */
+    WIRE_VCPU = 3,      /* vcpu, a: the VM's descriptor */
+    WIRE_START = 4,     /* ? a: the VM's descriptor, b: process id, c: its vCPUs; 1 lets it run */
+    WIRE_READ = 5,      /* ? vcpu, a: address, b: bytes; the value */
+    WIRE_WRITE = 6,     /* ? vcpu, a: address, b: bytes, c: value */
+    WIRE_CPU_ON = 7,    /* vcpu: who calls, a: affinity, b: entry, c: context, d: PSCI's status */
+    WIRE_CPU_OFF = 8,   /* vcpu */
+    WIRE_FORCED = 9,    /* vcpu is off, because `force` said so */
+    WIRE_REWOUND = 10,  /* vcpu: who calls, a: affinity; the guest will call again */
+    WIRE_RESET = 11,    /* vcpu was initialised anew by QEMU */
+    WIRE_KEPT_OFF = 12, /* vcpu was not granted, and QEMU would have it run */
+};
+
+struct wire_message { uint32_t type, vcpu; uint64_t a, b, c, d; };
+struct wire_answer { uint32_t type, pad; uint64_t value; };
+
+#endif

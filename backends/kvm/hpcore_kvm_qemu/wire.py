@@ -1,0 +1,55 @@
+"""The interposer's policy page and messages, for hpcore's side of them.
+
+The same as wire.h beside the interposer's C, which says what every field means; a test
+compiles a program that prints the layout, and holds it against this.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+VERSION = 1
+MAGIC = 0x6870_6770
+VCPUS = 512
+REGIONS = 4
+
+HEAD = struct.Struct("<IIII")
+"""magic, version, possible vCPUs, the GED's SPI."""
+REGION = struct.Struct("<QQ")
+"""base and size of MMIO that is hpcore's."""
+SEEN = struct.Struct("<IIIIQ")
+"""The interposer's word of a vCPU: tid, powered, forced, nothing, KVM_RUNs."""
+
+HEAD_AT = 0
+REGION_AT = HEAD_AT + HEAD.size
+GRANTED_AT = REGION_AT + REGIONS * REGION.size  # u8 a vCPU
+FORCE_AT = GRANTED_AT + VCPUS  # u32 a vCPU
+SEEN_AT = FORCE_AT + 4 * VCPUS
+PAGE_SIZE = SEEN_AT + VCPUS * SEEN.size
+
+MESSAGE = struct.Struct("<IIQQQQ")
+"""type, vcpu, a, b, c, d."""
+ANSWER = struct.Struct("<IIQ")
+"""The type that is answered, nothing, the value."""
+
+
+class Message(IntEnum):
+    """What the interposer says."""
+
+    HELLO = 1
+    VM = 2
+    VCPU = 3
+    START = 4
+    READ = 5
+    WRITE = 6
+    CPU_ON = 7
+    CPU_OFF = 8
+    FORCED = 9
+    REWOUND = 10
+    RESET = 11
+    KEPT_OFF = 12
+
+
+ANSWERED = frozenset({Message.HELLO, Message.START, Message.READ, Message.WRITE})
+"""The messages after which the interposer waits for an answer."""

@@ -1,0 +1,26 @@
+/* hpcore's side of the socket, as the tests need it: notes what it is told, and answers. */
+#ifndef HUB_H
+#define HUB_H
+
+#include <stdbool.h>
+#include "wire.h"
+
+enum hub_fault { HUB_FINE, HUB_NO_PAGE, HUB_SHORT_PAGE, HUB_UNSEALED, HUB_OLD_PAGE, HUB_NO_VCPUS,
+                 HUB_HANGS_UP, HUB_REFUSES };
+
+extern struct wire_page *hub_page;
+extern enum hub_fault hub_fault;
+extern uint64_t hub_value;                                  /* what a load gives */
+extern void (*hub_on_write)(const struct wire_message *);   /* before the store is answered */
+extern int hub_event;
+
+void hub_start(uint32_t possible, uint32_t granted);        /* bits of `granted`; sets the path */
+void hub_leave(void);                                       /* hpcore dies */
+void hub_grant(uint32_t index, bool yes);
+int hub_count(uint32_t type);                               /* messages of that type so far */
+struct wire_message hub_last(uint32_t type);
+struct wire_message hub_message(int number);
+int hub_messages(void);
+void hub_forget(void);
+
+#endif

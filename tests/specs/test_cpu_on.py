@@ -1,0 +1,82 @@
+"""The hand-over of CPU_ON inside of QEMU, checked by SPIN; and what SPIN finds when it is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.specs.tools import SPECS, read_spin_states
+
+MODEL = SPECS / "cpu_on.pml"
+SMALL = ("-DSTOPS=1", "-DFORCES=1", "-DRESETS=1")
+
+MUTANTS = {
+    "SUCCESS before the target took the call": (
+        "             caller = NOBODY; guest[me] = BEFORE; calls_made[me]--; kick(me)\n"
+        "           :: call[me] == CALL_CANCELLED",
+        "             guest[me] = SUCCESS\n           :: call[me] == CALL_CANCELLED",
+    ),
+    "withdrawn without a look whether the target took it": (
+        "           :: call[me] == CALL_POSTED ->\n             caller",
+        "           :: call[me] == CALL_POSTED || immediate_exit[me] ->\n             caller",
+    ),
+    "the target does not look again whether it is granted": (
+        "  :: caller != NOBODY ->\n    verdict(v);",
+        "  :: caller != NOBODY ->\n    v = (powered -> ALREADY_ON : SUCCESS);",
+    ),
+    "the target does not look again whether it is on": (
+        "  :: caller != NOBODY ->\n    verdict(v);",
+        "  :: caller != NOBODY ->\n    v = (granted -> SUCCESS : DENIED);",
+    ),
+    "RUNNABLE later than SUCCESS": (
+        "      runnable = true; powered = true;\n      started",
+        "      powered = true;\n      started",
+    ),
+    "a second call takes the place of the first": (
+        ":: v == SUCCESS && caller != NOBODY -> v = ON_PENDING", ":: false -> skip",
+    ),
+    "a reset that waits for nobody": (
+        "    out[0] && out[1] && out[2];\n", "    skip;\n",
+    ),
+    "a caller that does not look whether QEMU wants it": (
+        ":: call[me] != CALL_POSTED || immediate_exit[me] -> break",
+        ":: call[me] != CALL_POSTED -> break",
+    ),
+}  # fmt: skip
+
+
+def spin(work: Path, text: str, *defined: str) -> str:
+    """What SPIN's verifier says of the model."""
+    (work / "cpu_on.pml").write_text(text)
+    for command in (
+        ("spin", "-a", *defined, "cpu_on.pml"),
+        ("gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c"),
+        ("./pan", "-m100000"),
+    ):
+        done = subprocess.run(
+            command, cwd=work, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_hand_over_holds_whatever_comes_between(tmp_path: Path) -> None:
+    said = spin(tmp_path, MODEL.read_text())
+    assert "errors: 0" in said, said
+    assert "max search depth too small" not in said
+    assert read_spin_states(said) > 1_000_000
+    # all of the model was reached, the ends apart: nothing is said of what cannot happen
+    missed = [line for line in said.splitlines() if re.search(r"state \d+, \"(?!-end-)", line)]
+    assert missed == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_wrong_hand_over_is_found(tmp_path: Path, mutant: str) -> None:
+    text = MODEL.read_text()
+    old, new = MUTANTS[mutant]
+    assert text.count(old) == 1
+    said = spin(tmp_path, text.replace(old, new), *SMALL)
+    assert re.search(r"errors: [1-9]", said), said
