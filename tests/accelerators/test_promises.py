@@ -74,11 +74,13 @@ class TestTcg(AcceleratorSuite):
 
 PLAYED = {
     "a_notification_in_a_reset_is_not_repeated", "the_played_guest_is_there_with_the_machine",
+    "a_machine_that_is_off_can_be_reset",
 }  # fmt: skip
 REAL = {"the_console_ends_with_the_machine"}
 ANY_GUEST = {
     "a_guest_takes_a_vcpu_and_gives_it_back", "a_guest_is_heard_after_what_it_answers",
     "a_guest_finds_after_a_reset_what_was_plugged_before",
+    "a_guest_finds_at_boot_what_was_plugged_before", "a_guest_that_went_off_boots_after_a_reset",
     "a_paused_guest_answers_when_it_goes_on",
 }  # fmt: skip
 AS_MANY_AS_THE_MODEL = {"open_refuses_more_vcpus_than_max_vcpus"}
