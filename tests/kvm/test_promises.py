@@ -26,4 +26,5 @@ def test_what_is_left_out_is_what_is_about_played_guests() -> None:
     assert set(TestKvm.left_out) - {"open_refuses_more_vcpus_than_max_vcpus"} == {
         "a_notification_in_a_reset_is_not_repeated",
         "the_played_guest_is_there_with_the_machine",
+        "a_machine_that_is_off_can_be_reset",
     }
