@@ -28,7 +28,7 @@ SMALL = {
         slots=2, migration=False, power_off=False, power_on=True, plugged=1
     ),
     "what is off is reset alone": Environment(
-        slots=2, guest=LINUX, faults=0, reset=False, migration=False, power_on=True, pause=True
+        slots=1, guest=LINUX, reset=False, power_on=True, pause=True
     ),
     "one command in flight": Environment(
         slots=3, guest=LEGACY, faults=0, reset=False, power_off=False, commands=1

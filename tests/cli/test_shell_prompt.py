@@ -148,7 +148,7 @@ def test_a_machine_that_ends_is_told_and_what_was_done_can_be_saved(tmp_path: Pa
     with prompt(tmp_path) as typist:
         typist.does("boot", "ok ")
         typist.does("poweroff", "the machine is gone: the machine was powered off by the guest")
-        typist.does("plug 2", "the machine was powered off by the guest")
+        typist.does("plug 2", "the machine is off")
         typist.does("save done.yaml", "done.yaml has what was done")
         typist.does("quit", "events in")
         assert typist.ends() == 0
