@@ -21,8 +21,10 @@ from attrs import asdict, define, field
 from rich.console import Console
 
 from bench.rounds import Use, report
+from hpcore.model.acpi import OstSource
 from hpcore.triage.replay import replay
-from tests.door.started import Vm, vm
+from tests.door.started import Client, Vm, vm
+from tests.support.waits import until
 
 CPU = 3
 
@@ -56,12 +58,21 @@ async def one_round(machine: Vm, seconds: dict[str, list[float]]) -> None:
     since, began = len(client.events), time.monotonic()
     await client.plug(CPU)
     seconds["device_add answered"].append(time.monotonic() - began)
-    await client.told("ACPI_DEVICE_OST", since)
+    await until(lambda: _registered(client, since), "the guest's word of a device check")
     seconds["plug to registered"].append(time.monotonic() - began)
     await machine.guest.online(CPU)
     began = time.monotonic()
     await client.unplug(CPU)
     seconds["unplug to ejected"].append(time.monotonic() - began)
+
+
+def _registered(client: Client, since: int) -> bool:
+    """Whether the guest has answered the device check; it may speak of the last eject before."""
+    return any(
+        event["event"] == "ACPI_DEVICE_OST"
+        and event["data"]["info"]["source"] == OstSource.DEVICE_CHECK
+        for event in client.events[since:]
+    )
 
 
 @click.command()
