@@ -80,7 +80,7 @@ def test_a_qemu_that_is_killed_as_soon_as_it_starts_is_named(tmp_path: Path) -> 
         ended = run.end(60)
     assert ended.code in (1, 2), ended
     assert "QEMU" in ended.last["error"]
-    assert phase_of(log) in ("failed", "created", "off")
+    assert phase_of(log) in ("failed", "created", "ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -95,7 +95,7 @@ def test_a_signal_ends_the_machine_cleanly_wherever_it_is(
     assert ended.last == {"ok": False, "error": said}
     assert f"hpcore: {said}" in ended.err
     assert records(log)[-1].event == MachinePoweredOff("user")
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -108,7 +108,7 @@ def test_a_signal_ends_a_guest_that_is_still_booting(
         run.send(number)
         ended = run.end(30)
     assert ended.code == 128 + number, ended
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def test_more_signals_change_nothing(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_more_signals_change_nothing(tmp_path: Path) -> None:
         ended = run.end(60)
     assert ended.code == 130, ended
     assert ended.err.count("interrupted") == 1
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def taken(pid: int, number: signal.Signals) -> bool:
@@ -152,7 +152,7 @@ def test_a_guest_that_powers_off_amid_the_steps_fails_the_step_and_is_named(
     ended, log = ran(tmp_path, "boot", 'shell: "(sleep 0.3; poweroff -f) &"', AROUND)
     assert "off" in failed_step(ended)["error"]
     assert MachinePoweredOff("guest") in [r.event for r in records(log)]
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def test_a_guest_that_panics_amid_the_steps_fails_the_step_and_starts_anew(
@@ -163,7 +163,7 @@ def test_a_guest_that_panics_amid_the_steps_fails_the_step_and_starts_anew(
     said = "started anew while `(sleep 0.3; echo c > /proc/sysrq-trigger) & sleep 60` ran, after a "
     assert f"{said}panic (Kernel panic - not syncing: sysrq" in failed_step(ended)["error"]
     assert any(isinstance(r.event, MachineWasReset) for r in records(log))
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 CRASH = "echo c > /proc/sysrq-trigger"
@@ -175,7 +175,7 @@ def test_panics_that_a_good_boot_follows_are_for_the_scenario_to_judge(tmp_path:
     assert ended.code == 0, ended
     noted = [r.event.text for r in records(log) if isinstance(r.event, Noted)]
     assert sum(text.startswith("the guest panicked: Kernel panic") for text in noted) == 2
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def test_a_guest_that_panics_at_every_boot_is_given_up_after_the_second(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_guest_that_panics_at_every_boot_is_given_up_after_the_second(tmp_path
     assert "is there an /init in the initrd" in error
     assert console.read_bytes().count(b"] Kernel panic - not syncing") == 2
     assert sum(isinstance(r.event, MachineWasReset) for r in records(log)) == 1
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def test_a_guest_that_stays_panicked_is_waited_for_no_longer(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_guest_that_stays_panicked_is_waited_for_no_longer(tmp_path: Path) -> 
     log = tmp_path / "run.jsonl"
     ended = hpcore("run", path, "--log", log, "--append", "panic=0", "--json")
     assert ended.code == 0, ended
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def test_a_console_that_cannot_be_kept_ends_the_run_and_the_machine(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_console_that_cannot_be_kept_ends_the_run_and_the_machine(tmp_path: Pa
     ended = hpcore("run", path, "--log", log, "--console", "/dev/full", "--json")
     assert ended.code == 2, ended
     assert ended.last["error"] == "/dev/full: cannot keep the console: No space left on device"
-    assert phase_of(log) == "off"
+    assert phase_of(log) == "ended"
 
 
 def test_a_log_that_cannot_grow_ends_the_run_and_the_machine(tmp_path: Path) -> None:
