@@ -73,7 +73,13 @@ def broken_by(rules: Rules, walks: int = 200, steps: int = 1000) -> str | None:
     return None
 
 
-MUTANTS = [n for n in (*SWITCHES, *map(str, Habit)) if n not in SECOND_LINES]
+TOO_DEEP = {str(Habit.PLUG_WAITS_FOR_CONFIRMATION)}
+"""Broken after 22 steps at the soonest, and no word of the guest's among the last ten: the checker
+finds that (tests/check/test_mutants.py), and a walk hardly ever."""
+
+MUTANTS = [
+    n for n in (*SWITCHES, *map(str, Habit)) if n not in SECOND_LINES and n not in TOO_DEEP
+]
 
 
 @pytest.mark.parametrize("name", MUTANTS)
