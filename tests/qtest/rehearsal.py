@@ -21,6 +21,7 @@ from hpcore.guest.played.hostile import Call
 from hpcore.model import events as ev
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
+from hpcore.model.machines import Phase
 from hpcore.model.states import State, initial
 from hpcore.model.stimuli import Stimulus
 from hpcore.platform import virt
@@ -123,7 +124,9 @@ class Rehearsal:
         return sc.Scenario("", about, self.config, "", tuple(self.lines), self.kind)
 
     async def _agree(self) -> None:
-        if self.state.shared.paused and any(slot.step for slot in self.state.slots):
+        shared = self.state.shared
+        resetting = shared.phase is Phase.RESETTING  # what is plugged comes back by RESTART
+        if shared.paused and (resetting or any(slot.step for slot in self.state.slots)):
             return  # the model has begun what the machine does after the pause
         deadline = time.monotonic() + AGREE_SECONDS
         for look in count(1):
