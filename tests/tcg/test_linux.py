@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from hpcore.guest.errors import GuestError
-from hpcore.guest.images import FetchedGuest, fetched_guest
+from hpcore.guest.images import FetchedGuest
 from hpcore.guest.shell import GuestTimeoutError
 from hpcore.model.effects import MachineStep, RunStep, Step
 from hpcore.model.stimuli import (
@@ -24,6 +23,7 @@ from hpcore.model.stimuli import (
     Stimulus,
 )
 from tests.qemu.support import needs_qemu
+from tests.support.guests import guest_or_skip
 from tests.tcg.rig import EJECTING, TcgRig, session
 
 pytestmark = needs_qemu
@@ -31,13 +31,7 @@ pytestmark = needs_qemu
 
 @pytest.fixture(scope="module")
 def guest() -> FetchedGuest:
-    try:
-        found = fetched_guest()
-    except GuestError as error:
-        pytest.skip(str(error))
-    if found is None:
-        pytest.skip("no guest has been fetched")
-    return found
+    return guest_or_skip()
 
 
 def cpu_on(rig: TcgRig, slot: int, since: int = 0) -> list[bool | None]:

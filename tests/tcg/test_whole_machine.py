@@ -12,15 +12,12 @@ from pathlib import Path
 from uuid import UUID
 
 import attrs
-import pytest
 from hpcore_tcg.build import ensure_monitor
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.session import TcgSession
 
 from hpcore.guest import boot
 from hpcore.guest.cpulist import parse_cpu_list
-from hpcore.guest.errors import GuestError
-from hpcore.guest.images import FetchedGuest, fetched_guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.stimuli import Stimulus
 from hpcore.platform.firmware import QEMU_VIRT
@@ -29,6 +26,7 @@ from hpcore.platform.smbios import Identity, structures
 from hpcore.promises.waits import SECONDS
 from hpcore.qemu import Qemu, Qmp, find_qemu
 from tests.qemu.support import needs_qemu, program
+from tests.support.guests import guest_or_skip
 from tests.tcg.rig import TcgRig
 
 pytestmark = needs_qemu
@@ -82,7 +80,7 @@ def test_linux_sees_the_machine_that_was_asked_for(tmp_path: Path) -> None:
 
 def machine(directory: Path, append: str) -> TcgRig:
     """A session whose QEMU has more arguments, and whose guest has nodes."""
-    guest, qemu, stimuli = fetched(), find_qemu(), list[Stimulus]()
+    guest, qemu, stimuli = guest_or_skip(), find_qemu(), list[Stimulus]()
     more = " ".join(QEMU_ARGUMENTS)
     wrapped = program(directory / "qemu", f'exec {qemu.path} "$@" {more}')
     board = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
@@ -92,16 +90,6 @@ def machine(directory: Path, append: str) -> TcgRig:
     program_ = Qemu(wrapped, qemu.version)
     start = partial(TcgMachine.start, MACHINE, files, program_, ensure_monitor())
     return TcgRig(TcgSession(MACHINE, start, stimuli.append, boots=True), stimuli)
-
-
-def fetched() -> FetchedGuest:
-    try:
-        found = fetched_guest()
-    except GuestError as error:
-        pytest.skip(str(error))
-    if found is None:
-        pytest.skip("no guest has been fetched")
-    return found
 
 
 async def said(rig: TcgRig, line: str) -> str:
