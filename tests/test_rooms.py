@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},
     "qemu": {"fetch"},
-    "run": {"model", "log", "guest", "platform", "disk", "fetch"},
+    "run": {"model", "log", "guest", "platform", "disk"},
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},

@@ -91,5 +91,5 @@ def test_what_the_compiler_refuses_is_said_in_its_words(
     (broken / "page.c").write_text("int main(void) { int unused; }\n")
     monkeypatch.setenv("HPCORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(build, "SOURCE_DIR", broken)
-    with pytest.raises(AcceleratorError, match=r"zig ended with(.|\n)*unused"):
+    with pytest.raises(AcceleratorError, match=r"zig cc ended with(.|\n)*unused"):
         build.ensure_interposer()

@@ -7,18 +7,12 @@ object needs glibc 2.34 or newer, so Debian 12's QEMU can load it, and nothing b
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import structlog
-
-from hpcore.fetch.cache import cache_directory, scratch
+from hpcore.fetch.cache import cache_directory
+from hpcore.fetch.errors import FetchError
+from hpcore.fetch.zig import ensure_built, zig_cc, zig_version
 from hpcore.run.accelerator import AcceleratorError
-
-log = structlog.get_logger(__name__)
 
 SOURCE_DIR = Path(__file__).parent / "interposer"
 TARGET = "aarch64-linux-gnu.2.34"
@@ -27,11 +21,7 @@ CFLAGS = (
     "-std=gnu11", "-O2", "-g0", *WARNINGS, "-fPIC", "-fvisibility=hidden",
     "-fno-sanitize=undefined",  # zig's default, which needs a runtime library
 )  # fmt: skip
-COMPILE_SECONDS = 300
-NO_COMPILER = (
-    "the interposer cannot be built: the package ziglang is not installed; install it with: "
-    "pip install ziglang"
-)
+WHAT = "the interposer"
 
 
 def sources() -> list[Path]:
@@ -44,7 +34,7 @@ def digest() -> str:
     sha = hashlib.sha256()
     for path in (*sources(), *sorted(SOURCE_DIR.glob("*.h"))):
         sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    sha.update(repr((CFLAGS, TARGET, _zig_version())).encode())
+    sha.update(repr((CFLAGS, TARGET, zig_version())).encode())
     return sha.hexdigest()[:16]
 
 
@@ -56,47 +46,17 @@ def ensure_interposer() -> Path:
     written.
     """
     path = cache_directory() / f"interposer-{digest()}.so"
-    if path.is_file():
-        return path
-    if _zig_version() is None:
-        raise AcceleratorError(NO_COMPILER)
     try:
-        with scratch(path.parent) as directory:
-            _compile(directory).replace(path)
-    except OSError as error:
-        raise AcceleratorError(
-            f"the interposer cannot be kept in {path.parent}: {error.strerror}; "
-            "make it writable, or set HPCORE_CACHE to a directory that is"
-        ) from error
-    log.info("built the interposer", path=str(path), size=path.stat().st_size)
+        ensure_built(WHAT, path, _compile)
+    except FetchError as error:
+        raise AcceleratorError(str(error)) from error
     return path
 
 
-def _zig_version() -> str | None:
-    try:
-        return importlib.metadata.version("ziglang")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _compile(directory: Path) -> Path:
-    output, cache = directory / "interposer.so", str(directory / "zig")
-    command = [
-        sys.executable, "-m", "ziglang", "cc", "-target", TARGET, *CFLAGS, "-shared",
-        "-Wl,--build-id=none", *(str(path) for path in sources()), "-o", str(output),
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False,
-            env={"ZIG_LOCAL_CACHE_DIR": cache, "ZIG_GLOBAL_CACHE_DIR": cache, **os.environ},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise AcceleratorError(
-            f"the interposer cannot be built: zig took more than {COMPILE_SECONDS} seconds"
-        ) from error
-    if done.returncode:
-        words = (done.stderr or done.stdout).strip()
-        raise AcceleratorError(
-            f"the interposer cannot be built: zig ended with {done.returncode}:\n{words}"
-        )
+    output = directory / "interposer.so"
+    zig_cc(
+        WHAT, directory, "-target", TARGET, *CFLAGS, "-shared", "-Wl,--build-id=none",
+        *(str(path) for path in sources()), "-o", str(output),
+    )  # fmt: skip
     return output

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcore.door.front import BeforeStart, Part
 from hpcore.door.options import Options
+from hpcore.fetch.zig import NO_COMPILER, zig_version
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
@@ -45,8 +46,8 @@ class TcgAccelerator:
             versions["qemu"] = find_qemu().version
         except QemuError as error:
             problems.append(str(error))
-        if build.zig_version() is None and not build.cached():
-            problems.append(build.NO_COMPILER)
+        if zig_version() is None and not build.cached():
+            problems.append(NO_COMPILER.format(build.WHAT))
         else:
             versions["monitor"] = build.digest()
         return Capabilities(

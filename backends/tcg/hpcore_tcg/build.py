@@ -8,26 +8,20 @@ goes into it; two builders at once do no harm, since a finished file is moved in
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
-import os
 import struct
-import subprocess
-import sys
 from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 
-import structlog
 from attrs import frozen
 
-from hpcore.fetch.cache import cache_directory, scratch
+from hpcore.fetch.cache import cache_directory
+from hpcore.fetch.errors import FetchError
+from hpcore.fetch.zig import ensure_built, zig_cc, zig_version
 from hpcore.model import acpi, topology
 from hpcore.platform import hotplug_page, virt
 from hpcore.run.accelerator import AcceleratorError
 from hpcore_tcg import protocol
-
-log = structlog.get_logger(__name__)
 
 SOURCE_DIR = Path(__file__).parent / "monitor"
 TARGET = "aarch64-freestanding-none"
@@ -38,11 +32,7 @@ CFLAGS = (
     # with the MMU off all memory is Device memory, where an unaligned access faults
     "-mstrict-align",
 )  # fmt: skip
-COMPILE_SECONDS = 300
-NO_COMPILER = (
-    "the EL3 monitor cannot be built: the package ziglang is not installed; install it with: "
-    "pip install ziglang"
-)
+WHAT = "the EL3 monitor"
 PT_LOAD = 1
 
 
@@ -52,14 +42,6 @@ class Monitor:
 
     path: Path
     digest: str
-
-
-def zig_version() -> str | None:
-    """The version of the installed ziglang package, or None where there is none."""
-    try:
-        return importlib.metadata.version("ziglang")
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def constants_header() -> str:
@@ -110,19 +92,10 @@ def ensure_monitor() -> Monitor:
     """
     name = digest()
     path = _cache_path(name)
-    if path.is_file():
-        return Monitor(path, name)
-    if zig_version() is None:
-        raise AcceleratorError(NO_COMPILER)
     try:
-        with scratch(path.parent) as directory:
-            _compile(directory).replace(path)
-    except OSError as error:
-        raise AcceleratorError(
-            f"the EL3 monitor cannot be kept in {path.parent}: {error.strerror}; "
-            "make it writable, or set HPCORE_CACHE to a directory that is"
-        ) from error
-    log.info("built the EL3 monitor", path=str(path), size=path.stat().st_size)
+        ensure_built(WHAT, path, _compile)
+    except FetchError as error:
+        raise AcceleratorError(str(error)) from error
     return Monitor(path, name)
 
 
@@ -137,8 +110,8 @@ def _compile(directory: Path) -> Path:
     script.write_text(template.replace("@SECURE_RAM_BASE@", f"{virt.SECURE_RAM_BASE:#x}"))
     elf, binary = directory / "monitor.elf", directory / "monitor.bin"
     code = [str(path) for path in _sources() if path.suffix in (".S", ".c")]
-    _zig(
-        directory, "cc", "-target", TARGET, *CFLAGS, "-I", str(directory), "-I", str(SOURCE_DIR),
+    zig_cc(
+        WHAT, directory, "-target", TARGET, *CFLAGS, "-I", str(directory), "-I", str(SOURCE_DIR),
         "-static", "-T", str(script), "-Wl,--build-id=none", *code, "-o", str(elf),
     )  # fmt: skip
     binary.write_bytes(flash_image(elf.read_bytes()))
@@ -164,28 +137,6 @@ def flash_image(elf: bytes) -> bytes:
             "address 0 alone; its linker script does not suit this version of ziglang"
         )
     return images[0][1]
-
-
-def _zig(directory: Path, *arguments: str) -> None:
-    env = dict(os.environ)
-    env["ZIG_LOCAL_CACHE_DIR"] = str(directory / "zig")
-    env["ZIG_GLOBAL_CACHE_DIR"] = str(directory / "zig")
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "ziglang", *arguments],
-            capture_output=True, text=True, env=env, timeout=COMPILE_SECONDS, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise AcceleratorError(
-            f"the EL3 monitor cannot be built: zig {arguments[0]} took more than "
-            f"{COMPILE_SECONDS} seconds"
-        ) from error
-    if done.returncode:
-        words = (done.stderr or done.stdout).strip()
-        raise AcceleratorError(
-            f"the EL3 monitor cannot be built: zig {arguments[0]} ended with "
-            f"{done.returncode}:\n{words}"
-        )
 
 
 def _sources() -> list[Path]:
