@@ -26,7 +26,7 @@ from hpcore.errors import HpcoreError
 from hpcore.fetch.cache import CACHE_VARIABLE
 from hpcore.log import Header, LogWriter
 from hpcore.qemu.attached import AttachedQemu, peer
-from hpcore.qemu.find import program_version
+from hpcore.qemu.find import AARCH64
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 from hpcore.run.discovery import Found, find
@@ -43,7 +43,7 @@ what is done before a guest starts anew from its disk."""
 
 def serve(settings: Settings, wanted: Asked | Probe, line: Line) -> None:
     """Be the door until QEMU has ended."""
-    os.environ[CACHE_VARIABLE] = str(settings.cache)
+    os.environ |= {CACHE_VARIABLE: str(settings.cache), AARCH64.variable: str(settings.qemu)}
     silence()
     asyncio.run(_serve(settings, wanted, line))
 
@@ -103,7 +103,7 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
     )
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
-    with LogWriter.create(journal.log, _header(found, asked, settings)) as log:
+    with LogWriter.create(journal.log, _header(found, asked)) as log:
         journal.diagnose()
         copied = with_copy(asked, directory / CONSOLE)
         console = None if copied is None else ConsoleCopy(directory / CONSOLE)
@@ -127,13 +127,12 @@ async def _gone_for_good(
     gone.set()
 
 
-def _header(found: Found, asked: Asked, settings: Settings) -> Header:
+def _header(found: Found, asked: Asked) -> Header:
     can = found.capabilities
-    versions = {**can.versions, "qemu": program_version(str(settings.qemu), "set qemu")}
     return Header(
         machine=asked.config,
         accelerator=found.name,
-        versions=versions,
+        versions=can.versions,
         modelled=can.modelled,
         differs=can.differs,
     )
