@@ -24,12 +24,13 @@ from hpcore.door.renewal import Renewal
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
 from hpcore.fetch.cache import CACHE_VARIABLE
-from hpcore.log import Header, LogWriter
+from hpcore.log import LogWriter
 from hpcore.qemu.attached import AttachedQemu, peer
 from hpcore.qemu.find import AARCH64
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
-from hpcore.run.discovery import Found, find
+from hpcore.run.discovery import find
+from hpcore.run.open import header_of
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +104,7 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
     )
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
-    with LogWriter.create(journal.log, _header(found, asked)) as log:
+    with LogWriter.create(journal.log, header_of(found, asked.config)) as log:
         journal.diagnose()
         copied = with_copy(asked, directory / CONSOLE)
         console = None if copied is None else ConsoleCopy(directory / CONSOLE)
@@ -125,17 +126,6 @@ async def _gone_for_good(
     await caller.wait()
     await asyncio.sleep(DAEMON_SECONDS if daemonizes else 0)
     gone.set()
-
-
-def _header(found: Found, asked: Asked) -> Header:
-    can = found.capabilities
-    return Header(
-        machine=asked.config,
-        accelerator=found.name,
-        versions=can.versions,
-        modelled=can.modelled,
-        differs=can.differs,
-    )
 
 
 async def _qemu(

@@ -64,7 +64,7 @@ async def open_machine(
     """
     _say_warnings_alone()
     accelerator, fitted = usable(found), fit(found, config)
-    header = _header(found, fitted, guest)
+    header = header_of(found, fitted, guest)
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
@@ -100,9 +100,10 @@ def _say_warnings_alone() -> None:
         )
 
 
-def _header(
-    found: Found, config: MachineConfig, guest: GuestImages | GuestScript | None
+def header_of(
+    found: Found, config: MachineConfig, guest: GuestImages | GuestScript | None = None
 ) -> Header:
+    """The head of the log of a machine on `found`; it names the kernel of `guest`."""
     capabilities = found.capabilities
     versions = dict(capabilities.versions)
     if isinstance(guest, GuestScript):
