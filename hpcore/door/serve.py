@@ -94,7 +94,7 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
             f"the accelerator '{found.name}' has no part for a VM that somebody else starts; "
             f"install a newer {found.distribution}"
         )
-    device_adds(asked)
+    device_adds(asked)  # what of them is refused is said before anything is started
     images = await asyncio.to_thread(boot_images, asked, directory)
     boot = await asyncio.to_thread(guest_files, asked, fronted.board, images)
     part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
