@@ -88,8 +88,8 @@ class Board:
     `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
     calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts; with `fw_cfg`
     QEMU's device of that name; with `virtio_mmio` QEMU's places for virtio devices that are
-    not on PCI. `power_button` is the interrupt of the event device at `virt.GED_BASE` that
-    tells of it, None where nothing does.
+    not on PCI. `power_button` is the interrupt of QEMU's own event device at `virt.GED_BASE`,
+    where that tells of the button; None where the transport's does, or none.
     """
 
     transport: HotplugTransport
@@ -112,6 +112,13 @@ left out: a guest looks into all 32 places at its boot, and few machines use one
 
 HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 """A machine of our own at the same addresses, with hotplug registers and a GED."""
+
+QEMU_KVM_REGISTERS = RegisterTransport(virt.KVM_CPU_HOTPLUG_BASE, power_button=True)
+"""Of `QEMU_KVM_VIRT`: a HotplugDevice for it is made with this `base`."""
+
+QEMU_KVM_VIRT = Board(QEMU_KVM_REGISTERS, Conduit.HVC, pci=True, fw_cfg=True)
+"""QEMU's `virt` on KVM with acpi=off, and hpcore's hotplug registers and GED put into it. KVM
+has no EL3, and acpi=off takes QEMU's own GED away, so ours tells of the power button."""
 
 
 def build(
