@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.errors import FetchError
-from hpcore.fetch.zig import ensure_built, zig_cc, zig_version
+from hpcore.fetch.zig import NO_COMPILER, ensure_built, zig_cc, zig_version
 from hpcore.run.accelerator import AcceleratorError
 
 SOURCE_DIR = Path(__file__).parent / "interposer"
@@ -38,6 +38,13 @@ def digest() -> str:
     return sha.hexdigest()[:16]
 
 
+def missing() -> str | None:
+    """Why there can be no object here, and what to do; None where there is one, or can be."""
+    if zig_version() is None and not _path().exists():
+        return NO_COMPILER.format(WHAT)
+    return None
+
+
 def ensure_interposer() -> Path:
     """The object for these sources, built if it is not in the cache.
 
@@ -45,12 +52,16 @@ def ensure_interposer() -> Path:
     compiler, when it refuses the sources (with its words), and where the cache cannot be
     written.
     """
-    path = cache_directory() / f"interposer-{digest()}.so"
+    path = _path()
     try:
         ensure_built(WHAT, path, _compile)
     except FetchError as error:
         raise AcceleratorError(str(error)) from error
     return path
+
+
+def _path() -> Path:
+    return cache_directory() / f"interposer-{digest()}.so"
 
 
 def _compile(directory: Path) -> Path:
