@@ -2,6 +2,8 @@
 
 The compiler is the one of the `ziglang` package, as for the EL3 monitor of hpcore-tcg. The
 object needs glibc 2.34 or newer, so Debian 12's QEMU can load it, and nothing but libc.
+
+A package may bring the object with it, as the file `prebuilt()`; then no compiler is needed.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ def sources() -> list[Path]:
 
 def digest() -> str:
     """The hash that names the object: of sources, headers, flags and compiler version."""
-    sha = hashlib.sha256()
-    for path in (*sources(), *sorted(SOURCE_DIR.glob("*.h"))):
-        sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    sha.update(repr((CFLAGS, TARGET, zig_version())).encode())
-    return sha.hexdigest()[:16]
+    return _digest(zig_version())
+
+
+def prebuilt() -> Path:
+    """Where the object lies that a package brings with it, whatever compiler has built it.
+
+    One that was made of other sources has another name, and is not taken for this one.
+    """
+    return SOURCE_DIR / f"interposer-{_digest(None)}.so"
 
 
 def missing() -> str | None:
@@ -46,7 +52,7 @@ def missing() -> str | None:
 
 
 def ensure_interposer() -> Path:
-    """The object for these sources, built if it is not in the cache.
+    """The object for these sources: the package's own, or else built if it is not in the cache.
 
     Takes some seconds the first time, and blocks. Raises AcceleratorError without a
     compiler, when it refuses the sources (with its words), and where the cache cannot be
@@ -61,7 +67,16 @@ def ensure_interposer() -> Path:
 
 
 def _path() -> Path:
-    return cache_directory() / f"interposer-{digest()}.so"
+    own = prebuilt()
+    return own if own.is_file() else cache_directory() / f"interposer-{digest()}.so"
+
+
+def _digest(compiler: str | None) -> str:
+    sha = hashlib.sha256()
+    for path in (*sources(), *sorted(SOURCE_DIR.glob("*.h"))):
+        sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    sha.update(repr((CFLAGS, TARGET, compiler)).encode())
+    return sha.hexdigest()[:16]
 
 
 def _compile(directory: Path) -> Path:
