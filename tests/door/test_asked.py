@@ -137,7 +137,6 @@ def test_a_vcpu_is_read_in_either_form(device: str) -> None:
     ("-M virt -cpu cortex-a57 -m 1G -nodefaults", "-kernel: is missing"),
     ("-M virt -cpu cortex-a57 -m 1G -initrd i", "-initrd i: is of no use without"),
     (f"{USUAL} -accel hvf", "-accel hvf: hotplug is to be had with tcg or kvm"),
-    (f"{USUAL} -enable-kvm", "-accel kvm: hotplug is to be had with tcg"),
     (f"{USUAL} -M its=off", "-machine its=off"),
     (f"{USUAL} -M virtualization=on", "-machine virtualization=on"),
     (f"{USUAL} -M highmem=off", "-machine highmem=off"),

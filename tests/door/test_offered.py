@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcore.door import machine_option, offered
+from hpcore.door.asked import read
 from hpcore.door.options import ArgumentRefused
 
 
@@ -31,6 +32,13 @@ def test_the_first_that_can_be_had_is_had(arm64_with_kvm: Path, asked: str, had:
 
 def test_where_none_is_asked_for_it_is_qemus_own_default() -> None:
     assert machine_option.accelerator({}) == "tcg"
+
+
+@pytest.mark.parametrize("words", ["-enable-kvm", "-accel kvm", "-M accel=kvm", "-accel kvm:tcg"])
+def test_kvm_has_the_hosts_own_cpu_by_whatever_words(arm64_with_kvm: Path, words: str) -> None:
+    asked = read(f"-M virt,gic-version=host -cpu host -kernel k -m 1G {words}".split())
+    assert (asked.accelerator, asked.cpu) == ("kvm-qemu", "host")
+    assert asked.config.driver == "host-arm-cpu"
 
 
 def test_without_the_device_the_next_one_is_had_or_the_reason_is_said(
