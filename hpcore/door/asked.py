@@ -12,6 +12,7 @@ from hpcore.door.devices import PluggedVcpu, has_virtio_mmio, take_vcpus
 from hpcore.door.disks import BootDisk, boot_disk
 from hpcore.door.identity import identity
 from hpcore.door.monitors import MonitorAsked, take_monitors
+from hpcore.door.offered import OFFERED
 from hpcore.door.options import ArgumentRefused, Options
 from hpcore.door.sizes import machine_config, nodes
 from hpcore.model.config import MachineConfig
@@ -106,19 +107,16 @@ def read_probe(options: Options) -> Probe:
     return Probe(rest, monitors)
 
 
-def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:
-    """The machine that the command line `words` asks for, on one of the accelerators `offered`.
-
-    Raises ArgumentRefused.
-    """
+def read(words: Sequence[str]) -> Asked:
+    """The machine that the command line `words` asks for. Raises ArgumentRefused."""
     options = Options.of(words)
     for option in options:
         if option.name in _REFUSED:
             raise ArgumentRefused(str(option), _REFUSED[option.name])
     machine = machine_option.read(options)
     machine_option.check(machine)
-    accelerator = machine_option.accelerator(machine, offered)
-    config = machine_config(options)
+    accelerator = machine_option.accelerator(machine)
+    config = machine_config(options, has_host_cpu=accelerator == "kvm")
     monitors, rest = take_monitors(options)
     vcpus, rest = take_vcpus(rest)
     for vcpu in vcpus:
@@ -129,7 +127,7 @@ def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:
     return Asked(
         rest=rest.without(_READ),
         machine=machine,
-        accelerator=accelerator,
+        accelerator=OFFERED[accelerator],
         accel=_accel(options, accelerator),
         config=config,
         nodes=nodes(options, config),
