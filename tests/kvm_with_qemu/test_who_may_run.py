@@ -34,16 +34,21 @@ CALLS = 400
 """CPU_ONs that the guest makes while a vCPU comes and goes."""
 
 
+def denied(slot: int) -> CpuOnDenied:
+    """By the policy page, when vCPU 0 called."""
+    return CpuOnDenied(slot, 0, PsciStatus.DENIED, delegated=True)
+
+
 def test_a_raw_cpu_on_of_a_parked_vcpu_is_denied_and_logged(tmp_path: Path) -> None:
     async def run() -> None:
         async with puppet(tmp_path, 1, 3) as rig:
             await rig.boot()
             assert await rig.cpu_on(1) == PsciStatus.DENIED
-            await until(lambda: rig.events[-1] == CpuOnDenied(1, 0, PsciStatus.DENIED))
+            await until(lambda: rig.events[-1] == denied(1))
             # by the 32-bit call, too
             got = await rig.call(Function.CPU_ON_32, 2, programs.ENTRY, mailbox(2))
             assert got & 0xFFFF_FFFF == PsciStatus.DENIED & 0xFFFF_FFFF
-            await until(lambda: rig.events[-1] == CpuOnDenied(2, 0, PsciStatus.DENIED))
+            await until(lambda: rig.events[-1] == denied(2))
             assert await rig.affinity_info(1) == await rig.affinity_info(2) == OFF
 
     asyncio.run(run())
@@ -55,7 +60,8 @@ def test_cpu_on_of_what_no_vcpu_has_is_a_wrong_parameter_and_no_event(tmp_path: 
             await rig.boot()
             logged = len(rig.events)
             for affinity in (3, 0x10, 1 << 24, 1 << 32, 1 << 63):
-                assert await rig.cpu_on(affinity) == PsciStatus.INVALID_PARAMETERS
+                asked = rig.call(Function.CPU_ON_64, affinity, programs.ENTRY)
+                assert await asked == PsciStatus.INVALID_PARAMETERS
             assert await rig.cpu_on(0) == PsciStatus.ALREADY_ON
             assert len(rig.events) == logged
 
