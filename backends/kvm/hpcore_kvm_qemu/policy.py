@@ -62,6 +62,8 @@ class Policy:
         spi = virt.ACPI_GED_GSI - FIRST_SPI
         listener = Listener(socket)
         self.page = PolicyPage(config.possible, spi, self.hotplug.regions)
+        for slot in filter(config.cold_booted, range(config.possible)):
+            self.page.grant(slot, True)  # or QEMU could not set up the vCPU that it starts
         self._link = PolicyLink(listener, self.page.fd, self._said, self._link_ended)
         self._heard: Heard | None = None
         self._ended_before: str | None = None
