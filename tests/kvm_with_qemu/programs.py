@@ -12,9 +12,10 @@ from hpcore.platform import virt
 from tests.kvm import programs
 from tests.kvm.programs import Program
 
-CALL, STORE, LOAD, STORE_64, LOAD_64, CHURN = range(1, 7)
+CALL, STORE, LOAD, STORE_64, LOAD_64, CHURN, TIMER = range(1, 8)
 """What to do: an HVC with x0 to x4; x2 to the address in x1, of 32 or 64 bits; a load from
-there; and CHURN, an HVC that is a CPU_ON, and the target's CPU_OFF, x4 times."""
+there; CHURN, an HVC that is a CPU_ON, and the target's CPU_OFF, x4 times; and TIMER, which
+leaves the virtual timer on, and due."""
 
 ORDER = struct.Struct("<6Q")
 RESULT_AT, BEGUN_AT, MAILBOX_SIZE = 48, 56, 64
@@ -70,15 +71,17 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("ldp x2, x3, [x9, #24]", 0xA941_8D22),
     ("ldr x4, [x9, #40]", 0xF940_1524),
     ("cmp x10, #1", 0xF100_055F),
-    ("b.eq 11f", 0x5400_0560),
+    ("b.eq 11f", 0x5400_06C0),
     ("cmp x10, #2", 0xF100_095F),
-    ("b.eq 12f", 0x5400_0560),
+    ("b.eq 12f", 0x5400_06C0),
     ("cmp x10, #3", 0xF100_0D5F),
-    ("b.eq 13f", 0x5400_0580),
+    ("b.eq 13f", 0x5400_06E0),
     ("cmp x10, #4", 0xF100_115F),
-    ("b.eq 14f", 0x5400_0580),
+    ("b.eq 14f", 0x5400_06E0),
     ("cmp x10, #5", 0xF100_155F),
-    ("b.eq 15f", 0x5400_05A0),
+    ("b.eq 15f", 0x5400_0700),
+    ("cmp x10, #7", 0xF100_1D5F),
+    ("b.eq 24f", 0x5400_0700),
     # CHURN: CPU_ON of x1, a CPU_OFF of it by its mailbox at x3, x4 times; how many failed
     ("mov x11, x4", 0xAA04_03EB),
     ("mov x12, #0", 0xD280_000C),
@@ -91,11 +94,20 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("mov x2, x16", 0xAA10_03E2),
     ("mov x3, x17", 0xAA11_03E3),
     ("hvc #0", 0xD400_0002),
-    ("cbnz x0, 19f", 0xB500_0240),
-    # it says that it has begun; then it is told to go off, and is waited for
+    ("cbnz x0, 19f", 0xB500_0360),
+    # wait until it has begun, unless it was taken; then it is told to go off, and does
     ("17: ldr x10, [x17, #56]", 0xF940_1E2A),
-    ("cbz x10, 17b", 0xB4FF_FFEA),
-    ("str xzr, [x17, #56]", 0xF900_1E3F),
+    ("cbnz x10, 23f", 0xB500_014A),
+    ("movz x0, #4", 0xD280_0080),
+    ("movk x0, #0xc400, lsl #16", 0xF2B8_8000),
+    ("mov x1, x15", 0xAA0F_03E1),
+    ("mov x2, #0", 0xD280_0002),
+    ("hvc #0", 0xD400_0002),
+    ("cmp x0, #1", 0xF100_041F),
+    ("b.ne 17b", 0x54FF_FF01),
+    ("ldr x10, [x17, #56]", 0xF940_1E2A),
+    ("cbz x10, 20f", 0xB400_022A),
+    ("23: str xzr, [x17, #56]", 0xF900_1E3F),
     ("movz x10, #2", 0xD280_004A),
     ("movk x10, #0x8400, lsl #16", 0xF2B0_800A),
     ("str x10, [x17, #8]", 0xF900_062A),
@@ -112,7 +124,7 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("b 20f", 0x1400_0002),
     ("19: add x12, x12, #1", 0x9100_058C),
     ("20: sub x11, x11, #1", 0xD100_056B),
-    ("cbnz x11, 16b", 0xB5FF_FCEB),
+    ("cbnz x11, 16b", 0xB5FF_FBCB),
     ("mov x0, x12", 0xAA0C_03E0),
     ("ret", 0xD65F_03C0),
     ("11: hvc #0", 0xD400_0002),
@@ -126,6 +138,10 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("mov x0, x2", 0xAA02_03E0),
     ("ret", 0xD65F_03C0),
     ("15: ldr x0, [x1]", 0xF940_0020),
+    ("ret", 0xD65F_03C0),
+    ("24: msr cntv_tval_el0, xzr", 0xD51B_E31F),
+    ("mov x0, #1", 0xD280_0020),
+    ("msr cntv_ctl_el0, x0", 0xD51B_E320),
     ("ret", 0xD65F_03C0),
 )
 

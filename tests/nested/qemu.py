@@ -1,6 +1,6 @@
 """Debian's QEMU for arm64, to be laid over L1's image: the program and what it loads.
 
-Of 200 packages that apt would install, the libraries alone are kept that the program names,
+Of 80 packages that apt would install, the libraries alone are kept that the program names,
 and those that these name. No firmware: give a virtio-net-pci `romfile=`. Built once a series,
 kept in hpcore's cache under a hash of what goes into it.
 """

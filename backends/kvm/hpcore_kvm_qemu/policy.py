@@ -62,8 +62,7 @@ class Policy:
         spi = virt.ACPI_GED_GSI - FIRST_SPI
         listener = Listener(socket)
         self.page = PolicyPage(config.possible, spi, self.hotplug.regions)
-        for slot in filter(config.cold_booted, range(config.possible)):
-            self.page.grant(slot, True)  # or QEMU could not set up the vCPU that it starts
+        self.show(0)
         self._link = PolicyLink(listener, self.page.fd, self._said, self._link_ended)
         self._heard: Heard | None = None
         self._ended_before: str | None = None
@@ -100,8 +99,12 @@ class Policy:
         return self.page.seen(slot)
 
     def show(self, slot: int) -> None:
-        """Let CPU_ON follow what `_STA` of the vCPU says: one rule, for whoever changed it."""
-        self.page.grant(slot, self.hotplug.enabled(slot))
+        """Let CPU_ON follow what `_STA` of the vCPU says: one rule, for whoever changed it.
+
+        vCPU 0 is granted always. QEMU makes it powered, before any step of it is taken, and what
+        is not granted then is kept off; until the machine may run it is held like the others.
+        """
+        self.page.grant(slot, slot == 0 or self.hotplug.enabled(slot))
 
     def show_all(self) -> None:
         """As `show`, of every vCPU."""
