@@ -58,7 +58,7 @@ def at_rest(
 ) -> bool:
     controller = StandIn(state, heard_all=heard_all, quiet=quiet)
     machine = LiveMachine(cast(Controller, controller))
-    machine._guest = guest
+    machine._guest.met = guest
     return machine.at_rest
 
 

@@ -606,7 +606,7 @@ def test_an_accelerator_that_dies_ends_all_that_is_waited_for() -> None:
 def test_what_is_asked_of_the_guest_may_take_longer_than_its_last_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hpcore.run.machine.LAST_WORDS_SECONDS", 0.01)
+    monkeypatch.setattr("hpcore.run.waiting.LAST_WORDS_SECONDS", 0.01)
 
     async def script(m: LiveMachine, _c: Controller) -> None:
         assert await m.unless_ended(asyncio.sleep(0.2, "done")) == "done"
