@@ -1,4 +1,4 @@
-"""The tables for firmware that runs in the guest: QEMU's fw_cfg files, with the script to link them.
+"""The tables for firmware in the guest: QEMU's fw_cfg files, with the script that links them.
 
 UEFI places the tables where it likes. So it is given them without addresses, and a list of
 commands: where there is an address to add, which bytes are summed up. Layout and meaning: QEMU's

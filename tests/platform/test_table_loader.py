@@ -86,7 +86,7 @@ class PlayedFirmware:
         return self.at(address, size)
 
     def tables(self) -> dict[str, bytes]:
-        """What an operating system finds from the RSDP on, every checksum held against its table."""
+        """What an operating system finds from the RSDP on, and every sum holds."""
         rsdp = self.at(self.bases[RSDP], HEADER)
         assert rsdp[:8] == b"RSD PTR "
         assert sum(rsdp[:20]) & 0xFF == sum(rsdp) & 0xFF == 0
