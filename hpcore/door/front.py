@@ -16,12 +16,18 @@ from hpcore.door.options import Option
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.platform.firmware import Board
+from hpcore.platform.table_loader import LoaderFiles
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
 
 BeforeStart = Callable[[], Awaitable[None]]
 """Waited for each time before the guest starts anew, once the reset has put into its memory what
 QEMU was started with, and while nothing of the guest runs. Raises nothing."""
+
+
+GuestFiles = BootFiles | LoaderFiles
+"""What hpcore gives the guest: what lies in its memory from the start, with a kernel to enter, or
+tables for the firmware that runs."""
 
 
 @frozen
@@ -70,9 +76,9 @@ class Fronted(Protocol):
         """The board whose tables the guest is given."""
 
     async def prepare(
-        self, config: MachineConfig, boot: BootFiles, directory: Path, caller: int
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> Prepared:
-        """Make ready for a QEMU whose own directory is `directory`, and write files there.
+        """Make ready for a QEMU whose own directory is `directory`, and write `files` there.
 
         The process `caller` will become that QEMU. Raises AcceleratorError where the machine
         cannot run here.

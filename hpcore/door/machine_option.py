@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from hpcore.door import keyval
+from hpcore.door import firmware_option, keyval
 from hpcore.door.offered import OFFERED, not_to_be_had
 from hpcore.door.options import ArgumentRefused, Options
 
@@ -13,9 +13,10 @@ BOARD = re.compile(r"virt(-(?P<major>\d+)\.\d+)?")
 OLDEST_BOARD = 3
 """virt-2.x has neither GED nor the high PCI window that the tables describe."""
 
-OURS = ("acpi", "accel", "gic-version", "pflash0", "pflash1", "secure", "kernel", "initrd",
-        "append", "dtb", "firmware")  # fmt: skip
+OURS = ("acpi", "accel", "gic-version", "secure", "dtb")
 """Not passed on: the accelerator's part decides it, or the tables do."""
+OF_BOOT = ("kernel", "initrd", "append", *firmware_option.OF_MACHINE)
+"""Passed on where the caller's firmware runs; else hpcore reads it."""
 
 _FIXED: Mapping[str, tuple[bool, str]] = {
     "its": (True, "the tables describe the ITS; leave it on"),

@@ -98,8 +98,8 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
         )
     device_adds(asked)  # what of them is refused is said before anything is started
     images = await asyncio.to_thread(boot_images, asked, directory)
-    boot = await asyncio.to_thread(guest_files, asked, fronted.board, images)
-    prepared = await fronted.prepare(asked.config, boot, directory, line.caller)
+    files = await asyncio.to_thread(guest_files, asked, fronted.board, images)
+    prepared = await fronted.prepare(asked.config, files, directory, line.caller)
     try:
         await _in_front(settings, asked, line, directory, Under(found, fronted, prepared, images))
     finally:
@@ -113,7 +113,7 @@ class Under:
     found: Found
     fronted: Fronted
     prepared: Prepared
-    images: GuestImages
+    images: GuestImages | None
 
 
 async def _in_front(
@@ -136,7 +136,7 @@ async def _in_front(
         line.go(words, part.environment)
         qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
         renewal = None
-        if asked.boots.disk is not None:
+        if asked.boots.disk is not None and under.images is not None:
             renewal = Renewal(asked, under.fronted.board, under.images, qemu, renewals.path)
         async with attached(asked, under.prepared, qemu, sessions.path, log, renewal) as machine:
             await lived(asked, machine, qemu, own.path, monitors, console)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from pathlib import Path
 
 import pytest
 
 from hpcore.door import machine_option, offered
-from hpcore.door.asked import read
+from hpcore.door.asked import Boots, read
+from hpcore.door.front import Part
 from hpcore.door.options import ArgumentRefused
+from hpcore.door.remade import remade
 
 
 @pytest.fixture
@@ -39,6 +42,38 @@ def test_kvm_has_the_hosts_own_cpu_by_whatever_words(arm64_with_kvm: Path, words
     asked = read(f"-M virt,gic-version=host -cpu host -kernel k -m 1G {words}".split())
     assert (asked.accelerator, asked.cpu) == ("kvm-qemu", "host")
     assert asked.config.driver == "host-arm-cpu"
+
+
+FIRMWARE = {
+    "-bios fw.fd": "-bios fw.fd",
+    "-pflash fw.fd": "-pflash fw.fd",
+    "-drive if=pflash,file=fw.fd": "-drive if=pflash,file=fw.fd",
+    "-blockdev driver=file,filename=fw.fd,node-name=f -M pflash0=f": "pflash0=f",
+}
+
+
+@pytest.mark.parametrize("firmware", FIRMWARE)
+def test_the_callers_firmware_runs_with_kvm_and_finds_its_kernel(
+    arm64_with_kvm: Path, firmware: str
+) -> None:
+    words = f"-M virt -accel kvm -cpu host -m 1G -nodefaults {firmware} -kernel k -append a=1"
+    asked = read(words.split())
+    assert asked.boots == Boots(firmware=True)
+    real = shlex.join(remade(asked, Part({"acpi": "off"}, ()), []).words())
+    assert FIRMWARE[firmware] in real
+    assert "-kernel k" in real
+    assert "-append a=1" in real
+    assert "acpi=off" in real
+
+
+@pytest.mark.parametrize("firmware", FIRMWARE)
+def test_the_callers_firmware_is_left_out_with_tcg(firmware: str) -> None:
+    words = f"-M virt -accel tcg -cpu cortex-a57 -m 1G -nodefaults {firmware} -kernel k"
+    asked = read(words.split())
+    assert asked.boots == Boots(kernel=Path("k"), initrd=None)
+    real = shlex.join(remade(asked, Part({}, ()), []).words())
+    assert FIRMWARE[firmware] not in real
+    assert "-kernel" not in real  # hpcore's part says what lies in memory
 
 
 def test_without_the_device_the_next_one_is_had_or_the_reason_is_said(

@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 from hpcore_kvm import probe
 
-from hpcore.door.front import BeforeStart, Part
+from hpcore.door.front import BeforeStart, GuestFiles, Part
 from hpcore.door.options import Options
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
@@ -17,6 +17,7 @@ from hpcore.platform.firmware import QEMU_KVM_VIRT, Board
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
 from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.uefi import fw_cfg_arguments
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
@@ -89,18 +90,21 @@ class KvmQemuAccelerator:
         return QEMU_KVM_VIRT
 
     async def prepare(
-        self, config: MachineConfig, boot: BootFiles, directory: Path, caller: int
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> KvmQemuPrepared:
         """See `hpcore.door.front.Fronted`. Builds the interposer where the cache has none yet."""
         await self._admit(config)
         interposer = await asyncio.to_thread(build.ensure_interposer)
-        options = tuple(Options.of(image_arguments(boot, directory)))
+        if isinstance(files, BootFiles):
+            words = image_arguments(files, directory)
+        else:
+            words = fw_cfg_arguments(files.write(directory))
         try:
             policy = Policy(config, directory / LINK)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         policy.expect(caller)
-        part = Part(MACHINE, options, environment(interposer, directory))
+        part = Part(MACHINE, tuple(Options.of(words)), environment(interposer, directory))
         return KvmQemuPrepared(config, policy, part)
 
     async def _admit(self, machine: MachineConfig) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.door.front import BeforeStart, Part
+from hpcore.door.front import BeforeStart, GuestFiles, Part
 from hpcore.door.options import Options
 from hpcore.fetch.zig import NO_COMPILER, zig_version
 from hpcore.guest.boot import BootFiles
@@ -85,14 +85,16 @@ class TcgAccelerator:
         return QEMU_VIRT
 
     async def prepare(
-        self, config: MachineConfig, boot: BootFiles, directory: Path, caller: int
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> TcgPrepared:
         """See `hpcore.door.front.Fronted`. Builds the monitor where the cache has none yet."""
         admission.need_gicv3("tcg", config)
+        if not isinstance(files, BootFiles):
+            raise AcceleratorError("tcg runs no firmware: the EL3 monitor is where it would be")
         monitor = await asyncio.to_thread(build.ensure_monitor)
         words = [
             "-bios", str(monitor.path),
-            *link_arguments(directory / LINK), *image_arguments(boot, directory),
+            *link_arguments(directory / LINK), *image_arguments(files, directory),
         ]  # fmt: skip
         part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
         return TcgPrepared(config, part)
