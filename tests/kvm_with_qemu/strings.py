@@ -76,10 +76,17 @@ class Strings:
         """Whether the vCPU is ON or OFF, as PSCI says."""
         return await self.call(AFFINITY_INFO, slot)
 
-    async def have(self, cpu: int, what: int, *words: int) -> None:
-        """Have another vCPU do so; returns as soon as it is told."""
-        for number, word in reversed(list(enumerate((what, *words)))):
+    async def have(self, cpu: int, what: int, *words: int, lasts: bool = True) -> None:
+        """Have another vCPU do so; returns as soon as it is told.
+
+        Where the machine does not last beyond what it is told, vCPU 0 may have no time to
+        answer, and is not waited for.
+        """
+        for number, word in enumerate(words, 1):
             await self.order(programs.STORE_64, 0, mailbox(cpu) + number * WORD, word)
+        self.send(programs.STORE_64, 0, mailbox(cpu), what)
+        if lasts:
+            await self.result()
 
     async def done(self, cpu: int) -> int:
         """Wait until the vCPU has done what it was told last; what came of it."""

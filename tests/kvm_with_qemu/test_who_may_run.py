@@ -134,7 +134,7 @@ def test_the_guests_resets_and_the_users_keep_what_is_plugged(tmp_path: Path) ->
                 if resets % 3 == 0:
                     await rig.core.submit(stimuli.Reset())
                 elif resets % 3 == 1:
-                    await rig.have(2, programs.CALL, SYSTEM_RESET)
+                    await rig.have(2, programs.CALL, SYSTEM_RESET, lasts=False)
                 else:
                     rig.send(programs.CALL, SYSTEM_RESET)
                 await rig.reset_is_over(resets)
