@@ -30,6 +30,8 @@ def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> De
     if state.shared.ended and not isinstance(stimulus, stimuli.Note):
         draft.refuse(stimulus, guards.MACHINE_ENDED, phase=state.shared.phase)
         return draft.decision()
+    if isinstance(stimulus, _COMMANDS) and draft.refused(guards.COMMAND, stimulus):
+        return draft.decision()
     if slot is not None and not 0 <= slot < len(state.slots):
         draft.refuse(stimulus, guards.SLOT_EXISTS, i=slot, last=len(state.slots) - 1)
         return draft.decision()
@@ -40,6 +42,8 @@ def decide(state: State, stimulus: stimuli.Stimulus, rules: Rules = RULES) -> De
     return draft.decision()
 
 
+_COMMANDS = tuple(cls for cls in stimuli.Command.__args__ if cls is not stimuli.PowerDown)
+"""What a user asks of a machine that stays."""
 _OF_A_GUEST = tuple(cls for cls in stimuli.GuestCall.__args__ if cls is not stimuli.ResetSeen)
 """What only a guest that runs can do. Of one that is off it was under way when it went off: a
 vCPU may have called while another one powered the machine off."""

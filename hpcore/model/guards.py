@@ -99,6 +99,11 @@ MACHINE_UP = Guard(
     "the machine is {phase}; vCPUs are unplugged while it runs or is reset",
     holds=lambda a: a.shared.phase in (Phase.RUNNING, Phase.RESETTING),
 )  # fmt: skip
+NOT_ENDING = Guard(
+    "not_ending", "ends_undisturbed",
+    "the machine is being ended; no command is taken any more",
+    holds=lambda a: not a.shared.ending,
+)  # fmt: skip
 GUEST_RUNS = Guard(
     "guest_runs", "reset_keeps_plugged",
     "the machine is {phase}: no guest runs that could ask",
@@ -196,6 +201,8 @@ RESUME_TAKEN = Guard(
     holds=lambda a: a.shared.phase in (Phase.RUNNING, Phase.RESETTING, Phase.OFF),
 )  # fmt: skip
 
+COMMAND = (NOT_ENDING,)
+"""Asked of every command but that to end the machine."""
 PLUG = (HOTPLUG_SUPPORTED, MACHINE_NOT_OFF, NOT_MIGRATING, SLOT_VACANT)
 UNPLUG = (MACHINE_UP, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NOT_BEING_EJECTED)
 """Asked of a `device_del`, with force or without. One that is pending is no hindrance:
@@ -258,7 +265,7 @@ _FOUND = (
     PROPS_NAME_A_VCPU, ID_UNUSED, DEVICE_EXISTS, MIGRATION_QUIET, SCAN_BEGUN, BIT_SET, POWERED,
     NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, WAITS_FOR_GUEST,
 )  # fmt: skip
-_TABLES = (PLUG, UNPLUG, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
+_TABLES = (COMMAND, PLUG, UNPLUG, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
 GUARDS: dict[str, Guard] = {g.name: g for table in _TABLES for g in table}
 REASONS: dict[str, Reason] = {**GUARDS, **{r.name: r for r in _FOUND}}
 """Every reason, by the name that an event `refused` or `eject_refused` has in a log."""

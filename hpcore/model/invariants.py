@@ -174,6 +174,15 @@ def _reset_in_a_pause(shared: Shared) -> bool:
     return shared.phase is Phase.RESETTING and shared.paused
 
 
+def _ends_undisturbed(c: Change) -> bool:
+    match c.event:
+        case ev.PlugAccepted() | ev.UnplugAccepted() | ev.UnplugRepeated():
+            return not c.shared_before.ending
+        case ev.MachineStepBegun(step=step):
+            return step is MachineStep.POWER_DOWN or not c.shared_before.ending
+    return True
+
+
 def _starts_in_order(c: Change) -> bool:
     match c.event:
         case ev.MachineStepBegun(step=MachineStep.START):
@@ -371,6 +380,13 @@ INVARIANTS: tuple[Property, ...] = (
         "reset, but not while it migrates.",
         on_event=_accepted_while_up,
         number=13,
+    ),
+    always(
+        "ends_undisturbed",
+        "While the user ends the machine, no command is accepted and nothing of it is begun.",
+        on_event=_ends_undisturbed,
+        number=13,
+        since=(0, 5),
     ),
     always(
         "command_ends_once",

@@ -142,6 +142,11 @@ class Shared:
         return self.paused and self.phase is not Phase.OFF
 
     @property
+    def ending(self) -> bool:
+        """Whether the user is ending the machine, and the accelerator has yet to leave it."""
+        return self.step is MachineStep.POWER_DOWN
+
+    @property
     def ended(self) -> bool:
         """Ended or failed: nothing happens any more."""
         return self.phase in (Phase.ENDED, Phase.FAILED)

@@ -9,7 +9,9 @@ What an accelerator is: accelerator; which are there: discovery; what they check
 admission; what their sessions do during a reset: gate. The loop, its one writer, and how
 long it waits: controller, deadlines. What people and programs drive: machine, with the
 commands under way (commands), target counts (scale, scale_plan), the slots seen from outside
-(view), the guest's console watched (console), and its opening (open).
+(view), its guest (guest), whose console is watched (console), those who are told its events
+(watchers), when it is at rest (rest), what waits no longer than it goes on (waiting), and its
+opening (open).
 A counterexample asked of an accelerator without a core: execute.
 
 Every error is an HpcoreError: RunError and those below it for a machine that lives,

@@ -12,25 +12,15 @@ core refuses those that exclude each other. All is for one event loop.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TypeVar, overload
 
-import structlog
-
-from hpcore.guest.cpulist import format_cpu_list
-from hpcore.guest.linux import LinuxGuest
-from hpcore.guest.played import PlayedGuest
-from hpcore.guest.protocol import Guest, Masks
-from hpcore.guest.shell import GuestGoneError, GuestRestartedError, Shell
+from hpcore.guest.protocol import Guest
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep
-from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
-from hpcore.model.states import Owed, State
+from hpcore.model.states import State
 from hpcore.run.commands import (
     Accepted,
     Asked,
@@ -43,21 +33,17 @@ from hpcore.run.commands import (
     begun_by,
 )
 from hpcore.run.console import ConsoleWatch, Printed
-from hpcore.run.controller import Controller, RunError, Watcher
+from hpcore.run.controller import Controller, Watcher
 from hpcore.run.deadlines import Patience
+from hpcore.run.guest import MetGuest
+from hpcore.run.rest import at_rest, takes_commands
 from hpcore.run.scale import Scaler
 from hpcore.run.scale_plan import Scaled
-from hpcore.run.view import SlotView, view
-
-REASON_SECONDS = 5.0
-"""For the accelerator to say why the machine is gone, once the guest's console is."""
-
-LAST_WORDS_SECONDS = 1.0
-"""For what waits on the machine to come to its own end once the machine has."""
+from hpcore.run.view import SlotView, view, view_of
+from hpcore.run.waiting import unless_ended
+from hpcore.run.watchers import Watchers
 
 T = TypeVar("T")
-
-_log = structlog.get_logger(__name__)
 
 
 class LiveMachine:
@@ -78,11 +64,10 @@ class LiveMachine:
         self.last_seq = 0
         """The number that the last event has in the log."""
         self._c, self._watch = controller, ConsoleWatch(controller, printed)
-        self._shell = shell
-        self._guest: Guest | None = None
+        self._guest = MetGuest(controller, self._watch, shell=shell)
         self._ends = Ends()
         self._scaler = Scaler(self)
-        self._watchers: dict[object, Watcher] = {}
+        self._watchers = Watchers()
         controller.watchers.append(self._follow)
 
     # --------------------------------------------------------------- what it is
@@ -104,27 +89,12 @@ class LiveMachine:
 
     def slot(self, cpu: int | str) -> SlotView:
         """The vCPU with that index, or plugged under that id. Raises RunError for none."""
-        slots = self.slots
-        if isinstance(cpu, str):
-            found = next((slot for slot in slots if slot.id == cpu), None)
-            if found is None:
-                raise RunError(f"no vCPU is plugged under the id '{cpu}'")
-            return found
-        if not 0 <= cpu < len(slots):
-            raise RunError(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
-        return slots[cpu]
+        return view_of(self.state, cpu)
 
     @property
     def guest(self) -> Guest:
         """The guest, once `boot` or `guest_ready` has met it. Raises RunError before."""
-        if self.state.shared.phase is Phase.DEFINED:
-            raise RunError("there is no guest yet; boot the machine first")
-        if self._guest is None:
-            raise RunError(
-                "this accelerator has no guest that could do that" if self._shell else
-                "the guest runs without a shell, and only by a shell could it do that"
-            )  # fmt: skip
-        return self._guest
+        return self._guest.there
 
     @property
     def at_rest(self) -> bool:
@@ -133,20 +103,7 @@ class LiveMachine:
         In a pause: whether all has been decided that was told. What is owed waits then.
         What a hostile guest owes is not waited for, since it may never give it.
         """
-        shared, slots = self.state.shared, self.state.slots
-        if shared.paused:
-            return self._c.heard_all and shared.step is None
-        if not self._c.quiet or shared.step is not None:
-            return False
-        played = self._guest if isinstance(self._guest, PlayedGuest) else None
-        owed = any(s.command is not Owed.NONE or s.unconfirmed for s in slots)
-        if any(s.step for s in slots) or (owed and not (played and played.may_never_answer)):
-            return False
-        if not shared.guest_runs:
-            return True
-        if played:  # a hostile one may not end its scan
-            return played.at_rest and not shared.ged
-        return not shared.ged and not shared.scanning
+        return at_rest(self._c, self._guest.met)
 
     @property
     def failure(self) -> BaseException | None:
@@ -175,13 +132,7 @@ class LiveMachine:
         log, once the event is in it; it must not block. One that raises is told nothing
         more, and the machine goes on.
         """
-        key = object()
-        self._watchers[key] = watcher
-
-        def unsubscribe() -> None:
-            self._watchers.pop(key, None)
-
-        return unsubscribe
+        return self._watchers.add(watcher)
 
     def give_up(self, why: str) -> None:
         """End the machine, for a reason that whoever waits for it is told."""
@@ -211,21 +162,7 @@ class LiveMachine:
 
         Raises RunError, with why the machine has ended, where `work` does not end by itself.
         """
-        taken = asyncio.ensure_future(work)
-        end = asyncio.ensure_future(self._c.ended())
-        try:
-            await asyncio.wait({taken, end}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({taken}, timeout=LAST_WORDS_SECONDS)  # poweroff waits for the end
-            if taken.done() and isinstance(taken.exception(), GuestGoneError):
-                # the console ends before the accelerator knows why; its reason is the better
-                await asyncio.wait({end}, timeout=REASON_SECONDS)
-        finally:  # also when this is cancelled itself
-            for task in (taken, end):
-                task.cancel()
-            await asyncio.gather(taken, end, return_exceptions=True)
-        if taken.cancelled():
-            raise RunError(self.why_ended())
-        return taken.result()
+        return await unless_ended(self._c, work)
 
     # ----------------------------------------------------------------- commands
 
@@ -277,15 +214,7 @@ class LiveMachine:
         A guest that is no played one has hpcore's init, or one that does what that does; if
         it has been opened without a shell, this returns at once.
         """
-        if self._guest is None:
-            console = self._watch.console
-            if console is None:
-                self._guest = self._c.session.played
-            elif self._shell:
-                self._guest = LinuxGuest(Shell(console))
-                self._watch.shell_awaited = True
-        if self._guest is not None:
-            await self.unless_ended(self._guest.wait_ready(self.patience.boot))
+        await self._guest.ready()
 
     async def plug(
         self,
@@ -320,22 +249,7 @@ class LiveMachine:
 
     async def unknown_to_guest(self, cpus: Iterable[int]) -> dict[int, str]:
         """Those of `cpus` that the guest said it knows, and does not, each with the reason."""
-        if self._guest is None:
-            return {}
-        masks = await self.unless_ended(self._masks(self._guest))
-        known = masks.present if masks.enabled is None else masks.enabled
-        return {
-            cpu: f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
-            f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
-            f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
-            for cpu in cpus if cpu not in known
-        }  # fmt: skip
-
-    async def _masks(self, guest: Guest) -> Masks:
-        """The guest's masks; of one that just boots, once it has."""
-        while True:
-            with suppress(GuestRestartedError):
-                return await guest.masks()
+        return await self._guest.unknown(cpus)
 
     async def unplug(self, id_: str, *, force: bool = False) -> Unplug:
         """Have the vCPU `id_` given back, or take it by `force`; wait until it is parked.
@@ -365,10 +279,10 @@ class LiveMachine:
 
         In a pause, and of a machine that is off: its guest boots once it is resumed.
         """
-        since = 0 if self._guest is None else self._guest.times_ready
+        since = self._guest.times_ready
         await (await self.begin(stimuli.Reset())).ended()
-        if self._guest is not None and not self.state.shared.paused:
-            await self.unless_ended(self._guest.wait_ready(self.patience.boot, since))
+        if not self.state.shared.paused:
+            await self._guest.ready_again(since)
 
     async def pause(self) -> None:
         """Stop the machine's time."""
@@ -400,26 +314,4 @@ class LiveMachine:
         self.last_seq += 1
         self._watch.follow(event, state)
         self._ends.follow(event)
-        for key, watcher in tuple(self._watchers.items()):
-            if key not in self._watchers:
-                continue  # unsubscribed by a watcher before it
-            try:
-                watcher(event, state)
-            except Exception:
-                _log.exception("watcher_raised", watcher=repr(watcher), on=repr(event))
-                self._watchers.pop(key, None)
-
-
-_OF_THEMSELVES = (
-    MachineStep.RESET, MachineStep.RESTART, MachineStep.PAUSE, MachineStep.RESUME,
-    MachineStep.CREATE_VCPUS, MachineStep.INIT_GIC, MachineStep.START,
-)  # fmt: skip
-"""The steps that end soon; a command on the whole machine waits for that."""
-
-
-def takes_commands(state: State) -> bool:
-    """Whether a command on the whole machine has not to wait for what will soon have ended."""
-    shared = state.shared
-    boots = shared.booting and shared.phase is not Phase.DEFINED
-    restarts = shared.phase is Phase.RESETTING and not shared.paused
-    return not (boots or restarts or shared.step in _OF_THEMSELVES)
+        self._watchers.tell(event, state)

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from hpcore.model.machines import SlotState
 from hpcore.model.states import State
+from hpcore.run.controller import RunError
 
 
 @frozen
@@ -48,3 +49,16 @@ def view(state: State) -> tuple[SlotView, ...]:
         )
         for index, slot in enumerate(state.slots)
     )
+
+
+def view_of(state: State, cpu: int | str) -> SlotView:
+    """The slot with that index, or the one plugged under that id. Raises RunError for none."""
+    slots = view(state)
+    if isinstance(cpu, str):
+        found = next((slot for slot in slots if slot.id == cpu), None)
+        if found is None:
+            raise RunError(f"no vCPU is plugged under the id '{cpu}'")
+        return found
+    if not 0 <= cpu < len(slots):
+        raise RunError(f"there is no vCPU {cpu}; the machine has 0 to {len(slots) - 1}")
+    return slots[cpu]

@@ -15,7 +15,7 @@ from hpcore.model.guards import SWITCHES
 from hpcore.model.invariants import BY_NAME, HELD
 from hpcore.model.rules import RULES, Habit, Rules
 from hpcore.model.states import State
-from hpcore.model.stimuli import Boot, Stimulus
+from hpcore.model.stimuli import Boot, PowerDown, Stimulus
 from tests.support.world import InvariantBroken, World
 
 
@@ -55,6 +55,10 @@ def test_a_long_hostile_walk_breaks_nothing(seed: int) -> None:
             world = World().boot()
 
 
+AT_ITS_END = 12
+"""Moves on a walk whose machine is being ended, or has ended."""
+
+
 def broken_by(rules: Rules, walks: int = 200, steps: int = 1000) -> str | None:
     """The invariant that some hostile walk breaks under `rules`, or None."""
     for seed in range(walks):
@@ -67,6 +71,10 @@ def broken_by(rules: Rules, walks: int = 200, steps: int = 1000) -> str | None:
             for _ in range(steps):
                 if world.state.shared.ended:
                     break
+                world.random_move(random)
+            if not world.state.shared.ended:
+                world.feed(PowerDown())
+            for _ in range(AT_ITS_END):
                 world.random_move(random)
         except InvariantBroken as error:
             return str(error).split(" ", maxsplit=1)[0].rstrip(":")

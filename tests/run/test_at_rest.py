@@ -9,11 +9,14 @@ import pytest
 
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.protocol import Guest
+from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import Phase
 from hpcore.model.states import Owed, State, initial
 from hpcore.run import Controller, LiveMachine
+from tests.run.live import guest_registers, on_paper
+from tests.support.paper import Behaviour
 
 NEW = initial(MachineConfig.of(cpus=2, maxcpus=4))
 
@@ -58,7 +61,7 @@ def at_rest(
 ) -> bool:
     controller = StandIn(state, heard_all=heard_all, quiet=quiet)
     machine = LiveMachine(cast(Controller, controller))
-    machine._guest = guest
+    machine._guest.met = guest
     return machine.at_rest
 
 
@@ -124,3 +127,23 @@ def test_what_a_guest_owes_that_may_never_answer_is_not_waited_for(state: State)
     assert at_rest(state, Played(True, hostile=True))
     assert not at_rest(state, Played(True, hostile=False))
     assert not at_rest(state, Played(False, hostile=True))
+
+
+def test_a_machine_is_not_at_rest_while_a_command_is_owed_an_end() -> None:
+    async def script(m: LiveMachine, c: Controller) -> None:
+        await (await m.begin(st.DeviceAdd("core2", (("core-id", 2),)))).ended()
+        guest_registers(c, 2)
+        await m.until(lambda _s: m.at_rest, "rest after the plug")
+        unplug = await m.begin(st.DeviceDel("core2"))
+        await m.until(lambda s: s.slots[2].requested and s.slots[2].step is None, "the request")
+        for call in (st.ScanStarted(), st.RemoveAcked(2), st.ScanEnded()):
+            c.post(call)
+        await m.until(lambda s: not s.slots[2].remove and not s.shared.scanning, "the scan")
+        assert not m.at_rest, "the unplug has not ended"
+        c.post(st.EjectCalled(2))
+        assert await unplug.ended()
+        assert not m.at_rest, "the guest has not said how its eject went"
+        c.post(st.OstReported(2, 3, 0))
+        await m.until(lambda _s: m.at_rest, "rest after the guest's word")
+
+    on_paper(Behaviour(guest="silent"), script)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hpcore.log import framing, tail
-from hpcore.run import console, controller, execute, machine
+from hpcore.run import console, controller, execute, waiting
 
 
 def test_the_seconds_that_are_waited_for_an_end_and_its_reason() -> None:
-    assert (machine.REASON_SECONDS, machine.LAST_WORDS_SECONDS) == (5.0, 1.0)
+    assert (waiting.REASON_SECONDS, waiting.LAST_WORDS_SECONDS) == (5.0, 1.0)
     assert console.LAST_WORDS_SECONDS == 1.0
     assert execute.EFFECT_SECONDS == 120.0
     assert (controller.TICK, controller.LATEST_LOOK) == (0.1, 0.2)

@@ -79,7 +79,7 @@ class Guest:
 
 def machine(controller: StandIn, guest: Guest | None = None) -> LiveMachine:
     made = LiveMachine(cast(Controller, controller))
-    made._guest = cast(Any, guest)
+    made._guest.met = cast(Any, guest)
     return made
 
 
@@ -179,7 +179,7 @@ def test_what_ends_soon_after_the_machine_has_ended_itself() -> None:
 def test_what_never_ends_is_given_up_with_the_machines_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hpcore.run.machine.LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr("hpcore.run.waiting.LAST_WORDS_SECONDS", 0.1)
     gone: list[str] = []
 
     async def main() -> None:

@@ -47,7 +47,7 @@ class Shows:
 
 def machine(guest: Shows | None) -> LiveMachine:
     made = LiveMachine(cast(Controller, StandIn()))
-    made._guest = cast(Guest | None, guest)
+    made._guest.met = cast(Guest | None, guest)
     return made
 
 

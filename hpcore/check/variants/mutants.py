@@ -29,6 +29,7 @@ SECOND_LINES: Mapping[str, str] = {
 """Rules that another rule stands behind, or that are there for their words; and why."""
 
 _ASKS: Mapping[str, Mapping[str, Any]] = {
+    "not_ending": {"power_off": True},
     "not_migrating": {"migration": True},
     "migration_quiet": {"migration": True},
     "migration_keeps_hotpluggable": {"migration": True},
