@@ -83,6 +83,8 @@ say "fetching the guest's kernel and busybox"
 if [ "${1:-}" = --tests ]; then
     say "fetching the QEMU that hotplugs vCPUs by itself"
     .venv/bin/hpcore qemu fetch
+    say "fetching UEFI firmware for the guest"
+    .venv/bin/hpcore uefi fetch
 fi
 say "building the EL3 monitor"
 .venv/bin/python -c "from hpcore_tcg.build import ensure_monitor; print(ensure_monitor().path)"

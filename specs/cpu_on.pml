@@ -1,9 +1,9 @@
-/* CPU_ON from the caller's thread to the target's, inside of QEMU, for SPIN.
+/* CPU_ON from the caller's thread to the target's, inside of QEMU, for SPIN; and the holds.
  *
  * What backends/kvm/hpcore_kvm_qemu/interposer/call.c and run.c do, written independently of
  * hpcore/model: vCPU 0 and vCPU 1 call for vCPU 2, QEMU stops its threads and resets, hpcore
- * grants, revokes and forces, the target turns itself off. One d_step is what the C does under its
- * lock, or one ioctl.
+ * grants, revokes and forces, the target turns itself off. From the start and from each reset on
+ * nothing runs before hpcore allows it. One d_step is what the C does under its lock, or one ioctl.
  *
  *     spin -a cpu_on.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan -m1000000
  *
@@ -45,6 +45,10 @@ bool immediate_exit[3];
 bool out[3];                /* the thread is in QEMU, and waits there while `stopping` */
 bool stopping;              /* QEMU's pause of all vCPUs */
 
+byte counted;               /* QEMU's resets of the machine: `resets` in the page */
+byte allowed;               /* one more than the count that hpcore lets run; 0: none yet */
+byte set_up;                /* hpcore: its state is that of the machine after so many resets */
+
 byte guest[2];              /* vCPU 0 and 1 */
 byte call[2];               /* state of the call that it makes */
 byte status[2];
@@ -57,6 +61,14 @@ bool fresh;                 /* it was initialised for a call, and has not run si
 byte started[2];            /* starts for a call of this caller's that is not answered yet */
 
 #define kick(i) immediate_exit[i] = true
+
+/* Where the C looks whether the machine is held: in front of KVM_RUN. */
+#define held (allowed != counted + 1)
+
+/* An instruction of the guest: hpcore knows of the machine that it is in. */
+inline check_runs() {
+  assert(allowed == counted + 1 && set_up == counted)
+}
 
 /* What must always be so. */
 inline check_all() {
@@ -112,11 +124,17 @@ end:
   :: atomic { out[T] && immediate_exit[T] -> immediate_exit[T] = false }
   :: atomic { out[T] && !immediate_exit[T] && !stopping -> out[T] = false };
     d_step { serve() };
+end_held:
+    do
+    :: !held || immediate_exit[T] -> break
+    :: atomic { held && (force_wanted || caller != NOBODY) -> d_step { serve() } }
+    od;
     /* KVM_RUN: the guest runs, or the vCPU waits, until there is a kick */
 end_inside:
     do
-    :: d_step { !immediate_exit[T] && runnable -> fresh = false }   /* an instruction */
+    :: d_step { !immediate_exit[T] && runnable -> fresh = false; check_runs() }
     :: d_step { !immediate_exit[T] && runnable ->                   /* CPU_OFF */
+         check_runs();
          runnable = false; powered = false; fresh = false; check_all() };
        d_step { serve() }
     :: immediate_exit[T] -> break
@@ -134,11 +152,13 @@ end:
   do
   :: atomic { out[me] && immediate_exit[me] -> immediate_exit[me] = false }
   :: atomic { out[me] && !immediate_exit[me] && !stopping -> out[me] = false };
+end_held:
+    !held || immediate_exit[me];
 end_inside:
     do
     :: immediate_exit[me] -> break
     :: atomic { !immediate_exit[me] && guest[me] == BEFORE && calls_made[me] < 2 ->
-         guest[me] = CALLING };
+         check_runs(); guest[me] = CALLING };
        d_step {
          calls_made[me]++;
          verdict(v);
@@ -200,7 +220,7 @@ end:
   assert((call[1] == CALL_POSTED) == (caller == 1));
   assert(started[0] == 0 && started[1] == 0);       /* no call is half made: a migration has nothing to carry */
     if
-    :: d_step { resets > 0 -> resets--;
+    :: d_step { resets > 0 -> resets--; counted++;
          runnable = false; powered = false; fresh = false;
          guest[0] = BEFORE; guest[1] = BEFORE; calls_made[0] = 0; calls_made[1] = 0;
          check_all() }
@@ -225,6 +245,11 @@ end:
   :: d_step { granted && forces > 0 -> granted = false }
   :: d_step { !granted && !force_wanted -> granted = true }
   :: d_step { !granted && !force_wanted && forces > 0 -> forces--; force_wanted = true; kick(T) }
+  /* The start, or the next reset that it was told: first its own state, then the machine. It may
+   * ask QEMU for something before, and QEMU answers nothing while it waits for its threads. */
+  :: !stopping && (allowed == 0 || set_up < counted) ->
+    d_step { if :: allowed != 0 -> set_up++ :: else -> skip fi };
+    d_step { allowed = set_up + 1 }
   od
 }
 

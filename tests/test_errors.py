@@ -21,6 +21,9 @@ KEPT_WITHIN = {
     "Leave": "the interpreter of GRUB's file leaves a loop, a function or a file by it",
     "Problem": "click shows it",
     "PromiseBroken": "it fails a test of an accelerator's",
+    "NotJson": "the reader of requests answers with it as QEMU does",
+    "QemuGone": "the monitor, or the door, ends with its QEMU",
+    "_Ended": "a conversation's readers end with its client",
 }
 """Those that are not made to be shown, and what becomes of them."""
 

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "disk": {"guest", "fetch"},
     "qemu": {"fetch"},
     "run": {"model", "log", "guest", "platform", "disk"},
+    "session": {"model", "guest", "run", "qemu"},
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},

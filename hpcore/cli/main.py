@@ -36,6 +36,7 @@ COMMANDS = {
     "scenarios": "List the scenarios that come with hpcore, or print one.",
     "shell": "A prompt: type the steps of a scenario, and see what comes of each.",
     "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
+    "uefi": "The UEFI firmware of arm64 guests.",
 }
 """Every command, in a module of its name, and the first line of its help."""
 

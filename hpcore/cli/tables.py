@@ -8,10 +8,10 @@ import click
 
 from hpcore.cli.output import Output, json_option
 from hpcore.model.config import MachineConfig
-from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, write_tables
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_KVM_VIRT, QEMU_VIRT, write_tables
 from hpcore.scenario import read
 
-BOARDS = {"qemu": QEMU_VIRT, "hpcore": HPCORE_VIRT}
+BOARDS = {"qemu": QEMU_VIRT, "qemu-kvm": QEMU_KVM_VIRT, "hpcore": HPCORE_VIRT}
 
 
 @click.command()
@@ -21,7 +21,7 @@ BOARDS = {"qemu": QEMU_VIRT, "hpcore": HPCORE_VIRT}
 @click.option("--maxcpus", type=int, default=6, show_default=True, help="Possible vCPUs.")
 @click.option(
     "--board", type=click.Choice(list(BOARDS)), default="qemu", show_default=True,
-    help="QEMU's, as on tcg, or our own with hotplug registers, as on kvm.",
+    help="QEMU's, as on tcg, QEMU's with hotplug registers, as on kvm-qemu, or our own, as on kvm.",
 )  # fmt: skip
 @json_option
 def tables(

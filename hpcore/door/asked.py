@@ -10,8 +10,10 @@ from attrs import frozen
 from hpcore.door import keyval, machine_option
 from hpcore.door.devices import PluggedVcpu, has_virtio_mmio, take_vcpus
 from hpcore.door.disks import BootDisk, boot_disk
+from hpcore.door.firmware_option import RUNS_FIRMWARE, has_firmware, without_firmware
 from hpcore.door.identity import identity
 from hpcore.door.monitors import MonitorAsked, take_monitors
+from hpcore.door.offered import OFFERED
 from hpcore.door.options import ArgumentRefused, Options
 from hpcore.door.sizes import machine_config, nodes
 from hpcore.model.config import MachineConfig
@@ -35,15 +37,21 @@ _REFUSED = {
 }
 """Options that cannot work, and what to do instead."""
 
-_READ = ("machine", "M", "accel", "enable-kvm", "smp", "m", "numa", "cpu", "no-acpi", "kernel",
-         "initrd", "append", "bios", "pflash", "S", "serial", "no-shutdown")  # fmt: skip
+_READ = ("machine", "M", "accel", "enable-kvm", "smp", "m", "numa", "cpu", "no-acpi", "S",
+         "serial", "no-shutdown")  # fmt: skip
 """Options whose meaning is here in other words; `remade` says them anew."""
+_KERNEL = ("kernel", "initrd", "append")
+"""What boots. Firmware has it from QEMU, and without firmware hpcore reads it."""
 
 
 @frozen
 class Boots:
-    """What boots: a kernel of the caller's, or what the disk says; one of the two is there."""
+    """What boots: the caller's firmware, or a kernel of the caller's, or what the disk says.
 
+    One of the three is there. Firmware finds a kernel by itself, or the one on the command line.
+    """
+
+    firmware: bool = False
     kernel: Path | None = None
     initrd: Path | None = None
     append: str = ""
@@ -106,19 +114,16 @@ def read_probe(options: Options) -> Probe:
     return Probe(rest, monitors)
 
 
-def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:
-    """The machine that the command line `words` asks for, on one of the accelerators `offered`.
-
-    Raises ArgumentRefused.
-    """
+def read(words: Sequence[str]) -> Asked:
+    """The machine that the command line `words` asks for. Raises ArgumentRefused."""
     options = Options.of(words)
     for option in options:
         if option.name in _REFUSED:
             raise ArgumentRefused(str(option), _REFUSED[option.name])
     machine = machine_option.read(options)
     machine_option.check(machine)
-    accelerator = machine_option.accelerator(machine, offered)
-    config = machine_config(options)
+    accelerator = machine_option.accelerator(machine)
+    config = machine_config(options, has_host_cpu=accelerator == "kvm")
     monitors, rest = take_monitors(options)
     vcpus, rest = take_vcpus(rest)
     for vcpu in vcpus:
@@ -126,10 +131,11 @@ def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:
             raise ArgumentRefused(
                 f"-device {vcpu.driver}", f"this machine's vCPUs are of the type {config.driver}"
             )
+    boots, left = _boots(options, machine, accelerator), rest.without(_READ)
     return Asked(
-        rest=rest.without(_READ),
+        rest=left if boots.firmware else without_firmware(left.without(_KERNEL)),
         machine=machine,
-        accelerator=accelerator,
+        accelerator=OFFERED[accelerator],
         accel=_accel(options, accelerator),
         config=config,
         nodes=nodes(options, config),
@@ -141,26 +147,29 @@ def read(words: Sequence[str], offered: tuple[str, ...]) -> Asked:
         virtio_mmio=has_virtio_mmio(rest),
         identity=identity(options),
         monitors=monitors,
-        boots=_boots(options, machine),
+        boots=boots,
         paused=options.has("S"),
         stays=_stays(options),
         name=_name(options),
     )
 
 
-def _boots(options: Options, machine: dict[str, str]) -> Boots:
+def _boots(options: Options, machine: dict[str, str], accelerator: str) -> Boots:
+    if accelerator in RUNS_FIRMWARE and has_firmware(options, machine):
+        return Boots(firmware=True)
     kernel = options.last("kernel") or machine.get("kernel")
     initrd = options.last("initrd") or machine.get("initrd")
     append = options.last("append") or machine.get("append") or ""
     if kernel is not None:
-        return Boots(Path(kernel), None if initrd is None else Path(initrd), append)
+        own_initrd = None if initrd is None else Path(initrd)
+        return Boots(kernel=Path(kernel), initrd=own_initrd, append=append)
     if initrd is not None:
         raise ArgumentRefused(f"-initrd {initrd}", "is of no use without a -kernel; give both")
     disk = boot_disk(options)
     if disk is None:
         raise ArgumentRefused(
-            "-kernel", "is missing, and there is no disk to boot from; firmware is not run here, "
-            "so give a kernel, or a disk that has one"
+            "-kernel", "is missing, and there is no disk to boot from, nor firmware that is run "
+            "here; give a kernel, or a disk that has one"
         )  # fmt: skip
     return Boots(append=append, disk=disk)
 

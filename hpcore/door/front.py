@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hpcore.door.options import Option
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.platform.firmware import Board
+from hpcore.platform.table_loader import LoaderFiles
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
 
@@ -24,16 +25,46 @@ BeforeStart = Callable[[], Awaitable[None]]
 QEMU was started with, and while nothing of the guest runs. Raises nothing."""
 
 
+GuestFiles = BootFiles | LoaderFiles
+"""What hpcore gives the guest: what lies in its memory from the start, with a kernel to enter, or
+tables for the firmware that runs."""
+
+
 @frozen
 class Part:
     """What an accelerator adds to the command line of the real QEMU.
 
     `machine` are values of -machine. `options` are whole; a -serial among them is the
-    machine's second one.
+    machine's second one. `environment` is added to the caller's.
     """
 
     machine: Mapping[str, str]
     options: tuple[Option, ...]
+    environment: Mapping[str, str] = field(factory=dict)
+
+
+class Prepared(Protocol):
+    """What an accelerator has ready for one VM before its QEMU is there."""
+
+    @property
+    def part(self) -> Part:
+        """Its part of the command line."""
+
+    def attach(
+        self,
+        qemu: RunningQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
+    ) -> Session:
+        """A session on `qemu`, which was started with the part.
+
+        `qmp` is a monitor of its own. CREATE_VCPUS connects to it; until then, nothing runs.
+        `before_start` belongs to RESTART.
+        """
+
+    def close(self) -> None:
+        """Give up what no session has taken. Idempotent."""
 
 
 @runtime_checkable
@@ -44,22 +75,11 @@ class Fronted(Protocol):
     def board(self) -> Board:
         """The board whose tables the guest is given."""
 
-    def part(self, config: MachineConfig, boot: BootFiles, directory: Path) -> Part:
-        """Its part of the command line. Writes the files that are named there to `directory`.
+    async def prepare(
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
+    ) -> Prepared:
+        """Make ready for a QEMU whose own directory is `directory`, and write `files` there.
 
-        Raises AcceleratorError where the machine cannot run here.
-        """
-
-    def attach(
-        self,
-        config: MachineConfig,
-        qemu: RunningQemu,
-        qmp: Path,
-        report: Report,
-        before_start: BeforeStart | None = None,
-    ) -> Session:
-        """A session on `qemu`, which was started with the part of `qemu.directory`.
-
-        `qmp` is a monitor of its own. CREATE_VCPUS connects to it; until then, nothing runs.
-        `before_start` belongs to RESTART.
+        The process `caller` will become that QEMU. Raises AcceleratorError where the machine
+        cannot run here.
         """

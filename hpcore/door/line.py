@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import orjson
 
@@ -17,10 +18,13 @@ class Line:
         self._answer: int | None = answer
         self._watchdog, self.caller = watchdog, caller
 
-    def go(self, words: list[str]) -> None:
-        """Have the caller become the real QEMU, with `words` as its command line."""
+    def go(self, words: list[str], environment: Mapping[str, str] | None = None) -> None:
+        """Have the caller become the real QEMU, with `words` as its command line.
+
+        `environment` is added to the caller's.
+        """
         self.tell_watchdog(self.caller)
-        self._say({"words": words})
+        self._say({"words": words, "environment": dict(environment or {})})
 
     def refuse(self, why: str) -> None:
         """Have the caller end with the reason. Once it has become QEMU it hears nothing."""

@@ -12,7 +12,7 @@ import structlog
 
 from hpcore.door.asked import Asked
 from hpcore.door.console import ConsoleCopy
-from hpcore.door.front import Fronted
+from hpcore.door.front import Prepared
 from hpcore.door.fronts import Opened
 from hpcore.door.panics import PanicWatch
 from hpcore.door.qmp.vcpus import VcpuCommands
@@ -57,7 +57,7 @@ def device_adds(asked: Asked) -> tuple[stimuli.DeviceAdd, ...]:
 @asynccontextmanager
 async def attached(
     asked: Asked,
-    fronted: Fronted,
+    prepared: Prepared,
     qemu: RunningQemu,
     qmp: Path,
     log: Log,
@@ -71,7 +71,7 @@ async def attached(
 
     async def open_session(report: Report) -> Session:
         before = None if renewal is None else partial(renewal.renew, report)
-        return fronted.attach(asked.config, qemu, qmp, report, before)
+        return prepared.attach(qemu, qmp, report, before)
 
     controller = Controller(initial(asked.config), lambda: log, open_session)
     machine = LiveMachine(controller, shell=False)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from hpcore.door import keyval
+from hpcore.door import firmware_option, keyval
+from hpcore.door.offered import OFFERED, not_to_be_had
 from hpcore.door.options import ArgumentRefused, Options
 
 BOARD = re.compile(r"virt(-(?P<major>\d+)\.\d+)?")
 OLDEST_BOARD = 3
 """virt-2.x has neither GED nor the high PCI window that the tables describe."""
 
-OURS = ("acpi", "accel", "gic-version", "pflash0", "pflash1", "secure", "kernel", "initrd",
-        "append", "dtb", "firmware")  # fmt: skip
+OURS = ("acpi", "accel", "gic-version", "secure", "dtb")
 """Not passed on: the accelerator's part decides it, or the tables do."""
+OF_BOOT = ("kernel", "initrd", "append", *firmware_option.OF_MACHINE)
+"""Passed on where the caller's firmware runs; else hpcore reads it."""
 
-_EL3 = "the EL3 of the guest's CPU is where hpcore decides which vCPU may run"
 _FIXED: Mapping[str, tuple[bool, str]] = {
     "its": (True, "the tables describe the ITS; leave it on"),
     "highmem": (True, "the tables describe the high regions; leave it on"),
     "highmem-redists": (True, "the tables describe the high regions; leave it on"),
     "highmem-ecam": (True, "the tables describe the high regions; leave it on"),
     "highmem-mmio": (True, "the tables describe the high regions; leave it on"),
-    "virtualization": (False, f"there is no EL2 for a guest here: {_EL3}"),
+    "virtualization": (False, "there is no EL2 for a guest here; leave it off"),
     "ras": (False, "the tables have no HEST, so the guest would see no error; leave it off"),
     "nvdimm": (False, "the tables have no NFIT, so the guest would not see it; leave it off"),
     "hmat": (False, "the tables have no HMAT, so the guest would not see it; leave it off"),
@@ -67,19 +68,22 @@ def check(values: Mapping[str, str]) -> None:
         )
     if "confidential-guest-support" in values:
         raise ArgumentRefused(
-            "-machine confidential-guest-support", f"there is none for this guest: {_EL3}"
+            "-machine confidential-guest-support",
+            "hpcore has to see the guest's calls; leave it out",
         )
 
 
-def accelerator(values: Mapping[str, str], offered: tuple[str, ...]) -> str:
+def accelerator(values: Mapping[str, str]) -> str:
     """The first of QEMU's accelerators asked for that can be had; the first on offer if none was.
 
-    Raises ArgumentRefused where those asked for are others.
+    Raises ArgumentRefused where none of them can, with the reason for the last one.
     """
     asked = values.get("accel")
     if asked is None:
-        return offered[0]
+        return next(iter(OFFERED))
+    why = None
     for name in asked.split(":"):
-        if name in offered:
+        why = not_to_be_had(name)
+        if why is None:
             return name
-    raise ArgumentRefused(f"-accel {asked}", f"hotplug is to be had with {' or '.join(offered)}")
+    raise ArgumentRefused(f"-accel {asked}", str(why))

@@ -10,7 +10,7 @@ from attrs import frozen
 from hpcore.door import keyval
 from hpcore.door.asked import Asked
 from hpcore.door.front import Part
-from hpcore.door.machine_option import OURS
+from hpcore.door.machine_option import OF_BOOT, OURS
 from hpcore.door.options import Option, Options
 
 
@@ -40,7 +40,8 @@ def monitor_options(sockets: Iterable[MonitorSocket]) -> Iterator[Option]:
 
 
 def _options(asked: Asked, part: Part, sockets: Iterable[MonitorSocket]) -> Iterator[Option]:
-    machine = {name: value for name, value in asked.machine.items() if name not in OURS}
+    ours = OURS if asked.boots.firmware else (*OURS, *OF_BOOT)
+    machine = {name: value for name, value in asked.machine.items() if name not in ours}
     yield Option("machine", keyval.form({**machine, **part.machine}, "type"))
     yield Option("accel", asked.accel)
     yield Option("cpu", asked.cpu)

@@ -20,7 +20,7 @@ from attrs import frozen
 from hpcore.door.asked import Asked
 from hpcore.door.disk_now import disk_now
 from hpcore.door.disks import BootDisk
-from hpcore.door.guest_files import disk_images, guest_files
+from hpcore.door.guest_files import boot_files, disk_images
 from hpcore.errors import HpcoreError, printable
 from hpcore.guest.boot import BootFiles
 from hpcore.model.stimuli import Note
@@ -113,7 +113,7 @@ class Renewal:
             changed = _changed(self._loaded, images)
             if not changed:
                 return None
-            boot = guest_files(self._asked, self._board, images)
+            boot = boot_files(self._asked, self._board, images)
             return Renewed(tuple(changed), tuple(_pieces(boot, changed)), images.append)
         finally:
             shutil.rmtree(directory, ignore_errors=True)

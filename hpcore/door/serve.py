@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 import structlog
+from attrs import frozen
 
 from hpcore.door.asked import Asked, Probe
 from hpcore.door.console import CONSOLE, ConsoleCopy, with_copy
-from hpcore.door.front import Fronted
+from hpcore.door.front import Fronted, Prepared
 from hpcore.door.fronts import opened, sockets_below
 from hpcore.door.guest_files import boot_images, guest_files
 from hpcore.door.journal import Journal, silence
@@ -29,7 +30,8 @@ from hpcore.qemu.attached import AttachedQemu, peer
 from hpcore.qemu.find import AARCH64
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
-from hpcore.run.discovery import find
+from hpcore.run.accelerator import GuestImages
+from hpcore.run.discovery import Found, find
 from hpcore.run.open import header_of
 
 _log = structlog.get_logger(__name__)
@@ -96,26 +98,47 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
         )
     device_adds(asked)  # what of them is refused is said before anything is started
     images = await asyncio.to_thread(boot_images, asked, directory)
-    boot = await asyncio.to_thread(guest_files, asked, fronted.board, images)
-    part = await asyncio.to_thread(fronted.part, asked.config, boot, directory)
+    files = await asyncio.to_thread(guest_files, asked, fronted.board, images)
+    prepared = await fronted.prepare(asked.config, files, directory, line.caller)
+    try:
+        await _in_front(settings, asked, line, directory, Under(found, fronted, prepared, images))
+    finally:
+        prepared.close()
+
+
+@frozen
+class Under:
+    """What hpcore puts under the VM."""
+
+    found: Found
+    fronted: Fronted
+    prepared: Prepared
+    images: GuestImages | None
+
+
+async def _in_front(
+    settings: Settings, asked: Asked, line: Line, directory: Path, under: Under
+) -> None:
+    """Open the VM's monitors, have its caller become QEMU, and serve them until QEMU has ended."""
     sockets = sockets_below(directory, asked.monitors)
     own, sessions, renewals = (
         MonitorSocket(directory / name) for name in (OWN, SESSIONS, RENEWALS)
     )
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
-    with LogWriter.create(journal.log, header_of(found, asked.config)) as log:
+    with LogWriter.create(journal.log, header_of(under.found, asked.config)) as log:
         journal.diagnose()
         copied = with_copy(asked, directory / CONSOLE)
         console = None if copied is None else ConsoleCopy(directory / CONSOLE)
+        part = under.prepared.part
         words = remade(copied or asked, part, [*sockets, own, sessions, renewals]).words()
         _log.info("the caller becomes the real QEMU", words=words)
-        line.go(words)
+        line.go(words, part.environment)
         qemu = await _qemu(line, directory, own.path, daemonizes=asked.rest.has("daemonize"))
         renewal = None
-        if asked.boots.disk is not None:
-            renewal = Renewal(asked, fronted.board, images, qemu, renewals.path)
-        async with attached(asked, fronted, qemu, sessions.path, log, renewal) as machine:
+        if asked.boots.disk is not None and under.images is not None:
+            renewal = Renewal(asked, under.fronted.board, under.images, qemu, renewals.path)
+        async with attached(asked, under.prepared, qemu, sessions.path, log, renewal) as machine:
             await lived(asked, machine, qemu, own.path, monitors, console)
 
 

@@ -24,20 +24,23 @@ _32_BIT = re.compile(r"cortex-(m|r|a7$|a8$|a9$|a15)|arm|pxa|sa11|ti925t|any$")
 _MODEL_PROPERTY = re.compile(r"(aarch64)=(off|no|false)")
 
 
-def machine_config(options: Options) -> MachineConfig:
-    """The machine with that CPU model, topology and memory. Raises ArgumentRefused."""
-    model = _cpu_model(options.last("cpu"))
+def machine_config(options: Options, *, has_host_cpu: bool = False) -> MachineConfig:
+    """The machine with that CPU model, topology and memory; `host` where the accelerator has it.
+
+    Raises ArgumentRefused.
+    """
+    model = _cpu_model(options.last("cpu"), has_host_cpu=has_host_cpu)
     topology = _topology(options.all("smp"))
     memory = _memory(options.all("m"))
     return MachineConfig(topology, model, memory=memory)
 
 
-def _cpu_model(text: str | None) -> str:
+def _cpu_model(text: str | None, *, has_host_cpu: bool) -> str:
     if text is None:
         raise ArgumentRefused("-cpu", "is missing, and QEMU's default has 32 bits; "
                                       "name a model of 64, such as -cpu cortex-a57")  # fmt: skip
     model = text.partition(",")[0]
-    if model == "host":
+    if model == "host" and not has_host_cpu:
         raise ArgumentRefused("-cpu host", "there is no host CPU under tcg; name a model")
     if _32_BIT.match(model) or _MODEL_PROPERTY.search(text):
         raise ArgumentRefused(f"-cpu {text}", "has 32 bits; name a model of 64, such as cortex-a57")

@@ -26,9 +26,6 @@ from hpcore.door.options import Options
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
 
-OFFERED = ("tcg",)
-"""The accelerators under which vCPUs can be hotplugged through the door."""
-
 _NO_WORD = "the door ended without a word; was it killed?"
 
 
@@ -41,9 +38,9 @@ def main() -> NoReturn:
         if asked.is_help(options):
             _become(settings.qemu, words)
         wanted: asked.Asked | asked.Probe = (
-            asked.read_probe(options) if asked.is_probe(options) else asked.read(words, OFFERED)
+            asked.read_probe(options) if asked.is_probe(options) else asked.read(words)
         )
-        words = _have_door(settings, wanted)
+        words, environment = _have_door(settings, wanted)
     except HpcoreError as error:
         _say(str(error))
         sys.exit(1)
@@ -52,11 +49,15 @@ def main() -> NoReturn:
     for descriptor in descriptors(wanted.monitors):
         with contextlib.suppress(OSError):
             os.close(descriptor)  # it is the door's now, and QEMU is not to keep it open
+    os.environ |= environment
     _become(settings.qemu, words)
 
 
-def _have_door(settings: Settings, wanted: asked.Asked | asked.Probe) -> list[str]:
-    """Fork the door off, and return the command line that it has made for the real QEMU.
+def _have_door(
+    settings: Settings, wanted: asked.Asked | asked.Probe
+) -> tuple[list[str], dict[str, str]]:
+    """Fork the door off; the command line that it has made for the real QEMU, and what it adds
+    to its environment.
 
     Raises HpcoreError with the door's words where it can't open.
     """
@@ -76,7 +77,7 @@ def _have_door(settings: Settings, wanted: asked.Asked | asked.Probe) -> list[st
     told = orjson.loads(said)
     if "refused" in told:
         raise HpcoreError(str(told["refused"]))
-    return list(told["words"])
+    return list(told["words"]), dict(told["environment"])
 
 
 def _fork_off(

@@ -97,10 +97,16 @@ class PrivateApt:
             raise FetchError(f"apt-get download {package} left {len(debs)} .deb files in {target}")
         return debs[0]
 
-    def download_with_needed(self, packages: Iterable[str]) -> list[Path]:
-        """Fetch `packages`, which may be apt's patterns, and all that they need; the `.deb`s."""
+    def download_with_needed(
+        self, packages: Iterable[str], suite: str | None = None
+    ) -> list[Path]:
+        """Fetch `packages`, which may be apt's patterns, and all that they need; the `.deb`s.
+
+        With a `suite` its versions are taken before those of others.
+        """
+        release = [] if suite is None else ["-o", f"APT::Default-Release={suite}"]
         self._run(
-            "apt-get", "-q", "-y", "--no-install-recommends", "--download-only",
+            "apt-get", *release, "-q", "-y", "--no-install-recommends", "--download-only",
             "install", *packages,
         )  # fmt: skip
         return sorted((self.root / "cache" / "archives").glob("*.deb"))

@@ -19,6 +19,7 @@ from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.fadt import Conduit, fadt, rsdp, xsdt
+from hpcore.platform.acpi.linked import LinkedTable
 from hpcore.platform.acpi.madt import madt
 from hpcore.platform.acpi.page_transport import PageTransport
 from hpcore.platform.acpi.register_transport import RegisterTransport
@@ -88,8 +89,8 @@ class Board:
     `transport` is how AML reaches whoever decides about hotplug, `conduit` how the guest
     calls PSCI. With `pci` there is a host bridge, and an ITS for its interrupts; with `fw_cfg`
     QEMU's device of that name; with `virtio_mmio` QEMU's places for virtio devices that are
-    not on PCI. `power_button` is the interrupt of the event device at `virt.GED_BASE` that
-    tells of it, None where nothing does.
+    not on PCI. `power_button` is the interrupt of QEMU's own event device at `virt.GED_BASE`,
+    where that tells of the button; None where the transport's does, or none.
     """
 
     transport: HotplugTransport
@@ -113,6 +114,13 @@ left out: a guest looks into all 32 places at its boot, and few machines use one
 HPCORE_VIRT = Board(RegisterTransport(), Conduit.HVC, pci=False)
 """A machine of our own at the same addresses, with hotplug registers and a GED."""
 
+QEMU_KVM_REGISTERS = RegisterTransport(virt.KVM_CPU_HOTPLUG_BASE, power_button=True)
+"""Of `QEMU_KVM_VIRT`: a HotplugDevice for it is made with this `base`."""
+
+QEMU_KVM_VIRT = Board(QEMU_KVM_REGISTERS, Conduit.HVC, pci=True, fw_cfg=True)
+"""QEMU's `virt` on KVM with acpi=off, and hpcore's hotplug registers and GED put into it. KVM
+has no EL3, and acpi=off takes QEMU's own GED away, so ours tells of the power button."""
+
 
 def build(
     config: MachineConfig,
@@ -123,9 +131,35 @@ def build(
     """The firmware of `config` on `board`: one node unless there are `nodes`, and SMBIOS where
     there is an `identity`.
 
-    Raises FirmwareError for a GIC without redistributors, for more memory than the memory
-    map has room for, and where the tables outgrow the blob; NodesError for nodes of another
-    machine; IdentityError for texts that SMBIOS can't hold.
+    Raises what `linked_tables` does, FirmwareError where the tables outgrow the blob, and
+    IdentityError for texts that SMBIOS can't hold.
+    """
+    blob = _Blob()
+    addresses: dict[str, int] = {}
+    tables: dict[str, bytes] = {}
+    for each in linked_tables(config, board, nodes):
+        tables[each.name] = each.placed(addresses)
+        addresses[each.name] = blob.place(tables[each.name])
+    smbios = None if identity is None else _place_smbios(blob, identity)
+    regions = memory_regions(config.memory)
+    handoff = place_handoff(blob.place, addresses["RSDP"], regions, smbios)
+    for name in ("XSDT", "RSDP"):
+        del tables[name]
+    return Firmware(
+        blob=blob.finish(board.transport.memory(config)),
+        tables=MappingProxyType(tables),
+        handoff=handoff,
+        memory=config.memory,
+    )
+
+
+def linked_tables(
+    config: MachineConfig, board: Board, nodes: Nodes | None = None
+) -> tuple[LinkedTable, ...]:
+    """Every table of `config` on `board`, each behind those that it leads to; the RSDP is last.
+
+    Raises FirmwareError for a GIC without redistributors and for more memory than the memory
+    map has room for; NodesError for nodes of another machine.
     """
     if config.gic_version < LOWEST_GIC_VERSION:
         raise FirmwareError(
@@ -141,8 +175,7 @@ def build(
     if nodes is None:
         nodes = Nodes.one(config)
     nodes.check(config)
-    blob = _Blob()
-    dsdt_table = dsdt(
+    definitions = dsdt(
         config,
         board.transport,
         pci=board.pci,
@@ -150,27 +183,23 @@ def build(
         mmio=board.virtio_mmio,
         button=board.power_button,
     )
-    static = {
-        "FACP": fadt(blob.place(dsdt_table), board.conduit),
-        "APIC": madt(config, its=board.pci),
-        "GTDT": gtdt(),
-        "SPCR": spcr(),
-        "PPTT": pptt(config.topology),
-        "SRAT": srat(nodes),
-    }
+    static = [
+        madt(config, its=board.pci),
+        gtdt(),
+        spcr(),
+        pptt(config.topology),
+        srat(nodes),
+    ]
     if nodes.distances is not None:
-        static["SLIT"] = slit(nodes.distances)
+        static.append(slit(nodes.distances))
     if board.pci:
-        static |= {"MCFG": mcfg(), "IORT": iort()}
-    addresses = [blob.place(table) for table in static.values()]
-    root = blob.place(rsdp(blob.place(xsdt(addresses))))
-    smbios = None if identity is None else _place_smbios(blob, identity)
-    handoff = place_handoff(blob.place, root, memory_regions(config.memory), smbios)
-    return Firmware(
-        blob=blob.finish(board.transport.memory(config)),
-        tables=MappingProxyType({"DSDT": dsdt_table, **static}),
-        handoff=handoff,
-        memory=config.memory,
+        static += [mcfg(), iort()]
+    roots = [fadt(board.conduit), *map(LinkedTable.of, static)]
+    return (
+        LinkedTable.of(definitions),
+        *roots,
+        xsdt(table.name for table in roots),
+        rsdp(),
     )
 
 

@@ -53,6 +53,7 @@ class HotplugDevice:
     `report` gets the guest's calls, `raise_ged` pulses the GED's interrupt (an edge on
     virt.ACPI_GED_GSI). Both are called under the device's lock, so that the order of calls
     is the order of what happened; they must not block, nor call back from another thread.
+    `base` is where the board's RegisterTransport has the registers.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class HotplugDevice:
         config: MachineConfig,
         report: Callable[[GuestCall], None],
         raise_ged: Callable[[], None],
+        base: int = virt.CPU_HOTPLUG_BASE,
     ) -> None:
         self._config, self._report, self._pulse = config, report, raise_ged
+        self._base = base
         self._lock = RLock()
         self._scanning = False
         self._ejected: set[int] = set()  # enabled, until the guest's _EJ0
@@ -73,7 +76,7 @@ class HotplugDevice:
     def regions(self) -> tuple[tuple[int, int], ...]:
         """(address, size) of what a machine must direct here."""
         return (
-            (virt.CPU_HOTPLUG_BASE, virt.CPU_HOTPLUG_SIZE),
+            (self._base, virt.CPU_HOTPLUG_SIZE),
             (virt.GED_BASE, virt.GED_SIZE),
         )
 
@@ -81,7 +84,7 @@ class HotplugDevice:
         """A guest's load of `size` bytes at `address`, little endian."""
         with self._lock:
             if self._in_block(address):
-                return self._block.read(address - virt.CPU_HOTPLUG_BASE, size)
+                return self._block.read(address - self._base, size)
             taken = self._ged.read(address - virt.GED_BASE, size)
             if taken & GedEvent.CPU_HOTPLUG:
                 self._scanning = True
@@ -92,7 +95,7 @@ class HotplugDevice:
         """A guest's store of the low `size` bytes of `value`."""
         with self._lock:
             if self._in_block(address):
-                self._block.write(address - virt.CPU_HOTPLUG_BASE, size, value)
+                self._block.write(address - self._base, size, value)
 
     def enabled(self, slot: int) -> bool:
         """Whether `_STA` of `slot` says so."""
@@ -143,10 +146,16 @@ class HotplugDevice:
                 self._block.slots[slot].enabled = True
 
     def raise_ged(self) -> None:
-        """Tell the guest of an event: set the GED's bit and pulse its interrupt."""
-        with self._lock:
-            self._ged.events |= GedEvent.CPU_HOTPLUG
-            self._pulse()
+        """Tell the guest that a vCPU has an event: set the GED's bit and pulse its interrupt."""
+        self._tell(GedEvent.CPU_HOTPLUG)
+
+    def press_power_button(self) -> None:
+        """Tell the guest that the power button was pressed, if its board's transport has one.
+
+        What comes of it is the guest's business. A reset forgets it, if the guest has not yet
+        taken it.
+        """
+        self._tell(GedEvent.POWER_DOWN)
 
     def reset(self) -> None:
         """The machine's reset: no slot enabled, no event, nothing selected.
@@ -190,6 +199,11 @@ class HotplugDevice:
 
     # ----------------------------------------------------------------- details
 
+    def _tell(self, event: GedEvent) -> None:
+        with self._lock:
+            self._ged.events |= event
+            self._pulse()
+
     def _new_block(self) -> HotplugRegisters:
         block = HotplugRegisters(self._arch_ids, self)
         for slot, registers in enumerate(block.slots):
@@ -197,4 +211,4 @@ class HotplugDevice:
         return block
 
     def _in_block(self, address: int) -> bool:
-        return 0 <= address - virt.CPU_HOTPLUG_BASE < virt.CPU_HOTPLUG_SIZE
+        return 0 <= address - self._base < virt.CPU_HOTPLUG_SIZE

@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -64,9 +64,13 @@ class QemuProcess(RunningQemu):
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str | Path], directory: Path, sockets: Sequence[Path] = ()
+        cls,
+        argv: Sequence[str | Path],
+        directory: Path,
+        sockets: Sequence[Path] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> QemuProcess:
-        """Start QEMU with `argv`, its program first.
+        """Start QEMU with `argv`, its program first, and `environment` beside our own.
 
         `sockets` are the paths at which `argv` makes it listen. `directory` becomes its
         own, and `close` removes it. It dies with the calling thread. Raises QemuError where
@@ -74,7 +78,7 @@ class QemuProcess(RunningQemu):
         """
         for path in sockets:
             check_socket_path(path)
-        process = _spawn(argv)
+        process = _spawn(argv, environment or {})
         log.debug("started QEMU", pid=process.pid, argv=[str(word) for word in argv])
         return cls(process, directory)
 
@@ -138,10 +142,13 @@ class QemuProcess(RunningQemu):
         self._ended.set()
 
 
-def _spawn(argv: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+def _spawn(
+    argv: Sequence[str | Path], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             argv,
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -129,13 +129,15 @@ def test_tables_are_written(tmp_path: Path) -> None:
 
 
 def test_tables_are_those_of_the_board_asked_for(tmp_path: Path) -> None:
-    for board, region, pci in (("qemu", b"PAGE", True), ("hpcore", b"CPHP", False)):
+    boards = (("qemu", b"PAGE", True), ("qemu-kvm", b"CPHP", True), ("hpcore", b"CPHP", False))
+    for board, region, pci in boards:
         ended = hpcore("tables", tmp_path / board, "--board", board, "--json")
         assert ended.code == 0, ended
         names = {Path(name).name for name in ended.last["tables"]}
         assert ("mcfg.aml" in names) is pci
         assert region in (tmp_path / board / "dsdt.aml").read_bytes()
-    assert "'kvm' is not one of 'qemu', 'hpcore'" in refused("tables", tmp_path, "--board", "kvm")
+    refusal = refused("tables", tmp_path, "--board", "kvm")
+    assert "'kvm' is not one of 'qemu', 'qemu-kvm', 'hpcore'" in refusal
 
 
 @pytest.mark.parametrize(

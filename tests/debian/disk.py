@@ -18,7 +18,7 @@ from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.errors import FetchError
 from hpcore.fetch.sources import find_mirror
 from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
-from hpcore.guest.images import KERNEL_PATTERN, SUITES, newest_kernel
+from hpcore.guest.images import SUITES, newest_kernel
 from hpcore.guest.kernel import load_kernel
 from hpcore.qemu import find_qemu
 from tests.support.tools import run_tool
@@ -28,17 +28,23 @@ PACKAGES = (
     "systemd-sysv", "udev", "dbus",  # dbus for logind, which hears the power button
     "initramfs-tools", "zstd", "grub2-common", "iproute2",
 )  # fmt: skip
-"""Beside the kernel. GRUB's programs write its configuration; GRUB itself is not there."""
+"""Beside the kernels. GRUB's programs write its configuration; GRUB itself is in `GRUB`."""
 
-RECIPE = 1
+KERNELS = r"linux-image-6\.(1|12)\.[0-9].*-cloud-arm64(-unsigned)?"
+"""The newest two are installed. The 6.1 series is there for a mirror with one 6.12 kernel."""
+
+GRUB, GRUB_IMAGE = "grub-efi-arm64-bin", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi"
+"""The package, and of it the program that Debian signs and installs: all modules are in it."""
+
+RECIPE = 2
 """Counted up with every change of what is made here that the other ingredients don't show."""
 
 MADE_BY = ("files.py", "unpack.py", "configure.sh")
 """Whose text the name of a disk in the cache has in it."""
 
 IMAGE = "disk.qcow2"
-CONFIGURING = 900.0
-"""Seconds for dpkg to configure them: 7 minutes on two CPUs that eleven others want, too."""
+CONFIGURING = 1800.0
+"""Seconds for dpkg to configure them: 11 minutes on two CPUs that ten others want, too."""
 
 
 def debian_disk(cache: Path | None = None, progress: TellFetch = silent) -> Path:
@@ -52,6 +58,14 @@ def debian_disk(cache: Path | None = None, progress: TellFetch = silent) -> Path
     return directory / IMAGE
 
 
+def kernels_of(disk: Path) -> tuple[str, str]:
+    """The releases of the kernels on `debian_disk()`, the newest first."""
+    manifest = kept(disk.parent)
+    assert manifest is not None
+    newest, other = manifest["kernels"]
+    return newest, other
+
+
 def overlay(disk: Path, path: Path) -> Path:
     """A qcow2 image at `path` that holds what is written, over `disk`, which stays as it is."""
     run_tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, path)
@@ -61,7 +75,7 @@ def overlay(disk: Path, path: Path) -> Path:
 def _made_of() -> str:
     """A hash of what goes into it, which is its name in the cache."""
     texts = (Path(__file__).with_name(name).read_bytes() for name in MADE_BY)
-    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNEL_PATTERN]).encode()
+    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNELS, GRUB_IMAGE]).encode()
     return hashlib.sha256(constants + b"".join(texts)).hexdigest()[:16]
 
 
@@ -69,17 +83,17 @@ def _build(work: Path, progress: TellFetch) -> Path:
     apt = PrivateApt.create(work / "apt", find_mirror(), SUITES)
     progress("reading Debian's package index for arm64")
     apt.update()
-    kernel = newest_kernel(apt.names(KERNEL_PATTERN))
-    progress(f"downloading Debian and {kernel}")
-    debs = apt.download_with_needed([*PACKAGES, kernel])
+    kernels = _two_kernels(apt.names(KERNELS))
+    progress(f"downloading Debian, {' and '.join(kernels)}")
+    debs = apt.download_with_needed([*PACKAGES, *kernels])
+    grub = apt.unpack(apt.download(GRUB)) / GRUB_IMAGE
 
     progress(f"unpacking {len(debs)} packages")
     root, raw = work / "root", work / "disk.raw"
     faked = [] if os.geteuid() == 0 else ["fakeroot"]
-    run_tool(*faked, sys.executable, "-m", "tests.debian.unpack", root, raw, *debs)
-    (packed,) = (root / "boot").glob("vmlinuz-*")
+    run_tool(*faked, sys.executable, "-m", "tests.debian.unpack", root, raw, grub, *debs)
     image = work / "Image"
-    image.write_bytes(load_kernel(packed).data)
+    image.write_bytes(load_kernel(root / f"boot/vmlinuz-{release_of(kernels[0])}").data)
 
     progress("configuring them in a guest")
     _configure(image, raw)
@@ -87,8 +101,21 @@ def _build(work: Path, progress: TellFetch) -> Path:
     complete.mkdir()
     run_tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, complete / IMAGE)
     shutil.rmtree(root)
-    write_manifest(complete, kernel=kernel, packages=[deb.name for deb in debs])
+    write_manifest(
+        complete, kernels=list(map(release_of, kernels)), packages=[deb.name for deb in debs]
+    )
     return complete
+
+
+def release_of(package: str) -> str:
+    """What `uname -r` says of the kernel in `package`."""
+    return package.removeprefix("linux-image-").removesuffix("-unsigned")
+
+
+def _two_kernels(packages: list[str]) -> tuple[str, str]:
+    newest = newest_kernel(packages)
+    others = [package for package in packages if release_of(package) != release_of(newest)]
+    return newest, newest_kernel(others)
 
 
 def _configure(kernel: Path, raw: Path) -> None:

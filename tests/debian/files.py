@@ -30,7 +30,8 @@ FILES = {
     "etc/systemd/system/hpcore-shell.service": SHELL,
     "etc/systemd/network/80-dhcp.network": "[Match]\nName=en*\n\n[Network]\nDHCP=ipv4\n",
     "etc/default/grub": (
-        "GRUB_DEFAULT=0\nGRUB_TIMEOUT=5\nGRUB_DISTRIBUTOR=Debian\n"
+        # the menu is on the firmware's console, as there is no screen
+        "GRUB_DEFAULT=0\nGRUB_TIMEOUT=1\nGRUB_TERMINAL=console\nGRUB_DISTRIBUTOR=Debian\n"
         'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
         'GRUB_CMDLINE_LINUX="console=ttyAMA0 systemd.show_status=no"\n'
     ),

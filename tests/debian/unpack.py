@@ -1,5 +1,7 @@
 """Packages are unpacked into a root directory by the machine's own tools, and made a disk.
 
+The disk boots by firmware, too: GRUB is on an EFI system partition.
+
 It runs as a script, because anybody but root needs fakeroot around the whole of it, or the
 disk's files would be theirs. Nothing of the packages is run here: dpkg is told that they are
 unpacked, and configures them where their programs run.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 from tests.debian.files import FILES
@@ -32,8 +35,24 @@ KEPT_MODULES = (
 and mkinitramfs take an emulated CPU minutes."""
 
 SECTOR = 512
-START = 2048
-"""The partition's first sector."""
+ESP_START = 2048
+ESP_SIZE = 32 << 20
+ESP_NUMBER = 15
+"""First on the disk and last by its number, as on Debian's cloud images: the root is number 1."""
+
+START = ESP_START + ESP_SIZE // SECTOR
+"""The root partition's first sector."""
+
+GRUB_STUB = """\
+search.fs_uuid {uuid} root
+set prefix=($root)'/boot/grub'
+configfile $prefix/grub.cfg
+"""
+"""What grub-install writes beside GRUB: the configuration is on the root, and update-grub's."""
+
+ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+"""The type of a partition from which UEFI boots (UEFI 2.10, table "Defined GPT Partition Entry -
+Partition Type GUIDs")."""
 
 ROOT_ARM64 = "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"
 """The type of a partition that is an arm64 root (the Discoverable Partitions Specification)."""
@@ -95,21 +114,39 @@ def unpack(root: Path, info: Path, deb: Path) -> str:
     return f"{text.strip()}\nStatus: install ok {state}\n\n"
 
 
-def make_disk(root: Path, disk: Path) -> None:
-    """A raw disk with a GUID partition table and `root` on its one partition."""
+def make_disk(root: Path, disk: Path, grub: Path) -> None:
+    """A raw disk with a GUID partition table, `root` on a partition, and `grub` to boot it."""
     with disk.open("wb") as file:
         file.truncate(START * SECTOR + SIZE + LAST * SECTOR)
-    table = f"label: gpt\nstart={START}, size={SIZE // SECTOR}, type={ROOT_ARM64}, name=root\n"
+    table = (
+        f"label: gpt\n1: start={START}, size={SIZE // SECTOR}, type={ROOT_ARM64}, name=root\n"
+        f"{ESP_NUMBER}: start={ESP_START}, size={ESP_SIZE // SECTOR}, type={ESP}, name=esp\n"
+    )
     script = disk.with_suffix(".sfdisk")
     script.write_text(table)
     run_tool("sh", "-c", 'sfdisk --quiet "$1" <"$2"', "sfdisk", disk, script)
     offset = f"offset={START * SECTOR}"
+    identity = str(uuid.uuid4())
     run_tool(
-        "mke2fs", "-q", "-t", "ext4", "-L", "root", "-E", offset, "-d", root, disk, f"{SIZE >> 10}k"
-    )
+        "mke2fs", "-q", "-t", "ext4", "-L", "root", "-U", identity, "-E", offset, "-d", root,
+        disk, f"{SIZE >> 10}k",
+    )  # fmt: skip
+    make_boot_partition(disk, grub, identity)
+
+
+def make_boot_partition(disk: Path, grub: Path, root: str) -> None:
+    """`grub` where firmware looks on a disk that it has not seen before, and its stub."""
+    stub = disk.with_suffix(".grub")
+    stub.write_text(GRUB_STUB.format(uuid=root))
+    at = f"{disk}@@{ESP_START * SECTOR}"
+    geometry = ("-T", str(ESP_SIZE // SECTOR), "-h", "64", "-s", "32")
+    run_tool("mformat", "-i", at, *geometry, "-v", "ESP")
+    run_tool("mmd", "-i", at, "::/EFI", "::/EFI/BOOT", "::/EFI/debian")
+    run_tool("mcopy", "-i", at, grub, "::/EFI/BOOT/BOOTAA64.EFI")
+    run_tool("mcopy", "-i", at, stub, "::/EFI/debian/grub.cfg")
 
 
 if __name__ == "__main__":
     own_root, own_disk = Path(sys.argv[1]), Path(sys.argv[2])
-    lay_out_root(own_root, [Path(name) for name in sys.argv[3:]])
-    make_disk(own_root, own_disk)
+    lay_out_root(own_root, [Path(name) for name in sys.argv[4:]])
+    make_disk(own_root, own_disk, Path(sys.argv[3]))

@@ -26,7 +26,7 @@ NOT_RUN: Mapping[str, str] = {
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
     r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
-    r"(\w+=\S+ )?hpcore (guest|qemu) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
+    r"(\w+=\S+ )?hpcore (guest|qemu|uefi) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
     r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",
     r".*--scheduler .*": "needs a Dask scheduler: tests/check/test_sweep.py starts one",

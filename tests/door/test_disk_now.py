@@ -127,7 +127,7 @@ class Broken:
 
 def asked() -> Asked:
     words = "-M virt -cpu cortex-a57 -m 1G -qmp unix:q,server=on,wait=off -drive"
-    return read([*words.split(), f"file={DISK.image},format=qcow2"], ("tcg",))
+    return read([*words.split(), f"file={DISK.image},format=qcow2"])
 
 
 def test_memory_that_was_written_in_part_is_reset_and_the_guest_starts_as_loaded(
@@ -144,7 +144,7 @@ def test_memory_that_was_written_in_part_is_reset_and_the_guest_starts_as_loaded
     monkeypatch.setattr(renewal, "GuestMemory", lambda _qemu: memory)
     monkeypatch.setattr(renewal, "disk_images", lambda *_: GuestImages(same, same, line))
     boot = BootFiles(b"blob", b"tree", same, same)
-    monkeypatch.setattr(renewal, "guest_files", lambda *_: boot)
+    monkeypatch.setattr(renewal, "boot_files", lambda *_: boot)
     qemu = cast(RunningQemu, type("Qemu", (), {"directory": tmp_path}))
     renews = Renewal(asked(), QEMU_VIRT, GuestImages(same, same, "round=1"), qemu, tmp_path)
 

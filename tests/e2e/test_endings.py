@@ -152,7 +152,7 @@ def test_a_guest_that_powers_off_amid_the_steps_fails_the_step_and_is_named(
     ended, log = ran(tmp_path, "boot", 'shell: "(sleep 0.3; poweroff -f) &"', AROUND)
     assert "off" in failed_step(ended)["error"]
     assert MachinePoweredOff("guest") in [r.event for r in records(log)]
-    assert phase_of(log) == "ended"
+    assert phase_of(log) == "off"
 
 
 def test_a_guest_that_panics_amid_the_steps_fails_the_step_and_starts_anew(

@@ -12,6 +12,7 @@ from hpcore_kvm_qemu import build
 
 NATIVE = Path(__file__).parent / "native"
 FLAGS = ("-std=gnu11", "-g", "-O1", *build.WARNINGS)
+PATIENCE = 4  # seconds that a case with a silent hpcore takes
 SANITIZERS = {
     "address-undefined": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
@@ -50,8 +51,8 @@ def build_program(sanitizer: str, directory: Path) -> Path:
     output = directory / f"cases-{sanitizer}"
     ours = [path for path in build.sources() if path.name != "host.c"]
     gcc(
-        *FLAGS, *SANITIZERS[sanitizer], "-I", build.SOURCE_DIR, "-I", NATIVE,
-        *ours, *sorted(NATIVE.glob("*.c")), "-o", output,
+        *FLAGS, *SANITIZERS[sanitizer], f"-DPATIENCE={PATIENCE}",
+        "-I", build.SOURCE_DIR, "-I", NATIVE, *ours, *sorted(NATIVE.glob("*.c")), "-o", output,
     )  # fmt: skip
     return output
 

@@ -22,11 +22,13 @@ int main(void)
     SHOW("VERSION", WIRE_VERSION); SHOW("MAGIC", WIRE_MAGIC);
     SHOW("VCPUS", WIRE_VCPUS); SHOW("REGIONS", WIRE_REGIONS);
     SHOW("HEAD_AT", AT(magic)); SHOW("REGION_AT", AT(region)); SHOW("GRANTED_AT", AT(granted));
-    SHOW("FORCE_AT", AT(force)); SHOW("SEEN_AT", AT(seen));
+    SHOW("FORCE_AT", AT(force)); SHOW("ALLOWED_AT", AT(allowed)); SHOW("RESETS_AT", AT(resets));
+    SHOW("SEEN_AT", AT(seen)); SHOW("LINE", WIRE_LINE);
     SHOW("PAGE_SIZE", sizeof(struct wire_page));
     SHOW("version", AT(version)); SHOW("possible", AT(possible)); SHOW("spi", AT(spi));
     SHOW("tid", AT(seen[1].tid)); SHOW("powered", AT(seen[1].powered));
-    SHOW("forced", AT(seen[1].forced)); SHOW("runs", AT(seen[1].runs));
+    SHOW("forced", AT(seen[1].forced)); SHOW("affinity", AT(seen[1].affinity));
+    SHOW("runs", AT(seen[1].runs));
     SHOW("MESSAGE", sizeof(struct wire_message)); SHOW("vcpu", offsetof(struct wire_message, vcpu));
     SHOW("a", offsetof(struct wire_message, a)); SHOW("d", offsetof(struct wire_message, d));
     SHOW("ANSWER", sizeof(struct wire_answer)); SHOW("value", offsetof(struct wire_answer, value));
@@ -46,13 +48,14 @@ def layout_of_c(directory: Path) -> dict[str, int]:
 def test_the_page_and_the_messages_are_the_same_in_c(tmp_path: Path) -> None:
     second = wire.SEEN_AT + wire.SEEN.size
     names = (
-        "VERSION", "MAGIC", "VCPUS", "REGIONS", "HEAD_AT", "REGION_AT", "GRANTED_AT", "FORCE_AT",
-        "SEEN_AT", "PAGE_SIZE",
+        "VERSION", "MAGIC", "VCPUS", "REGIONS", "LINE", "HEAD_AT", "REGION_AT", "GRANTED_AT",
+        "FORCE_AT", "ALLOWED_AT", "RESETS_AT", "SEEN_AT", "PAGE_SIZE",
     )  # fmt: skip
     assert layout_of_c(tmp_path) == {
         **{name: getattr(wire, name) for name in names},
         "version": 4, "possible": 8, "spi": 12,
-        "tid": second, "powered": second + 4, "forced": second + 8, "runs": second + 16,
+        "tid": second, "powered": second + 4, "forced": second + 8, "affinity": second + 12,
+        "runs": second + 16,
         "MESSAGE": wire.MESSAGE.size, "vcpu": 4, "a": 8, "d": 32,
         "ANSWER": wire.ANSWER.size, "value": 8,
     }  # fmt: skip
@@ -72,3 +75,9 @@ def test_the_messages_that_wait_are_marked_in_c() -> None:
 
 def test_the_page_has_room_for_all_possible_vcpus() -> None:
     assert wire.VCPUS == topology.MAX_POSSIBLE
+
+
+def test_the_words_of_two_vcpus_are_in_two_cache_lines() -> None:
+    assert wire.SEEN_AT % wire.LINE == 0
+    assert wire.SEEN.size % wire.LINE == 0
+    assert wire.Seen._make(wire.SEEN.unpack(bytes(wire.SEEN.size))).runs == 0

@@ -8,14 +8,12 @@ from pathlib import Path
 import click
 
 from hpcore.cli.diagnostics import set_up_diagnostics
-from hpcore.fetch.errors import FetchError
-from hpcore.guest.errors import GuestError
+from hpcore.errors import HpcoreError
 from hpcore.guest.images import fetch_guest
-from hpcore.qemu.errors import QemuError
-from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
 from tests.nested.kernels import old_kernel
 from tests.nested.machine import NestedMachine, run
+from tests.nested.qemu import SERIES, nested_qemu
 
 OUT = Path("build/nested")
 
@@ -25,6 +23,7 @@ OUT = Path("build/nested")
 @click.option("--gic", type=click.IntRange(2, 3), default=3, show_default=True)
 @click.option("--no-el2", is_flag=True, help="No virtualization in L1, so no /dev/kvm.")
 @click.option("--kernel", type=click.Path(path_type=Path, exists=True), help="L1's; default: 6.12.")
+@click.option("--qemu", type=click.Choice(list(SERIES)), help="Give L1 Debian's QEMU, too.")
 @click.option("--smp", default=2, show_default=True, help="CPUs of L1.")
 @click.option("--seconds", default=600.0, show_default=True, help="What the command has.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True,
@@ -32,8 +31,8 @@ OUT = Path("build/nested")
 @click.option("--build", is_flag=True, help="Only build what L1 is made of, where it is missing.")
 @click.argument("command", nargs=-1)
 def main(
-    cpu: str, gic: int, no_el2: bool, kernel: Path | None, smp: int, seconds: float, out: Path,
-    build: bool, command: tuple[str, ...],
+    cpu: str, gic: int, no_el2: bool, kernel: Path | None, qemu: str | None, smp: int,
+    seconds: float, out: Path, build: bool, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run COMMAND in an arm64 Linux with a real /dev/kvm, in a copy of this repository.
 
@@ -41,6 +40,7 @@ def main(
     python -m tests.nested -- pytest tests/kvm -k order -x
     python -m tests.nested -- hpcore run plug-unplug --accel kvm --log /out/run.jsonl
     python -m tests.nested --cpu cortex-a57 -- sh -c 'dmesg | grep -i kvm'
+    python -m tests.nested --qemu 10 -- hpcore run plug-unplug --accel kvm-qemu
 
     Exits as COMMAND does, or with 2 where the machine itself fails.
     """
@@ -48,15 +48,17 @@ def main(
     try:
         if build or not command:
             fetch_guest(progress=_progress)
-            for file in (nested_image(progress=_progress), old_kernel(progress=_progress)):
+            parts = [nested_image(progress=_progress), old_kernel(progress=_progress)]
+            parts += [nested_qemu(series, progress=_progress) for series in SERIES]
+            for file in parts:
                 click.echo(f"{file} ({file.stat().st_size >> 20} MiB)")
             if not build:
                 click.echo("no command given; see --help")
             return
-        machine = NestedMachine(cpu, gic, not no_el2, smp, kernel)
+        machine = NestedMachine(cpu, gic, not no_el2, smp, kernel, qemu)
         out.mkdir(parents=True, exist_ok=True)
         ended = run(command, out, machine=machine, seconds=seconds, hear=_hear, progress=_progress)
-    except (FetchError, GuestError, NestedError, QemuError) as error:
+    except HpcoreError as error:
         click.echo(f"tests.nested: {error}", err=True)
         sys.exit(2)
     files = [str(path) for path in ended.files]

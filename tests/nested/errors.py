@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hpcore.errors import HpcoreError
 
-class NestedError(Exception):
+
+class NestedError(HpcoreError):
     """L1 was not built, did not boot, or did not answer. The text says what, and what to do."""

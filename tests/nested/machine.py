@@ -18,6 +18,7 @@ from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
 from tests.nested.payload import KILL_AFTER, PayloadCommand, payload
+from tests.nested.qemu import nested_qemu
 
 BOOT_SECONDS = 180.0
 """For L1 to come to its command: 3 to 6 s on a quiet machine."""
@@ -26,18 +27,30 @@ SEND_SECONDS = 60.0
 MEMORY = 2048
 """MiB of L1."""
 
+MEMORY_WITH_QEMU = 3072
+"""MiB of an L1 that has a QEMU: two guests at once, each beside a QEMU of its own."""
+
 ARGUMENTS = "console=ttyAMA0 panic=-1 quiet"
 
 
 @frozen
 class NestedMachine:
-    """How L1 is made. `cpu` as QEMU's -cpu: `max` has VHE, `cortex-a57` has not."""
+    """How L1 is made. `cpu` as QEMU's -cpu: `max` has VHE, `cortex-a57` has not.
+
+    `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None.
+    """
 
     cpu: str = "max"
     gic: int = 3
     virtualization: bool = True
     vcpus: int = 2
     kernel: Path | None = None
+    qemu: str | None = None
+
+    @property
+    def memory(self) -> int:
+        """MiB."""
+        return MEMORY if self.qemu is None else MEMORY_WITH_QEMU
 
     def argv(self, qemu: Path, kernel: Path, initrd: Path, console: Path) -> list[str]:
         """QEMU's command line; `kernel` is for where L1 has none of its own, `console` the
@@ -48,7 +61,7 @@ class NestedMachine:
         return [
             str(qemu), "-accel", "tcg,thread=multi,tb-size=512",
             "-machine", f"virt,virtualization={virtualization},gic-version={self.gic}",
-            "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(MEMORY),
+            "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(self.memory),
             "-kernel", str(self.kernel or kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
             "-chardev", f"socket,id=console,path={console},server=on,wait=on",
             "-serial", "chardev:console",
@@ -90,16 +103,19 @@ def run(
     prints, `report` what `tests.nested.reporting` sends. Raises NestedError where L1 doesn't
     boot, dies or hangs; FetchError and QemuError as their makers do.
     """
+    machine = machine or NestedMachine()
     qemu = find_qemu()
     guest = fetch_guest(progress=progress)
-    image = nested_image(progress=progress)
+    layers = [nested_image(progress=progress)]
+    if machine.qemu is not None:
+        layers.append(nested_qemu(machine.qemu, progress=progress))
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
         command = PayloadCommand(script, seconds, nonce)
     else:
         command = PayloadCommand.of(script, seconds, nonce)
     progress("packing the code under test")
-    archive = image.read_bytes() + payload(command, guest)
+    archive = b"".join(layer.read_bytes() for layer in layers) + payload(command, guest)
     progress("booting L1")
     directory = runtime_directory()
     try:
@@ -107,7 +123,7 @@ def run(
         with os.fdopen(os.memfd_create("initrd"), "wb", buffering=0) as initrd:
             initrd.write(archive)
             path, socket = Path(f"/proc/{os.getpid()}/fd/{initrd.fileno()}"), directory / "console"
-            argv = (machine or NestedMachine()).argv(qemu.path, guest.kernel, path, socket)
+            argv = machine.argv(qemu.path, guest.kernel, path, socket)
             console = Console(nonce, hear, report)
             started = time.monotonic()
             boot_seconds = asyncio.run(_run(argv, directory, socket, console, seconds))

@@ -12,6 +12,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from attrs import frozen
+from hpcore_kvm_qemu import build
 
 from hpcore.guest.images import FetchedGuest
 from hpcore.guest.initramfs import Entry, cpio
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 HERE = "hpcore"
 """Where the repository lies in L1."""
 
-CODE = ("hpcore", "backends/kvm/hpcore_kvm", "tests", "bench")
+CODE = ("hpcore", "backends/kvm/hpcore_kvm", "backends/kvm/hpcore_kvm_qemu", "tests", "bench")
 FILES = ("pyproject.toml",)
 GUEST = "root/.cache/hpcore/guest"
 OUT = "/out"
@@ -101,6 +102,7 @@ def payload(command: PayloadCommand, guest: FetchedGuest) -> bytes:
     entries += _distributions()
     entries += _repository()
     entries += _guest(guest)
+    entries += _interposer()
     return cpio(entries)
 
 
@@ -136,3 +138,10 @@ def _guest(guest: FetchedGuest) -> Iterator[Entry]:
     at = f"{GUEST}/{directory.name}"
     yield from parents(f"{at}/any")
     yield from tree(directory, at)
+
+
+def _interposer() -> Iterator[Entry]:
+    """The interposer, built here, since L1 has no compiler."""
+    built = f"{HERE}/backends/kvm/{build.prebuilt().relative_to(build.SOURCE_DIR.parents[1])}"
+    yield from parents(built)
+    yield Entry(built, FILE, build.ensure_interposer().read_bytes())

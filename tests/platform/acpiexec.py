@@ -51,20 +51,25 @@ class Run:
         return bytes.fromhex(found[1])
 
 
-def evaluate(table: bytes, directory: Path, method: str, fill: int = 0) -> Run:
+def evaluate(
+    table: bytes, directory: Path, method: str, fill: int = 0, *, first: str | None = None
+) -> Run:
     """Evaluate `method`, arguments behind its path, every byte of memory being `fill`.
 
+    `first` is a method to evaluate before it, for what that stores; no more is told of it.
     Raises AssertionError where AML fails, TimeoutExpired where it does not end.
     """
     program = shutil.which("acpiexec")
     assert program is not None, "acpiexec is not installed: apt-get install acpica-tools"
     file = directory / "dsdt.aml"
     file.write_bytes(table)
+    methods = [method] if first is None else [first, method]
+    batch = ";".join([*(f"evaluate {each}" for each in methods), "quit"])
     done = subprocess.run(
-        [program, "-vr", "-fv", str(fill), "-b", f"evaluate {method};quit", str(file)],
+        [program, "-vr", "-fv", str(fill), "-b", batch, str(file)],
         capture_output=True, text=True, timeout=SECONDS, check=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    said = (done.stdout + done.stderr).partition("Evaluating ")[2]
+    said = (done.stdout + done.stderr).rpartition("Evaluating ")[2]
     assert said.startswith(method.split(maxsplit=1)[0]), done.stdout + done.stderr
     assert not re.search(r"ACPI (BIOS )?Error|AE_[A-Z]+", said), said
     return Run(

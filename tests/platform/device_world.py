@@ -153,6 +153,16 @@ class DeviceWorld:
         )
         assert self.pulses == pulses + 1
 
+    def press_power_button(self) -> None:
+        """Its event more, and a pulse; no slot has anything to do with it."""
+        before, pulses = self.shown(), self.pulses
+        self.said.clear()
+        self.device.press_power_button()
+        assert self.shown() == Shown(
+            before.enabled, before.insert, before.remove, before.events | GedEvent.POWER_DOWN
+        )
+        assert (self.said, self.pulses) == ([], pulses + 1)
+
     def reset(self) -> None:
         """Nothing is left, and nobody is told."""
         pulses = self.pulses

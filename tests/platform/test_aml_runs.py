@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hpcore.guest.played.aml import PlayedAml
@@ -13,7 +14,7 @@ from hpcore.model import acpi
 from hpcore.platform import virt
 from hpcore.platform.acpi.dsdt import dsdt
 from hpcore.platform.acpi.register_transport import RegisterTransport
-from hpcore.platform.firmware import QEMU_VIRT, build
+from hpcore.platform.firmware import QEMU_KVM_REGISTERS, QEMU_KVM_VIRT, QEMU_VIRT, build
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_registers import (
     COMMAND,
@@ -114,6 +115,39 @@ def test_qemus_event_device_presses_the_power_button_and_no_other(
     assert run.accesses == (Access(False, virt.GED_BASE, 4, int(events) * 0x0101_0101),)
     assert run.said.count("Device Notify on [PWRB]") == pressed
     assert run.said.count("Notify on") == run.said.count("Value 0x80") == pressed
+
+
+@pytest.mark.parametrize(
+    ("events", "pressed", "scans"),
+    [
+        (GedEvent.POWER_DOWN, 1, 0),
+        (GedEvent.CPU_HOTPLUG, 0, 1),
+        (GedEvent.POWER_DOWN | GedEvent.CPU_HOTPLUG, 1, 1),
+        (~(GedEvent.POWER_DOWN | GedEvent.CPU_HOTPLUG), 0, 0),
+    ],
+)
+def test_one_event_device_takes_button_and_vcpus_by_one_load(
+    events: int, pressed: int, scans: int, tmp_path: Path
+) -> None:
+    table = build(machine(POSSIBLE), QEMU_KVM_VIRT).tables["DSDT"]
+    fill, method = int(events) & 0xFF, rf"\_SB.GED0._EVT {virt.ACPI_GED_GSI}"
+    # after an eject the flags are what it stored, whatever the memory was: no vCPU has an event
+    run = evaluate(table, tmp_path, method, fill, first=rf"{CPUS}.C005._EJ0 1")
+    first, *scan = run.accesses
+    assert first == Access(False, virt.GED_BASE, 4, fill * 0x0101_0101)
+    assert run.said.count("Device Notify on [PWRB]") == pressed
+    assert run.said.count("Value 0x80") == pressed
+    assert len(scan) == 4 * scans  # as `test_a_scan_of_no_event_is_one_search_and_ends` has it
+    assert all(access.address >= virt.KVM_CPU_HOTPLUG_BASE for access in scan)
+
+
+def test_the_registers_are_where_the_transport_has_them(tmp_path: Path) -> None:
+    table = dsdt(machine(POSSIBLE), QEMU_KVM_REGISTERS)
+    there = evaluate(table, tmp_path, rf"{CPUS}.C005._EJ0 1").accesses
+    here = evaluate(TABLE, tmp_path, rf"{CPUS}.C005._EJ0 1").accesses
+    moved = QEMU_KVM_REGISTERS.base - BLOCK
+    assert moved
+    assert there == tuple(attrs.evolve(a, address=a.address + moved) for a in here)
 
 
 def test_a_played_guest_does_what_the_aml_does(tmp_path: Path) -> None:

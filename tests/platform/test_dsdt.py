@@ -18,7 +18,14 @@ from hpcore.platform.acpi.register_transport import RegisterTransport
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt, HotplugTransport
 from hpcore.platform.aml.resources import InterruptMode
 from hpcore.platform.aml.statements import call, give, sleep
-from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
+from hpcore.platform.firmware import (
+    HPCORE_VIRT,
+    QEMU_KVM_REGISTERS,
+    QEMU_KVM_VIRT,
+    QEMU_VIRT,
+    Board,
+    build,
+)
 from tests.platform.iasl import Verdict, body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -122,7 +129,9 @@ WITH_MMIO = attrs.evolve(QEMU_VIRT, virtio_mmio=True)
 
 
 @pytest.mark.parametrize(
-    "board", [QEMU_VIRT, WITH_MMIO, HPCORE_VIRT], ids=["qemu", "virtio-mmio", "hpcore"]
+    "board",
+    [QEMU_VIRT, WITH_MMIO, QEMU_KVM_VIRT, HPCORE_VIRT],
+    ids=["qemu", "virtio-mmio", "qemu-kvm", "hpcore"],
 )
 @pytest.mark.parametrize("possible", SIZES)
 def test_iasl_has_nothing_to_say_of_a_boards_dsdt(
@@ -147,6 +156,35 @@ def test_a_board_has_what_it_has_and_nothing_else(tmp_path: Path) -> None:
     assert "PNP0A08" in qemu
     assert "PNP0A08" not in own
     assert (qemu.count("Method (_OSC, 4,"), own.count("Method (_OSC, 4,")) == (2, 1)
+
+
+def test_the_board_for_kvm_has_qemus_devices_and_one_event_device_for_all(tmp_path: Path) -> None:
+    source = judge(build(machine(2), QEMU_KVM_VIRT).tables["DSDT"], tmp_path).source
+    for device in ("FWCF", "PWRB", "PCI0", "GED0"):
+        assert f"Device ({device})" in source
+    assert "GED1" not in source
+    assert f"0x{virt.ACPI_GED_GSI:08X}," in block(source, "Device (GED0)")
+    assert f"SystemMemory, 0x{virt.KVM_CPU_HOTPLUG_BASE:08X}, 0x0C)" in source
+    assert f"0x{virt.CPU_HOTPLUG_BASE:08X}" not in source
+
+
+def test_the_registers_for_kvm_are_apart_from_every_device_of_qemus() -> None:
+    """QEMU's map between UART and virtio-mmio: hw/arm/virt.c of 10.1, base_memmap."""
+    taken = [
+        (0x0900_0000, 0x1000), (0x0901_0000, 0x1000), (0x0902_0000, 0x18), (0x0903_0000, 0x1000),
+        (0x0904_0000, 0x1000), (0x0905_0000, 0x2_0000), (0x0907_0000, 0x18), (0x0908_0000, 0x18),
+        (0x0909_0000, 0x4), (0x090A_0000, 0x1_0000), (0x090B_0000, 0x1000), (0x090C_0000, 0x18),
+        (0x0A00_0000, 32 * 0x200),
+    ]  # fmt: skip
+    page = 0x1_0000  # a guest may map by 64 KiB
+    mine = QEMU_KVM_REGISTERS.base
+    assert mine % page == 0
+    assert all(base + size <= mine or mine + page <= base for base, size in taken)
+
+
+def test_two_event_devices_never_share_a_register() -> None:
+    with pytest.raises(AssertionError):
+        dsdt(machine(2), QEMU_KVM_REGISTERS, button=QEMU_VIRT.power_button)
 
 
 def test_the_power_buttons_event_device_has_its_own_interrupt(tmp_path: Path) -> None:
@@ -178,6 +216,10 @@ class IndexTransport:
     @property
     def interrupt(self) -> GedInterrupt:
         return GedInterrupt(41, InterruptMode.LEVEL)
+
+    @property
+    def power_button(self) -> bool:
+        return False
 
     def declarations(self, possible: int) -> bytes:
         return notify_dispatch(possible)

@@ -22,6 +22,7 @@ from hpcore.model.stimuli import (
 )
 from hpcore.model.topology import mp_affinity
 from hpcore.platform import virt
+from hpcore.platform.firmware import QEMU_KVM_REGISTERS
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore.platform.hotplug_registers import (
@@ -62,7 +63,7 @@ moves = some.one_of(
     ),
     some.tuples(some.just("apply"), some.tuples(some.sampled_from(Step), slots)),
     some.tuples(some.just("reassert"), some.tuples(slots)),
-    some.tuples(some.sampled_from(["raise_ged", "reset"]), some.just(())),
+    some.tuples(some.sampled_from(["raise_ged", "press_power_button", "reset"]), some.just(())),
 )
 
 
@@ -140,6 +141,21 @@ def bench() -> Bench:
 def test_its_regions_are_the_boards() -> None:
     assert Bench().device.regions == ((0x090C_0000, 0x0C), (0x0908_0000, 0x18))
     assert LENGTH == virt.CPU_HOTPLUG_SIZE
+
+
+def test_its_registers_are_where_the_board_has_them_and_nowhere_else() -> None:
+    elsewhere = QEMU_KVM_REGISTERS.base
+    said: list[GuestCall] = []
+    device = HotplugDevice(
+        MachineConfig.of(BOOTED, POSSIBLE), said.append, lambda: None, base=elsewhere
+    )
+    assert device.regions == ((elsewhere, 0x0C), (0x0908_0000, 0x18))
+    device.apply(Step.ENABLE, 2)
+    for base, flags in ((BLOCK, 0), (elsewhere, Flag.PRESENT | Flag.ENABLED)):
+        device.write(base + SELECTOR, 4, 2)
+        assert device.read(base + FLAGS, 1) == flags
+        device.write(base + FLAGS, 1, Store.EJECT)
+    assert said == [EjectCalled(2)]
 
 
 def test_a_plug_and_an_unplug_as_a_guest_meets_them(bench: Bench) -> None:
@@ -282,6 +298,23 @@ def test_events_before_a_read_are_one_and_their_pulses_are_not(bench: Bench) -> 
     assert len(bench.pulses) == 2
     assert bench.take() == CPU
     assert bench.device.ged_events == GedEvent(0)
+
+
+def test_the_power_button_is_an_event_beside_a_vcpus(bench: Bench) -> None:
+    bench.device.press_power_button()
+    assert bench.take() == GedEvent.POWER_DOWN
+    assert not bench.said, "no scan comes of it"
+    bench.device.press_power_button()
+    bench.device.raise_ged()
+    assert len(bench.pulses) == 3
+    assert bench.take() == GedEvent.POWER_DOWN | CPU
+    assert bench.said == [ScanStarted()]
+
+
+def test_a_press_that_the_guest_has_not_taken_is_forgotten_by_a_reset(bench: Bench) -> None:
+    bench.device.press_power_button()
+    bench.device.reset()
+    assert bench.take() == 0
 
 
 def test_a_reset_is_like_a_new_device(bench: Bench) -> None:

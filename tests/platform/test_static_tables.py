@@ -14,7 +14,7 @@ from hpcore.model.topology import Topology, mp_affinity
 from hpcore.platform import virt
 from hpcore.platform.acpi.madt import ENABLED, GICC_SIZE, ONLINE_CAPABLE
 from hpcore.platform.acpi.topology import pptt
-from hpcore.platform.firmware import HPCORE_VIRT, QEMU_VIRT, Board, build
+from hpcore.platform.firmware import HPCORE_VIRT, QEMU_KVM_VIRT, QEMU_VIRT, Board, build
 from hpcore.platform.numa import Nodes
 from tests.platform.iasl import body, judge
 from tests.platform.machines import SIZES, machine
@@ -113,7 +113,9 @@ def test_there_is_one_gicv3_distributor_and_one_its() -> None:
     assert struct.unpack_from("<Q", kinds[0x0F], 8) == (virt.ITS_BASE,)
 
 
-@pytest.mark.parametrize(("board", "flags"), [(QEMU_VIRT, 1), (HPCORE_VIRT, 3)])
+@pytest.mark.parametrize(
+    ("board", "flags"), [(QEMU_VIRT, 1), (QEMU_KVM_VIRT, 3), (HPCORE_VIRT, 3)]
+)
 def test_the_fadt_is_hardware_reduced_and_names_the_conduit(board: Board, flags: int) -> None:
     facp = tables(machine(6), board)["FACP"]
     assert len(facp) == 276

@@ -45,6 +45,18 @@ MUTANTS = {
         ":: call[me] != CALL_POSTED || immediate_exit[me] -> break",
         ":: call[me] != CALL_POSTED -> break",
     ),
+    "a machine that is held at its start alone": (
+        "#define held (allowed != counted + 1)", "#define held (allowed == 0)",
+    ),
+    "hpcore allows what was reset behind its back": (
+        "allowed = set_up + 1", "allowed = counted + 1",
+    ),
+    "a held caller that does not look whether QEMU wants it": (
+        "    !held || immediate_exit[me];", "    !held;",
+    ),
+    "a held target that does not look whether QEMU wants it": (
+        ":: !held || immediate_exit[T] -> break", ":: !held -> break",
+    ),
 }  # fmt: skip
 
 

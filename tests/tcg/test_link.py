@@ -7,9 +7,10 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hpcore_tcg.link import CallerTurn, Link, LinkGone, RequestRefused, ResetMeanwhile
+from hpcore_tcg.link import Link, LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.protocol import REPLY, Decoder, Event, Frame, Op, Status, encode
 
+from hpcore.session.turn import CallerTurn
 from tests.support.waits import until
 
 

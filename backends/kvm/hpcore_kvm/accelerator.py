@@ -39,10 +39,7 @@ class KvmAccelerator:
         if can.unavailable is not None:
             raise AcceleratorError(can.unavailable)
         if machine.possible > can.max_vcpus:
-            raise AcceleratorError(
-                f"this host's KVM has at most {can.max_vcpus} vCPUs in a machine, and "
-                f"{machine.possible} are possible in this one; lower maxcpus"
-            )
+            raise AcceleratorError(probe.too_many(machine.possible, can.max_vcpus))
         boot = await admission.prepare(machine, firmware.HPCORE_VIRT, images, QUIET)
         # not before here: where KVM is not, its binding need not be loaded either
         from hpcore_kvm.session import KvmSession  # noqa: PLC0415

@@ -70,6 +70,14 @@ def not_arm64(machine: str) -> str | None:
     )
 
 
+def too_many(possible: int, most: int) -> str:
+    """What to say where a machine has more possible vCPUs than the host's KVM can have."""
+    return (
+        f"this host's KVM has at most {most} vCPUs in a machine, and {possible} are possible in "
+        "this one; lower maxcpus"
+    )
+
+
 def host_mode(interrupts: Iterable[str]) -> str | None:
     """VHE or nVHE, from the lines of /proc/interrupts; None where they do not tell.
 

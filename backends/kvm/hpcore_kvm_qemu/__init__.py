@@ -1,1 +1,5 @@
-"""hpcore in an unpatched QEMU with -accel kvm: so far the interposer alone, no accelerator."""
+"""The accelerator `kvm-qemu`: an unpatched QEMU with -accel kvm, and the interposer in it."""
+
+from hpcore_kvm_qemu.accelerator import KvmQemuAccelerator
+
+__all__ = ["KvmQemuAccelerator"]

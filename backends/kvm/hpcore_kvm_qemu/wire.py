@@ -8,24 +8,40 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2
 MAGIC = 0x6870_6770
 VCPUS = 512
 REGIONS = 4
+LINE = 64
+"""Bytes of a cache line: the interposer's words of two vCPUs are never in the same one."""
 
 HEAD = struct.Struct("<IIII")
 """magic, version, possible vCPUs, the GED's SPI."""
 REGION = struct.Struct("<QQ")
 """base and size of MMIO that is hpcore's."""
-SEEN = struct.Struct("<IIIIQ")
-"""The interposer's word of a vCPU: tid, powered, forced, nothing, KVM_RUNs."""
+SEEN = struct.Struct("<IIIIQ40x")
+"""The interposer's word of a vCPU, see `Seen`."""
+
+
+class Seen(NamedTuple):
+    """The interposer's word of a vCPU; `runs` counts its KVM_RUNs."""
+
+    tid: int
+    powered: int
+    forced: int
+    affinity: int
+    runs: int
+
 
 HEAD_AT = 0
 REGION_AT = HEAD_AT + HEAD.size
 GRANTED_AT = REGION_AT + REGIONS * REGION.size  # u8 a vCPU
 FORCE_AT = GRANTED_AT + VCPUS  # u32 a vCPU
-SEEN_AT = FORCE_AT + 4 * VCPUS
+ALLOWED_AT = FORCE_AT + 4 * VCPUS  # u32
+RESETS_AT = ALLOWED_AT + 4  # u32, the interposer's
+SEEN_AT = -(-(RESETS_AT + 4) // LINE) * LINE
 PAGE_SIZE = SEEN_AT + VCPUS * SEEN.size
 
 MESSAGE = struct.Struct("<IIQQQQ")

@@ -6,7 +6,9 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from hpcore.door.front import BeforeStart, Part
+from attrs import frozen
+
+from hpcore.door.front import BeforeStart, GuestFiles, Part
 from hpcore.door.options import Options
 from hpcore.fetch.zig import NO_COMPILER, zig_version
 from hpcore.guest.boot import BootFiles
@@ -82,23 +84,39 @@ class TcgAccelerator:
         """See `hpcore.door.front.Fronted`."""
         return QEMU_VIRT
 
-    def part(self, config: MachineConfig, boot: BootFiles, directory: Path) -> Part:
+    async def prepare(
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
+    ) -> TcgPrepared:
         """See `hpcore.door.front.Fronted`. Builds the monitor where the cache has none yet."""
         admission.need_gicv3("tcg", config)
+        if not isinstance(files, BootFiles):
+            raise AcceleratorError("tcg runs no firmware: the EL3 monitor is where it would be")
+        monitor = await asyncio.to_thread(build.ensure_monitor)
         words = [
-            "-bios", str(build.ensure_monitor().path),
-            *link_arguments(directory / LINK), *image_arguments(boot, directory),
+            "-bios", str(monitor.path),
+            *link_arguments(directory / LINK), *image_arguments(files, directory),
         ]  # fmt: skip
-        return Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
+        part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
+        return TcgPrepared(config, part)
+
+
+@frozen
+class TcgPrepared:
+    """See `hpcore.door.front.Prepared`."""
+
+    config: MachineConfig
+    part: Part
 
     def attach(
         self,
-        config: MachineConfig,
         qemu: RunningQemu,
         qmp: Path,
         report: Report,
         before_start: BeforeStart | None = None,
     ) -> TcgSession:
-        """See `hpcore.door.front.Fronted`."""
+        """See `hpcore.door.front.Prepared`."""
         start = partial(TcgMachine.attach, qemu, Sockets(qmp, None, qemu.directory / LINK))
-        return TcgSession(config, start, report, boots=True, before_start=before_start)
+        return TcgSession(self.config, start, report, boots=True, before_start=before_start)
+
+    def close(self) -> None:
+        """See `hpcore.door.front.Prepared`: nothing but QEMU's directory was taken."""

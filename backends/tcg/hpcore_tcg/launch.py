@@ -10,6 +10,7 @@ from attrs import frozen
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
+from hpcore.qemu.arguments import in_memory, qmp_monitor, socket_chardev
 from hpcore.qemu.find import Qemu
 from hpcore_tcg.build import Monitor
 
@@ -58,8 +59,8 @@ def command_line(
         "-machine", "virt,gic-version=3,secure=on", "-accel", "tcg,thread=multi",
         "-cpu", machine.cpu_model, "-smp", str(machine.possible), "-m", f"{machine.memory}M",
         "-S", "-action", "shutdown=pause",
-        *_socket("console", sockets.console), "-serial", "chardev:console",
-        "-qmp", f"unix:{_escape(sockets.qmp)},server=on,wait=off",
+        *socket_chardev("console", sockets.console), "-serial", "chardev:console",
+        *qmp_monitor(sockets.qmp),
         *link_arguments(sockets.link), "-bios", str(monitor.path),
     ]  # fmt: skip
     return argv if images is None else [*argv, *image_arguments(images, directory)]
@@ -67,7 +68,8 @@ def command_line(
 
 def link_arguments(path: Path) -> list[str]:
     """The link to the monitor, at the machine's second serial port."""
-    return [*_socket(CHARDEV, path, os.environ.get(LINK_LOG)), "-serial", f"chardev:{CHARDEV}"]
+    chardev = socket_chardev(CHARDEV, path, os.environ.get(LINK_LOG))
+    return [*chardev, "-serial", f"chardev:{CHARDEV}"]
 
 
 def image_arguments(images: BootFiles, directory: Path) -> list[str]:
@@ -77,21 +79,7 @@ def image_arguments(images: BootFiles, directory: Path) -> list[str]:
     tree.write_bytes(images.tree)
     return [
         "-dtb", str(tree),
-        *_load(images.kernel, virt.KERNEL_BASE),
-        *_load(images.initrd, virt.INITRD_BASE),
-        *_load(blob, virt.BLOB_BASE),
+        *in_memory(images.kernel, virt.KERNEL_BASE),
+        *in_memory(images.initrd, virt.INITRD_BASE),
+        *in_memory(blob, virt.BLOB_BASE),
     ]  # fmt: skip
-
-
-def _socket(name: str, path: Path, logfile: str | None = None) -> list[str]:
-    chardev = f"socket,id={name},path={_escape(path)},server=on,wait=off"
-    return ["-chardev", chardev + (f",logfile={_escape(logfile)}" if logfile else "")]
-
-
-def _load(path: Path, address: int) -> list[str]:
-    return ["-device", f"loader,file={_escape(path)},addr={address:#x},force-raw=on"]
-
-
-def _escape(value: str | Path) -> str:
-    """A comma ends a value in QEMU's options, unless doubled."""
-    return str(value).replace(",", ",,")

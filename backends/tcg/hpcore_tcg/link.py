@@ -3,7 +3,7 @@
 Order is the point of this file. The monitor answers and reports on one line, and whoever
 hears of it must hear in that order, though an answer travels through an awaiting
 coroutine and an event through a call. So the reader stops after an answer until the
-coroutine that waited for it has had its say: until its `CallerTurn` is over.
+coroutine that waited for it has had its say: until its turn is over (hpcore.session.turn).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 from attrs import define, frozen
 
 from hpcore.run.gate import ENDED
+from hpcore.session.turn import CallerTurn
 from hpcore_tcg import protocol
 from hpcore_tcg.protocol import MEANING, Decoder, Frame, Op, Status
 
@@ -38,27 +39,6 @@ class RequestRefused(Exception):
         meaning = MEANING.get(status, f"unknown status {status}")
         super().__init__(f"the EL3 monitor refused {op.name} of vCPU {slot}: {meaning}")
         self.status = status
-
-
-class CallerTurn:
-    """One caller's turn: from its first request until it has told its own caller."""
-
-    def __init__(self) -> None:
-        self._over = asyncio.Event()
-
-    def end(self) -> None:
-        """The caller returns, or has failed."""
-        self._over.set()
-
-    async def wait(self) -> None:
-        """Wait for the end, and for what the caller's own caller hangs on to it.
-
-        `end` comes just before the coroutine returns. The task around it and the
-        callbacks on that task follow in the loop's next passes.
-        """
-        await self._over.wait()
-        for _ in range(2):
-            await asyncio.sleep(0)
 
 
 @define(eq=False)

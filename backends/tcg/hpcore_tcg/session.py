@@ -7,37 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from hpcore.door.front import BeforeStart
-from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
-    MachineStep,
     RaiseGed,
     Reassert,
     RunMachineStep,
     RunStep,
     Step,
 )
-from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
     AcceleratorError,
-    Console,
     EffectError,
     Report,
 )
-from hpcore.run.gate import ENDED, Gate
+from hpcore.session.qemu import QemuSession
+from hpcore.session.turn import CallerTurn
 from hpcore_tcg.events import Interpreter, loss
-from hpcore_tcg.link import CallerTurn, LinkGone, RequestRefused, ResetMeanwhile
+from hpcore_tcg.link import LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
@@ -47,22 +44,15 @@ log = structlog.get_logger(__name__)
 StartMachine = Callable[[Told], Awaitable[TcgMachine]]
 
 HELLO_SECONDS = 60.0
-RESET_ASKED = "host-qmp-system-reset"
-"""QEMU's reason where a reset that was asked for by QMP is a shutdown."""
 OFF_SECONDS = 10.0
 """For the monitor's word that the guest powers off, once QEMU has said that it is off. The
 monitor says it first; QEMU's two sockets are read one after the other."""
 OTHER_OFF_SECONDS = 0.5
 """For what the link still has where QEMU shuts down, and the monitor knows nothing of it."""
 NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
-QMP_COMMAND = {
-    MachineStep.RESET: "system_reset",
-    MachineStep.PAUSE: "stop",
-    MachineStep.RESUME: "cont",
-}
 
 
-class TcgSession:
+class TcgSession(QemuSession[TcgMachine]):
     """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
 
     On order: `execute` returns before any event that the monitor sent after its answer is
@@ -93,36 +83,14 @@ class TcgSession:
 
         `before_start` is waited for at each RESTART, while the monitor alone runs.
         """
-        self._config, self._start_machine, self._boots = config, start, boots
-        self._report, self._before_start = report, before_start
-        self._machine: TcgMachine | None = None
-        self._machine_turn: CallerTurn | None = None
+        super().__init__("tcg", config, report)
+        self._start_machine, self._boots, self._before_start = start, boots, before_start
         self._mirror = SlotMirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
-        self._gate = Gate(config.possible)
         self._off_said = asyncio.Event()
-        self._reset_settled = asyncio.Event()
-        self._shut_down_instead = False
         self._hello_due = False  # by a reset that QEMU has told of
-        self._changes = asyncio.Lock()  # of what QEMU tells, in its order
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def console(self) -> Console | None:
-        """The guest's console, once CREATE_VCPUS is done."""
-        return None if self._machine is None else self._machine.console
-
-    @property
-    def played(self) -> Guest | None:
-        """None: a real guest runs."""
-        return None
-
-    @property
-    def process_id(self) -> int | None:
-        """QEMU's, once CREATE_VCPUS is done."""
-        return None if self._machine is None else self._machine.process.pid
 
     async def execute(self, effect: Effect) -> int | None:
         """Carry `effect` out; see the protocol."""
@@ -134,26 +102,12 @@ class TcgSession:
         finally:
             turn.end()
 
-    async def close(self) -> None:
-        """End QEMU and all that belongs to it."""
-        for task in self._tasks:
-            task.cancel()
-        machine = self._machine
-        if machine is not None:
-            await machine.close()
-        self._end(ENDED)
-
     async def _execute(self, effect: Effect, turn: CallerTurn) -> int | None:
         match effect:
             case RunStep(step=step, slot=slot):
                 return await self._step(step, slot, turn)
             case RunMachineStep():
-                self._machine_turn = turn
-                try:
-                    await self._machine_step(effect, turn)
-                finally:
-                    if self._machine_turn is turn:
-                        self._machine_turn = None
+                await self._machine_step(effect, turn)
             case Reassert(slot=slot):
                 await self._answer(Op.REASSERT, slot, turn)
             case RaiseGed():
@@ -193,51 +147,6 @@ class TcgSession:
         except RequestRefused as refused:
             raise AcceleratorError(str(refused)) from refused
 
-    async def _machine_step(self, effect: RunMachineStep, turn: CallerTurn) -> None:
-        self._gate.check(effect.step)
-        match effect.step:
-            case MachineStep.CREATE_VCPUS:
-                await self._create()
-            case MachineStep.INIT_GIC:
-                await self._init_gic()
-            case MachineStep.START:
-                await self._start(turn)
-            case MachineStep.RESTART:
-                await self._restart(effect.enabled, turn)
-            case MachineStep.RESET:
-                await self._reset()
-            case MachineStep.PAUSE | MachineStep.RESUME:
-                await self._pause_or_resume(effect.step)
-            case MachineStep.POWER_DOWN:
-                if self._machine is not None:
-                    await self._machine.quit()
-                self._end(ENDED)
-            case MachineStep.MIGRATE:
-                raise EffectError("migration is not supported yet on tcg")
-
-    async def _reset(self) -> None:
-        """Have QEMU reset the machine, and wait until it has, or has shut down instead."""
-        machine = self._running()
-        self._reset_settled.clear()
-        self._shut_down_instead = False
-        await machine.command(QMP_COMMAND[MachineStep.RESET])
-        await self._reset_settled.wait()
-        self._gate.require_present()
-        if self._shut_down_instead:
-            raise EffectError("QEMU has shut down instead of a reset, as -no-reboot has it do")
-
-    async def _pause_or_resume(self, step: MachineStep) -> None:
-        if step is MachineStep.PAUSE:
-            self._gate.pause()
-        try:
-            await self._running().command(QMP_COMMAND[step])
-        except BaseException:
-            if step is MachineStep.PAUSE:
-                self._gate.resume()
-            raise
-        if step is MachineStep.RESUME:
-            self._gate.resume()
-
     async def _create(self) -> None:
         try:
             self._machine = await self._start_machine(
@@ -248,9 +157,9 @@ class TcgSession:
                     lambda: self._tell(self._reset_standing_still()),
                 )
             )
+            await self._machine.qmp.execute("cont")
         except QemuError as error:
             raise EffectError(str(error)) from error
-        await self._machine.command("cont")
         try:
             await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
         except TimeoutError as error:
@@ -259,8 +168,6 @@ class TcgSession:
             raise EffectError(
                 f"the EL3 monitor did not start within {HELLO_SECONDS:g} s; QEMU: {words}"
             ) from error
-        self._gate.require_present()
-        self._gate.created()
 
     async def _init_gic(self) -> None:
         link, epoch = self._running().link, self._epoch
@@ -319,11 +226,6 @@ class TcgSession:
         except RequestRefused as refused:
             raise EffectError(str(refused)) from refused
 
-    def _running(self) -> TcgMachine:
-        self._gate.require_created()
-        assert self._machine is not None, "the gate knows of it"
-        return self._machine
-
     async def _event(self, frame: Frame) -> None:
         if self._hello_due and frame.kind != Event.HELLO:
             log.info("what the monitor said before the reset; dropped", kind=frame.kind)
@@ -346,39 +248,19 @@ class TcgSession:
         if not first and not told:
             await self._was_reset()
 
-    async def _was_reset(self) -> None:
-        """The reset is reported once all that was under way has been told of it."""
-        if self._machine is None:
-            return
-        self._reset_settled.set()
+    async def _settle(self) -> None:
+        assert self._machine is not None, "who was reset was there"
         for interrupted in self._machine.link.interrupt():
             if interrupted.op in NOTIFICATION_OPS and interrupted.turn is not None:
                 await interrupted.turn.wait()
-        if self._machine_turn is not None:
-            await self._machine_turn.wait()
-        self._report(ResetSeen())
 
-    def _tell(self, change: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(change)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _shut_down(self, reason: str) -> None:
-        """QEMU has shut down. What came before that on the link is told first.
-
-        The monitor says SYSTEM_OFF last. It says nothing where QEMU ends a reset by shutting
-        down (-no-reboot), or somebody else ends QEMU.
-        """
-        async with self._changes:
-            seconds = OFF_SECONDS if reason == "guest-shutdown" else OTHER_OFF_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._off_said.wait(), seconds)
-            self._off_said.clear()
-            self._gate.shut()
-            self._report(PowerOffSeen())
-            if reason == RESET_ASKED:
-                self._shut_down_instead = True
-                self._reset_settled.set()
+    async def _told_of_power_off(self, reason: str) -> None:
+        """The monitor says SYSTEM_OFF last. It says nothing where QEMU ends a reset by shutting
+        down (-no-reboot), or somebody else ends QEMU."""
+        seconds = OFF_SECONDS if reason == "guest-shutdown" else OTHER_OFF_SECONDS
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._off_said.wait(), seconds)
+        self._off_said.clear()
 
     async def _reset_standing_still(self) -> None:
         async with self._changes:
@@ -387,18 +269,9 @@ class TcgSession:
             self._gate.shut()
             await self._was_reset()
 
-    def _lose(self, why: str) -> None:
-        if self._end(why):
-            self._report(Lost(why))
-
     def _end(self, why: str) -> bool:
-        """Whatever waits, and whatever comes, is told that the machine is gone.
-
-        False where it was gone before.
-        """
-        first = self._gate.end(why)
+        first = super()._end(why)
         self._hello.set()
-        self._reset_settled.set()
         if self._machine is not None:
             self._machine.link.end(why)
         return first

@@ -12,7 +12,7 @@ from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
 from hpcore.platform.acpi.osc import PLATFORM, osc
 from hpcore.platform.acpi.pci import pci_host
-from hpcore.platform.acpi.power_button import power_button
+from hpcore.platform.acpi.power_button import power_button, qemus_event_device
 from hpcore.platform.acpi.transport import GedInterrupt, HotplugTransport, cpu_name
 from hpcore.platform.acpi.virtio_mmio import virtio_mmio
 from hpcore.platform.aml.encoding import eisa_id, string
@@ -38,8 +38,11 @@ def dsdt(
     """The whole table for `config`, with `transport` under its vCPUs.
 
     A PCI host bridge, QEMU's fw_cfg and its virtio-mmio are in it where they are there; `button`
-    is the interrupt of the power button, if there is one.
+    is the interrupt of QEMU's own event device, where that tells of the power button.
     """
+    # two event devices with one register would take each other's events
+    assert button is None or not transport.power_button
+    pressed_by_none = button is None and not transport.power_button
     return table(
         b"DSDT",
         REVISION,
@@ -51,7 +54,8 @@ def dsdt(
             _fw_cfg() if fw_cfg else b"",
             virtio_mmio() if mmio else b"",
             _event_device(transport),
-            b"" if button is None else power_button(button),
+            b"" if pressed_by_none else power_button(),
+            b"" if button is None else qemus_event_device(button),
             _processors(config, transport),
         ),
     )

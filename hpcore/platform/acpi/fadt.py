@@ -5,14 +5,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from enum import Enum
+from types import MappingProxyType
 
-from hpcore.platform.acpi.header import HEADER_SIZE, OEM_ID, table, with_checksum
+from hpcore.platform.acpi.header import HEADER_SIZE, OEM_ID, table
+from hpcore.platform.acpi.linked import ADDRESS, Checksum, LinkedTable
 
 RSDP_SIZE = 36
 
 _FADT_SIZE = 276
 _FADT_REVISION, _FADT_MINOR = 6, 5
 _FLAGS, _ARM_BOOT_FLAGS, _MINOR, _X_DSDT, _HYPERVISOR = 112, 129, 131, 140, 268
+_XSDT_ADDRESS = 24  # in the RSDP
 _HW_REDUCED_ACPI = 1 << 20
 _PSCI_COMPLIANT, _PSCI_USE_HVC = 1 << 0, 1 << 1
 
@@ -24,8 +27,8 @@ class Conduit(Enum):
     HVC = "hvc"
 
 
-def fadt(dsdt_address: int, conduit: Conduit) -> bytes:
-    """Fixed ACPI Description Table, hardware-reduced (ACPI 6.5, 5.2.9)."""
+def fadt(conduit: Conduit) -> LinkedTable:
+    """Fixed ACPI Description Table, hardware-reduced (ACPI 6.5, 5.2.9). It leads to the DSDT."""
     body = bytearray(_FADT_SIZE - HEADER_SIZE)
 
     def put(offset: int, code: str, value: int | bytes) -> None:
@@ -39,20 +42,21 @@ def fadt(dsdt_address: int, conduit: Conduit) -> bytes:
         _PSCI_COMPLIANT | (_PSCI_USE_HVC if conduit is Conduit.HVC else 0),
     )
     put(_MINOR, "B", _FADT_MINOR)
-    put(_X_DSDT, "Q", dsdt_address)
     put(_HYPERVISOR, "8s", b"HPCORE")
-    return table(b"FACP", _FADT_REVISION, bytes(body))
+    return LinkedTable.of(table(b"FACP", _FADT_REVISION, bytes(body)), {_X_DSDT: "DSDT"})
 
 
-def xsdt(addresses: Iterable[int]) -> bytes:
-    """Extended System Description Table: the addresses of all tables but the DSDT."""
-    return table(b"XSDT", 1, b"".join(struct.pack("<Q", address) for address in addresses))
+def xsdt(names: Iterable[str]) -> LinkedTable:
+    """Extended System Description Table: it leads to all tables but the DSDT."""
+    links = {HEADER_SIZE + ADDRESS.size * n: name for n, name in enumerate(names)}
+    return LinkedTable.of(table(b"XSDT", 1, bytes(ADDRESS.size * len(links))), links)
 
 
-def rsdp(xsdt_address: int) -> bytes:
-    """Root System Description Pointer, revision 2 (ACPI 6.5, 5.2.5.3).
+def rsdp() -> LinkedTable:
+    """Root System Description Pointer, revision 2 (ACPI 6.5, 5.2.5.3). It leads to the XSDT.
 
     Its first checksum covers the 20 bytes of ACPI 1.0, the second all of it.
     """
-    data = struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM_ID, 2, 0, RSDP_SIZE, xsdt_address, 0)
-    return with_checksum(with_checksum(data, 8, 20), 32, RSDP_SIZE)
+    data = struct.pack("<8sB6sBIIQB3x", b"RSD PTR ", 0, OEM_ID, 2, 0, RSDP_SIZE, 0, 0)
+    checksums = (Checksum(8, 20), Checksum(32, RSDP_SIZE))
+    return LinkedTable("RSDP", data, checksums, MappingProxyType({_XSDT_ADDRESS: "XSDT"}))

@@ -11,9 +11,9 @@ OEM_ID = b"HPCORE"
 OEM_TABLE_ID = b"HPVIRT  "
 CREATOR_ID = b"HPCR"
 HEADER_SIZE = 36
+CHECKSUM_OFFSET = 9
 
 _HEADER = struct.Struct("<4sIBB6s8sI4sI")
-_CHECKSUM_OFFSET = 9
 
 
 def table(signature: bytes, revision: int, body: bytes) -> bytes:
@@ -21,7 +21,7 @@ def table(signature: bytes, revision: int, body: bytes) -> bytes:
     header = _HEADER.pack(
         signature, HEADER_SIZE + len(body), revision, 0, OEM_ID, OEM_TABLE_ID, 1, CREATOR_ID, 1
     )
-    return with_checksum(header + body, _CHECKSUM_OFFSET, HEADER_SIZE + len(body))
+    return with_checksum(header + body, CHECKSUM_OFFSET, HEADER_SIZE + len(body))
 
 
 def with_checksum(data: bytes, offset: int, length: int) -> bytes:

@@ -70,6 +70,11 @@ class PageTransport:
         """SPI 15, pended by the monitor: an edge, as there is no line to lower."""
         return GedInterrupt(virt.GED_GSI, InterruptMode.EDGE)
 
+    @property
+    def power_button(self) -> bool:
+        """Not told of: this GED has no register that could say which event it is."""
+        return False
+
     def declarations(self, possible: int) -> bytes:
         """The page and the RTC, `PUT`, `BELL`, and the scan with a method for every 8 vCPUs."""
         groups = range(0, possible, CELLS_AT_ONCE)

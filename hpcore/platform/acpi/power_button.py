@@ -1,8 +1,9 @@
-r"""`\_SB.PWRB`, and the event device by which it is pressed.
+r"""`\_SB.PWRB`, and how a guest learns that it is pressed.
 
-QEMU's `virt` has a Generic Event Device of its own (hw/acpi/generic_event_device.c), which has
-nothing to do with vCPUs: QMP's `system_powerdown` sets a bit in its register and pulses its
-interrupt. `virt` has it where there is firmware, and anything given by `-bios` is that.
+Either the event device of the vCPUs tells of it, or one of QEMU's own. QEMU's `virt` has a
+Generic Event Device (hw/acpi/generic_event_device.c) which has nothing to do with vCPUs: QMP's
+`system_powerdown` sets a bit in its register and pulses its interrupt. `virt` has it where there
+is firmware, and anything given by `-bios` is that; with acpi=off it has none.
 """
 
 from __future__ import annotations
@@ -30,9 +31,19 @@ PRESSED = 0x80
 Notification Values")."""
 
 
-def power_button(line: GedInterrupt) -> bytes:
-    """The button, and a second event device at `virt.GED_BASE` with interrupt `line`."""
-    return device("PWRB", name("_HID", string("PNP0C0C")), name("_UID", 0)) + device(
+def power_button() -> bytes:
+    """The button itself, which some event device presses."""
+    return device("PWRB", name("_HID", string("PNP0C0C")), name("_UID", 0))
+
+
+def press() -> bytes:
+    """What an event device does when it was told that the button is pressed."""
+    return notify(r"\_SB.PWRB", PRESSED)
+
+
+def qemus_event_device(line: GedInterrupt) -> bytes:
+    """A second event device, at `virt.GED_BASE` with interrupt `line`."""
+    return device(
         "GED1",
         name("_HID", string("ACPI0013")),
         name("_UID", 1),
@@ -42,7 +53,7 @@ def power_button(line: GedInterrupt) -> bytes:
         method(
             "_EVT",
             # one load: it takes every event, and of these only the button is described here
-            when(bit_and(ref("ESEL"), GedEvent.POWER_DOWN), notify(r"\_SB.PWRB", PRESSED)),
+            when(bit_and(ref("ESEL"), GedEvent.POWER_DOWN), press()),
             args=1,
         ),
     )

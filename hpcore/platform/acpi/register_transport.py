@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import frozen
+
 from hpcore.model import acpi
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.platform.acpi.notify import DISPATCH, notify_dispatch
+from hpcore.platform.acpi.power_button import press
 from hpcore.platform.acpi.transport import CPU_SCOPE, GedInterrupt
 from hpcore.platform.aml.objects import (
     Access,
@@ -46,8 +49,15 @@ from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, Flag, Regist
 LOCK, SELECTOR_UNIT, FLAGS_UNIT, COMMAND_UNIT, DATA_UNIT = "CPLK", "CSEL", "CFLG", "CCMD", "CDAT"
 
 
+@frozen
 class RegisterTransport:
-    """The block at virt.CPU_HOTPLUG_BASE, announced by the GED's edge."""
+    """The block at `base`, announced by the GED's edge.
+
+    With `power_button` the same GED tells of that, too (HotplugDevice.press_power_button).
+    """
+
+    base: int = virt.CPU_HOTPLUG_BASE
+    power_button: bool = False
 
     @property
     def interrupt(self) -> GedInterrupt:
@@ -58,9 +68,7 @@ class RegisterTransport:
         """The two devices' registers, the lock, the scan, and its way to a vCPU's name."""
         return b"".join(
             (
-                operation_region(
-                    "CPHP", Space.SYSTEM_MEMORY, virt.CPU_HOTPLUG_BASE, virt.CPU_HOTPLUG_SIZE
-                ),
+                operation_region("CPHP", Space.SYSTEM_MEMORY, self.base, virt.CPU_HOTPLUG_SIZE),
                 field(
                     "CPHP", Access.DWORD,
                     Bits(SELECTOR_UNIT, 32), Gap(8 * DATA - 32), Bits(DATA_UNIT, 32),
@@ -110,8 +118,17 @@ class RegisterTransport:
 
     def event_handler(self) -> bytes:
         """Take the GED's events; scan if one is a vCPU's."""
-        events = ref(f"{CPU_SCOPE}.ESEL")
-        return when(bit_and(events, GedEvent.CPU_HOTPLUG), call(f"{CPU_SCOPE}.CSCN"))
+        events, scan = ref(f"{CPU_SCOPE}.ESEL"), call(f"{CPU_SCOPE}.CSCN")
+        if not self.power_button:
+            return when(bit_and(events, GedEvent.CPU_HOTPLUG), scan)
+        taken = local(0)  # one load takes every event, so it is looked at twice
+        return b"".join(
+            (
+                store(events, taken),
+                when(bit_and(taken, GedEvent.POWER_DOWN), press()),
+                when(bit_and(taken, GedEvent.CPU_HOTPLUG), scan),
+            )
+        )
 
     def memory(self, config: MachineConfig) -> Mapping[int, bytes]:
         """None: registers are no memory."""

@@ -37,6 +37,10 @@ class HotplugTransport(Protocol):
     def interrupt(self) -> GedInterrupt:
         """The GED's interrupt."""
 
+    @property
+    def power_button(self) -> bool:
+        """Whether this GED tells of the power button as well."""
+
     def declarations(self, possible: int) -> bytes:
         """Objects for `\\_SB.CPUS`: regions, fields, locks, methods of the transport's own."""
 

@@ -232,7 +232,7 @@ CASE(a_force_that_comes_before_the_target_leaves_it_off)
     machine(3);
     pthread_t thread = post();
     hub_grant(1, false);
-    __atomic_add_fetch(&hub_page->force[1], 1, __ATOMIC_RELEASE);
+    hub_force(1);
     fake[1].run->immediate_exit = 1;
     CHECK(qemu_run(1) == -1 && errno == EINTR);
     pthread_join(thread, NULL);

@@ -19,6 +19,7 @@ enum hub_fault hub_fault;
 uint64_t hub_value;
 void (*hub_on_write)(const struct wire_message *);
 int hub_event = -1;
+bool hub_holds;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct wire_message kept[KEPT];
@@ -46,6 +47,9 @@ static void answer(uint32_t type, uint64_t value, int fd)
 
 static void handle(const struct wire_message *message)
 {
+    bool holds = __atomic_load_n(&hub_holds, __ATOMIC_ACQUIRE);
+    if (!holds && (message->type == WIRE_START || message->type == WIRE_RESET))
+        hub_allow(message->type == WIRE_RESET ? (uint32_t)message->a : hub_page->resets);
     switch (message->type) {
     case WIRE_HELLO:
         if (hub_fault == HUB_HANGS_UP)
@@ -54,7 +58,8 @@ static void handle(const struct wire_message *message)
             answer(WIRE_HELLO, WIRE_VERSION, hub_fault == HUB_NO_PAGE ? -1 : page);
         break;
     case WIRE_START:
-        answer(WIRE_START, hub_fault != HUB_REFUSES, -1);
+        if (hub_fault != HUB_SILENT)
+            answer(WIRE_START, hub_fault != HUB_REFUSES, -1);
         break;
     case WIRE_READ:
         answer(WIRE_READ, hub_value, -1);
@@ -136,6 +141,20 @@ void hub_leave(void)
 void hub_grant(uint32_t index, bool yes)
 {
     __atomic_store_n(&hub_page->granted[index], yes, __ATOMIC_RELEASE);
+}
+
+void hub_allow(uint32_t resets)
+{
+    uint32_t before = __atomic_load_n(&hub_page->allowed, __ATOMIC_RELAXED);
+    while (before < resets + 1)     /* the case's thread and the hub's, whose news may be older */
+        if (__atomic_compare_exchange_n(&hub_page->allowed, &before, resets + 1, false,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+            return;
+}
+
+void hub_force(uint32_t index)
+{
+    __atomic_add_fetch(&hub_page->force[index], 1, __ATOMIC_RELEASE);
 }
 
 int hub_messages(void)

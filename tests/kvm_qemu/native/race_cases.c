@@ -28,6 +28,13 @@ static unsigned roll(unsigned *seed, unsigned sides)
 
 static unsigned seeds[VCPUS] = {1, 2, 3, 4};
 
+/* QEMU resets while no thread is in KVM_RUN, and none comes in before hpcore allows it. */
+static void check_allowed(void)
+{
+    CHECK(__atomic_load_n(&hub_page->allowed, __ATOMIC_ACQUIRE)
+          == __atomic_load_n(&hub_page->resets, __ATOMIC_ACQUIRE) + 1);
+}
+
 static void other(struct fake_vcpu *vcpu)
 {
     const struct timespec nap = {0, 20000};
@@ -38,6 +45,7 @@ static void other(struct fake_vcpu *vcpu)
 /* vCPU 0 calls the others, again and again. */
 static void caller(struct fake_vcpu *vcpu)
 {
+    check_allowed();
     if (vcpu->pc == CODE && __atomic_load_n(&over, __ATOMIC_ACQUIRE)) {
         other(vcpu);
     } else if (vcpu->pc == CODE) {
@@ -55,6 +63,7 @@ static void caller(struct fake_vcpu *vcpu)
 /* A target works a little, loads a register, and goes off. */
 static void target(struct fake_vcpu *vcpu)
 {
+    check_allowed();
     CHECK(!__atomic_load_n(&revoked[vcpu->index], __ATOMIC_ACQUIRE));
     if (vcpu->pc == ENTRY) {
         CHECK(vcpu->x[0] == 0x5000 + vcpu->index);
@@ -105,7 +114,7 @@ static bool is_forced(void)
 static void force(uint32_t index)
 {
     hub_grant(index, false);
-    __atomic_add_fetch(&hub_page->force[index], 1, __ATOMIC_RELEASE);
+    hub_force(index);
     uint32_t tid = __atomic_load_n(&hub_page->seen[index].tid, __ATOMIC_ACQUIRE);
     if (tid)
         host_kick(tid);
@@ -129,6 +138,18 @@ static void reset(void)
         qemu_inits++;
         CHECK(qemu_put_power(i, i ? K_MP_STATE_STOPPED : K_MP_STATE_RUNNABLE) == 0);
     }
+}
+
+/* hpcore takes its time; QEMU stops meanwhile, and hpcore forces. */
+static void allow_late(unsigned *seed)
+{
+    usleep(roll(seed, 4000));
+    if (roll(seed, 2))
+        force(1 + roll(seed, VCPUS - 1));
+    qemu_pause();
+    qemu_resume();
+    hub_allow(hub_page->resets);
+    __atomic_store_n(&hub_holds, false, __ATOMIC_RELEASE);
 }
 
 static bool more_answers_than(void);
@@ -163,9 +184,13 @@ static void storm(bool with_resets)
             break;
         default:
             qemu_pause();
+            bool late = roll(&seed, 2);
+            __atomic_store_n(&hub_holds, late, __ATOMIC_RELEASE);
             if (with_resets && roll(&seed, 2))
                 reset();
             qemu_resume();
+            if (late)
+                allow_late(&seed);
         }
         usleep(roll(&seed, 3000));
         clock_gettime(CLOCK_MONOTONIC, &now);

@@ -25,6 +25,9 @@ uint32_t page_possible(void);
 uint32_t page_spi(void);
 bool page_has(uint64_t address);
 bool page_granted(uint32_t index);
+bool page_allows(void);         /* hpcore lets the machine run as it is since its last reset */
+bool page_has_allowed(void);    /* ever */
+uint32_t page_count_reset(void);
 bool page_force_wanted(uint32_t index);
 void page_set_forced(uint32_t index);
 void page_set_thread(uint32_t index, uint32_t tid);
@@ -90,6 +93,8 @@ void call_cancel(struct vcpu *vcpu);
 void machine_set_filter(int vm);
 bool machine_started(int vm);
 void machine_start(struct vcpu *vcpu);          /* with the lock held */
+void machine_note_reset(const struct vcpu *vcpu);   /* with the lock held */
+bool machine_is_held(void);
 
 /* ---------------------------------------------------------------------- run.c: around KVM_RUN */
 

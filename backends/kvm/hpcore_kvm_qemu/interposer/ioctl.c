@@ -70,8 +70,7 @@ static int init_vcpu(struct vcpu *vcpu, unsigned long argument)
         vcpu->has_init = true;
         vcpu->resets++;
         call_cancel(vcpu);
-        if (machine_started(vcpu->vm))
-            link_tell((struct wire_message){.type = WIRE_RESET, .vcpu = vcpu->index});
+        machine_note_reset(vcpu);
         bool powered = !(vcpu->init.features[0] & 1u << K_VCPU_POWER_OFF);
         if (powered && !page_granted(vcpu->index))
             keep_off(vcpu);

@@ -11,7 +11,9 @@
 
 #include "interposer.h"
 
-#define PATIENCE 5  /* seconds; a vCPU waits inside of a load no longer, and QMP's stop with it */
+#ifndef PATIENCE    /* the tests' is shorter */
+#define PATIENCE 20 /* seconds; a vCPU waits inside of a load no longer, and QMP's stop with it */
+#endif
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int sock = -1, event = -1;

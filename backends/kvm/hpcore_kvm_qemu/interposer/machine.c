@@ -1,4 +1,4 @@
-/* The VM: each has the filter; the one that runs has hpcore's consent, and its interrupt. */
+/* The VM: each has the filter; the one that runs has hpcore's consent, its interrupt, its holds. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <unistd.h>
@@ -66,4 +66,25 @@ void machine_start(struct vcpu *vcpu)
         || consent != 1)
         fail_closed("hpcore does not let this machine run", 0);
     started = vcpu->vm;
+}
+
+/* QEMU pauses all vCPUs, then initialises each: the first vCPU stands for the machine. It is held
+ * from here on, until hpcore has set its own state up and allows this count. */
+void machine_note_reset(const struct vcpu *vcpu)
+{
+    if (started != vcpu->vm || vcpu->index)
+        return;
+    link_tell((struct wire_message){.type = WIRE_RESET, .a = page_count_reset()});
+}
+
+/* Asked before each KVM_RUN. What hpcore has let run once runs on without hpcore. */
+bool machine_is_held(void)
+{
+    if (page_allows())
+        return false;
+    if (link_alive())
+        return true;
+    if (!page_has_allowed())
+        fail_closed("hpcore is gone before it has let the machine run", 0);
+    return false;
 }

@@ -51,6 +51,22 @@ bool page_granted(uint32_t index)
     return index < page->possible && __atomic_load_n(&page->granted[index], __ATOMIC_ACQUIRE) == 1;
 }
 
+bool page_allows(void)
+{
+    return __atomic_load_n(&page->allowed, __ATOMIC_ACQUIRE)
+        == __atomic_load_n(&page->resets, __ATOMIC_RELAXED) + 1;
+}
+
+bool page_has_allowed(void)
+{
+    return __atomic_load_n(&page->allowed, __ATOMIC_ACQUIRE) != 0;
+}
+
+uint32_t page_count_reset(void)
+{
+    return __atomic_add_fetch(&page->resets, 1, __ATOMIC_RELEASE);
+}
+
 bool page_force_wanted(uint32_t index)
 {
     return __atomic_load_n(&page->force[index], __ATOMIC_ACQUIRE)

@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "interposer.h"
+
+#define HOLD_NAP_NS 2000000
 
 static bool is_wanted(struct vcpu *vcpu)
 {
@@ -35,6 +38,35 @@ static void first_run(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->tid, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     page_set_thread(vcpu->index, vcpu->tid);
     vcpu_unlock();
+}
+
+/* Waits while the machine is held; a force is followed meanwhile. False: QEMU wants the thread. */
+static bool wait_while_held(struct vcpu *vcpu)
+{
+    const struct timespec nap = {0, HOLD_NAP_NS};
+    while (machine_is_held()) {
+        if (vcpu_must_leave(vcpu))
+            return false;
+        nanosleep(&nap, NULL);  /* a signal ends it, or came just before and costs a nap */
+        serve(vcpu);
+    }
+    return true;
+}
+
+/* All that comes before a KVM_RUN. False: there is to be none.
+ *
+ * KVM finishes a load at the next KVM_RUN, and would do so on a vCPU that was reset in between. So
+ * that comes first, with no instruction of the guest; QEMU, which clears immediate_exit, then
+ * comes back. */
+static bool prepare(struct vcpu *vcpu)
+{
+    if (!vcpu->unsettled) {
+        serve(vcpu);
+        return wait_while_held(vcpu);
+    }
+    if (is_wanted(vcpu) || machine_is_held())
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+    return true;
 }
 
 static void turn_off(struct vcpu *vcpu)
@@ -104,12 +136,10 @@ int run_loop(struct vcpu *vcpu)
     if (!vcpu->tid)
         first_run(vcpu);
     for (;;) {
-        /* KVM finishes a load at the next KVM_RUN, and would do so on a vCPU that was reset in
-         * between. So that comes first; QEMU, which clears immediate_exit, then comes back. */
-        if (!vcpu->unsettled)
-            serve(vcpu);
-        else if (is_wanted(vcpu))
-            __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
+        if (!prepare(vcpu)) {
+            errno = EINTR;
+            return -1;
+        }
         page_count_run(vcpu->index);
         int result = host_ioctl(vcpu->fd, K_RUN, 0), error = errno;
         vcpu->unsettled = !result && vcpu->run->exit_reason == K_EXIT_MMIO;

@@ -6,10 +6,11 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_MAGIC 0x68706770u
 #define WIRE_VCPUS 512
 #define WIRE_REGIONS 4
+#define WIRE_LINE 64        /* bytes of a cache line */
 
 /* The policy page: shared memory, made by hpcore, passed with the answer to HELLO. Every field
  * has one writer. `magic` to `region` do not change once the page is passed. */
@@ -21,14 +22,16 @@ struct wire_page {
     struct { uint64_t base, size; } region[WIRE_REGIONS];   /* MMIO that is hpcore's; size 0: none */
     uint8_t granted[WIRE_VCPUS];        /* whether CPU_ON of it may succeed */
     uint32_t force[WIRE_VCPUS];         /* counts the times that it is to be off at once */
+    uint32_t allowed;                   /* the machine may run while this is `resets` + 1 */
     /* the interposer's */
+    uint32_t resets;                    /* counts QEMU's resets of the machine after its start */
     struct {
         uint32_t tid;                   /* of its thread, for tgkill(2); 0 before it has run */
         uint32_t powered;
         uint32_t forced;                /* has caught up with `force`: it is off */
-        uint32_t pad;
+        uint32_t affinity;              /* the upper half of its GICR_TYPER */
         uint64_t runs;                  /* how often KVM_RUN was made */
-    } seen[WIRE_VCPUS];
+    } __attribute__((aligned(WIRE_LINE))) seen[WIRE_VCPUS];     /* no two threads share a line */
 };
 
 /* One message is one packet of SOCK_SEQPACKET. Those marked ? wait for an answer. */
@@ -43,7 +46,7 @@ enum wire_type {
     WIRE_CPU_OFF = 8,   /* vcpu */
     WIRE_FORCED = 9,    /* vcpu is off, because `force` said so */
     WIRE_REWOUND = 10,  /* vcpu: who calls, a: affinity; the guest will call again */
-    WIRE_RESET = 11,    /* vcpu was initialised anew by QEMU */
+    WIRE_RESET = 11,    /* a: `resets`; QEMU has reset the machine, and it is held */
     WIRE_KEPT_OFF = 12, /* vcpu was not granted, and QEMU would have it run */
 };
 

@@ -1,0 +1,141 @@
+"""The entry point: what can run here, and a session of it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from attrs import evolve, frozen
+from hpcore_kvm import probe
+
+from hpcore.door.front import BeforeStart, GuestFiles, Part
+from hpcore.door.options import Options
+from hpcore.guest.boot import BootFiles
+from hpcore.model.config import MachineConfig
+from hpcore.platform.firmware import QEMU_KVM_VIRT, Board
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import find_qemu
+from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.uefi import fw_cfg_arguments
+from hpcore.run import admission
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    Capabilities,
+    GuestImages,
+    GuestScript,
+    Report,
+)
+from hpcore_kvm_qemu import build
+from hpcore_kvm_qemu.launch import LINK, MACHINE, Sockets, environment, image_arguments
+from hpcore_kvm_qemu.machine import KvmQemuMachine
+from hpcore_kvm_qemu.policy import Policy
+from hpcore_kvm_qemu.session import KvmQemuSession
+
+NAME = "kvm-qemu"
+
+MODELLED = {
+    "cpu_model": probe.MODELLED["cpu_model"],
+    "unwire": probe.MODELLED["unwire"],
+    "stop": "the vCPU's QEMU thread lives on, stopped within KVM",
+    "release": "QEMU keeps the vCPU, for it cannot be made anew",
+}
+
+
+class KvmQemuAccelerator:
+    """Unpatched QEMU with KVM, and our interposer in it deciding which vCPU may run."""
+
+    def probe(self) -> Capabilities:
+        """What this machine's KVM can do, and whether QEMU and the interposer are here."""
+        kvm = probe.probe()
+        problems = [text for text in (kvm.unavailable, kvm.no_hotplug) if text is not None]
+        versions = dict(kvm.versions)
+        try:
+            versions["qemu"] = find_qemu().version
+        except QemuError as error:
+            problems.append(str(error))
+        missing = build.missing()
+        if missing is None:
+            versions["interposer"] = build.digest()
+        else:
+            problems.append(missing)
+        return evolve(
+            kvm, unavailable="; ".join(problems) or None, no_hotplug=None, modelled=MODELLED,
+            versions=versions,
+        )  # fmt: skip
+
+    async def open(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> KvmQemuSession:
+        """A session for `machine`. Without a guest everything works but START.
+
+        Builds the interposer where the cache has none yet, which takes seconds.
+        """
+        images = admission.images_of(NAME, guest)
+        await self._admit(machine)
+        try:
+            qemu = await asyncio.to_thread(find_qemu)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        boot = await admission.prepare(machine, self.board, images)
+        interposer = await asyncio.to_thread(build.ensure_interposer)
+        start = partial(KvmQemuMachine.start, machine, boot, qemu, interposer)
+        return KvmQemuSession(machine, start, report, boots=boot is not None)
+
+    # --------------------------------------------- under a VM that somebody else starts
+
+    @property
+    def board(self) -> Board:
+        """See `hpcore.door.front.Fronted`."""
+        return QEMU_KVM_VIRT
+
+    async def prepare(
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
+    ) -> KvmQemuPrepared:
+        """See `hpcore.door.front.Fronted`. Builds the interposer where the cache has none yet."""
+        await self._admit(config)
+        interposer = await asyncio.to_thread(build.ensure_interposer)
+        if isinstance(files, BootFiles):
+            words = image_arguments(files, directory)
+        else:
+            words = fw_cfg_arguments(files.write(directory))
+        try:
+            policy = Policy(config, directory / LINK)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        policy.expect(caller)
+        part = Part(MACHINE, tuple(Options.of(words)), environment(interposer, directory))
+        return KvmQemuPrepared(config, policy, part)
+
+    async def _admit(self, machine: MachineConfig) -> None:
+        """Raises AcceleratorError where `machine` cannot run here."""
+        admission.need_gicv3(NAME, machine)
+        can = await asyncio.to_thread(self.probe)
+        if can.unavailable is not None:
+            raise AcceleratorError(can.unavailable)
+        if machine.possible > can.max_vcpus:
+            raise AcceleratorError(probe.too_many(machine.possible, can.max_vcpus))
+
+
+@frozen
+class KvmQemuPrepared:
+    """See `hpcore.door.front.Prepared`."""
+
+    config: MachineConfig
+    policy: Policy
+    part: Part
+
+    def attach(
+        self,
+        qemu: RunningQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
+    ) -> KvmQemuSession:
+        """See `hpcore.door.front.Prepared`."""
+        start = partial(KvmQemuMachine.attach, qemu, self.policy, Sockets(qmp, None))
+        return KvmQemuSession(self.config, start, report, boots=True, before_start=before_start)
+
+    def close(self) -> None:
+        """See `hpcore.door.front.Prepared`."""
+        self.policy.close()

@@ -1,0 +1,212 @@
+"""The socket to the interposer: what it says, in order, and what it is answered.
+
+Everything is taken and answered in the event loop, at once: a vCPU stands still for an
+answer, and QEMU's stop with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from attrs import frozen
+
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.process import check_socket_path
+from hpcore_kvm_qemu import wire
+from hpcore_kvm_qemu.wire import Message
+
+log = structlog.get_logger(__name__)
+
+_UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
+
+
+@frozen
+class Said:
+    """One message; wire.h says what its numbers are."""
+
+    kind: Message
+    vcpu: int
+    a: int
+    b: int
+    c: int
+    d: int
+
+
+class Listener:
+    """Where the interposer of one QEMU connects to; it does so before QEMU's main() runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises QemuError where hpcore cannot listen at `path`."""
+        check_socket_path(path)
+        self.path = path
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            self._sock.bind(str(path))
+            self._sock.listen(1)
+        except OSError as error:
+            self._sock.close()
+            raise QemuError(f"cannot listen at {path}: {error.strerror}") from error
+
+    def accept(self) -> tuple[socket.socket, int] | None:
+        """The connection that waits, and the process that made it; None where none does."""
+        try:
+            sock, _ = self._sock.accept()
+        except BlockingIOError:
+            return None
+        sock.setblocking(False)
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        return sock, _UCRED.unpack(data)[0]
+
+    def fileno(self) -> int:
+        """For the event loop."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Listen no more. Idempotent."""
+        self._sock.close()
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+
+class PolicyLink:
+    """The link of one QEMU, from its interposer's greeting on.
+
+    `said` is called with every message, and returns the value for those that are answered.
+    `ended` is called once, with the reason, when the link is of no use any more.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        page: int,
+        said: Callable[[Said], int],
+        ended: Callable[[str], None],
+    ) -> None:
+        self._listener, self._page = listener, page
+        self._said, self._on_end = said, ended
+        self._sock: socket.socket | None = None
+        self._pid: int | None = None
+        self._event = -1
+        self._over = False
+        self._loop = asyncio.get_running_loop()
+
+    def expect(self, pid: int) -> None:
+        """Take the process `pid` from now on, which may be connecting already, and no other."""
+        self._pid = pid
+        self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the interposer is there, and has the page."""
+        return self._event >= 0
+
+    def raise_interrupt(self) -> None:
+        """Pulse the event device's interrupt."""
+        if self._event >= 0:
+            os.write(self._event, (1).to_bytes(8, "little"))
+
+    def drain(self) -> None:
+        """Take all that the interposer has said so far."""
+        while self._sock is not None and self._take():
+            pass
+
+    def close(self) -> None:
+        """Leave the link: nothing is granted from then on. Idempotent."""
+        self._over = True
+        self._stop_listening()
+        self._hang_up()
+
+    def _accept(self) -> None:
+        found = self._listener.accept()
+        if found is None:
+            return
+        sock, pid = found
+        if self._sock is not None or pid != self._pid:
+            log.warning("a process that is not this machine's QEMU; hung up", pid=pid)
+            sock.close()
+            return
+        self._sock = sock
+        self._loop.add_reader(sock, self._take)
+
+    def _take(self) -> bool:
+        """Take one message; False where there is none."""
+        assert self._sock is not None
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._sock, wire.MESSAGE.size + 1, 1)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._end(error.strerror or str(error))
+            return False
+        try:
+            if not data:
+                self._end("QEMU closed it")
+                return False
+            return self._understand(data, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _understand(self, data: bytes, descriptors: list[int]) -> bool:
+        try:
+            kind, *numbers = wire.MESSAGE.unpack(data)
+            said = Said(Message(kind), *numbers)
+        except (struct.error, ValueError):
+            self._end(f"a message of {len(data)} bytes is none")
+            return False
+        if said.kind is Message.HELLO:
+            return self._greet(said, descriptors)
+        if not self.greeted:
+            self._end(f"{said.kind.name} came before HELLO")
+            return False
+        value = self._said(said)
+        if said.kind in wire.ANSWERED:
+            self._answer(said.kind, value)
+        return self._sock is not None
+
+    def _greet(self, said: Said, descriptors: list[int]) -> bool:
+        if self.greeted or len(descriptors) != 1 or said.a != wire.VERSION:
+            self._end(f"its interposer speaks version {said.a} of the link, not {wire.VERSION}")
+            return False
+        self._event = os.dup(descriptors[0])
+        self._stop_listening()
+        self._answer(Message.HELLO, wire.VERSION, [self._page])
+        return True
+
+    def _answer(self, kind: Message, value: int, descriptors: list[int] | None = None) -> None:
+        """One answer is owed at a time, so that there is always room for it."""
+        assert self._sock is not None
+        try:
+            socket.send_fds(
+                self._sock, [wire.ANSWER.pack(kind, 0, value)], descriptors or [],
+                socket.MSG_NOSIGNAL,
+            )  # fmt: skip
+        except OSError as error:
+            self._end(error.strerror or str(error))
+
+    def _stop_listening(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
+
+    def _hang_up(self) -> None:
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
+        if self._event >= 0:
+            os.close(self._event)
+            self._event = -1
+
+    def _end(self, why: str) -> None:
+        self._hang_up()
+        if not self._over:
+            self._over = True
+            self._on_end(why)

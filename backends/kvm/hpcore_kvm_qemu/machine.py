@@ -1,0 +1,126 @@
+"""One QEMU with the interposer in it: how it is started, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from hpcore.guest.boot import BootFiles
+from hpcore.model.config import MachineConfig
+from hpcore.model.stimuli import GuestCall
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.find import Qemu
+from hpcore.qemu.machine import QemuMachine
+from hpcore.qemu.process import QemuProcess
+from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from hpcore_kvm_qemu import launch
+from hpcore_kvm_qemu.policy import Heard, Policy
+from hpcore_kvm_qemu.wire import Seen
+
+NOT_ENFORCED = (
+    "QEMU runs without the interposer, so nobody would keep its vCPUs off; nothing of the guest "
+    "has run. The loader drops LD_PRELOAD for a program that is set-uid or has file capabilities, "
+    "a static program has no loader, and a script that starts QEMU passes it to its shell alone: "
+    "have HPCORE_QEMU name the program itself"
+)
+
+
+@frozen
+class Told:
+    """Who is told what becomes of a machine: see hpcore.qemu.machine.Told.
+
+    `call` gets what the guest does. `reset` is called when the machine was reset, and is held.
+    """
+
+    call: Callable[[GuestCall], None]
+    reset: Callable[[], None]
+    lost: Callable[[str], None]
+    shut_down: Callable[[str], None]
+    reset_still: Callable[[], None] = lambda: None
+    """The interposer says it at any time, so that QEMU's word for it is not needed."""
+
+
+class KvmQemuMachine(QemuMachine):
+    """Made by `start` or `attach`; nothing of the guest runs before the policy lets it."""
+
+    def __init__(self, process: RunningQemu, policy: Policy, told: Told) -> None:
+        super().__init__(process, told)
+        self.policy = policy
+        policy.hear(Heard(told.call, told.reset, self._link_ended))
+
+    @classmethod
+    async def start(
+        cls,
+        config: MachineConfig,
+        boot: BootFiles | None,
+        qemu: Qemu,
+        interposer: Path,
+        told: Told,
+    ) -> KvmQemuMachine:
+        """Start QEMU, stopped before its first instruction, and connect to it.
+
+        Raises QemuError and leaves nothing behind.
+        """
+        directory = runtime_directory()
+        sockets = launch.Sockets.below(directory)
+        policy: Policy | None = None
+        try:
+            policy = Policy(config, directory / launch.LINK)
+            argv = launch.command_line(config, boot, qemu, directory, sockets)
+            environment = launch.environment(interposer, directory)
+            process = await QemuProcess.start(argv, directory, sockets.all(), environment)
+            policy.expect(process.pid)
+        except BaseException as error:
+            if policy is not None:
+                policy.close()
+            remove_runtime_directory(directory)
+            if isinstance(error, OSError):
+                said = f"{directory} cannot be written: {error.strerror}"
+                raise QemuError(said) from error
+            raise
+        machine = await cls.attach(process, policy, sockets, told)
+        process.remove_directory()
+        return machine
+
+    @classmethod
+    async def attach(
+        cls, process: RunningQemu, policy: Policy, sockets: launch.Sockets, told: Told
+    ) -> KvmQemuMachine:
+        """Connect to a QEMU that was started with `-S` and with the policy's environment.
+
+        Raises QemuError where the policy is not enforced in it, and leaves nothing behind.
+        """
+        machine = cls(process, policy, told)
+        try:
+            await machine.connect(sockets.qmp, sockets.console)
+            policy.drain()
+            if not policy.enforced:
+                raise QemuError(NOT_ENFORCED)
+        except BaseException:
+            await machine.close()
+            raise
+        return machine
+
+    def seen(self, slot: int) -> Seen:
+        """What the interposer says of the vCPU, now."""
+        return self.policy.seen(slot)
+
+    def kick(self, slot: int) -> None:
+        """Have the vCPU's thread look at the policy page."""
+        self.policy.kick(self.process.pid, slot)
+
+    async def close(self) -> None:
+        """See QemuMachine."""
+        await super().close()
+        self.policy.close()
+
+    def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:
+        super()._qmp_event(name, data)
+        if name == "POWERDOWN":  # QEMU's own power button is in none of our tables
+            self.policy.hotplug.press_power_button()
+
+    def _link_ended(self, why: str) -> None:
+        self.ended("the link to the interposer", why)

@@ -1,0 +1,187 @@
+"""hpcore's side of the interposer in one QEMU: the policy page, the registers, the socket.
+
+It hands on what the guest does, in the order in which the interposer has said it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from attrs import frozen
+
+from hpcore.model.config import MachineConfig
+from hpcore.model.psci import PsciStatus
+from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, EjectCalled, GuestCall
+from hpcore.model.topology import index_of
+from hpcore.platform import virt
+from hpcore.platform.firmware import QEMU_KVM_REGISTERS
+from hpcore.platform.hotplug_device import HotplugDevice
+from hpcore_kvm_qemu.link import Listener, PolicyLink, Said
+from hpcore_kvm_qemu.page import PolicyPage
+from hpcore_kvm_qemu.wire import Message, Seen
+
+log = structlog.get_logger(__name__)
+
+FIRST_SPI = 32
+"""The INTID of the first shared interrupt."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@frozen
+class Heard:
+    """Who is told what the interposer says.
+
+    `call` gets what the guest does. `reset` is called when the machine was reset, and is held.
+    `ended` gets the reason, once, when the link is of no use any more.
+    """
+
+    call: Callable[[GuestCall], None]
+    reset: Callable[[], None]
+    ended: Callable[[str], None]
+
+
+class Policy:
+    """Made before its QEMU is, since the interposer greets it before QEMU's main() runs.
+
+    A vCPU is granted as long as its `_STA` says that it is enabled: `show` has the page follow.
+    """
+
+    def __init__(self, config: MachineConfig, socket: Path) -> None:
+        """Listens at `socket`. Raises QemuError where it cannot."""
+        self._possible = config.possible
+        self.hotplug = HotplugDevice(
+            config, self._guest_call, self._raise_ged, base=QEMU_KVM_REGISTERS.base
+        )
+        spi = virt.ACPI_GED_GSI - FIRST_SPI
+        listener = Listener(socket)
+        self.page = PolicyPage(config.possible, spi, self.hotplug.regions)
+        self.show(0)
+        self._link = PolicyLink(listener, self.page.fd, self._said, self._link_ended)
+        self._heard: Heard | None = None
+        self._ended_before: str | None = None
+        self._vms: dict[int, set[int]] = {}  # by descriptor: the vCPUs of each that has the filter
+        self._started = False
+        self._news = asyncio.Event()
+
+    def expect(self, pid: int) -> None:
+        """QEMU is, or will be, this process: no other is taken for it."""
+        self._link.expect(pid)
+
+    def hear(self, heard: Heard) -> None:
+        """Have `heard` told from now on. Nothing of the guest has run yet."""
+        self._heard = heard
+        if self._ended_before is not None:
+            heard.ended(self._ended_before)
+
+    def drain(self) -> None:
+        """Take all that the interposer has said so far."""
+        self._link.drain()
+
+    @property
+    def enforced(self) -> bool:
+        """Whether the interposer is in QEMU, and has all vCPUs of a VM with the filter."""
+        return self._link.greeted and set(range(self._possible)) in self._vms.values()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all vCPUs have come to their first KVM_RUN, where they are held."""
+        return self._started and all(self.seen(n).tid for n in range(self._possible))
+
+    def seen(self, slot: int) -> Seen:
+        """What the interposer says of the vCPU, now."""
+        return self.page.seen(slot)
+
+    def show(self, slot: int) -> None:
+        """Let CPU_ON follow what `_STA` of the vCPU says: one rule, for whoever changed it.
+
+        vCPU 0 is granted always. QEMU makes it powered, before any step of it is taken, and what
+        is not granted then is kept off; until the machine may run it is held like the others.
+        """
+        self.page.grant(slot, slot == 0 or self.hotplug.enabled(slot))
+
+    def show_all(self) -> None:
+        """As `show`, of every vCPU."""
+        for slot in range(self._possible):
+            self.show(slot)
+
+    def kick(self, pid: int, slot: int) -> None:
+        """Have the vCPU's thread in QEMU, process `pid`, look at the page.
+
+        By QEMU's own signal, which takes it out of KVM_RUN.
+        """
+        tid = self.seen(slot).tid
+        # what the page says comes from QEMU's process, which could name any thread of the host
+        if tid and Path(f"/proc/{pid}/task/{tid}").exists():
+            _libc.tgkill(pid, tid, signal.SIGUSR1)
+
+    async def news(self, seconds: float) -> None:
+        """Wait until the interposer has said something that is no call, but not longer."""
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
+
+    def close(self) -> None:
+        """Leave the interposer alone: it grants nothing from then on. Idempotent."""
+        self._link.close()
+        self.page.close()
+
+    # ------------------------------------------------------------- what the interposer says
+
+    def _said(self, said: Said) -> int:
+        match said.kind:
+            case Message.READ:
+                return self.hotplug.read(said.a, said.b)
+            case Message.WRITE:
+                self.hotplug.write(said.a, said.b, said.c)
+            case Message.CPU_ON:
+                self._cpu_on(said)
+            case Message.CPU_OFF:
+                self._tell(CpuOffSeen(said.vcpu))
+            case Message.RESET:
+                if self._heard is not None:
+                    self._heard.reset()
+            case Message.VM:
+                self._vms[said.a] = set()  # the descriptor of a VM that is closed is used again
+            case Message.VCPU:
+                self._vms.get(said.a, set()).add(said.vcpu)
+            case Message.START:
+                self._started = said.c == self._possible and self._heard is not None
+                self._news.set()
+                return int(self._started)
+            case _:
+                log.debug("the interposer said", kind=said.kind.name, vcpu=said.vcpu, a=said.a)
+                self._news.set()
+        return 0
+
+    def _cpu_on(self, said: Said) -> None:
+        """What the page did not decide (a vCPU that is on, or that there is none) is no news."""
+        slot = index_of(said.a, self._possible)
+        status = ctypes.c_int64(said.d).value
+        if slot is not None and status in (PsciStatus.SUCCESS, PsciStatus.DENIED):
+            granted = status == PsciStatus.SUCCESS
+            self._tell(CpuOnCalled(slot, said.vcpu, said.b, said.c, verdict=granted))
+
+    def _guest_call(self, call: GuestCall) -> None:
+        if isinstance(call, EjectCalled):
+            self.show(call.slot)  # before the guest's store is answered
+        self._tell(call)
+
+    def _tell(self, call: GuestCall) -> None:
+        if self._heard is not None:
+            self._heard.call(call)
+
+    def _raise_ged(self) -> None:
+        self._link.raise_interrupt()
+
+    def _link_ended(self, why: str) -> None:
+        self._ended_before = why
+        self._news.set()
+        if self._heard is not None:
+            self._heard.ended(why)

@@ -1,0 +1,128 @@
+"""One QEMU that runs a machine: the process, its QMP, its console, and what became of it.
+
+Knows nothing of slots. It says once why the machine is lost, if it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from hpcore.qemu.console import SocketConsole
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.running import RunningQemu
+
+log = structlog.get_logger(__name__)
+
+LAST_WORDS_SECONDS = 2.0
+
+
+class Told(Protocol):
+    """Who is told what becomes of a machine.
+
+    `lost` gets the reason, once, when QEMU or what hpcore has in it is gone without being
+    asked to. `shut_down` gets QEMU's reason when the machine has shut down, whoever asked for
+    it, and `reset_still` is called when it was reset while it stands still.
+    """
+
+    @property
+    def lost(self) -> Callable[[str], None]: ...
+    @property
+    def shut_down(self) -> Callable[[str], None]: ...
+    @property
+    def reset_still(self) -> Callable[[], None]: ...
+
+
+class QemuMachine:
+    """A QEMU that was started with `-S`; all its sockets are drained from `connect` to `close`."""
+
+    def __init__(self, process: RunningQemu, told: Told) -> None:
+        self.process = process
+        self.running_since: float | None = None
+        """When the machine's time began to pass, in seconds of the loop; None in a stop."""
+        self._told = told
+        self._qmp: Qmp | None = None
+        self._console: SocketConsole | None = None
+        self._ending = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def connect(self, qmp: Path, console: Path | None) -> None:
+        """Connect to QMP, and to the console where it is hpcore's; watch the process.
+
+        Raises QemuError; the caller closes the machine then.
+        """
+        self._qmp = await Qmp.connect(self.process, qmp, self._qmp_event)
+        if console is not None:
+            self._console = SocketConsole(*await self.process.connect(console))
+        self.begin(self._watch_process())
+
+    @property
+    def qmp(self) -> Qmp:
+        """QEMU's QMP, once `connect` has connected to it."""
+        assert self._qmp is not None, "connect comes first"
+        return self._qmp
+
+    @property
+    def console(self) -> SocketConsole | None:
+        """The guest's console; None where it is somebody else's."""
+        return self._console
+
+    async def quit(self) -> None:
+        """Ask QEMU to end, and wait until it has."""
+        self._ending = True
+        with contextlib.suppress(QemuError):  # it may be gone before it has answered
+            await self.qmp.execute("quit")
+        await self.process.close()
+
+    async def close(self) -> None:
+        """End QEMU and leave its sockets. Idempotent; no loss is reported for it."""
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+        for part in (self._qmp, self.process, self._console):
+            if part is not None:
+                await part.close()
+
+    def lose(self, why: str) -> None:
+        """The machine is of no use any more; say so once."""
+        if not self._ending:
+            self._ending = True
+            log.error("the machine is lost", why=why)
+            self._told.lost(why)
+
+    def begin(self, work: Coroutine[None, None, None]) -> None:
+        """Have `work` done until `close`."""
+        self._tasks.append(asyncio.create_task(work))
+
+    def ended(self, what: str, why: str) -> None:
+        """`what` has ended. That is nearly always because QEMU ends, and then QEMU says why."""
+        if not self._ending:
+            self.begin(self._explain(what, why))
+
+    def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:
+        if name == "RESUME":
+            self.running_since = asyncio.get_running_loop().time()
+        elif name == "STOP":
+            self.running_since = None
+        elif name == "SHUTDOWN":
+            self._told.shut_down(str(data.get("reason")))
+        elif name == "RESET" and self.running_since is None:
+            self._told.reset_still()
+
+    async def _explain(self, what: str, why: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), LAST_WORDS_SECONDS)
+        if self.process.running:
+            self.lose(f"{what} is closed ({why}), though QEMU runs")
+        else:
+            self.lose(f"QEMU is gone: {self.process.last_words}")
+
+    async def _watch_process(self) -> None:
+        await self.process.wait()
+        self.lose(f"QEMU is gone: {self.process.last_words}")

@@ -1,0 +1,1 @@
+"""What the sessions of accelerators that run a QEMU have in common."""
