@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from hpcore.model.psci import PsciStatus
 from hpcore.qemu.find import find_qemu
 from hpcore.run.controller import RunError
 from tests.kvm_with_qemu import programs
-from tests.kvm_with_qemu.by_hand import POSSIBLE, answers, hub, qemu
+from tests.kvm_with_qemu.by_hand import POSSIBLE, answers, hub, page, qemu
 from tests.kvm_with_qemu.puppet import puppet
 from tests.kvm_with_qemu.strings import OFF, ON, SYSTEM_RESET, Strings, mailbox
 from tests.support.command import hpcore, scenario
@@ -216,15 +215,3 @@ def everybody_may_use_kvm() -> Iterator[None]:
     finally:
         Path("/dev/kvm").chmod(before & 0o777)
 
-
-@contextmanager
-def page(magic: int, possible: int, seals: int) -> Iterator[int]:
-    """A policy page with such words at its head, and such seals."""
-    descriptor = os.memfd_create("page", os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(descriptor, wire.PAGE_SIZE)
-        os.pwrite(descriptor, wire.HEAD.pack(magic, wire.VERSION, possible, 9), wire.HEAD_AT)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-        yield descriptor
-    finally:
-        os.close(descriptor)
