@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hpcore_kvm_qemu import wire
 
+from hpcore.fetch.cache import cache_directory
 from hpcore.model.psci import PsciStatus
 from hpcore.qemu.find import find_qemu
 from hpcore.run.controller import RunError
@@ -67,8 +68,8 @@ def test_a_set_uid_qemu_starts_no_machine(tmp_path: Path) -> None:
     with everybody_may_use_kvm():
         ended = hpcore(
             "run", scenario(tmp_path / "boot.yaml", "boot"), "--accel", "kvm-qemu", "--log", log,
-            "--json", env={"HPCORE_QEMU": str(program)},
-            before=["python3", "-c", AS_NOBODY],
+            "--json", before=["python3", "-c", AS_NOBODY],
+            env={"HPCORE_QEMU": str(program), "HPCORE_CACHE": str(cache_directory())},
         )  # fmt: skip
     assert ended.code == 1, ended
     assert NOT_ENFORCED in ended.last["error"]
