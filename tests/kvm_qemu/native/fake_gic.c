@@ -31,9 +31,11 @@ static const uint32_t reg_at[REGS] = {
 };
 struct interface { uint32_t word[WORDS], lines; uint64_t reg[REGS]; };
 static struct interface now[FAKE_VCPUS];
+/* All different, and not 0: what is not read, or written elsewhere, is seen. */
 static const struct interface at_reset = {
-    .word = {~0u, 0xffff, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xaaaaaaaa, 4},
-    .reg = {7, 5 << 8, 0, 0, 0, 2, 3, 0, 0, 0, 0},
+    .word = {~0u, 0xffff, 0x10, 0x20, 1, 2, 3, 4, 5, 6, 7, 8, 0xaaaaaaaa, 4},
+    .lines = 0x8000,
+    .reg = {7, 5 << 8, 1, 2, 3, 4, 5, 6, 7, 8, 9},
 };
 
 int fake_gic_create(struct k_create_device *device)

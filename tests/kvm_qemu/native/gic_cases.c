@@ -417,10 +417,12 @@ FAILS(a_vgic_that_is_not_initialised_ends_qemu, "gic-version=3")
 FAILS(a_vgic_of_a_vm_that_was_closed_ends_qemu, "gic-version=3")
 {
     int vm = bare_machine();
+    struct k_create_device device = {.type = K_VGIC_V3};
     qemu_gic(vm);
     close(vm);
     CHECK(ioctl(-1, K_CREATE_VM, 0ul) == vm);   /* the number comes again */
     CHECK(ioctl(vm, K_CREATE_VCPU, 0ul) >= 0);
+    CHECK(ioctl(vm, K_CREATE_DEVICE, &device) == 0);    /* and is not initialised */
     qemu_init(0, true);
     qemu_run(0);
 }
