@@ -112,11 +112,11 @@ def _build(work: Path, grub: Path, guest: FetchedGuest, initramfs: Path) -> Path
     at = f"{disk}@@{ESP_START * SECTOR}"
     run_tool("mformat", "-i", at, "-T", str(sectors), "-h", "64", "-s", "32", "-v", "ESP")
     run_tool("mmd", "-i", at, "::/EFI", "::/EFI/BOOT", "::/EFI/debian")
-    for file, name in (
+    for source, name in (
         (grub, "EFI/BOOT/BOOTAA64.EFI"), (menu, "EFI/debian/grub.cfg"),
         (choice, "EFI/debian/grubenv"), (guest.kernel, "Image"), (initramfs, "initrd"),
     ):  # fmt: skip
-        run_tool("mcopy", "-i", at, file, f"::/{name}")
+        run_tool("mcopy", "-i", at, source, f"::/{name}")
     written = disk.read_bytes()
     place = written.index(CHOICE.encode()) + len(CHOICE) - len(f"{FIRST}\n")
     write_manifest(complete, choice_at=place)

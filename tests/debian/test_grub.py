@@ -28,7 +28,8 @@ def test_a_guest_that_grub_has_booted_reboots_into_the_entry_that_it_chose(tmp_p
             await uefi.linux.run(f"printf {SECOND} | {write} 2>/dev/null")
             await uefi.linux.reboot()
             assert await booted_entry(uefi) == SECOND
-            assert (await uefi.linux.masks()).enabled == {0, 1}
+            masks = await uefi.linux.masks()
+            assert masks.enabled == masks.online == {0, 1}
 
     asyncio.run(main())
 
