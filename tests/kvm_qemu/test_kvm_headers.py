@@ -18,6 +18,12 @@ OTHER_NAMES = {
     "K_REG_PC": f"({CORE} | KVM_REG_ARM_CORE_REG(regs.pc))",
     "K_VM_SMCCC_CTRL": "KVM_ARM_VM_SMCCC_CTRL",
     "K_VM_SMCCC_FILTER": "KVM_ARM_VM_SMCCC_FILTER",
+    "K_VGIC_V3": "KVM_DEV_TYPE_ARM_VGIC_V3",
+    "K_VGIC_CTRL": "KVM_DEV_ARM_VGIC_GRP_CTRL",
+    "K_VGIC_CTRL_INIT": "KVM_DEV_ARM_VGIC_CTRL_INIT",
+    "K_VGIC_REDIST_REGS": "KVM_DEV_ARM_VGIC_GRP_REDIST_REGS",
+    "K_VGIC_CPU_SYSREGS": "KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS",
+    "K_VGIC_LEVEL_INFO": "KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO",
     "K_VCPU_POWER_OFF": "KVM_ARM_VCPU_POWER_OFF",
     "K_VCPU_PSCI_0_2": "KVM_ARM_VCPU_PSCI_0_2",
 }
@@ -26,6 +32,7 @@ STRUCTS = {
     "k_one_reg": ("id", "addr"),
     "k_mp_state": ("mp_state",),
     "k_irqfd": ("fd", "gsi", "flags", "resamplefd"),
+    "k_create_device": ("type", "fd", "flags"),
     "k_device_attr": ("flags", "group", "attr", "addr"),
     "k_smccc_filter": ("base", "nr_functions", "action"),
 }
@@ -43,6 +50,8 @@ def assertions() -> list[str]:
         same.append(
             f"K_REG_X({register}) == ({CORE} | KVM_REG_ARM_CORE_REG(regs.regs[{register}]))"
         )
+    icc = "(ARM64_SYS_REG(3, 0, 12, 8, 4) & KVM_DEV_ARM_VGIC_SYSREG_INSTR_MASK)"
+    same.append(f"K_ICC(12, 8, 4) == {icc}")
     for name, fields in STRUCTS.items():
         same.append(f"sizeof(struct {name}) == sizeof(struct {name.replace('k_', 'kvm_', 1)})")
         same += [

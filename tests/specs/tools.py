@@ -24,6 +24,21 @@ def spin_states(work: Path, slots: int, faults: int, plugged: int = 0) -> int:
     return read_spin_states(text)
 
 
+def spin_all(work: Path, text: str, *defined: str) -> str:
+    """What SPIN's verifier says of a model of its own, `text`; it ends at the first error."""
+    (work / "model.pml").write_text(text)
+    _run(work, "spin", "-a", *defined, "model.pml")
+    _run(work, "gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c")
+    said = _run(work, "./pan", "-m100000")
+    assert "max search depth too small" not in said
+    return said
+
+
+def unreached(text: str) -> list[str]:
+    """The lines of a model that SPIN never came to, the ends of its processes apart."""
+    return [line for line in text.splitlines() if re.search(r'state \d+, "(?!-end-)', line)]
+
+
 def read_spin_states(text: str) -> int:
     """The states in SPIN's output, without the one before its first instruction."""
     found = re.search(r"(\d+) states, stored", text)

@@ -21,7 +21,7 @@ HEAD = struct.Struct("<IIII")
 """magic, version, possible vCPUs, the GED's SPI."""
 REGION = struct.Struct("<QQ")
 """base and size of MMIO that is hpcore's."""
-SEEN = struct.Struct("<IIIIQ40x")
+SEEN = struct.Struct("<IIIIQI36x")
 """The interposer's word of a vCPU, see `Seen`."""
 
 
@@ -33,13 +33,15 @@ class Seen(NamedTuple):
     forced: int
     affinity: int
     runs: int
+    gic: int
 
 
 HEAD_AT = 0
 REGION_AT = HEAD_AT + HEAD.size
 GRANTED_AT = REGION_AT + REGIONS * REGION.size  # u8 a vCPU
 FORCE_AT = GRANTED_AT + VCPUS  # u32 a vCPU
-ALLOWED_AT = FORCE_AT + 4 * VCPUS  # u32
+GIC_AT = FORCE_AT + 4 * VCPUS  # u32 a vCPU
+ALLOWED_AT = GIC_AT + 4 * VCPUS  # u32
 RESETS_AT = ALLOWED_AT + 4  # u32, the interposer's
 SEEN_AT = -(-(RESETS_AT + 4) // LINE) * LINE
 PAGE_SIZE = SEEN_AT + VCPUS * SEEN.size
@@ -65,6 +67,7 @@ class Message(IntEnum):
     REWOUND = 10
     RESET = 11
     KEPT_OFF = 12
+    GIC = 13
 
 
 ANSWERED = frozenset({Message.HELLO, Message.START, Message.READ, Message.WRITE})

@@ -320,11 +320,11 @@ CASE(eintr_at_every_ioctl_changes_nothing)
             qemu_stop_all();
             CHECK(answer == PSCI_SUCCESS && answers == 1 && starts == 1 && fake_irqfds == 1);
             CHECK(fake_filters == 2 && fake[1].inits == 2);
-            _exit(at > 40 ? 3 : 0);
+            _exit(at > 80 ? 3 : 0);
         }
         waitpid(child, &status, 0);
         CHECK(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3));
         more = WEXITSTATUS(status) == 0;
     }
-    CHECK(tried == 41);
+    CHECK(tried == 81);
 }

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +18,10 @@ int fake_vm = -1, fake_filters, fake_irqfds, fake_interrupt_at, fake_calls;
 unsigned long fake_fail;
 void (*fake_hook)(struct fake_vcpu *, unsigned long, unsigned long);
 
-static int file(size_t bytes)
+int fake_file(void)
 {
     int fd = memfd_create("kvm", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)bytes))
+    if (fd < 0 || ftruncate(fd, 4096))
         abort();
     return fd;
 }
@@ -39,7 +40,7 @@ static int create_vcpu(int vm, unsigned long index)
     void (*guest)(struct fake_vcpu *) = vcpu->guest;
     memset(vcpu, 0, sizeof *vcpu);
     vcpu->guest = guest;
-    vcpu->fd = file(4096);
+    vcpu->fd = fake_file();
     vcpu->vm = vm;
     vcpu->index = (uint32_t)index;
     vcpu->run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
@@ -88,16 +89,22 @@ static int run(struct fake_vcpu *vcpu)
 static int vcpu_ioctl(struct fake_vcpu *vcpu, unsigned long request, unsigned long argument)
 {
     struct k_one_reg *one = (struct k_one_reg *)argument;
-    if (__atomic_exchange_n(&vcpu->inside, true, __ATOMIC_ACQ_REL)) {
-        fputs("fake: a vCPU is touched while another thread has it\n", stderr);
-        _exit(1);
+    for (int is = FREE; !__atomic_compare_exchange_n(&vcpu->holder, &is, A_THREAD, false,
+                                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE); is = FREE) {
+        if (is == A_THREAD) {
+            fputs("fake: a vCPU is touched while another thread has it\n", stderr);
+            _exit(1);
+        }
+        sched_yield();
     }
     int result = 0;
     if (fake_hook)
         fake_hook(vcpu, request, argument);
     switch (request) {
     case K_RUN:
+        __atomic_store_n(&vcpu->runs, true, __ATOMIC_RELEASE);
         result = run(vcpu);
+        __atomic_store_n(&vcpu->runs, false, __ATOMIC_RELEASE);
         break;
     case K_ARM_VCPU_INIT:
         vcpu->init = *(struct k_vcpu_init *)argument;
@@ -119,7 +126,7 @@ static int vcpu_ioctl(struct fake_vcpu *vcpu, unsigned long request, unsigned lo
         result = leave(ENOTTY);
     }
     int error = errno;
-    __atomic_store_n(&vcpu->inside, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&vcpu->holder, FREE, __ATOMIC_RELEASE);
     errno = error;
     return result;
 }
@@ -132,11 +139,16 @@ int host_ioctl(int fd, unsigned long request, unsigned long argument)
         return leave(ENODEV);
     switch (request) {
     case K_CREATE_VM:
-        return fake_vm = file(4096);
+        return fake_vm = fake_file();
     case K_CREATE_VCPU:
         return create_vcpu(fd, argument);
+    case K_CREATE_DEVICE:
+        return fake_gic_create((struct k_create_device *)argument);
     case K_SET_DEVICE_ATTR:
-        fake_filters++;
+    case K_GET_DEVICE_ATTR:
+        if (fd == fake_gic)
+            return fake_gic_ioctl(request, (struct k_device_attr *)argument);
+        fake_filters += fd == fake_vm;
         return 0;
     case K_IRQFD:
         fake_irqfds++;

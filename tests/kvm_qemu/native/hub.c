@@ -157,6 +157,11 @@ void hub_force(uint32_t index)
     __atomic_add_fetch(&hub_page->force[index], 1, __ATOMIC_RELEASE);
 }
 
+void hub_reset_gic(uint32_t index)
+{
+    __atomic_add_fetch(&hub_page->gic[index], 1, __ATOMIC_RELEASE);
+}
+
 int hub_messages(void)
 {
     pthread_mutex_lock(&lock);

@@ -20,6 +20,7 @@ void hub_leave(void);                                       /* hpcore dies */
 void hub_grant(uint32_t index, bool yes);
 void hub_allow(uint32_t resets);        /* the machine as it is since so many resets may run */
 void hub_force(uint32_t index);         /* off at once; the case kicks its thread */
+void hub_reset_gic(uint32_t index);     /* its CPU interface; the same */
 int hub_count(uint32_t type);                               /* messages of that type so far */
 struct wire_message hub_last(uint32_t type);
 struct wire_message hub_message(int number);

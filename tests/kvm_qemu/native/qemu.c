@@ -53,6 +53,19 @@ int qemu_init(uint32_t index, bool powered)
     return result;
 }
 
+int qemu_gic(int vm)
+{
+    struct k_create_device device = {.type = K_VGIC_V3};
+    struct k_device_attr init = {.group = K_VGIC_CTRL, .attr = K_VGIC_CTRL_INIT};
+    int result;
+    while (ioctl(vm, K_CREATE_DEVICE, &device) < 0)
+        CHECK(errno == EINTR);
+    do
+        result = ioctl((int)device.fd, K_SET_DEVICE_ATTR, &init);
+    while (result < 0 && errno == EINTR);
+    return (int)device.fd;
+}
+
 void qemu_machine(uint32_t possible, uint32_t granted)
 {
     int vm;
@@ -66,6 +79,7 @@ void qemu_machine(uint32_t possible, uint32_t granted)
             CHECK(errno == EINTR);
         qemu_init(i, i == 0);
     }
+    qemu_gic(vm);
 }
 
 int qemu_put_power(uint32_t index, uint32_t mp_state)

@@ -17,7 +17,8 @@ struct qemu_vcpu {
 extern struct qemu_vcpu qemu[FAKE_VCPUS];
 
 void qemu_load(uint32_t possible, uint32_t granted);    /* the hub, the object */
-void qemu_machine(uint32_t possible, uint32_t granted); /* and a VM with its vCPUs initialised */
+void qemu_machine(uint32_t possible, uint32_t granted); /* and a VM, its vCPUs, its VGIC */
+int qemu_gic(int vm);
 int qemu_init(uint32_t index, bool powered);
 int qemu_put_power(uint32_t index, uint32_t mp_state);
 void qemu_threads(uint32_t count);      /* vCPUs 0 to count - 1 run, until qemu_stop_all */

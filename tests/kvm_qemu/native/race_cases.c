@@ -16,7 +16,7 @@
 #define ENTRY 0x40200000u
 #define VCPUS 4
 
-static int successes, answers, starts, qemu_inits;
+static int successes, answers, starts, qemu_inits, interfaces;
 static bool revoked[VCPUS];    /* force has said that it is off, and it is not granted */
 static bool over;
 
@@ -111,6 +111,29 @@ static bool is_forced(void)
         == hub_page->force[forced_now];
 }
 
+/* The writes take long, so that who comes in meanwhile is seen. */
+static void slowly(void)
+{
+    const struct timespec nap = {0, 30000};
+    nanosleep(&nap, NULL);
+}
+
+static bool is_interface_reset(void)
+{
+    return __atomic_load_n(&hub_page->seen[forced_now].gic, __ATOMIC_ACQUIRE)
+        == hub_page->gic[forced_now];
+}
+
+static void reset_interface(uint32_t index)
+{
+    hub_reset_gic(index);
+    uint32_t tid = __atomic_load_n(&hub_page->seen[index].tid, __ATOMIC_ACQUIRE);
+    if (tid)
+        host_kick(tid);
+    wait_until(is_interface_reset);
+    interfaces++;
+}
+
 static void force(uint32_t index)
 {
     hub_grant(index, false);
@@ -120,6 +143,8 @@ static void force(uint32_t index)
         host_kick(tid);
     forced_now = index;
     wait_until(is_forced);
+    if (index % 2)
+        reset_interface(index);
     __atomic_store_n(&revoked[index], true, __ATOMIC_RELEASE);
     usleep(2000);
     __atomic_store_n(&revoked[index], false, __ATOMIC_RELEASE);
@@ -169,6 +194,7 @@ static void storm(bool with_resets)
         fake[i].guest = i ? target : caller;
     qemu_machine(VCPUS, 7);     /* the last is not granted before it was forced once */
     qemu_inits = VCPUS;
+    fake_gic_hook = slowly;
     qemu_threads(VCPUS);
     CHECK(!pthread_create(&thread, NULL, signals, NULL));
     clock_gettime(CLOCK_MONOTONIC, &begin);
@@ -202,6 +228,7 @@ static void storm(bool with_resets)
     usleep(20000);
     qemu_stop_all();
     pthread_join(thread, NULL);
+    CHECK(fake_gic_refused == 0 && interfaces > 0 && fake_gic_resets >= interfaces);
 }
 
 static int taken(void)

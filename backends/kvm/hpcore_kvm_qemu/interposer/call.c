@@ -16,12 +16,11 @@
 #define HVC_BYTES 4
 #define NAP_NS 1000000  /* until the target is kicked again, and immediate_exit looked at */
 
-/* The vCPU's number as hpcore.model.topology has it, 16 in a cluster; or one that none has. */
+/* The vCPU's number, or one that none has. */
 static uint32_t index_of(uint64_t affinity)
 {
-    uint64_t index = (affinity >> 8 & 0xff) * 16 + (affinity & 0xff);
-    bool same = ((index / 16) << 8 | index % 16) == affinity;
-    return same && index < page_possible() ? (uint32_t)index : WIRE_VCPUS;
+    uint32_t index = (uint32_t)((affinity >> 8 & 0xff) * 16 + (affinity & 0xff));
+    return index < page_possible() && vcpu_affinity(index) == affinity ? index : WIRE_VCPUS;
 }
 
 /* What a call is answered now; SUCCESS is to be carried out first. */

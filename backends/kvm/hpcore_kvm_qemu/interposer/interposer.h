@@ -30,6 +30,10 @@ bool page_has_allowed(void);    /* ever */
 uint32_t page_count_reset(void);
 bool page_force_wanted(uint32_t index);
 void page_set_forced(uint32_t index);
+uint32_t page_gic_wanted(uint32_t index);
+bool page_gic_is_due(uint32_t index);
+void page_set_gic(uint32_t index, uint32_t done);
+void page_set_affinity(uint32_t index, uint32_t affinity);
 void page_set_thread(uint32_t index, uint32_t tid);
 void page_set_powered(uint32_t index, bool on);
 void page_count_run(uint32_t index);
@@ -55,6 +59,7 @@ struct vcpu {
     /* its own thread's */
     bool unsettled;             /* KVM has an MMIO access to finish, at the next KVM_RUN */
     uint32_t tid;
+    bool inside;                /* of KVM_RUN; also read by who closes the gate */
     /* under the lock */
     bool powered, has_init;
     uint32_t resets;
@@ -65,13 +70,15 @@ struct vcpu {
         int status;
         uint64_t affinity, entry, context;
     } call;                     /* the CPU_ON that this one makes */
-};
+} __attribute__((aligned(WIRE_LINE)));
 
 void vcpu_lock(void);
 void vcpu_unlock(void);
 struct vcpu *vcpu_new(int vm, int fd, uint32_t index);
 struct vcpu *vcpu_of(int fd);
 struct vcpu *vcpu_find(int vm, uint32_t index);
+struct vcpu *vcpu_first(void);
+uint32_t vcpu_affinity(uint32_t index);
 void vcpu_forget_vm(int vm);
 uint64_t vcpu_get(struct vcpu *vcpu, uint64_t reg);
 void vcpu_set(struct vcpu *vcpu, uint64_t reg, uint64_t value);
@@ -87,6 +94,22 @@ bool vcpu_must_leave(struct vcpu *vcpu);
 bool call_make(struct vcpu *vcpu, bool wide);   /* false: rewound, go out to QEMU */
 void call_take(struct vcpu *vcpu);
 void call_cancel(struct vcpu *vcpu);
+
+/* ---------------------------------------------------- gate.c: nobody in KVM_RUN while it is closed */
+
+bool gate_enter(struct vcpu *vcpu);
+void gate_leave(struct vcpu *vcpu);
+void gate_wait(void);
+bool gate_close(struct vcpu *keeper);           /* with the lock held, and so is gate_open */
+void gate_open(void);
+
+/* ------------------------------------------------ gic.c: the VGIC; all of it with the lock held */
+
+void gic_note_device(int vm, int fd);
+void gic_forget_vm(int vm);
+void gic_note_init(int fd);
+bool gic_is_ready(int vm);
+void gic_reset(struct vcpu *vcpu);
 
 /* --------------------------------------------------------------------- machine.c: the VM that runs */
 

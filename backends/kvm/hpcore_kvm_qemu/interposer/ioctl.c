@@ -29,6 +29,7 @@ static int create_vm(int fd, unsigned long argument)
     if (machine_started(vm))
         fail_closed("the machine's VM was closed", 0);
     vcpu_forget_vm(vm);
+    gic_forget_vm(vm);
     machine_set_filter(vm);
     link_must_live();
     link_tell((struct wire_message){.type = WIRE_VM, .a = (uint64_t)vm});
@@ -52,6 +53,33 @@ static int create_vcpu(int vm, unsigned long index)
                                     .a = (uint64_t)vm});
     vcpu_unlock();
     return fd;
+}
+
+/* QEMU also asks whether it could make one: that makes none. */
+static int create_device(int vm, unsigned long argument)
+{
+    const struct k_create_device *device = (const struct k_create_device *)argument;
+    int result = host_ioctl(vm, K_CREATE_DEVICE, argument), error = errno;
+    if (!result && device->type == K_VGIC_V3 && !(device->flags & K_CREATE_DEVICE_TEST)) {
+        vcpu_lock();
+        gic_note_device(vm, (int)device->fd);
+        vcpu_unlock();
+    }
+    errno = error;
+    return result;
+}
+
+static int set_device_attr(int fd, unsigned long argument)
+{
+    const struct k_device_attr *attr = (const struct k_device_attr *)argument;
+    int result = host_ioctl(fd, K_SET_DEVICE_ATTR, argument), error = errno;
+    if (!result && attr->group == K_VGIC_CTRL && attr->attr == K_VGIC_CTRL_INIT) {
+        vcpu_lock();
+        gic_note_init(fd);
+        vcpu_unlock();
+    }
+    errno = error;
+    return result;
 }
 
 static void keep_off(struct vcpu *vcpu)
@@ -117,6 +145,10 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
         return create_vm(fd, argument);
     case K_CREATE_VCPU:
         return create_vcpu(fd, argument);
+    case K_CREATE_DEVICE:
+        return create_device(fd, argument);
+    case K_SET_DEVICE_ATTR:
+        return set_device_attr(fd, argument);
     case K_RUN:
         if (!vcpu)
             fail_closed("QEMU runs a vCPU that is not the interposer's", 0);

@@ -18,7 +18,9 @@
 #define K_GET_ONE_REG 0x4010AEABu
 #define K_SET_ONE_REG 0x4010AEACu
 #define K_ARM_VCPU_INIT 0x4020AEAEu
+#define K_CREATE_DEVICE 0xC00CAEE0u
 #define K_SET_DEVICE_ATTR 0x4018AEE1u
+#define K_GET_DEVICE_ATTR 0x4018AEE2u
 
 #define K_VM_SMCCC_CTRL 0
 #define K_VM_SMCCC_FILTER 0
@@ -30,6 +32,16 @@
 
 #define K_MP_STATE_RUNNABLE 0
 #define K_MP_STATE_STOPPED 5
+
+/* the VGICv3, its groups of attributes, and how the register of a CPU interface is named there */
+#define K_VGIC_V3 7
+#define K_CREATE_DEVICE_TEST 1
+#define K_VGIC_CTRL 4
+#define K_VGIC_CTRL_INIT 0
+#define K_VGIC_REDIST_REGS 5
+#define K_VGIC_CPU_SYSREGS 6
+#define K_VGIC_LEVEL_INFO 7
+#define K_ICC(crn, crm, op2) (3u << 14 | (crn) << 7 | (crm) << 3 | (op2))
 
 /* bits of kvm_vcpu_init.features */
 #define K_VCPU_POWER_OFF 0
@@ -44,6 +56,7 @@ struct k_vcpu_init { uint32_t target, features[7]; };
 struct k_one_reg { uint64_t id, addr; };
 struct k_mp_state { uint32_t mp_state; };
 struct k_irqfd { uint32_t fd, gsi, flags, resamplefd; uint8_t pad[16]; };
+struct k_create_device { uint32_t type, fd, flags; };
 struct k_device_attr { uint32_t flags, group; uint64_t attr, addr; };
 struct k_smccc_filter { uint32_t base, nr_functions; uint8_t action, pad[15]; };
 struct k_run {

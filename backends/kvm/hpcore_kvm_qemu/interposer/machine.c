@@ -56,6 +56,8 @@ void machine_start(struct vcpu *vcpu)
     if (started >= 0)
         fail_closed("a second VM would run in this QEMU", 0);
     uint32_t vcpus = check_vcpus(vcpu->vm);
+    if (!gic_is_ready(vcpu->vm))
+        fail_closed("the machine has no VGICv3 of KVM's; it needs gic-version=3", 0);
     do
         result = host_ioctl(vcpu->vm, K_IRQFD, (unsigned long)&irq);
     while (result < 0 && errno == EINTR);

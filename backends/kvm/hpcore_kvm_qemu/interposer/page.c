@@ -80,6 +80,26 @@ void page_set_forced(uint32_t index)
     __atomic_store_n(&page->seen[index].forced, wanted, __ATOMIC_RELEASE);
 }
 
+uint32_t page_gic_wanted(uint32_t index)
+{
+    return __atomic_load_n(&page->gic[index], __ATOMIC_ACQUIRE);
+}
+
+bool page_gic_is_due(uint32_t index)
+{
+    return page_gic_wanted(index) != __atomic_load_n(&page->seen[index].gic, __ATOMIC_RELAXED);
+}
+
+void page_set_gic(uint32_t index, uint32_t done)
+{
+    __atomic_store_n(&page->seen[index].gic, done, __ATOMIC_RELEASE);
+}
+
+void page_set_affinity(uint32_t index, uint32_t affinity)
+{
+    __atomic_store_n(&page->seen[index].affinity, affinity, __ATOMIC_RELEASE);
+}
+
 void page_set_thread(uint32_t index, uint32_t tid)
 {
     __atomic_store_n(&page->seen[index].tid, tid, __ATOMIC_RELEASE);

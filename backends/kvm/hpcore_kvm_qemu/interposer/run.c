@@ -13,7 +13,8 @@
 
 static bool is_wanted(struct vcpu *vcpu)
 {
-    return __atomic_load_n(&vcpu->caller, __ATOMIC_ACQUIRE) || page_force_wanted(vcpu->index);
+    return __atomic_load_n(&vcpu->caller, __ATOMIC_ACQUIRE) || page_force_wanted(vcpu->index)
+        || page_gic_is_due(vcpu->index);
 }
 
 /* What others want of this vCPU: on its own thread, outside of KVM_RUN, nothing left to finish. */
@@ -27,6 +28,8 @@ static void serve(struct vcpu *vcpu)
         page_set_forced(vcpu->index);
         link_tell((struct wire_message){.type = WIRE_FORCED, .vcpu = vcpu->index});
     }
+    if (page_gic_is_due(vcpu->index) && !vcpu_must_leave(vcpu))
+        gic_reset(vcpu);
     call_take(vcpu);
     vcpu_unlock();
 }
@@ -40,33 +43,34 @@ static void first_run(struct vcpu *vcpu)
     vcpu_unlock();
 }
 
-/* Waits while the machine is held; a force is followed meanwhile. False: QEMU wants the thread. */
-static bool wait_while_held(struct vcpu *vcpu)
+/* Waits while the machine is held or the gate is closed; what others want is done meanwhile.
+ * True: this thread may be in KVM_RUN. False: QEMU wants it first. */
+static bool enter(struct vcpu *vcpu)
 {
     const struct timespec nap = {0, HOLD_NAP_NS};
-    while (machine_is_held()) {
+    for (;;) {
+        serve(vcpu);
+        bool held = machine_is_held();
+        if (!held && gate_enter(vcpu))
+            return true;
         if (vcpu_must_leave(vcpu))
             return false;
-        nanosleep(&nap, NULL);  /* a signal ends it, or came just before and costs a nap */
-        serve(vcpu);
+        if (held)
+            nanosleep(&nap, NULL);  /* a signal ends it, or came just before and costs a nap */
+        else
+            gate_wait();
     }
-    return true;
 }
 
-/* All that comes before a KVM_RUN. False: there is to be none.
- *
- * KVM finishes a load at the next KVM_RUN, and would do so on a vCPU that was reset in between. So
- * that comes first, with no instruction of the guest; QEMU, which clears immediate_exit, then
- * comes back. */
-static bool prepare(struct vcpu *vcpu)
+/* KVM finishes a load at the next KVM_RUN, and would do so on a vCPU that was reset in between. So
+ * that comes first, and where there is something to be done, with no instruction of the guest;
+ * QEMU, which clears immediate_exit, then comes back. */
+static void enter_to_finish(struct vcpu *vcpu)
 {
-    if (!vcpu->unsettled) {
-        serve(vcpu);
-        return wait_while_held(vcpu);
-    }
     if (is_wanted(vcpu) || machine_is_held())
         __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-    return true;
+    while (!gate_enter(vcpu))
+        gate_wait();
 }
 
 static void turn_off(struct vcpu *vcpu)
@@ -136,12 +140,15 @@ int run_loop(struct vcpu *vcpu)
     if (!vcpu->tid)
         first_run(vcpu);
     for (;;) {
-        if (!prepare(vcpu)) {
+        if (vcpu->unsettled) {
+            enter_to_finish(vcpu);
+        } else if (!enter(vcpu)) {
             errno = EINTR;
             return -1;
         }
         page_count_run(vcpu->index);
         int result = host_ioctl(vcpu->fd, K_RUN, 0), error = errno;
+        gate_leave(vcpu);
         vcpu->unsettled = !result && vcpu->run->exit_reason == K_EXIT_MMIO;
         enum next next = TO_QEMU;
         if (!result)

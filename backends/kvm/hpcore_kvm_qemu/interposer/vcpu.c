@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "interposer.h"
@@ -39,9 +40,10 @@ void vcpu_forget_vm(int vm)
 
 struct vcpu *vcpu_new(int vm, int fd, uint32_t index)
 {
-    struct vcpu *vcpu = calloc(1, sizeof *vcpu);
+    struct vcpu *vcpu = aligned_alloc(WIRE_LINE, sizeof *vcpu);
     if (!vcpu)
         fail_closed("no memory for a vCPU", 0);
+    memset(vcpu, 0, sizeof *vcpu);
     if (fd >= FDS)
         fail_closed("a vCPU's file descriptor is 65536 or more", 0);
     if (index >= page_possible())
@@ -71,6 +73,18 @@ struct vcpu *vcpu_find(int vm, uint32_t index)
         if (vcpu->vm == vm && vcpu->index == index)
             return vcpu;
     return NULL;
+}
+
+/* With the lock held; `next` leads to the others. */
+struct vcpu *vcpu_first(void)
+{
+    return all;
+}
+
+/* As hpcore.model.topology has it: 16 vCPUs in a cluster. */
+uint32_t vcpu_affinity(uint32_t index)
+{
+    return index / 16 << 8 | index % 16;
 }
 
 static void must(struct vcpu *vcpu, unsigned long request, void *argument, const char *what)

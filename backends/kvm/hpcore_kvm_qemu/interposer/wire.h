@@ -22,6 +22,7 @@ struct wire_page {
     struct { uint64_t base, size; } region[WIRE_REGIONS];   /* MMIO that is hpcore's; size 0: none */
     uint8_t granted[WIRE_VCPUS];        /* whether CPU_ON of it may succeed */
     uint32_t force[WIRE_VCPUS];         /* counts the times that it is to be off at once */
+    uint32_t gic[WIRE_VCPUS];           /* counts the times that its CPU interface is to be reset */
     uint32_t allowed;                   /* the machine may run while this is `resets` + 1 */
     /* the interposer's */
     uint32_t resets;                    /* counts QEMU's resets of the machine after its start */
@@ -31,6 +32,7 @@ struct wire_page {
         uint32_t forced;                /* has caught up with `force`: it is off */
         uint32_t affinity;              /* the upper half of its GICR_TYPER */
         uint64_t runs;                  /* how often KVM_RUN was made */
+        uint32_t gic;                   /* has caught up with `gic`: its interface is reset */
     } __attribute__((aligned(WIRE_LINE))) seen[WIRE_VCPUS];     /* no two threads share a line */
 };
 
@@ -48,6 +50,7 @@ enum wire_type {
     WIRE_REWOUND = 10,  /* vcpu: who calls, a: affinity; the guest will call again */
     WIRE_RESET = 11,    /* a: `resets`; QEMU has reset the machine, and it is held */
     WIRE_KEPT_OFF = 12, /* vcpu was not granted, and QEMU would have it run */
+    WIRE_GIC = 13,      /* vcpu: its CPU interface is in reset state, a: `gic`, which said so */
 };
 
 struct wire_message { uint32_t type, vcpu; uint64_t a, b, c, d; };
