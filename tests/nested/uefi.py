@@ -35,5 +35,7 @@ def nested_uefi(progress: TellFetch = silent) -> Path:
         for directory in directories:
             at = f"{CACHE}/{directory.relative_to(cache_directory())}"
             entries += [*parents(f"{at}/any"), *tree(directory, at)]
-        write_atomically(layer, gzip.compress(cpio(entries), compresslevel=1))
+        packed = gzip.compress(cpio(entries), compresslevel=1)
+        # the kernel wants an unpacked archive, as the next is, at a multiple of four
+        write_atomically(layer, packed + bytes(-len(packed) % 4))
     return layer
