@@ -2,8 +2,9 @@
 # make test   set-up, then all tests, ruff and mypy
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
+# make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation nested nested-long setup check bench docs clean
+.PHONY: demo test mutation nested kvm-host nested-long setup check bench docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -28,6 +29,10 @@ mutation:
 nested:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m pytest tests/nested
+
+kvm-host:
+	@scripts/setup.sh --tests
+	CI=true $(BIN)/python -m pytest tests/kvm tests/kvm_with_qemu
 
 nested-long:
 	@scripts/setup.sh --tests
