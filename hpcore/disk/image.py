@@ -16,18 +16,18 @@ from attrs import frozen
 
 from hpcore.disk.errors import DiskError, damaged
 from hpcore.disk.source import Source
+from hpcore.guest import magic
 
-QCOW2_MAGIC = b"QFI\xfb"
 FORMATS = ("raw", "qcow2")
 
 OTHER_FORMATS = (
     (0, b"KDMV", "a VMDK image"), (0, b"vhdxfile", "a VHDX image"), (0, b"conectix", "a VHD image"),
     (0x40, b"\x7f\x10\xda\xbe", "a VDI image"), (0, b"QED\0", "a QED image"),
-    (0, b"\x1f\x8b", "packed with gzip"), (0, b"\xfd7zXZ\0", "packed with xz"),
-    (0, b"\x28\xb5\x2f\xfd", "packed with zstd"), (0, b"BZh", "packed with bzip2"),
-    (0, b"PK\x03\x04", "a zip archive"), (0x101, b"ustar", "a tar archive"),
+    (*magic.GZIP, "packed with gzip"), (*magic.XZ, "packed with xz"),
+    (*magic.ZSTD, "packed with zstd"), (*magic.BZIP2, "packed with bzip2"),
+    (*magic.ZIP, "a zip archive"), (*magic.TAR, "a tar archive"),
 )  # fmt: skip
-"""(offset, magic, what the file then is): neither raw nor qcow2."""
+"""What is neither raw nor qcow2."""
 
 MOST_BEHIND = 16
 """Images behind an image: more are a circle, or as good as one."""
@@ -84,13 +84,12 @@ def _open(path: Path, format: str | None, depth: int, *, endless: bool) -> Image
     if not head:
         raise DiskError(f"{path} is empty; give a raw or a qcow2 image")
     if format is None:
-        format = "qcow2" if head.startswith(QCOW2_MAGIC) else "raw"
-        for offset, magic, kind in OTHER_FORMATS:
-            if head.startswith(magic, offset):
-                raise DiskError(
-                    f"{path} is {kind}; give a raw or a qcow2 image: unpack it, or use "
-                    "`qemu-img convert -O qcow2`"
-                )
+        format = "qcow2" if magic.has(head, magic.QCOW2) else "raw"
+        if (kind := magic.known_kind(head, OTHER_FORMATS)) is not None:
+            raise DiskError(
+                f"{path} is {kind}; give a raw or a qcow2 image: unpack it, or use "
+                "`qemu-img convert -O qcow2`"
+            )
     if format == "qcow2":
         with damaged(f"the qcow2 image {path}"):
             return _qcow2(path, file, head, depth)
@@ -168,7 +167,7 @@ class _Header:
         def wrong(why: str) -> DiskError:
             return DiskError(f"the qcow2 image {path} {why}")
 
-        if len(head) < 104 or not head.startswith(QCOW2_MAGIC):
+        if len(head) < 104 or not magic.has(head, magic.QCOW2):
             raise wrong("is none, or cut short: it has no whole header")
         fields = struct.unpack_from(">IIQIIQIIQ", head)
         _magic, version, backing_at, backing_size, cluster_bits, size, crypt, l1_size, _ = fields
@@ -206,7 +205,7 @@ class _Header:
     def without_extensions(self) -> bytes:
         """The header of the same image, in version 3, with no file behind it."""
         _, _, _, _, *geometry = self.fields
-        first = struct.pack(">4sIQIIQIIQ", QCOW2_MAGIC, 3, 0, 0, *geometry)
+        first = struct.pack(">4sIQIIQIIQ", magic.QCOW2[1], 3, 0, 0, *geometry)
         refcounts_and_snapshots = bytes(24)  # not read
         rest = struct.pack(">QQQIIB7x", self.features, 0, 0, 4, 112, self.compression)
         return first + refcounts_and_snapshots + rest + bytes(8)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from hpcore.guest import magic
 from hpcore.guest.errors import GuestError
 from hpcore.guest.magic import kind_of
 
@@ -42,22 +43,22 @@ LOOK = 1 << 20
 """Bytes of what is packed that are looked into: one block of bzip2 has up to 900,000."""
 
 OTHER_KINDS = (
-    (0x38, b"ARM\x64", "an arm64 kernel Image"),
-    (4, b"zimg", "a compressed kernel (zboot)"),
-    (0, b"\x7fELF", "an ELF program"),
-    (0, b"MZ", "an EFI program"),
-    (0, b"\x04\x22\x4d\x18", "packed with lz4 in a form that Linux does not unpack (use lz4 -l)"),
+    (*magic.ARM64_IMAGE, "an arm64 kernel Image"),
+    (*magic.ZBOOT, "a compressed kernel (zboot)"),
+    (*magic.ELF, "an ELF program"),
+    (*magic.EFI_PROGRAM, "an EFI program"),
+    (*magic.LZ4, "packed with lz4 in a form that Linux does not unpack (use lz4 -l)"),
     (0, b"\xc7\x71", "a cpio archive of the old binary form (use cpio -H newc)"),
     (0, b"070707", "a cpio archive of the old form (use cpio -H newc)"),
-    (0x101, b"ustar", "a tar archive"),
+    (*magic.TAR, "a tar archive"),
     (0x438, b"\x53\xef", "an image of an ext file system"),
     (0, b"hsqs", "an image of a squashfs"),
     (0, b"-rom1fs-", "an image of a romfs"),
-    (0, b"QFI\xfb", "a qcow2 image"),
-    (0, b"PK\x03\x04", "a zip archive"),
+    (*magic.QCOW2, "a qcow2 image"),
+    (*magic.ZIP, "a zip archive"),
     (0, b"#!", "a script"),
 )  # fmt: skip
-"""(offset, magic, what the file then is); the first that matches tells."""
+"""What is no initrd."""
 
 REMEDY = "give a cpio archive (newc), as `cpio -o -H newc` makes it, plain or packed"
 

@@ -15,13 +15,11 @@ import attrs
 from attrs import frozen
 
 from hpcore.fetch.cache import cache_directory, file_errors, write_atomically
+from hpcore.guest import magic
 from hpcore.guest.errors import GuestError
 from hpcore.guest.magic import kind_of
 from hpcore.guest.unpack import LARGEST, unpacked
 
-ARM64_MAGIC_OFFSET, ARM64_MAGIC = 0x38, b"ARM\x64"
-X86_MAGIC_OFFSET, X86_MAGIC = 0x202, b"HdrS"
-ARM32_MAGIC_OFFSET, ARM32_MAGIC = 0x24, b"\x18\x28\x6f\x01"
 HEADER_SIZE = 64
 
 LEAST_SHARE = 0.5
@@ -30,15 +28,15 @@ LEAST_SHARE = 0.5
 FIRST_WITH_HOTPLUG = (6, 11)
 
 OTHER_KINDS = (
-    (X86_MAGIC_OFFSET, X86_MAGIC, "an x86 kernel (bzImage)"),
-    (ARM32_MAGIC_OFFSET, ARM32_MAGIC, "a 32-bit arm kernel (zImage)"),
-    (0, b"\x7fELF", "an ELF file (a vmlinux?)"),
-    (0, b"BZh", "compressed with bzip2, which hpcore does not unpack"),
-    (0, b"\x04\x22\x4d\x18", "compressed with lz4, which hpcore does not unpack"),
+    (0x202, b"HdrS", "an x86 kernel (bzImage)"),
+    (0x24, b"\x18\x28\x6f\x01", "a 32-bit arm kernel (zImage)"),
+    (*magic.ELF, "an ELF file (a vmlinux?)"),
+    (*magic.BZIP2, "compressed with bzip2, which hpcore does not unpack"),
+    (*magic.LZ4, "compressed with lz4, which hpcore does not unpack"),
     (0, b"\x02\x21\x4c\x18", "compressed with lz4, which hpcore does not unpack"),
-    (0, b"MZ", "an EFI program without the arm64 Image header"),
+    (*magic.EFI_PROGRAM, "an EFI program without the arm64 Image header"),
 )
-"""(offset, magic, what the file then is); the first that matches tells."""
+"""What is no arm64 kernel Image."""
 
 
 @frozen
@@ -101,7 +99,7 @@ def take_kernel(raw: bytes, name: str) -> KernelImage:
     Raises GuestError where it is no arm64 Image, as `load_kernel` does.
     """
     data = unpacked(raw, name)
-    if data[ARM64_MAGIC_OFFSET : ARM64_MAGIC_OFFSET + 4] != ARM64_MAGIC:
+    if not magic.has(data, magic.ARM64_IMAGE):
         raise GuestError(
             f"{name} is {kind_of(data, OTHER_KINDS)}, not an arm64 kernel Image; "
             "give the file arch/arm64/boot/Image of a kernel build"

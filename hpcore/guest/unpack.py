@@ -14,20 +14,20 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
+from hpcore.guest import magic
 from hpcore.guest.errors import GuestError
 
 LARGEST = 256 << 20
 """Bytes: beyond this no file is taken for a kernel, nor unpacked further."""
 
-ZBOOT_MAGIC_OFFSET, ZBOOT_MAGIC, ZBOOT_HEADER_SIZE = 4, b"zimg", 0x38
+ZBOOT_HEADER_SIZE = 0x38
 ZBOOT_NAMES = {"zstd22": "zstd", "xzkern": "xz"}
 """The names of compressions that the kernel's build writes otherwise than they are said."""
 
-MAGICS = (
-    (b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x5d\0\0", "lzma"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
+PACKINGS = (
+    (*magic.GZIP, "gzip"), (*magic.XZ, "xz"), (0, b"\x5d\0\0", "lzma"), (*magic.ZSTD, "zstd"),
 )  # fmt: skip
-UNPACKED = tuple(name for _, name in MAGICS)
+UNPACKED = tuple(name for _, _, name in PACKINGS)
 
 
 class _Unpacker(Protocol):
@@ -43,8 +43,7 @@ def unpacked(raw: bytes, name: str) -> bytes:
     `name` is what messages call it. Raises GuestError where it does not unpack, holds more
     than LARGEST bytes, or is packed with something else.
     """
-    at = ZBOOT_MAGIC_OFFSET
-    if raw[at : at + 4] == ZBOOT_MAGIC and len(raw) >= ZBOOT_HEADER_SIZE:
+    if magic.has(raw, magic.ZBOOT) and len(raw) >= ZBOOT_HEADER_SIZE:
         offset, size = struct.unpack_from("<II", raw, 8)
         written = raw[0x18:0x38].split(b"\0")[0].decode("ascii", "backslashreplace")
         kind = ZBOOT_NAMES.get(written, written)
@@ -59,10 +58,8 @@ def unpacked(raw: bytes, name: str) -> bytes:
                 f"bytes at {offset}, and the file has {len(raw)}"
             )
         return _unpack(raw[offset : offset + size], kind, name)
-    for magic, kind in MAGICS:
-        if raw.startswith(magic):
-            return _unpack(raw, kind, name)
-    return raw
+    packing = magic.known_kind(raw, PACKINGS)
+    return raw if packing is None else _unpack(raw, packing, name)
 
 
 def _unpack(packed: bytes, kind: str, name: str) -> bytes:

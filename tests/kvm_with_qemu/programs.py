@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from hpcore.guest.kernel import ARM64_MAGIC, HEADER_SIZE
+from hpcore.guest.kernel import HEADER_SIZE
+from hpcore.guest.magic import ARM64_IMAGE
 from hpcore.platform import virt
 from tests.kvm import programs
 from tests.kvm.programs import Program
@@ -159,6 +160,6 @@ ANYWHERE_4K = 0xA
 
 def kernel() -> bytes:
     """The puppet as an arm64 Image."""
-    magic = int.from_bytes(ARM64_MAGIC, "little")
+    magic = int.from_bytes(ARM64_IMAGE[1], "little")
     header = struct.pack("<2I6Q2I", BRANCH, 0, 0, IMAGE_SIZE, ANYWHERE_4K, 0, 0, 0, magic, 0)
     return header + programs.image(PUPPET)

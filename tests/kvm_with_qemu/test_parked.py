@@ -41,8 +41,8 @@ def test_a_vcpu_that_was_never_plugged_costs_nothing(tmp_path: Path) -> None:
             await rig.boot()
             assert await rig.cpu_on(1) == PsciStatus.DENIED
             await costs_nothing(rig, 1, 2)
-            await rig.live.pause()
-            await rig.live.resume()
+            await rig.pause()
+            await rig.resume()
             await costs_nothing(rig, 1, 2)
 
     asyncio.run(run())
@@ -58,8 +58,8 @@ def test_a_vcpu_that_went_off_with_a_timer_that_is_due_costs_nothing(tmp_path: P
             await rig.done(1)
             await rig.cpu_off(1)
             await costs_nothing(rig, 1)
-            await rig.live.pause()
-            await rig.live.resume()
+            await rig.pause()
+            await rig.resume()
             await costs_nothing(rig, 1)
 
     asyncio.run(run())
@@ -85,11 +85,11 @@ def test_nothing_runs_in_a_pause(tmp_path: Path) -> None:
         async with puppet(tmp_path, 2, 3) as rig:
             await rig.boot()
             assert await rig.cpu_on(1) == PsciStatus.SUCCESS
-            await rig.live.pause()
+            await rig.pause()
             before = [cost(rig, slot)[0] for slot in range(3)]
             await asyncio.sleep(LOOK_SECONDS / 2)
             assert [cost(rig, slot)[0] for slot in range(3)] == before
-            await rig.live.resume()
+            await rig.resume()
             await rig.echo()
 
     asyncio.run(run())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hpcore.model.psci import PsciStatus
 from tests.kvm_with_qemu import programs
-from tests.kvm_with_qemu.puppet import PSCI_VERSION, puppet
+from tests.kvm_with_qemu.puppet import puppet
+from tests.kvm_with_qemu.strings import PSCI_VERSION
 
 
 def test_the_puppet_does_what_it_is_told(tmp_path: Path) -> None:

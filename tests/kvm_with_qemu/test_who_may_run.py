@@ -18,16 +18,10 @@ from hpcore.model.events import (
     StepDone,
 )
 from hpcore.model.psci import PsciStatus
+from hpcore.run.view import view
 from tests.kvm_with_qemu import programs
-from tests.kvm_with_qemu.puppet import (
-    OFF,
-    ON,
-    SYSTEM_OFF,
-    SYSTEM_RESET,
-    Puppet,
-    mailbox,
-    puppet,
-)
+from tests.kvm_with_qemu.puppet import Puppet, puppet
+from tests.kvm_with_qemu.strings import OFF, ON, SYSTEM_OFF, SYSTEM_RESET, mailbox
 from tests.support.waits import until
 
 CALLS = 400
@@ -81,7 +75,7 @@ def test_a_plugged_vcpu_runs_goes_off_and_is_denied_once_it_is_taken(tmp_path: P
                 await rig.have(1, programs.STORE_64, 0, mailbox(1) + 0x400, 0xFEED)
                 assert await rig.done(1) == 0xFEED
                 await rig.cpu_off(1)
-                await until(lambda: not rig.core.state.slots[1].powered)
+                await until(lambda: not rig.state.slots[1].powered)
                 assert await rig.cpu_on(1) == PsciStatus.SUCCESS
                 await rig.revoke(1)  # while it runs
                 assert await rig.affinity_info(1) == OFF
@@ -102,13 +96,12 @@ def test_no_call_is_granted_before_or_after_while_a_vcpu_comes_and_goes(tmp_path
             await rig.boot()
             calls = (programs.CHURN, Function.CPU_ON_64, 1, programs.ENTRY, mailbox(1), CALLS)
             for _ in range(3):
-                asked = rig.begin(*calls)
+                rig.send(*calls)
                 await rig.plug(1)
-                await until(lambda: rig.core.state.slots[1].powered)
+                await until(lambda: rig.state.slots[1].powered)
                 await rig.revoke(1)
-                assert await asked < CALLS  # the failed ones; some were granted
+                assert await rig.result() < CALLS  # the failed ones; some were granted
                 await rig.forget(1)
-            await rig.live.note("all has been said")
             granted_while_enabled(rig)
 
     asyncio.run(run())
@@ -141,9 +134,9 @@ def test_the_guests_resets_and_the_users_keep_what_is_plugged(tmp_path: Path) ->
                 if resets % 3 == 0:
                     await rig.core.submit(stimuli.Reset())
                 elif resets % 3 == 1:
-                    await rig.have(2, programs.CALL, SYSTEM_RESET)
+                    await rig.have(2, programs.CALL, SYSTEM_RESET, lasts=False)
                 else:
-                    rig.begin(programs.CALL, SYSTEM_RESET)
+                    rig.send(programs.CALL, SYSTEM_RESET)
                 await rig.reset_is_over(resets)
                 assert await rig.affinity_info(2) == OFF
                 assert await rig.cpu_on(3) == PsciStatus.DENIED
@@ -157,18 +150,17 @@ def test_a_plug_waits_for_the_end_of_a_pause_and_nothing_runs_in_it(tmp_path: Pa
         async with puppet(tmp_path, 2, 3) as rig:
             await rig.boot()
             assert await rig.cpu_on(1) == PsciStatus.SUCCESS
-            await rig.live.pause()
+            await rig.pause()
             logged = len(rig.events)
             await rig.core.submit(stimuli.DeviceAdd("cpu2", (("core-id", 2),)))
-            asked = rig.begin(programs.CALL, Function.CPU_ON_64, 2, programs.ENTRY, mailbox(2))
+            rig.send(programs.CALL, Function.CPU_ON_64, 2, programs.ENTRY, mailbox(2))
             await asyncio.sleep(0.2)  # time in which a vCPU that ran would be heard of
-            assert not asked.done()
-            assert not rig.live.slot(2).enabled
+            assert not view(rig.state)[2].enabled
             assert not any(isinstance(e, CpuOnGranted | CpuOnDenied) for e in rig.events[logged:])
-            await rig.live.resume()
+            await rig.resume()
             # it may have called before the plug was done
-            if await asked != PsciStatus.SUCCESS:
-                await rig.until(lambda s: rig.live.slot(2).enabled)
+            if await rig.result() != PsciStatus.SUCCESS:
+                await rig.until(lambda s: view(s)[2].enabled)
                 assert await rig.cpu_on(2) == PsciStatus.SUCCESS
 
     asyncio.run(run())
@@ -178,7 +170,7 @@ def test_a_power_off_of_the_guest_ends_the_machine(tmp_path: Path) -> None:
     async def run() -> None:
         async with puppet(tmp_path, 1, 2) as rig:
             await rig.boot()
-            rig.begin(programs.CALL, SYSTEM_OFF).cancel()
+            rig.send(programs.CALL, SYSTEM_OFF)
             await rig.core.ended()
             assert rig.events[-1] == MachinePoweredOff("guest")
 

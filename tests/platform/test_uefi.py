@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 from hpcore.guest.images import fetch_guest
 from tests.platform.machines import machine
 from tests.qemu.support import needs_qemu
 from tests.support.uefi import UefiMachine, started_by_uefi
 
+HOUR = 3600.0
 UUID = "5b4a1c7e-6d0f-4f0e-8f43-0d2b7a9c1e55"
 COMPLAINT = r"ACPI.*(Error|Warning|Exception|BIOS|Invalid|failed)|Firmware Bug|FW_BUG|_OSC: not"
 TABLES = ["APIC", "DSDT", "FACP", "GTDT", "IORT", "MCFG", "PPTT", "SPCR", "SRAT"]
@@ -29,6 +31,7 @@ def test_linux_starts_by_uefi_with_these_tables_and_reboots() -> None:
         async with started_by_uefi(machine(4, booted=2), *devices, *kernel) as uefi:
             await it_has_the_tables(uefi)
             await it_has_what_qemu_says_of_the_machine(uefi)
+            await it_knows_the_time(uefi)
             await it_has_a_power_button(uefi)
             await it_takes_a_pci_device(uefi)
             await uefi.linux.reboot()
@@ -53,6 +56,11 @@ async def it_has_what_qemu_says_of_the_machine(uefi: UefiMachine) -> None:
     """SMBIOS is QEMU's own: it makes it for firmware whether or not there is ACPI."""
     told = await uefi.linux.run("cd /sys/class/dmi/id; cat sys_vendor product_uuid bios_vendor")
     assert told.splitlines() == ["QEMU", UUID, "EFI Development Kit II / OVMF"]
+
+
+async def it_knows_the_time(uefi: UefiMachine) -> None:
+    """By UEFI's service, as ACPI has no clock that Linux reads."""
+    assert abs(int(await uefi.linux.run("date +%s")) - time.time()) < HOUR
 
 
 async def it_has_a_power_button(uefi: UefiMachine) -> None:

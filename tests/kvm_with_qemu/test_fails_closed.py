@@ -1,0 +1,218 @@
+"""Where the interposer is not in QEMU, or hpcore is not there for it: nothing of a guest runs."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hpcore_kvm_qemu import wire
+
+from hpcore.fetch.cache import cache_directory
+from hpcore.model.psci import PsciStatus
+from hpcore.qemu.find import find_qemu
+from hpcore.run.controller import RunError
+from tests.kvm_with_qemu import programs
+from tests.kvm_with_qemu.by_hand import POSSIBLE, answers, hub, page, qemu
+from tests.kvm_with_qemu.puppet import puppet
+from tests.kvm_with_qemu.strings import OFF, ON, SYSTEM_RESET, Strings, mailbox
+from tests.support.command import hpcore, scenario
+
+NOT_ENFORCED = "QEMU runs without the interposer"
+GONE = "the link to the interposer is closed"
+"""Where it was in a wrapper, and went with that."""
+
+NOBODY = 65534
+
+
+# ------------------------------------------------- the loader does not load it
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        "#!/bin/sh\nunset LD_PRELOAD\nexec {} \"$@\"\n",
+        # a wrapper that is no static program has the interposer itself, and QEMU has not
+        "#!/usr/bin/python3\nimport os, sys\nos.execv({!r}, sys.argv)\n",
+    ],
+    ids=["unset", "dynamic"],
+)
+def test_a_wrapper_that_drops_it_starts_no_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapper: str
+) -> None:
+    program = tmp_path / "qemu"
+    program.write_text(wrapper.format(str(find_qemu().path)))
+    program.chmod(0o755)
+    monkeypatch.setenv("HPCORE_QEMU", str(program))
+
+    async def run() -> None:
+        async with puppet(tmp_path, 1, 2) as rig:
+            with pytest.raises(RunError, match=f"{NOT_ENFORCED}|{GONE}"):
+                await rig.boot()
+            assert rig.core.session.process_id is None
+
+    asyncio.run(run())
+
+
+def test_a_set_uid_qemu_starts_no_machine(tmp_path: Path) -> None:
+    """To a user that is not root; the loader drops the variable for one who gains a privilege."""
+    program, log = tmp_path / "qemu", tmp_path / "log.jsonl"
+    shutil.copy(find_qemu().path, program)
+    program.chmod(0o4755)
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o777)
+    with everybody_may_use_kvm():
+        ended = hpcore(
+            "run", scenario(tmp_path / "boot.yaml", "boot"), "--accel", "kvm-qemu", "--log", log,
+            "--json", before=["python3", "-c", AS_NOBODY],
+            env={"HPCORE_QEMU": str(program), "HPCORE_CACHE": str(cache_directory())},
+        )  # fmt: skip
+    assert ended.code == 1, ended
+    assert NOT_ENFORCED in ended.last["error"]
+
+
+# ------------------------------------------------- hpcore is not there, or is somebody else
+
+
+def test_without_hpcores_socket_qemu_does_not_start(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with qemu(tmp_path / "none") as by_hand:
+            said = await by_hand.ended()
+            assert "exit status 97" in said
+            assert "cannot reach hpcore's socket" in said
+
+    asyncio.run(run())
+
+
+def test_qemu_does_not_start_where_nobody_answers_the_greeting(tmp_path: Path) -> None:
+    async def run() -> None:
+        link = tmp_path / "link"
+        with answers(link, None):
+            async with qemu(link) as by_hand:
+                said = await by_hand.ended()
+                assert "exit status 97" in said
+                assert "hpcore does not answer the greeting" in said
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("magic", "possible", "seals", "says"),
+    [
+        (wire.MAGIC, POSSIBLE, 0, "is not sealed against shrinking"),
+        (wire.MAGIC + 1, POSSIBLE, fcntl.F_SEAL_SHRINK, "is of another version of hpcore"),
+        (wire.MAGIC, 0, fcntl.F_SEAL_SHRINK, "an impossible number of vCPUs"),
+        (wire.MAGIC, 1, fcntl.F_SEAL_SHRINK, "a vCPU that hpcore's machine does not have"),
+    ],
+)
+def test_qemu_does_not_start_with_a_wrong_page(
+    tmp_path: Path, magic: int, possible: int, seals: int, says: str
+) -> None:
+    async def run() -> None:
+        link = tmp_path / "link"
+        with page(magic, possible, seals) as descriptor, answers(link, descriptor):
+            async with qemu(link) as by_hand:
+                said = await by_hand.ended()
+                assert "exit status 97" in said
+                assert says in said
+
+    asyncio.run(run())
+
+
+def test_a_machine_that_hpcore_does_not_consent_to_does_not_run(tmp_path: Path) -> None:
+    async def run() -> None:
+        link = tmp_path / "link"
+        right = page(wire.MAGIC, POSSIBLE, fcntl.F_SEAL_SHRINK)
+        with right as descriptor, answers(link, descriptor, consent=0):
+            async with qemu(link) as by_hand:
+                await by_hand.connect()
+                await by_hand.command("cont")
+                said = await by_hand.ended()
+                assert "exit status 97" in said
+                assert "hpcore does not let this machine run" in said
+
+    asyncio.run(run())
+
+
+# ------------------------------------------------- hpcore dies
+
+
+def test_when_hpcore_is_killed_before_the_start_nothing_runs(tmp_path: Path) -> None:
+    async def run() -> None:
+        link = tmp_path / "link"
+        with hub(link) as side:
+            await side.said("listens")
+            async with qemu(link) as by_hand:
+                await side.tell(f"expect {by_hand.process.pid}")
+                await by_hand.connect()
+                side.kill()
+                await by_hand.command("cont")
+                said = await by_hand.ended()
+                assert "exit status 97" in said
+                assert "hpcore is gone" in said or "does not let this machine run" in said
+
+    asyncio.run(run())
+
+
+def test_when_hpcore_is_killed_what_runs_runs_on_and_no_cpu_on_is_granted(tmp_path: Path) -> None:
+    async def run() -> None:
+        link = tmp_path / "link"
+        with hub(link, 3) as side:
+            await side.said("listens")
+            async with qemu(link, vcpus=3) as by_hand:
+                await side.tell(f"expect {by_hand.process.pid}")
+                guest = await by_hand.connect()
+                await side.tell("grant 1")
+                await side.tell("grant 2")
+                await by_hand.command("cont")
+                await side.tell("run")
+                await guest.echo()
+                assert await guest.cpu_on(1) == PsciStatus.SUCCESS
+                side.kill()
+                await runs_on(guest)
+                await by_hand.command("stop")
+                await by_hand.command("cont")
+                await runs_on(guest)
+                guest.send(programs.CALL, SYSTEM_RESET)
+                await guest.echo()
+                for slot in (1, 2):
+                    assert await guest.affinity_info(slot) == OFF
+                    assert await guest.cpu_on(slot) == PsciStatus.DENIED
+
+    asyncio.run(run())
+
+
+async def runs_on(guest: Strings) -> None:
+    """vCPUs 0 and 1 work; vCPU 2, which was granted and is off, stays off."""
+    await guest.have(1, programs.STORE_64, 0, mailbox(1) + 0x400, 0xFEED)
+    assert await guest.done(1) == 0xFEED
+    assert await guest.affinity_info(1) == ON
+    assert await guest.cpu_on(2) == PsciStatus.DENIED
+    assert await guest.affinity_info(2) == OFF
+
+
+# ------------------------------------------------------------------- what is needed
+
+AS_NOBODY = f"""\
+import os, sys
+os.environ["HOME"] = "/tmp"
+os.setgroups([])
+os.setgid({NOBODY})
+os.setuid({NOBODY})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@contextmanager
+def everybody_may_use_kvm() -> Iterator[None]:
+    before = Path("/dev/kvm").stat().st_mode
+    Path("/dev/kvm").chmod(0o666)
+    try:
+        yield
+    finally:
+        Path("/dev/kvm").chmod(before & 0o777)
+
