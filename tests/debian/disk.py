@@ -21,6 +21,7 @@ from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_ma
 from hpcore.guest.images import SUITES, newest_kernel
 from hpcore.guest.kernel import load_kernel
 from hpcore.qemu import find_qemu
+from tests.debian import grub
 from tests.support.tools import run_tool
 
 PACKAGES = (
@@ -28,13 +29,10 @@ PACKAGES = (
     "systemd-sysv", "udev", "dbus",  # dbus for logind, which hears the power button
     "initramfs-tools", "zstd", "grub2-common", "iproute2",
 )  # fmt: skip
-"""Beside the kernels. GRUB's programs write its configuration; GRUB itself is in `GRUB`."""
+"""Beside the kernels. GRUB's programs write its configuration; GRUB itself is no package here."""
 
 KERNELS = r"linux-image-6\.(1|12)\.[0-9].*-cloud-arm64(-unsigned)?"
 """The newest two are installed. The 6.1 series is there for a mirror with one 6.12 kernel."""
-
-GRUB, GRUB_IMAGE = "grub-efi-arm64-bin", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi"
-"""The package, and of it the program that Debian signs and installs: all modules are in it."""
 
 RECIPE = 2
 """Counted up with every change of what is made here that the other ingredients don't show."""
@@ -79,7 +77,7 @@ def overlay(disk: Path, path: Path) -> Path:
 def _made_of() -> str:
     """A hash of what goes into it, which is its name in the cache."""
     texts = (Path(__file__).with_name(name).read_bytes() for name in MADE_BY)
-    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNELS, GRUB_IMAGE]).encode()
+    constants = json.dumps([RECIPE, PACKAGES, SUITES, KERNELS, grub.PROGRAM]).encode()
     return hashlib.sha256(constants + b"".join(texts)).hexdigest()[:16]
 
 
@@ -90,12 +88,12 @@ def _build(work: Path, progress: TellFetch) -> Path:
     kernels = _two_kernels(apt.names(KERNELS))
     progress(f"downloading Debian, {' and '.join(kernels)}")
     debs = apt.download_with_needed([*PACKAGES, *kernels])
-    grub = apt.unpack(apt.download(GRUB)) / GRUB_IMAGE
+    boots = grub.grub_program(progress=progress)
 
     progress(f"unpacking {len(debs)} packages")
     root, raw = work / "root", work / "disk.raw"
     faked = [] if os.geteuid() == 0 else ["fakeroot"]
-    run_tool(*faked, sys.executable, "-m", "tests.debian.unpack", root, raw, grub, *debs)
+    run_tool(*faked, sys.executable, "-m", "tests.debian.unpack", root, raw, boots, *debs)
     image = work / "Image"
     image.write_bytes(load_kernel(root / f"boot/vmlinuz-{release_of(kernels[0])}").data)
 

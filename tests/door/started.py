@@ -29,6 +29,7 @@ EXECUTABLE = Path(sys.executable).with_name("hpcore-qemu-system-aarch64")
 BOOT_SECONDS = 120.0
 END_SECONDS = 20.0
 PLUGGABLE = "cortex-a57-arm-cpu"
+TCG = ("-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57")
 
 
 @define
@@ -157,6 +158,7 @@ async def connected(path: Path | tuple[str, int]) -> Client:
 @asynccontextmanager
 async def vm(
     *words: str,
+    machine: Sequence[str] = TCG,
     smp: str = "2,maxcpus=4",
     memory: str = "1G",
     kernel: Sequence[str] | None = None,
@@ -176,8 +178,8 @@ async def vm(
         directory = Path(name)
         under(directory)
         argv = [
-            str(EXECUTABLE), "-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57", "-smp", smp,
-            "-m", memory, "-nodefaults", "-display", "none", *boot, *monitors,
+            str(EXECUTABLE), *machine, "-smp", smp, "-m", memory,
+            "-nodefaults", "-display", "none", *boot, *monitors,
             "-serial", "unix:{}/serial,server=on,wait=off", *words,
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(

@@ -19,6 +19,7 @@ from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
 from tests.nested.payload import KILL_AFTER, PayloadCommand, payload
 from tests.nested.qemu import nested_qemu
+from tests.nested.uefi import nested_uefi
 
 BOOT_SECONDS = 180.0
 """For L1 to come to its command: 3 to 6 s on a quiet machine."""
@@ -37,7 +38,8 @@ ARGUMENTS = "console=ttyAMA0 panic=-1 quiet"
 class NestedMachine:
     """How L1 is made. `cpu` as QEMU's -cpu: `max` has VHE, `cortex-a57` has not.
 
-    `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None.
+    `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None. With
+    `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it.
     """
 
     cpu: str = "max"
@@ -46,6 +48,7 @@ class NestedMachine:
     vcpus: int = 2
     kernel: Path | None = None
     qemu: str | None = None
+    uefi: bool = False
 
     @property
     def memory(self) -> int:
@@ -109,6 +112,8 @@ def run(
     layers = [nested_image(progress=progress)]
     if machine.qemu is not None:
         layers.append(nested_qemu(machine.qemu, progress=progress))
+    if machine.uefi:
+        layers.append(nested_uefi(progress=progress))
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
         command = PayloadCommand(script, seconds, nonce)

@@ -64,7 +64,11 @@ printf '\\037{nonce} end\\n'
 poweroff -f
 """
 
-PROGRAMS = {"hpcore": "hpcore.cli.start:main", "pytest": "pytest:main"}
+PROGRAMS = {
+    "hpcore": "hpcore.cli.start:main",
+    "hpcore-qemu-system-aarch64": "hpcore.door.start:main",
+    "pytest": "pytest:main",
+}
 USERS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
