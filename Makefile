@@ -2,7 +2,9 @@
 # make test   set-up, then all tests, ruff and mypy
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
-.PHONY: demo test mutation nested setup check bench docs clean
+# make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
+# make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
+.PHONY: demo test mutation nested kvm-host nested-long setup check bench docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -27,6 +29,16 @@ mutation:
 nested:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m pytest tests/nested
+
+kvm-host:
+	@scripts/setup.sh --tests
+	CI=true $(BIN)/python -m pytest tests/kvm tests/kvm_with_qemu
+
+nested-long:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m bench.kvm_qemu --moments 1000
+	$(BIN)/python -m tests.nested --qemu 7.2 --seconds 20000 -- \
+		python3 -m bench.hotplug --accel kvm-qemu --rounds 500
 
 check:
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
-"""Rounds of plug, online and unplug in one guest: latencies, and what they leave behind.
+r"""Rounds of plug, online and unplug in one guest: latencies, and what they leave behind.
 
     python -m bench.hotplug --rounds 200
+    python -m tests.nested --qemu 10 --seconds 9000 -- \
+        python3 -m bench.hotplug --accel kvm-qemu --rounds 500
 
 Prints medians beside what QEMU's research branch measured on a machine of this kind, and
 the memory, threads and file descriptors of QEMU and of this process at the start and the end.
@@ -32,6 +34,9 @@ from hpcore.scenario.play import StepResult
 from hpcore.scenario.runner import Job, run_job
 from hpcore.triage.replay import replay
 
+WORK = "taskset 8 cut -d' ' -f39 /proc/self/stat"
+"""A program on vCPU 3 alone, which says where it ran."""
+
 
 def child_qemu() -> int:
     """The QEMU that this process has started."""
@@ -47,18 +52,20 @@ def rounds(count: int) -> sc.Scenario:
     one = (
         sc.Line(sc.PlugStep("core3", {"core-id": 3}), 2, "plug core3"),
         sc.Line(sc.OnlineStep("core3"), 3, "online core3"),
-        sc.Line(sc.UnplugStep("core3"), 4, "unplug core3"),
+        sc.Line(sc.ShellStep(WORK, "3"), 4, "work on it"),
+        sc.Line(sc.UnplugStep("core3"), 5, "unplug core3"),
     )
     return sc.Scenario(
         "rounds", "", MachineConfig.of(cpus=2, maxcpus=4), "",
-        (sc.Line(sc.BootStep(), 1, "boot"), sc.Line(sc.RepeatStep(count, one), 5, "rounds")),
+        (sc.Line(sc.BootStep(), 1, "boot"), sc.Line(sc.RepeatStep(count, one), 6, "rounds")),
     )  # fmt: skip
 
 
 @click.command()
 @click.option("--rounds", "count", default=200, show_default=True)
+@click.option("--accel", default="tcg", show_default=True, help="One that starts a QEMU.")
 @click.option("--json", "as_json", is_flag=True)
-def main(count: int, as_json: bool) -> None:
+def main(count: int, accel: str, as_json: bool) -> None:
     """Measure COUNT rounds."""
     set_up_diagnostics()
     people = Console(stderr=as_json)
@@ -74,7 +81,7 @@ def main(count: int, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "rounds.jsonl"
         images = GuestImages(guest.kernel, guest.initramfs())
-        job = Job(rounds(count), find("tcg"), images, log)
+        job = Job(rounds(count), find(accel), images, log)
         outcome = asyncio.run(run_job(job, progress))
         verified = replay(log)
     ok = outcome.ok and verified.ok and len(samples) == count

@@ -6,8 +6,9 @@
  *
  *     spin -a vgic.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan -m100000
  *
- * -DVCPUS=3 -DSTOPS=1 -DASKS=1 say how many and how often. Memory is in order here: the C asks for
- * that where it matters. Left out: holds and forces, see cpu_on.pml.
+ * -DVCPUS=3 -DSTOPS=1 -DASKS=1 say how many and how often; -DVCPUS=3 -DSTOPS=0 are 22,526,427
+ * states, in 2 GB. Memory is in order here: the C asks for that where it matters. Left out: holds
+ * and forces, see cpu_on.pml.
  */
 #ifndef VCPUS
 #define VCPUS 2

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-KVM_TESTS = Path(__file__).parent / "kvm"
+KVM_TESTS = tuple(Path(__file__).parent / name for name in ("kvm", "kvm_with_qemu"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks that are used across rooms."""
     config.addinivalue_line("markers", "nvhe: a KVM test that is run in nVHE mode as well")
+    config.addinivalue_line("markers", "each_qemu: run with each QEMU that is had, not one alone")
     config.addinivalue_line("markers", "debian: needs the Debian disk, which takes minutes to make")
     # machines here are shared: an example that takes long says nothing of the code
     settings.register_profile(
@@ -59,15 +60,15 @@ def has_kvm() -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave tests/kvm to tests/nested where there is no arm64 KVM."""
-    return True if collection_path == KVM_TESTS and not has_kvm() else None
+    """Leave tests of a KVM to tests/nested where there is no arm64 KVM."""
+    return True if collection_path in KVM_TESTS and not has_kvm() else None
 
 
 def pytest_report_header() -> str | None:
     """Say where the KVM tests are, so that nobody misses them."""
     if has_kvm():
         return None
-    return "tests/kvm: no arm64 KVM here; tests/nested runs them (see docs/kvm.md)"
+    return "tests/kvm*: no arm64 KVM here; tests/nested runs them (see docs/kvm.md)"
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import socket
 import subprocess
 import sys
@@ -151,3 +153,15 @@ async def _answer(listener: socket.socket, page: int | None, consent: int) -> No
                 socket.send_fds(connection, [answer], [page])
             elif kind in wire.ANSWERED:
                 connection.send(wire.ANSWER.pack(kind, 0, consent))
+
+@contextmanager
+def page(magic: int, possible: int, seals: int) -> Iterator[int]:
+    """A policy page with such words at its head, and such seals."""
+    descriptor = os.memfd_create("page", os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, wire.PAGE_SIZE)
+        os.pwrite(descriptor, wire.HEAD.pack(magic, wire.VERSION, possible, 9), wire.HEAD_AT)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        yield descriptor
+    finally:
+        os.close(descriptor)

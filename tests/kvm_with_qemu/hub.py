@@ -13,12 +13,14 @@ from pathlib import Path
 
 from hpcore_kvm_qemu.policy import Heard, Policy
 
+from hpcore.cli.diagnostics import set_up_diagnostics
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 
 
 async def main(socket: Path, possible: int) -> None:
     """Obey until standard input ends."""
+    set_up_diagnostics()  # to standard error
     policy = Policy(MachineConfig.of(cpus=1, maxcpus=possible, memory=256), socket)
     policy.hear(Heard(lambda _call: None, lambda: None, lambda _why: None))
     say("listens")

@@ -34,6 +34,7 @@ def domain_xml(
     *,
     images: GuestImages | None = None,
     disk: Path | None = None,
+    append: str = "",
     current: int = 2,
     maximum: int = 4,
     vcpus: Iterable[VcpuState] = (),
@@ -42,8 +43,9 @@ def domain_xml(
 ) -> str:
     """A domain that boots `images`, or else what is on `disk`, its console at the socket `serial`.
 
-    `disk` is a qcow2 image on virtio. `vcpus` says of each vCPU whether it is there at boot
-    and may go; `devices` is XML of more devices; `memory` is in MiB.
+    `disk` is a qcow2 image on virtio; `append` is added to its kernel's command line. `vcpus`
+    says of each vCPU whether it is there at boot and may go; `devices` is XML of more devices;
+    `memory` is in MiB.
     """
     boot = ""
     if images is not None:
@@ -54,6 +56,7 @@ def domain_xml(
         )
     if disk is not None:
         devices += disk_xml(disk, "vda")
+        boot = f"<cmdline>{escape(append)}</cmdline>" if append else ""
     states = "".join(vcpu.xml() for vcpu in vcpus)
     return f"""\
 <domain type='qemu'>

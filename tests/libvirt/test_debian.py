@@ -5,6 +5,7 @@ Each test goes on where the one before has left the machine: it boots twice in a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +30,9 @@ NETWORK = """\
 def vm(libvirt: Libvirt, door: Path) -> Iterator[Vm]:
     """A domain without a kernel of the host's, started."""
     disk = overlay(debian_disk(), libvirt.directory / "debian.qcow2")
+    clock = f"systemd.clock_usec={time.time_ns() // 1000}"
     serial = libvirt.directory / "debian.serial"
-    xml = domain_xml("debian", door, serial, disk=disk, memory=1024, devices=NETWORK)
+    xml = domain_xml("debian", door, serial, disk=disk, append=clock, memory=1024, devices=NETWORK)
     with defined(libvirt, "debian", xml, serial) as domain:
         domain.start()
         yield domain
@@ -47,6 +49,11 @@ def test_it_boots_its_own_kernel_from_the_disk_alone(vm: Vm) -> None:
     assert "BOOT_IMAGE=/boot/vmlinuz-6.12" in vm.run("cat /proc/cmdline")
     assert vm.run("findmnt -no SOURCE /") == "/dev/vda1"
     assert vm.run("cat /proc/1/comm") == "systemd"
+
+
+def test_its_clock_starts_where_its_command_line_says(vm: Vm) -> None:
+    given = int(vm.run("grep -o 'clock_usec=[0-9]*' /proc/cmdline").partition("=")[2])
+    assert given <= int(vm.run("date +%s")) * 1_000_000 <= time.time_ns() // 1000
 
 
 def test_it_installs_a_package_from_a_server_on_loopback(vm: Vm, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""tests/kvm, run in L1 on a real /dev/kvm; each of its tests is reported here by itself.
+"""tests/kvm and tests/kvm_with_qemu, run in L1 on a real /dev/kvm.
+
+Each of their tests is reported here by itself.
 
 Where the machine itself has an arm64 KVM they are run directly, and this is left out.
 """
@@ -24,14 +26,14 @@ INNER_SECONDS = 400
 pytestmark = pytest.mark.timeout(2 * int(SECONDS))
 
 
-def kvm_tests(cpu: str, *arguments: str) -> pytest.MarkDecorator:
-    """The boot that runs tests/kvm on an L1 with such CPUs. CI is set: none may be skipped."""
+def kvm_tests(room: str, machine: NestedMachine, *arguments: str) -> pytest.MarkDecorator:
+    """The boot that runs a room of tests on such an L1. CI is set: none may be skipped."""
     command = (
-        "env", "CI=1", f"HPCORE_KEEP_LOGS={OUT}", "pytest", "tests/kvm",
+        "env", "CI=1", f"HPCORE_KEEP_LOGS={OUT}", "pytest", f"tests/{room}",
         "-p", "tests.nested.reporting", "-p", "no:cacheprovider",
         f"--timeout={INNER_SECONDS}", "--tb=short", *arguments,
     )  # fmt: skip
-    return pytest.mark.boots(NestedBoot(command, lambda: NestedMachine(cpu=cpu), SECONDS))
+    return pytest.mark.boots(NestedBoot(command, lambda: machine, SECONDS))
 
 
 class Inner:
@@ -73,15 +75,36 @@ def inner(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) ->
     return Inner(request.session, capsys)
 
 
-@kvm_tests("max")
+def keep(booted: Booted, logs: Path, pattern: str) -> None:
+    """Keep the logs of scenarios, for other tests to hold against those of tcg."""
+    found = list(booted.out.glob(pattern))
+    assert found, f"L1 kept no {pattern}"
+    for log in found:
+        shutil.copy(log, logs)
+
+
+@kvm_tests("kvm", NestedMachine())
 def test_kvm_with_vhe(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "VHE")
-    logs = list(booted.out.glob("kvm-*.jsonl"))
-    assert logs, "L1 kept no log to hold against those of tcg"
-    for log in logs:
-        shutil.copy(log, kept_logs)
+    keep(booted, kept_logs, "kvm-*.jsonl")
 
 
-@kvm_tests("cortex-a57", "-m", "nvhe")
+@kvm_tests("kvm", NestedMachine(cpu="cortex-a57"), "-m", "nvhe")
 def test_kvm_without_vhe(inner: Inner, booted: Booted) -> None:
     inner.hold(booted, "nVHE")
+
+
+@kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"))
+def test_kvm_with_qemu_7_2(inner: Inner, booted: Booted, kept_logs: Path) -> None:
+    inner.hold(booted, "QEMU 7.2")
+    keep(booted, kept_logs, "kvm-qemu-*.jsonl")
+
+
+@kvm_tests("kvm_with_qemu", NestedMachine(qemu="10"), "-m", "each_qemu")
+def test_kvm_with_qemu_10(inner: Inner, booted: Booted) -> None:
+    inner.hold(booted, "QEMU 10")
+
+
+@kvm_tests("kvm_with_qemu", NestedMachine(cpu="cortex-a57", qemu="7.2"), "-m", "nvhe")
+def test_kvm_with_qemu_without_vhe(inner: Inner, booted: Booted) -> None:
+    inner.hold(booted, "QEMU 7.2, nVHE")

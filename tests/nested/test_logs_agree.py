@@ -1,7 +1,7 @@
-"""The same scenario on tcg and on KVM: the same happened, event by event.
+"""The same scenario on tcg and on KVM, ours and QEMU's: the same happened, event by event.
 
-The logs are those of tests/e2e and tests/kvm; what is missing, because only these tests were
-asked for, is run here.
+The logs are those of tests/e2e, tests/kvm and tests/kvm_with_qemu; what is missing, because
+only these tests were asked for, is run here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from hpcore.scenario.read import bundled
 from tests.conftest import has_kvm
-from tests.nested.machine import run
+from tests.nested.machine import NestedMachine, run
 from tests.nested.payload import OUT
 from tests.support.command import hpcore, needs_guest
 
@@ -32,21 +32,24 @@ def on_tcg(name: str, logs: Path) -> Path:
     return log
 
 
-def on_kvm(name: str, logs: Path) -> Path:
-    log = logs / f"kvm-{name}.jsonl"
-    command = ("run", name, "--accel", "kvm", "--log")
+def on_kvm(accelerator: str, name: str, logs: Path) -> Path:
+    log = logs / f"{accelerator}-{name}.jsonl"
+    command = ("run", name, "--accel", accelerator, "--log")
     if not log.exists() and has_kvm():
         ended = hpcore(*command, log, seconds=SECONDS)
         assert ended.code == 0, ended
     elif not log.exists():
-        nested = run(("hpcore", *command, f"{OUT}/{log.name}"), logs, seconds=SECONDS)
+        machine = NestedMachine(qemu="7.2" if accelerator == "kvm-qemu" else None)
+        words = ("hpcore", *command, f"{OUT}/{log.name}")
+        nested = run(words, logs, machine=machine, seconds=SECONDS)
         assert nested.status == 0, nested.output
     return log
 
 
+@pytest.mark.parametrize("accelerator", ["kvm", "kvm-qemu"])
 @pytest.mark.parametrize("name", sorted(set(bundled()) - NOT_COMPARED))
-def test_the_logs_of_a_scenario_agree(name: str, kept_logs: Path) -> None:
-    logs = (on_tcg(name, kept_logs), on_kvm(name, kept_logs))
+def test_the_logs_of_a_scenario_agree(name: str, accelerator: str, kept_logs: Path) -> None:
+    logs = (on_tcg(name, kept_logs), on_kvm(accelerator, name, kept_logs))
     replayed = hpcore("replay", logs[1], "--json")  # in a legal order, too
     assert replayed.code == 0, replayed
     assert replayed.last["violation"] is None

@@ -72,3 +72,15 @@ def test_a_machine_without_el2(booted: Booted) -> None:
     root, _ = asked(booted)
     assert not root.kvm["available"]
     assert "/dev/kvm" in root.refused()
+
+
+@pytest.mark.boots(
+    NestedBoot(
+        ("pytest", "tests/kvm_with_qemu/without_the_filter.py", "-p", "no:cacheprovider"),
+        lambda: NestedMachine(kernel=old_kernel(), qemu="7.2"), SECONDS,
+    )
+)  # fmt: skip
+def test_a_qemu_on_a_kernel_without_the_smccc_filter(booted: Booted) -> None:
+    ended = booted.ended()
+    assert ended.status == 0, ended.output
+    assert "2 passed" in ended.output

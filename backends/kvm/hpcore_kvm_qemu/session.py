@@ -120,9 +120,14 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
     async def _by_its_thread(self, step: Step, slot: int) -> None:
         """What of `step` the vCPU's own thread has to do, in QEMU's process."""
         machine = self._running()
-        if step is Step.POWER_OFF:
+        if step is Step.DISABLE:
+            # A CPU_ON that was granted just before is told before the thread has followed, so
+            # that the core hears of it while the vCPU is enabled, and after that of none.
+            machine.policy.page.grant(slot, False)
+        if step in (Step.DISABLE, Step.POWER_OFF):
             wanted = machine.policy.page.want_off(slot)
             await self._follows(step, slot, lambda: machine.seen(slot).forced == wanted)
+            machine.policy.drain()
         elif step in (Step.BIND, Step.UNWIRE) and self._guest_runs:
             wanted = machine.policy.page.want_interface_reset(slot)
             await self._follows(step, slot, lambda: machine.seen(slot).gic == wanted)

@@ -92,6 +92,20 @@ CASE(an_affinity_that_no_possible_vcpu_has_is_invalid)
     }
 }
 
+CASE(a_vcpu_of_the_second_cluster_is_called_by_its_affinity)
+{
+    for (int i = 0; i < FAKE_VCPUS; i++)
+        fake[i].guest = caller;
+    qemu_machine(FAKE_VCPUS, 1 | 1 << 17);
+    CHECK(qemu_put_power(17, K_MP_STATE_RUNNABLE) == 0);
+    affinity = 0x101;
+    CHECK(call_alone() == PSCI_ALREADY_ON);
+    affinity = 0x102;
+    CHECK(call_alone() == PSCI_DENIED);
+    affinity = 17;
+    CHECK(call_alone() == PSCI_INVALID_PARAMETERS);
+}
+
 CASE(a_vcpu_that_is_on_is_said_to_be)
 {
     machine(7);

@@ -7,7 +7,7 @@
 
 #include "interposer.h"
 
-#define FAKE_VCPUS 8
+#define FAKE_VCPUS 20   /* more than one cluster */
 #define CODE 0x40000000u    /* where a guest of the fake runs */
 
 enum { FREE, A_THREAD, THE_VGIC };

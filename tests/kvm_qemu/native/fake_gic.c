@@ -31,9 +31,11 @@ static const uint32_t reg_at[REGS] = {
 };
 struct interface { uint32_t word[WORDS], lines; uint64_t reg[REGS]; };
 static struct interface now[FAKE_VCPUS];
+/* All different, and not 0: what is not read, or written elsewhere, is seen. */
 static const struct interface at_reset = {
-    .word = {~0u, 0xffff, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0xaaaaaaaa, 4},
-    .reg = {7, 5 << 8, 0, 0, 0, 2, 3, 0, 0, 0, 0},
+    .word = {~0u, 0xffff, 0x10, 0x20, 1, 2, 3, 4, 5, 6, 7, 8, 0xaaaaaaaa, 4},
+    .lines = 0x8000,
+    .reg = {7, 5 << 8, 1, 2, 3, 4, 5, 6, 7, 8, 9},
 };
 
 int fake_gic_create(struct k_create_device *device)
@@ -80,7 +82,7 @@ static int place(const uint32_t *list, int count, uint32_t at)
 static int word(struct interface *its, uint32_t index, uint32_t at, bool is_write, uint32_t *value)
 {
     if (!is_write && (at == TYPER || at == TYPER + 4)) {
-        *value = at == TYPER ? (index + fake_gic_renumbers) << 8 : index;
+        *value = at == TYPER ? (index + fake_gic_renumbers) << 8 : (index & ~15u) << 4 | (index & 15);
         return 0;
     }
     bool clears = is_write && (at == ICENABLER0 || at == ICACTIVER0);
@@ -101,9 +103,11 @@ static int word(struct interface *its, uint32_t index, uint32_t at, bool is_writ
 
 static int access_of(struct k_device_attr *attr, bool is_write)
 {
-    uint32_t index = (uint32_t)(attr->attr >> 32), at = (uint32_t)attr->attr;
+    /* of a cluster, the second byte, 16 vCPUs */
+    uint32_t affinity = (uint32_t)(attr->attr >> 32), at = (uint32_t)attr->attr;
+    uint32_t index = (affinity >> 8) * 16 + (affinity & 15);
     void *value = (void *)(uintptr_t)attr->addr;
-    if (index >= FAKE_VCPUS || !fake[index].run)
+    if (affinity & 0xf0 || index >= FAKE_VCPUS || !fake[index].run)
         return EINVAL;
     struct interface *its = &now[index];
     if (attr->group == K_VGIC_REDIST_REGS)

@@ -73,6 +73,24 @@ CASE(the_affinity_of_each_vcpu_is_the_vgics)
         CHECK(hub_page->seen[i].affinity == i);
 }
 
+CASE(a_vcpu_of_the_second_cluster_is_found_by_its_affinity)
+{
+    for (int i = 0; i < FAKE_VCPUS; i++)
+        fake[i].guest = other;
+    qemu_machine(FAKE_VCPUS, 1);
+    CHECK(hub_page->seen[15].affinity == 15 && hub_page->seen[16].affinity == 0x100);
+    CHECK(hub_page->seen[19].affinity == 0x103);
+    CHECK(qemu_put_power(0, K_MP_STATE_RUNNABLE) == 0 && qemu_run(0) == 0);
+    for (uint32_t i = 0; i < FAKE_VCPUS; i++)
+        fake_gic_dirty(i);
+    hub_grant(19, true);
+    CHECK(qemu_put_power(19, K_MP_STATE_RUNNABLE) == 0);
+    hub_reset_gic(19);
+    CHECK(qemu_run(19) == 0);
+    for (uint32_t i = 0; i < FAKE_VCPUS; i++)
+        CHECK(i == 19 ? fake_gic_is_reset(i) : fake_gic_is_dirty(i));
+}
+
 CASE(a_question_for_a_vgic_and_an_its_are_no_vgic)
 {
     struct k_create_device asked = {.type = K_VGIC_V3, .fd = 77, .flags = K_CREATE_DEVICE_TEST};
@@ -399,10 +417,12 @@ FAILS(a_vgic_that_is_not_initialised_ends_qemu, "gic-version=3")
 FAILS(a_vgic_of_a_vm_that_was_closed_ends_qemu, "gic-version=3")
 {
     int vm = bare_machine();
+    struct k_create_device device = {.type = K_VGIC_V3};
     qemu_gic(vm);
     close(vm);
     CHECK(ioctl(-1, K_CREATE_VM, 0ul) == vm);   /* the number comes again */
     CHECK(ioctl(vm, K_CREATE_VCPU, 0ul) >= 0);
+    CHECK(ioctl(vm, K_CREATE_DEVICE, &device) == 0);    /* and is not initialised */
     qemu_init(0, true);
     qemu_run(0);
 }

@@ -113,7 +113,7 @@ static void make_page(uint32_t possible, uint32_t granted)
     hub_page->spi = 9;
     hub_page->region[0].base = 0x090c0000;
     hub_page->region[0].size = 12;
-    for (uint32_t i = 0; i < 8; i++)
+    for (uint32_t i = 0; i < 32; i++)
         hub_page->granted[i] = granted >> i & 1;
 }
 

@@ -58,7 +58,8 @@ int qemu_gic(int vm)
     struct k_create_device device = {.type = K_VGIC_V3};
     struct k_device_attr init = {.group = K_VGIC_CTRL, .attr = K_VGIC_CTRL_INIT};
     int result;
-    while (ioctl(vm, K_CREATE_DEVICE, &device) < 0)
+    int create = (int)K_CREATE_DEVICE;  /* negative, as in QEMU, which has requests in an int */
+    while (ioctl(vm, (unsigned long)create, &device) < 0)
         CHECK(errno == EINTR);
     do
         result = ioctl((int)device.fd, K_SET_DEVICE_ATTR, &init);

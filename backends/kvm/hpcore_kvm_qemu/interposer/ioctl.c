@@ -140,7 +140,8 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, 
     struct vcpu *vcpu = on ? vcpu_of(fd) : NULL;
     if (!on)
         return host_ioctl(fd, request, argument);
-    switch (request) {
+    /* QEMU has the request in an int, so that one with the highest bit comes sign-extended */
+    switch ((uint32_t)request) {
     case K_CREATE_VM:
         return create_vm(fd, argument);
     case K_CREATE_VCPU:
