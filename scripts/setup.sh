@@ -1,6 +1,6 @@
 #!/bin/sh
 # Set-up: a virtual environment with hpcore and its accelerators, QEMU and iasl from
-# Debian's own packages where they are missing, the guest's kernel, the EL3 monitor.
+# Debian's own packages where they are missing, the guest's kernel, the EL3 monitor, the interposer.
 # Run it as often as you like; it does what is left to do.
 #   scripts/setup.sh          what `make demo` needs
 #   scripts/setup.sh --tests  and what the tests need
@@ -88,6 +88,8 @@ if [ "${1:-}" = --tests ]; then
 fi
 say "building the EL3 monitor"
 .venv/bin/python -c "from hpcore_tcg.build import ensure_monitor; print(ensure_monitor().path)"
+say "building the interposer of kvm-qemu"
+.venv/bin/python -c "from hpcore_kvm_qemu.build import ensure_interposer; print(ensure_interposer())"
 if [ "${1:-}" = --tests ]; then
     say "building the image in which the KVM tests run"
     .venv/bin/python -m tests.nested --build

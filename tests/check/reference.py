@@ -35,9 +35,13 @@ class Reference:
     reached: frozenset[Node] = field(factory=frozenset, repr=False)
 
 
-def normal(environment: Environment, state: State) -> State:
-    """A state with what the searches do not tell apart left out."""
-    slots = (placed(i, local(environment, i, slot)) for i, slot in enumerate(state.slots))
+def normal(environment: Environment, state: State, before: State | None = None) -> State:
+    """A state with what the searches do not tell apart left out, as it is already `before` it."""
+    kept = before.slots if before is not None else (None,) * len(state.slots)
+    slots = (
+        slot if slot is kept[i] else placed(i, local(environment, i, slot))
+        for i, slot in enumerate(state.slots)
+    )
     return attrs.evolve(state, slots=tuple(slots))
 
 
@@ -62,7 +66,9 @@ def search(
                     return Reference(
                         len(came), transitions, depth, taken.broken.invariant, path
                     )
-                state = normal(environment, taken.after)
+                if taken.after is node[0]:
+                    continue
+                state = normal(environment, taken.after, node[0])
                 if state == node[0] or environment.over(state.shared):
                     continue
                 found = (state, node[1] - fault)

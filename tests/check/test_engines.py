@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
+from attrs import frozen
 
 from hpcore.check.explicit import engine as explicit
 from hpcore.check.graphs.graph import explore
@@ -13,10 +15,28 @@ from hpcore.check.tabulated.schema import Tables
 from hpcore.check.tabulated.tabulate import tabulate
 from hpcore.check.variants.known_bugs import ALL
 from hpcore.check.world.environment import Environment
-from hpcore.check.world.guests import LEGACY, LINUX
+from hpcore.check.world.guests import LEGACY, LINUX, Linux
 from hpcore.model.rules import RULES
+from hpcore.model.states import Shared, Slot
+from hpcore.model.stimuli import EjectCalled, InsertAcked, RemoveAcked, Stimulus
 from tests.check.reference import search
 
+
+@frozen
+class Sparing(Linux):
+    """Linux as far as it makes calls of these kinds: few states of a slot, and so many slots."""
+
+    kinds: tuple[type[Stimulus], ...] = (InsertAcked, RemoveAcked)
+    name: str = "sparing"
+    reads_registered: bool = False
+
+    def calls(self, index: int, slot: Slot, shared: Shared) -> Iterator[Stimulus]:
+        for call in super().calls(index, slot, shared):
+            if isinstance(call, self.kinds):
+                yield call
+
+
+EJECTS = Sparing(kinds=(InsertAcked, RemoveAcked, EjectCalled))
 SMALL = {
     "one slot": Environment(slots=1),
     "all cold-booted": Environment(slots=2, boot=2, pause=True),
@@ -30,8 +50,11 @@ SMALL = {
     "what is off is reset alone": Environment(
         slots=1, guest=LINUX, reset=False, power_on=True, pause=True
     ),
-    "one command in flight": Environment(
-        slots=3, guest=LEGACY, faults=0, reset=False, power_off=False, commands=1
+    "one command in flight, resets": Environment(
+        slots=3, guest=Sparing(), faults=0, power_off=False, commands=1
+    ),
+    "one command in flight, ejects": Environment(
+        slots=3, guest=EJECTS, faults=0, reset=False, power_off=False, commands=1
     ),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ enum hub_fault hub_fault;
 uint64_t hub_value;
 void (*hub_on_write)(const struct wire_message *);
 int hub_event = -1;
-bool hub_holds;
+bool hub_holds, hub_hung_up;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct wire_message kept[KEPT];
@@ -62,7 +62,8 @@ static void handle(const struct wire_message *message)
             answer(WIRE_START, hub_fault != HUB_REFUSES, -1);
         break;
     case WIRE_READ:
-        answer(WIRE_READ, hub_value, -1);
+        if (hub_fault != HUB_SILENT)
+            answer(WIRE_READ, hub_value, -1);
         break;
     case WIRE_WRITE:
         if (hub_on_write)
@@ -86,8 +87,10 @@ static void *serve(void *nothing)
         ssize_t got = recvmsg(talk, &header, 0);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got != (ssize_t)sizeof message)
+        if (got != (ssize_t)sizeof message) {
+            __atomic_store_n(&hub_hung_up, true, __ATOMIC_RELEASE);
             return nothing;
+        }
         if (CMSG_FIRSTHDR(&header))
             memcpy(&hub_event, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof hub_event);
         pthread_mutex_lock(&lock);

@@ -13,6 +13,7 @@ extern enum hub_fault hub_fault;
 extern uint64_t hub_value;                                  /* what a load gives */
 extern void (*hub_on_write)(const struct wire_message *);   /* before the store is answered */
 extern int hub_event;
+extern bool hub_hung_up;                /* the interposer has ended the conversation */
 extern bool hub_holds;                  /* the case itself lets the machine run, by hub_allow */
 
 void hub_start(uint32_t possible, uint32_t granted);        /* bits of `granted`; sets the path */

@@ -29,7 +29,11 @@ CASE(a_machine_starts_with_the_filter_the_interrupt_and_hpcores_consent)
     struct wire_message told = hub_last(WIRE_START);
     CHECK(told.a == (uint64_t)fake_vm && told.b == (uint64_t)getpid() && told.c == 2);
     CHECK(hub_count(WIRE_VM) == 1 && hub_count(WIRE_VCPU) == 2);
-    CHECK(hub_event >= 0 && hub_page->seen[0].tid == (uint32_t)gettid());
+    CHECK(hub_page->seen[0].tid == (uint32_t)gettid());
+    uint64_t raised = 5;
+    CHECK(write(hub_event, &raised, sizeof raised) == sizeof raised);
+    raised = 0;
+    CHECK(read(link_event(), &raised, sizeof raised) == sizeof raised && raised == 5);
     CHECK(!getenv("LD_PRELOAD") && !getenv("HPCORE_INTERPOSER"));
 }
 

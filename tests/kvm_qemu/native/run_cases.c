@@ -111,6 +111,23 @@ CASE(a_load_reads_0_once_hpcore_is_gone)
     CHECK(qemu_run(0) == 0 && loaded == 0);
 }
 
+static bool has_hung_up(void)
+{
+    return __atomic_load_n(&hub_hung_up, __ATOMIC_ACQUIRE);
+}
+
+CASE(an_hpcore_that_is_silent_is_taken_for_gone)
+{
+    machine(3);
+    CHECK(qemu_run(0) == 0);
+    hub_fault = HUB_SILENT;
+    loaded = 1;
+    fake[0].guest = load;
+    CHECK(qemu_run(0) == 0 && loaded == 0);
+    wait_until(has_hung_up);
+    CHECK(!link_alive());
+}
+
 static void eject(const struct wire_message *message)
 {
     CHECK(message->a == BLOCK && message->b == 1 && message->c == 9);

@@ -59,26 +59,24 @@ static int create_vcpu(int vm, unsigned long index)
 static int create_device(int vm, unsigned long argument)
 {
     const struct k_create_device *device = (const struct k_create_device *)argument;
-    int result = host_ioctl(vm, K_CREATE_DEVICE, argument), error = errno;
+    int result = host_ioctl(vm, K_CREATE_DEVICE, argument);
     if (!result && device->type == K_VGIC_V3 && !(device->flags & K_CREATE_DEVICE_TEST)) {
         vcpu_lock();
         gic_note_device(vm, (int)device->fd);
         vcpu_unlock();
     }
-    errno = error;
     return result;
 }
 
 static int set_device_attr(int fd, unsigned long argument)
 {
     const struct k_device_attr *attr = (const struct k_device_attr *)argument;
-    int result = host_ioctl(fd, K_SET_DEVICE_ATTR, argument), error = errno;
+    int result = host_ioctl(fd, K_SET_DEVICE_ATTR, argument);
     if (!result && attr->group == K_VGIC_CTRL && attr->attr == K_VGIC_CTRL_INIT) {
         vcpu_lock();
         gic_note_init(fd);
         vcpu_unlock();
     }
-    errno = error;
     return result;
 }
 
