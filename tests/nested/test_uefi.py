@@ -1,0 +1,40 @@
+"""A disk that boots by UEFI and GRUB on an unpatched QEMU, with L1's real KVM."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.nested.boots import Booted, NestedBoot
+from tests.nested.machine import NestedMachine
+
+SECONDS = 1500.0
+"""For two boots of L2, each of firmware, GRUB and Linux; a quiet machine takes a fifth of that."""
+
+pytestmark = pytest.mark.timeout(2 * int(SECONDS))
+
+
+def by_uefi(series: str) -> pytest.MarkDecorator:
+    """The boot of an L1 that runs the test with QEMU of that series."""
+    command = (
+        "env", "CI=1", "pytest", "tests/kvm_with_qemu/by_uefi.py", "-p", "no:cacheprovider",
+        f"--timeout={int(SECONDS)}", "--tb=short",
+    )  # fmt: skip
+    return pytest.mark.boots(
+        NestedBoot(command, lambda: NestedMachine(qemu=series, uefi=True), SECONDS)
+    )
+
+
+def passed(booted: Booted) -> None:
+    ended = booted.ended()
+    assert ended.status == 0, ended.output
+    assert "1 passed" in ended.output
+
+
+@by_uefi("7.2")
+def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_7_2(booted: Booted) -> None:
+    passed(booted)
+
+
+@by_uefi("10")
+def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_10(booted: Booted) -> None:
+    passed(booted)
