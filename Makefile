@@ -3,8 +3,9 @@
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
+# make nested-more  the same for kvm-qemu with QEMU 10, and without VHE
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation nested kvm-host nested-long setup check bench docs clean
+.PHONY: demo test mutation nested nested-more kvm-host nested-long setup check bench docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -29,6 +30,10 @@ mutation:
 nested:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m pytest tests/nested
+
+nested-more:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m pytest tests/nested/other_hosts.py
 
 kvm-host:
 	@scripts/setup.sh --tests

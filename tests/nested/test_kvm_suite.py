@@ -98,13 +98,3 @@ def test_kvm_without_vhe(inner: Inner, booted: Booted) -> None:
 def test_kvm_with_qemu_7_2(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "QEMU 7.2")
     keep(booted, kept_logs, "kvm-qemu-*.jsonl")
-
-
-@kvm_tests("kvm_with_qemu", NestedMachine(qemu="10"), "-m", "each_qemu")
-def test_kvm_with_qemu_10(inner: Inner, booted: Booted) -> None:
-    inner.hold(booted, "QEMU 10")
-
-
-@kvm_tests("kvm_with_qemu", NestedMachine(cpu="cortex-a57", qemu="7.2"), "-m", "nvhe")
-def test_kvm_with_qemu_without_vhe(inner: Inner, booted: Booted) -> None:
-    inner.hold(booted, "QEMU 7.2, nVHE")

@@ -33,8 +33,3 @@ def passed(booted: Booted) -> None:
 @by_uefi("7.2")
 def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_7_2(booted: Booted) -> None:
     passed(booted)
-
-
-@by_uefi("10")
-def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_10(booted: Booted) -> None:
-    passed(booted)
