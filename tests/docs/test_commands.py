@@ -21,9 +21,11 @@ from tests.docs.pages import DOCS, ROOT, Found, blocks
 from tests.support.command import HPCORE
 
 NOT_RUN: Mapping[str, str] = {
-    r"make \w+( MUTATION=.*)?":
+    r"make [\w-]+( MUTATION=.*)?":
         "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
+    r"hpcore run .*--accel kvm(-qemu)?\b.*":
+        "needs an arm64 KVM: tests/nested runs every scenario on one",
     r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu|uefi) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",

@@ -8,9 +8,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import mutable
 from hpcore_kvm_qemu import build, wire
@@ -26,6 +28,7 @@ from tests.kvm_with_qemu.strings import Strings
 from tests.support.waits import SECONDS
 
 POSSIBLE = 2
+PAUSE = 0.01
 
 
 @mutable
@@ -49,10 +52,17 @@ class ByHand:
         self._console = console = SocketConsole(*streams)
         return Strings(lambda: console)
 
-    async def command(self, name: str) -> None:
-        """A QMP command."""
+    async def command(self, name: str, **arguments: object) -> Any:
+        """A QMP command; what QEMU returns."""
         assert self._qmp is not None, "connect comes first"
-        await self._qmp.execute(name)
+        return await self._qmp.execute(name, arguments)
+
+    async def status(self, command: str, *wanted: str) -> None:
+        """Wait until `command` gives a status that is wanted."""
+        deadline = time.monotonic() + SECONDS
+        while (now := await self.command(command)).get("status") not in wanted:
+            assert time.monotonic() < deadline, now
+            await asyncio.sleep(PAUSE)
 
     async def close(self) -> None:
         for part in (self._qmp, self._console):
@@ -62,7 +72,7 @@ class ByHand:
 
 
 @asynccontextmanager
-async def qemu(link: Path, *, vcpus: int = POSSIBLE) -> AsyncIterator[ByHand]:
+async def qemu(link: Path, *more: str, vcpus: int = POSSIBLE) -> AsyncIterator[ByHand]:
     """A QEMU that boots the puppet, with -S, its interposer told of the socket `link`."""
     directory = runtime_directory()
     kernel = directory / "puppet"
@@ -72,7 +82,7 @@ async def qemu(link: Path, *, vcpus: int = POSSIBLE) -> AsyncIterator[ByHand]:
         "-machine", "virt,gic-version=3,acpi=off", "-accel", "kvm", "-cpu", "host",
         "-smp", str(vcpus), "-m", "256M", "-kernel", str(kernel),
         *socket_chardev("console", directory / "console"), "-serial", "chardev:console",
-        *qmp_monitor(directory / "qmp"),
+        *qmp_monitor(directory / "qmp"), *more,
     ]  # fmt: skip
     environment = {"LD_PRELOAD": str(build.ensure_interposer()), "HPCORE_INTERPOSER": str(link)}
     try:
@@ -121,6 +131,24 @@ def hub(link: Path, possible: int = POSSIBLE) -> Iterator[Hub]:
             yield Hub(process)
         finally:
             process.kill()
+
+
+@asynccontextmanager
+async def begun(
+    link: Path, *granted: int, vcpus: int = 3, more: Sequence[str] = ()
+) -> AsyncIterator[tuple[ByHand, Hub, Strings]]:
+    """A QEMU, stopped before its first instruction, its hub, and the strings of its puppet.
+
+    vCPU 0 and those of `granted` may run; `cont` and the hub's `run` start the machine.
+    """
+    with hub(link, vcpus) as side:
+        await side.said("listens")
+        async with qemu(link, *more, vcpus=vcpus) as made:
+            await side.tell(f"expect {made.process.pid}")
+            guest = await made.connect()
+            for slot in granted:
+                await side.tell(f"grant {slot}")
+            yield made, side, guest
 
 
 @contextmanager

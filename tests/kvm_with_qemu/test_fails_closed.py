@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import shutil
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ from hpcore_kvm_qemu import wire
 
 from hpcore.fetch.cache import cache_directory
 from hpcore.model.psci import PsciStatus
+from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
 from hpcore.run.controller import RunError
 from tests.kvm_with_qemu import programs
-from tests.kvm_with_qemu.by_hand import POSSIBLE, answers, hub, page, qemu
+from tests.kvm_with_qemu.by_hand import POSSIBLE, answers, begun, page, qemu
 from tests.kvm_with_qemu.puppet import puppet
 from tests.kvm_with_qemu.strings import OFF, ON, SYSTEM_RESET, Strings, mailbox
 from tests.support.command import hpcore, scenario
@@ -143,45 +145,34 @@ def test_a_machine_that_hpcore_does_not_consent_to_does_not_run(tmp_path: Path) 
 
 def test_when_hpcore_is_killed_before_the_start_nothing_runs(tmp_path: Path) -> None:
     async def run() -> None:
-        link = tmp_path / "link"
-        with hub(link) as side:
-            await side.said("listens")
-            async with qemu(link) as by_hand:
-                await side.tell(f"expect {by_hand.process.pid}")
-                await by_hand.connect()
-                side.kill()
+        async with begun(tmp_path / "link", 1) as (by_hand, side, _guest):
+            side.kill()
+            with contextlib.suppress(QemuError):  # it may end before it has answered
                 await by_hand.command("cont")
-                said = await by_hand.ended()
-                assert "exit status 97" in said
-                assert "hpcore is gone" in said or "does not let this machine run" in said
+            said = await by_hand.ended()
+            assert "exit status 97" in said
+            assert "hpcore is gone" in said or "does not let this machine run" in said
 
     asyncio.run(run())
 
 
 def test_when_hpcore_is_killed_what_runs_runs_on_and_no_cpu_on_is_granted(tmp_path: Path) -> None:
     async def run() -> None:
-        link = tmp_path / "link"
-        with hub(link, 3) as side:
-            await side.said("listens")
-            async with qemu(link, vcpus=3) as by_hand:
-                await side.tell(f"expect {by_hand.process.pid}")
-                guest = await by_hand.connect()
-                await side.tell("grant 1")
-                await side.tell("grant 2")
-                await by_hand.command("cont")
-                await side.tell("run")
-                await guest.echo()
-                assert await guest.cpu_on(1) == PsciStatus.SUCCESS
-                side.kill()
-                await runs_on(guest)
-                await by_hand.command("stop")
-                await by_hand.command("cont")
-                await runs_on(guest)
-                guest.send(programs.CALL, SYSTEM_RESET)
-                await guest.echo()
-                for slot in (1, 2):
-                    assert await guest.affinity_info(slot) == OFF
-                    assert await guest.cpu_on(slot) == PsciStatus.DENIED
+        async with begun(tmp_path / "link", 1, 2) as (by_hand, side, guest):
+            await by_hand.command("cont")
+            await side.tell("run")
+            await guest.echo()
+            assert await guest.cpu_on(1) == PsciStatus.SUCCESS
+            side.kill()
+            await runs_on(guest)
+            await by_hand.command("stop")
+            await by_hand.command("cont")
+            await runs_on(guest)
+            guest.send(programs.CALL, SYSTEM_RESET)
+            await guest.echo()
+            for slot in (1, 2):
+                assert await guest.affinity_info(slot) == OFF
+                assert await guest.cpu_on(slot) == PsciStatus.DENIED
 
     asyncio.run(run())
 
@@ -193,6 +184,34 @@ async def runs_on(guest: Strings) -> None:
     assert await guest.affinity_info(1) == ON
     assert await guest.cpu_on(2) == PsciStatus.DENIED
     assert await guest.affinity_info(2) == OFF
+
+
+# ------------------------------------------------- a migration's target
+
+
+def test_a_vcpu_that_comes_in_powered_and_is_not_granted_is_kept_off(tmp_path: Path) -> None:
+    """vCPUs 1 and 2 were on where they come from; where they come to, vCPU 2 is not granted."""
+
+    async def run() -> None:
+        state = tmp_path / "state"
+        async with begun(tmp_path / "from", 1, 2) as (source, side, guest):
+            await source.command("cont")
+            await side.tell("run")
+            await guest.echo()
+            for slot in (1, 2):
+                assert await guest.cpu_on(slot) == PsciStatus.SUCCESS
+                await guest.done(slot)
+            await source.command("migrate", uri=f"exec:cat >{state}")
+            await source.status("query-migrate", "completed")
+        incoming = ("-incoming", "defer")
+        async with begun(tmp_path / "to", 1, more=incoming) as (target, side, guest):
+            await target.command("migrate-incoming", uri=f"exec:cat {state}")
+            await target.status("query-status", "paused", "postmigrate", "prelaunch")
+            await target.command("cont")
+            await side.tell("run")
+            await runs_on(guest)
+
+    asyncio.run(run())
 
 
 # ------------------------------------------------------------------- what is needed
