@@ -24,6 +24,9 @@ from hpcore_kvm_qemu.wire import Message
 
 log = structlog.get_logger(__name__)
 
+QUEUED_MOST = 1024
+"""More messages than a socket's buffer of the usual size holds, which is some 280."""
+
 _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
@@ -110,12 +113,14 @@ class PolicyLink:
     def raise_interrupt(self) -> None:
         """Pulse the event device's interrupt."""
         if self._event >= 0:
-            os.write(self._event, (1).to_bytes(8, "little"))
+            with contextlib.suppress(OSError):  # QEMU's process has made it, of whatever kind
+                os.write(self._event, (1).to_bytes(8, "little"))
 
     def drain(self) -> None:
-        """Take all that the interposer has said so far."""
-        while self._sock is not None and self._take():
-            pass
+        """Take all that the interposer has said so far. More of it may come all the time."""
+        for _ in range(QUEUED_MOST):
+            if self._sock is None or not self._take():
+                return
 
     def close(self) -> None:
         """Leave the link: nothing is granted from then on. Idempotent."""
@@ -166,7 +171,12 @@ class PolicyLink:
         if not self.greeted:
             self._end(f"{said.kind.name} came before HELLO")
             return False
-        value = self._said(said)
+        try:
+            value = self._said(said)
+        except Exception as error:  # an answer is owed; without one QEMU would stand still
+            log.exception("a message of the interposer's", kind=said.kind.name)
+            self._end(f"hpcore failed at {said.kind.name}: {type(error).__name__}: {error}")
+            return False
         if said.kind in wire.ANSWERED:
             self._answer(said.kind, value)
         return self._sock is not None
@@ -176,6 +186,7 @@ class PolicyLink:
             self._end(f"its interposer speaks version {said.a} of the link, not {wire.VERSION}")
             return False
         self._event = os.dup(descriptors[0])
+        os.set_blocking(self._event, False)
         self._stop_listening()
         self._answer(Message.HELLO, wire.VERSION, [self._page])
         return True

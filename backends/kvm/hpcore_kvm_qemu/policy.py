@@ -127,6 +127,10 @@ class Policy:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), seconds)
 
+    def wake(self) -> None:
+        """Have whoever waits for news look again."""
+        self._news.set()
+
     def close(self) -> None:
         """Leave the interposer alone: it grants nothing from then on. Idempotent."""
         self._link.close()

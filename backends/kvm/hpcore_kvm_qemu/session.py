@@ -26,7 +26,7 @@ from hpcore.run.accelerator import (
     EffectError,
     Report,
 )
-from hpcore.run.gate import Stage
+from hpcore.run.gate import ENDED, Stage
 from hpcore.session.qemu import QemuSession
 from hpcore.session.turn import CallerTurn
 from hpcore_kvm_qemu.machine import KvmQemuMachine, Told
@@ -102,6 +102,11 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
                 )
         return None
 
+    async def close(self) -> None:
+        """See QemuSession. Whoever waits is told first, since the policy page goes as well."""
+        self._end(ENDED)
+        await super().close()
+
     # ------------------------------------------------------------------ steps of a slot
 
     async def _step(self, step: Step, slot: int) -> int | None:
@@ -135,8 +140,10 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
     async def _follows(self, step: Step, slot: int, holds: Callable[[], bool]) -> None:
         """Wait until the vCPU's thread has followed the page. In a pause it does so later."""
         waited = 0.0
-        while not holds():
+        while True:
             machine = self._running()
+            if holds():
+                return
             machine.kick(slot)
             await machine.policy.news(KICK_SECONDS)
             waited += KICK_SECONDS if machine.running_since is not None else 0.0
@@ -227,3 +234,9 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
     async def _told_of_power_off(self, reason: str) -> None:
         if self._machine is not None:
             self._machine.policy.drain()
+
+    def _end(self, why: str) -> bool:
+        first = super()._end(why)
+        if self._machine is not None:
+            self._machine.policy.wake()
+        return first
