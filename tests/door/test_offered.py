@@ -13,6 +13,7 @@ from hpcore.door.asked import Boots, read
 from hpcore.door.front import Part
 from hpcore.door.options import ArgumentRefused
 from hpcore.door.remade import remade
+from tests.door.test_asked import KATA
 
 
 @pytest.fixture
@@ -42,6 +43,18 @@ def test_kvm_has_the_hosts_own_cpu_by_whatever_words(arm64_with_kvm: Path, words
     asked = read(f"-M virt,gic-version=host -cpu host -kernel k -m 1G {words}".split())
     assert (asked.accelerator, asked.cpu) == ("kvm-qemu", "host")
     assert asked.config.driver == "host-arm-cpu"
+
+
+def test_katas_own_arguments_for_kvm_are_taken(arm64_with_kvm: Path) -> None:
+    for_kvm = KATA.replace("accel=tcg", "accel=kvm").replace("cortex-a57,pmu=off", "host,pmu=off")
+    asked = read(shlex.split(for_kvm))
+    assert (asked.accelerator, asked.config.topology.maxcpus) == ("kvm-qemu", 4)
+    part = Part({"gic-version": "3", "acpi": "off"}, ())
+    real = shlex.join(remade(asked, part, []).words())
+    assert "gic-version=3" in real
+    assert "gic-version=host" not in real
+    assert "-accel kvm -cpu host,pmu=off -smp 4,maxcpus=4,sockets=4" in real
+    assert "-m 2048M,slots=10,maxmem=8192M" in real
 
 
 FIRMWARE = {
