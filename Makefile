@@ -4,8 +4,9 @@
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
 # make nested-more  the same for kvm-qemu with QEMU 10, and without VHE
+# make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation nested nested-more kvm-host nested-long setup check bench docs clean
+.PHONY: demo test mutation nested nested-more kvm-host nested-long setup check bench wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -51,6 +52,10 @@ check:
 
 setup:
 	@scripts/setup.sh
+
+wheels:
+	@scripts/setup.sh
+	@scripts/wheels.sh
 
 docs:
 	$(BIN)/python -m hpcore.model.page > docs/model.md
