@@ -53,7 +53,7 @@ class RunningQemu(ABC):
         """Connect to the unix socket `path` of this QEMU, as soon as it listens there.
 
         Raises QemuError with QEMU's words where it ends first, or does not listen within
-        `seconds`.
+        `seconds`, or where it is another user's.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -66,6 +66,12 @@ class RunningQemu(ABC):
                 return sock
             except (FileNotFoundError, ConnectionRefusedError):
                 sock.close()
+            except PermissionError as error:
+                sock.close()
+                raise QemuError(
+                    f"QEMU runs as another user, whose socket {path} this one may not use; is its "
+                    "program set-uid? Have HPCORE_QEMU name one that is not"
+                ) from error
             if not self.running:
                 raise QemuError(f"QEMU did not start: {self.last_words}")
             if loop.time() > deadline:

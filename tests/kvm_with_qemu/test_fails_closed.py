@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import shutil
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,11 +62,29 @@ def test_a_wrapper_that_drops_it_starts_no_machine(
     asyncio.run(run())
 
 
-def test_a_set_uid_qemu_starts_no_machine(tmp_path: Path) -> None:
-    """To a user that is not root; the loader drops the variable for one who gains a privilege."""
+def set_uid(program: Path) -> None:
+    """Have it run as root, whoever starts it."""
+    program.chmod(0o4755)
+
+
+def capable(program: Path) -> None:
+    """Have it gain a privilege, by a file capability, that whoever starts it has not."""
+    program.chmod(0o755)
+    # struct vfs_cap_data of linux/capability.h: CAP_NET_ADMIN permitted, and effective
+    data = struct.pack("<5I", 0x0200_0001, 1 << 12, 0, 0, 0)
+    os.setxattr(program, "security.capability", data)
+
+
+@pytest.mark.parametrize(
+    ("privilege", "says"), [(capable, NOT_ENFORCED), (set_uid, "QEMU runs as another user")]
+)
+def test_a_qemu_that_gains_a_privilege_starts_no_machine(
+    tmp_path: Path, privilege: Callable[[Path], None], says: str
+) -> None:
+    """The loader drops LD_PRELOAD for it (AT_SECURE, ld.so(8)). Who starts it is not root."""
     program, log = tmp_path / "qemu", tmp_path / "log.jsonl"
     shutil.copy(find_qemu().path, program)
-    program.chmod(0o4755)
+    privilege(program)
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(0o777)
     with everybody_may_use_kvm():
@@ -73,8 +93,8 @@ def test_a_set_uid_qemu_starts_no_machine(tmp_path: Path) -> None:
             "--json", before=["python3", "-c", AS_NOBODY],
             env={"HPCORE_QEMU": str(program), "HPCORE_CACHE": str(cache_directory())},
         )  # fmt: skip
-    assert ended.code == 1, ended
-    assert NOT_ENFORCED in ended.last["error"]
+    assert ended.code == 2, ended
+    assert says in ended.last["error"]
 
 
 # ------------------------------------------------- hpcore is not there, or is somebody else

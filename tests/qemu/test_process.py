@@ -88,6 +88,26 @@ def test_a_program_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_qemu_that_runs_as_another_user_is_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sockets are that user's. Root may use them all, so the refusal is made up here."""
+
+    async def refuse(_loop: object, _sock: object, _address: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    async def run() -> None:
+        process = await QemuProcess.start([program(tmp_path / "qemu", "sleep 60")], tmp_path)
+        monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", refuse)
+        try:
+            with pytest.raises(QemuError, match="runs as another user(.|\n)*set-uid"):
+                await process.connect(tmp_path / "qmp")
+        finally:
+            await process.close()
+
+    asyncio.run(run())
+
+
 def test_of_endless_stderr_only_the_end_is_kept(tmp_path: Path) -> None:
     async def run() -> None:
         fake = program(tmp_path / "qemu", "yes filler | head -c 1000000 >&2; echo the end >&2")
