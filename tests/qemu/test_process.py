@@ -100,7 +100,7 @@ def test_a_qemu_that_runs_as_another_user_is_named_as_such(
         process = await QemuProcess.start([program(tmp_path / "qemu", "sleep 60")], tmp_path)
         monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", refuse)
         try:
-            with pytest.raises(QemuError, match="runs as another user(.|\n)*set-uid"):
+            with pytest.raises(QemuError, match=r"runs as another user(.|\n)*set-uid"):
                 await process.connect(tmp_path / "qmp")
         finally:
             await process.close()
