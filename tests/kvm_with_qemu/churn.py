@@ -14,6 +14,7 @@ from hpcore.model.events import CpuOnGranted, CpuWentOff, MachineWasReset
 from tests.kvm_with_qemu import programs
 from tests.kvm_with_qemu.puppet import Puppet
 from tests.kvm_with_qemu.strings import OFF, SYSTEM_RESET, mailbox
+from tests.support.waits import until
 
 CHURNED, OTHER = 1, 2
 BURST = 20
@@ -49,7 +50,7 @@ async def churn(
     done = Churned()
     await rig.boot()
     await rig.plug(CHURNED)
-    burst = begin(rig)
+    burst = await begin(rig)
     for number in range(moments):
         tell(number)
         await asyncio.wait({burst}, timeout=dice.uniform(0, APART))
@@ -59,7 +60,7 @@ async def churn(
         if kind < RESETS:
             burst.cancel()
             await reset(rig, done, dice)
-            burst = begin(rig)
+            burst = await begin(rig)
         elif kind < RESETS + PLUGS:
             await rig.plug(OTHER)
             await rig.revoke(OTHER)
@@ -73,18 +74,24 @@ async def churn(
     return done
 
 
-def begin(rig: Puppet) -> asyncio.Task[int]:
-    """Have the guest begin a burst; how many of its calls fail."""
+async def begin(rig: Puppet) -> asyncio.Task[int]:
+    """Have the guest begin a burst; how many of its calls fail.
+
+    Returns once it has made the first: of an order that it has not read to its end when it is
+    reset, the rest would be the beginning of the next one.
+    """
+    before = len(rig.events)
     rig.send(
         programs.CHURN, Function.CPU_ON_64, CHURNED, programs.ENTRY, mailbox(CHURNED), BURST
     )
+    await until(lambda: any(isinstance(e, CpuOnGranted) for e in rig.events[before:]))
     return asyncio.create_task(rig.result())
 
 
 async def ended(rig: Puppet, burst: asyncio.Task[int], done: Churned) -> asyncio.Task[int]:
     """The burst has ended, and none of its calls has failed; the next one."""
     await agree(rig, burst.result(), done)
-    return begin(rig)
+    return await begin(rig)
 
 
 async def agree(rig: Puppet, failed: int, done: Churned) -> None:
