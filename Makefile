@@ -3,7 +3,7 @@
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
-# make nested-more  the same for kvm-qemu with QEMU 10, and without VHE
+# make nested-more  what of kvm-qemu takes long: all scenarios, QEMU 10, UEFI, a host without VHE
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
 .PHONY: demo test mutation nested nested-more kvm-host nested-long setup check bench wheels docs clean

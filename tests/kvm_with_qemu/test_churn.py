@@ -15,6 +15,7 @@ MOMENTS = 60
 """`python -m bench.kvm_qemu` has 1,000."""
 
 
+@pytest.mark.long
 @pytest.mark.each_qemu
 def test_no_call_is_lost_at_any_moment_and_guest_and_model_agree(tmp_path: Path) -> None:
     async def run() -> Churned:

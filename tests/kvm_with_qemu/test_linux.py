@@ -14,9 +14,11 @@ from tests.kvm.scenarios import TwoAtOnce, asked_for
 MARKS = {
     "plug-unplug": [pytest.mark.nvhe, pytest.mark.each_qemu],
     "reset": [pytest.mark.each_qemu],
+    "revoke": [],
 }
 SCENARIOS = [  # all but cycles, which only repeats what the others do
-    pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(set(bundled()) - {"cycles"})
+    pytest.param(name, marks=MARKS.get(name, pytest.mark.long))
+    for name in sorted(set(bundled()) - {"cycles"})
 ]
 SCENARIO_TEST = "test_a_scenario_runs_as_it_does_on_the_others"
 

@@ -1,13 +1,32 @@
-"""kvm-qemu with QEMU 10, and on a host without VHE: by `make nested-more`, not by `make test`."""
+"""What kvm-qemu does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
+
+The other scenarios, random moments, QEMU 10, a host without VHE, and disks that boot by UEFI.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.nested.boots import Booted
 from tests.nested.machine import NestedMachine
-from tests.nested.test_kvm_suite import Inner, inner, kvm_tests, pytestmark
-from tests.nested.test_uefi import by_uefi, passed
+from tests.nested.test_kvm_suite import Inner, inner, keep, kvm_tests, pytestmark
+from tests.nested.test_logs_agree import SCENARIOS, WITH_QEMU, agree, on_kvm, on_tcg
+from tests.nested.uefi_boots import by_uefi, passed
 
 __all__ = ["inner", "pytestmark"]
+
+
+@kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"), "-m", "long")
+def test_kvm_with_qemu_7_2(inner: Inner, booted: Booted, kept_logs: Path) -> None:
+    inner.hold(booted, "QEMU 7.2")
+    keep(booted, kept_logs, "kvm-qemu-*.jsonl")
+
+
+@pytest.mark.parametrize("name", sorted(set(SCENARIOS) - set(WITH_QEMU)))
+def test_the_logs_of_a_scenario_agree_with_qemus(name: str, kept_logs: Path) -> None:
+    agree(on_tcg(name, kept_logs), on_kvm("kvm-qemu", name, kept_logs))
 
 
 @kvm_tests("kvm_with_qemu", NestedMachine(qemu="10"), "-m", "each_qemu")
@@ -18,6 +37,11 @@ def test_kvm_with_qemu_10(inner: Inner, booted: Booted) -> None:
 @kvm_tests("kvm_with_qemu", NestedMachine(cpu="cortex-a57", qemu="7.2"), "-m", "nvhe")
 def test_kvm_with_qemu_without_vhe(inner: Inner, booted: Booted) -> None:
     inner.hold(booted, "QEMU 7.2, nVHE")
+
+
+@by_uefi("7.2")
+def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_7_2(booted: Booted) -> None:
+    passed(booted)
 
 
 @by_uefi("10")

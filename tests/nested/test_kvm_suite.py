@@ -94,7 +94,7 @@ def test_kvm_without_vhe(inner: Inner, booted: Booted) -> None:
     inner.hold(booted, "nVHE")
 
 
-@kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"))
+@kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"), "-m", "not long")
 def test_kvm_with_qemu_7_2(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "QEMU 7.2")
     keep(booted, kept_logs, "kvm-qemu-*.jsonl")

@@ -46,14 +46,26 @@ def on_kvm(accelerator: str, name: str, logs: Path) -> Path:
     return log
 
 
-@pytest.mark.parametrize("accelerator", ["kvm", "kvm-qemu"])
-@pytest.mark.parametrize("name", sorted(set(bundled()) - NOT_COMPARED))
-def test_the_logs_of_a_scenario_agree(name: str, accelerator: str, kept_logs: Path) -> None:
-    logs = (on_tcg(name, kept_logs), on_kvm(accelerator, name, kept_logs))
-    replayed = hpcore("replay", logs[1], "--json")  # in a legal order, too
+SCENARIOS = sorted(set(bundled()) - NOT_COMPARED)
+WITH_QEMU = ("plug-unplug", "reset", "revoke")
+"""Those whose logs of kvm-qemu are compared here; other_hosts.py compares the others."""
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_logs_of_a_scenario_agree(name: str, kept_logs: Path) -> None:
+    agree(on_tcg(name, kept_logs), on_kvm("kvm", name, kept_logs))
+
+
+@pytest.mark.parametrize("name", WITH_QEMU)
+def test_the_logs_of_a_scenario_agree_with_qemus(name: str, kept_logs: Path) -> None:
+    agree(on_tcg(name, kept_logs), on_kvm("kvm-qemu", name, kept_logs))
+
+
+def agree(tcg: Path, kvm: Path) -> None:
+    replayed = hpcore("replay", kvm, "--json")  # in a legal order, too
     assert replayed.code == 0, replayed
     assert replayed.last["violation"] is None
-    same = hpcore("diff", *logs, "--json")
+    same = hpcore("diff", tcg, kvm, "--json")
     assert same.code == 0, same
     assert same.last["compared"] > 50
     assert same.last["differences"] == []

@@ -1,4 +1,4 @@
-"""A disk that boots by UEFI and GRUB on an unpatched QEMU, with L1's real KVM."""
+"""The boot of an L1 in which a disk boots by UEFI and GRUB, on an unpatched QEMU and a real KVM."""
 
 from __future__ import annotations
 
@@ -28,8 +28,3 @@ def passed(booted: Booted) -> None:
     ended = booted.ended()
     assert ended.status == 0, ended.output
     assert "1 passed" in ended.output
-
-
-@by_uefi("7.2")
-def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_7_2(booted: Booted) -> None:
-    passed(booted)
