@@ -62,7 +62,7 @@ class Puppet(Strings):
     async def plug(self, slot: int) -> None:
         """Plug the vCPU; this guest never says that it has seen it."""
         await self.core.submit(stimuli.DeviceAdd(f"cpu{slot}", (("core-id", slot),)))
-        await self.until(lambda s: view(s)[slot].enabled)
+        await self.until(lambda s: view(s)[slot].enabled and s.slots[slot].step is None)
 
     async def revoke(self, slot: int) -> None:
         """Take the vCPU by force."""
