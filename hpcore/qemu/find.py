@@ -73,7 +73,25 @@ def find_qemu(program: Program = AARCH64) -> Qemu:
 
 
 def program_version(program: str, remedy: str) -> str:
-    """The version that `program` gives; QemuError, ending with `remedy`, if it gives none."""
+    """The version that `program` gives; QemuError, ending with `remedy`, if it gives none.
+
+    A program that was asked before, and whose file has not changed, is not asked again.
+    """
+    file = Path(program).resolve()
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise QemuError(f"{program} cannot be read: {error.strerror}; {remedy}") from error
+    key = (file, found.st_ino, found.st_size, found.st_mtime_ns)
+    if key not in _versions:
+        _versions[key] = _asked(program, remedy)
+    return _versions[key]
+
+
+_versions: dict[tuple[Path, int, int, int], str] = {}
+
+
+def _asked(program: str, remedy: str) -> str:
     try:
         done = subprocess.run(
             [program, "--version"],

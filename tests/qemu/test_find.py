@@ -55,3 +55,15 @@ def test_something_that_is_no_qemu_is_quoted(
     monkeypatch.setenv("HPCORE_QEMU", str(other))
     with pytest.raises(QemuError, match="says no version but: I am a teapot"):
         find_qemu()
+
+
+def test_a_program_is_asked_once_until_its_file_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked"
+    path = tmp_path / "qemu"
+    monkeypatch.setenv("HPCORE_QEMU", str(path))
+    for version, times in (("7.2.1", 1), ("10.0.22", 2)):
+        program(path, f"echo x >> {asked}; echo QEMU emulator version {version}")
+        assert [find_qemu().version for _ in range(3)] == [version] * 3
+        assert len(asked.read_text().split()) == times
