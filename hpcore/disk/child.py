@@ -22,10 +22,10 @@ MOST_MEMORY = 2 << 30
 """Bytes of addresses: the largest kernel and initrd, twice, and what Python takes."""
 
 
-def confine(seconds: int) -> None:
-    """Bound the memory and the processor time of this process, and let it write no file."""
+def confine(seconds: int, memory: int = MOST_MEMORY) -> None:
+    """Bound the memory and the processor time of this process, and let it write no core file."""
     for what, most in (
-        (resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_CORE, 0),
     ):  # fmt: skip
         _, hard = resource.getrlimit(what)

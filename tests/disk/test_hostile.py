@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import signal
 import struct
 import time
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from hpcore.disk import DiskError, read_disk
 from hpcore.disk.boot import read_here
-from hpcore.disk.child import answer, confine
+from hpcore.disk.child import MOST_MEMORY, answer, confine
 from hpcore.disk.find import choose
 from tests.disk.making import ESP, Piece, ext, gpt, kernel, qcow2, vfat, xfs
 from tests.disk.paper import disk, root, volume
@@ -83,6 +84,11 @@ def test_any_bls_entries_give_a_choice_or_a_disk_error(files: dict[str, str], co
             assert "disk.img" in str(error)
 
 
+def addresses() -> int:
+    """Bytes of addresses that this process has already; a fork of it has them, too."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def confined(path: Path) -> str:
     """What reading says, from a process of its own, as `read_disk` has it: an error, or nothing.
 
@@ -92,7 +98,7 @@ def confined(path: Path) -> str:
     child = os.fork()
     if child == 0:
         try:
-            confine(SECONDS)
+            confine(SECONDS, MOST_MEMORY + addresses())
             fields, _, _ = answer(path, None)
             os.write(write, pickle.dumps(str(fields.get("error", "")))[:60_000])
         finally:
