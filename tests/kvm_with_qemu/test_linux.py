@@ -13,8 +13,7 @@ from tests.kvm.scenarios import TwoAtOnce, asked_for
 
 MARKS = {
     "plug-unplug": [pytest.mark.nvhe, pytest.mark.each_qemu],
-    "reset": [pytest.mark.each_qemu],
-    "revoke": [],
+    "reset": [pytest.mark.each_qemu, pytest.mark.long],
 }
 SCENARIOS = [  # all but cycles, which only repeats what the others do
     pytest.param(name, marks=MARKS.get(name, pytest.mark.long))

@@ -17,10 +17,10 @@ from tests.nested.boots import Booted, NestedBoot
 from tests.nested.machine import NestedMachine
 from tests.nested.payload import OUT
 
-SECONDS = 1800.0
+SECONDS = 2700.0
 """For all tests in one L1; a quiet machine takes a fraction of that."""
 
-INNER_SECONDS = 400
+INNER_SECONDS = 800
 """For one test in L1."""
 
 pytestmark = pytest.mark.timeout(2 * int(SECONDS))

@@ -47,7 +47,7 @@ def on_kvm(accelerator: str, name: str, logs: Path) -> Path:
 
 
 SCENARIOS = sorted(set(bundled()) - NOT_COMPARED)
-WITH_QEMU = ("plug-unplug", "reset", "revoke")
+WITH_QEMU = ("plug-unplug",)
 """Those whose logs of kvm-qemu are compared here; other_hosts.py compares the others."""
 
 
