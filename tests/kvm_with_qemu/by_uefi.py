@@ -1,7 +1,7 @@
 """The front door with the caller's firmware on KVM: a disk boots by GRUB, and hotplugs.
 
 It wants AAVMF and the small disk, which an L1 has by `--uefi`: so it is run by its name, and
-tests/nested/test_uefi.py does that.
+tests/nested/other_hosts.py does that.
 """
 
 from __future__ import annotations
