@@ -64,7 +64,7 @@ class AttachedQemu(RunningQemu):
 
 
 def peer(sock: socket.socket) -> int:
-    """The process that listened at the other end of a unix socket."""
+    """The process at the other end of a unix socket: it listened there, or has connected."""
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid: int = _UCRED.unpack(data)[0]
     return pid

@@ -14,6 +14,7 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpcore.qemu.errors import QemuError
@@ -49,6 +50,23 @@ def remove_runtime_directory(directory: Path) -> None:
     lock = _locks.pop(directory, None)
     if lock is not None:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def directory_of_a_start() -> Iterator[Path]:
+    """A `runtime_directory` for a QEMU that is started within; it is removed where that fails.
+
+    Raises QemuError, also for what cannot be written there.
+    """
+    directory = runtime_directory()
+    try:
+        yield directory
+    except BaseException as error:
+        remove_runtime_directory(directory)
+        if isinstance(error, OSError):
+            said = f"{directory} cannot be written: {error.strerror}"
+            raise QemuError(said) from error
+        raise
 
 
 def _made(parent: str) -> Path:

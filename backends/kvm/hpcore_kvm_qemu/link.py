@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 from attrs import frozen
 
+from hpcore.qemu.attached import peer
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.process import check_socket_path
 from hpcore_kvm_qemu import wire
@@ -26,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 QUEUED_MOST = 1024
 """More messages than a socket's buffer of the usual size holds, which is some 280."""
-
-_UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
 @frozen
@@ -64,8 +63,7 @@ class Listener:
         except BlockingIOError:
             return None
         sock.setblocking(False)
-        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        return sock, _UCRED.unpack(data)[0]
+        return sock, peer(sock)
 
     def fileno(self) -> int:
         """For the event loop."""

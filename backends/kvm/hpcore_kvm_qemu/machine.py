@@ -15,7 +15,7 @@ from hpcore.qemu.find import Qemu
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.running import RunningQemu
-from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from hpcore.qemu.runtime_directory import directory_of_a_start
 from hpcore_kvm_qemu import launch
 from hpcore_kvm_qemu.policy import Heard, Policy
 from hpcore_kvm_qemu.wire import Seen
@@ -64,23 +64,17 @@ class KvmQemuMachine(QemuMachine):
 
         Raises QemuError and leaves nothing behind.
         """
-        directory = runtime_directory()
-        sockets = launch.Sockets.below(directory)
-        policy: Policy | None = None
-        try:
+        with directory_of_a_start() as directory:
+            sockets = launch.Sockets.below(directory)
             policy = Policy(config, directory / launch.LINK)
-            argv = launch.command_line(config, boot, qemu, directory, sockets)
-            environment = launch.environment(interposer, directory)
-            process = await QemuProcess.start(argv, directory, sockets.all(), environment)
-            policy.expect(process.pid)
-        except BaseException as error:
-            if policy is not None:
+            try:
+                argv = launch.command_line(config, boot, qemu, directory, sockets)
+                environment = launch.environment(interposer, directory)
+                process = await QemuProcess.start(argv, directory, sockets.all(), environment)
+            except BaseException:
                 policy.close()
-            remove_runtime_directory(directory)
-            if isinstance(error, OSError):
-                said = f"{directory} cannot be written: {error.strerror}"
-                raise QemuError(said) from error
-            raise
+                raise
+            policy.expect(process.pid)
         machine = await cls.attach(process, policy, sockets, told)
         process.remove_directory()
         return machine

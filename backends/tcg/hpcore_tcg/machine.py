@@ -12,12 +12,11 @@ from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.running import RunningQemu
-from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from hpcore.qemu.runtime_directory import directory_of_a_start
 from hpcore_tcg import launch
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.link import Link, OnEvent
@@ -62,17 +61,10 @@ class TcgMachine(QemuMachine):
 
         Raises QemuError and leaves nothing behind.
         """
-        directory = runtime_directory()
-        sockets = launch.Sockets.below(directory)
-        try:
+        with directory_of_a_start() as directory:
+            sockets = launch.Sockets.below(directory)
             argv = launch.command_line(config, boot, qemu, monitor, directory, sockets)
             process = await QemuProcess.start(argv, directory, sockets.all())
-        except OSError as error:
-            remove_runtime_directory(directory)
-            raise QemuError(f"{directory} cannot be written: {error.strerror}") from error
-        except BaseException:
-            remove_runtime_directory(directory)
-            raise
         machine = await cls.attach(process, sockets, told)
         process.remove_directory()
         return machine
