@@ -18,7 +18,8 @@ def domain_xml(
 ) -> str:
     """The domain `name`, which boots these images, or what is on a disk image.
 
-    With `kvm` its CPU is the host's, otherwise QEMU's of that model. Its console is a pty, for `virsh console`; a disk is on virtio, beside a network of QEMU's own.
+    With `kvm` its CPU is the host's, otherwise QEMU's of that model. Its console is a pty, for
+    `virsh console`; a disk is on virtio, beside a network of QEMU's own.
     Raises DiskError for an image that is none.
     """
     domain = Xml.Element("domain", type="kvm" if kvm else "qemu")
