@@ -427,7 +427,8 @@ def test_a_command_that_is_refused_leaves_the_rest_unbegun() -> None:
             await m.scale(4, undo=True)
         assert str(failed.value) == (
             "scale to 4: plug cpu2 failed: the machine is being migrated or saved; try again "
-            "when that has ended. Done: nothing. Failed: plug cpu2. Not begun: plug cpu3. 2 vCPUs are enabled now"
+            "when that has ended. Done: nothing. Failed: plug cpu2. Not begun: plug cpu3. 2 vCPUs "
+            "are enabled now"
         )
 
     on_paper(Behaviour(deaf_to={MachineStep.MIGRATE}), script)
