@@ -28,11 +28,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},
-    "triage": {"model", "log"},
+    "foreign": {"model", "log"},
+    "triage": {"model", "log", "foreign", "check"},
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
-        "disk", "door",
+        "disk", "door", "foreign",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""

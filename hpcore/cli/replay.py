@@ -72,11 +72,11 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     if not quiet:
         seq = at if found.at is not None else found.events
         before = found.wrong is not None and found.at is None
-        _show_state(out, shown, "State before it" if before else f"State after event {seq}")
+        show_state(out, shown, "State before it" if before else f"State after event {seq}")
     out.end(
         found.ok,
         events=found.events,
-        state=_plain(shown),
+        state=plain_state(shown),
         violation=_violation(found),
         error=_error(found),
         torn=found.torn,
@@ -143,7 +143,8 @@ def _told(event: Event | None) -> str:
     return "nothing more" if event is None else f"\"{say(event)}\""
 
 
-def _show_state(out: Output, state: State, title: str) -> None:
+def show_state(out: Output, state: State, title: str) -> None:
+    """The table that people read: a line for each possible vCPU."""
     shared = state.shared
     flags = [words for name, words in FLAGS.items() if getattr(shared, name)]
     words = f"{title}: the machine is {shared.phase}"
@@ -161,7 +162,8 @@ def _show_state(out: Output, state: State, title: str) -> None:
     out.show(table)
 
 
-def _plain(state: State) -> dict[str, object]:
+def plain_state(state: State) -> dict[str, object]:
+    """The state for machines."""
     return {
         "shared": attrs.asdict(state.shared),
         "slots": [{"index": i, **attrs.asdict(s)} for i, s in enumerate(state.slots)],
@@ -199,7 +201,7 @@ def _violation(found: Replay) -> dict[str, object] | None:
             "seq": found.wrong.record.seq,
             "invariant": found.wrong.violation.invariant,
             "slot": found.wrong.violation.slot,
-            "before": _plain(found.wrong.before),
+            "before": plain_state(found.wrong.before),
         }
     if found.damage is not None:
         line = getattr(found.damage, "line", None)
