@@ -29,10 +29,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},
     "triage": {"model", "log"},
+    "show": {"model", "log", "triage", "check"},
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
-        "disk", "door",
+        "disk", "door", "show",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""
