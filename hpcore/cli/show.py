@@ -16,6 +16,8 @@ from hpcore.show.timeline import Timeline, timeline
 @click.command()
 @click.argument("log", type=click.Path(dir_okay=True))
 @click.option("--html", type=OUTPUT_FILE, metavar="FILE", help="Write a page for a browser here.")
+@click.option("--perfetto", type=OUTPUT_FILE, metavar="FILE",
+              help="Write a trace for ui.perfetto.dev here.")  # fmt: skip
 @click.option("--from", "first", type=click.IntRange(min=1), default=1, metavar="SEQ",
               help="The first event that is shown.")  # fmt: skip
 @click.option("--to", "last", type=click.IntRange(min=1), metavar="SEQ",
@@ -23,13 +25,15 @@ from hpcore.show.timeline import Timeline, timeline
 @click.option("--force", is_flag=True, help="Overwrite a file that exists.")
 @json_option
 def show(
-    log: str, html: Path | None, first: int, last: int | None, force: bool, as_json: bool
-) -> None:
-    """Draw LOG as a page: a lane for each vCPU, the machine and the guest.
+    log: str, html: Path | None, perfetto: Path | None, first: int, last: int | None,
+    force: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Draw LOG: a lane for each vCPU, the machine and the guest.
 
     \b
     hpcore show run.jsonl --html run.html
-    hpcore show run.jsonl --html run.html --from 40 --to 74 --force
+    hpcore show run.jsonl --html part.html --from 40 --to 74
+    hpcore show run.jsonl --perfetto run.pftrace      # for ui.perfetto.dev
 
     The page is one file that needs nothing else: no network, no server. Commands are bars
     from asked to ended; the event that is wrong is marked; a slider has the state at any
@@ -40,18 +44,26 @@ def show(
     input.
     """
     out = Output(json=as_json)
-    if html is None:
-        raise Problem("nothing is asked for; give --html FILE")
-    refuse_unwritable({"--html": html}, force=force)
+    files = {"--html": html, "--perfetto": perfetto}
+    if html is None and perfetto is None:
+        raise Problem("nothing is asked for; give --html FILE, --perfetto FILE, or both")
+    refuse_unwritable(files, force=force)
     if last is not None and last < first:
         raise Problem(f"--to {last} is before --from {first}")
     found = _read(out, log, first, last)
-    from hpcore.show.log_page import log_page  # noqa: PLC0415 - takes Jinja along
+    name = "standard input" if log == "-" else Path(log).name
+    if html is not None:
+        from hpcore.show.log_page import log_page  # noqa: PLC0415 - takes Jinja along
 
-    text = log_page("standard input" if log == "-" else Path(log).name, found)
-    html.write_text(text, encoding="utf-8")
-    out.say(f"{len(found.t)} events in {html}, {len(text.encode()):,} bytes; open it in a browser")
-    _end(out, found, html=str(html))
+        text = log_page(name, found).encode()
+        html.write_bytes(text)
+        out.say(f"{len(found.t)} events in {html}, {len(text):,} bytes; open it in a browser")
+    if perfetto is not None:
+        from hpcore.show.perfetto import trace  # noqa: PLC0415 - takes protobuf along
+
+        perfetto.write_bytes(trace(name, found))
+        out.say(f"{len(found.t)} events in {perfetto}; open it at ui.perfetto.dev")
+    _end(out, found, html=html, perfetto=perfetto)
 
 
 def _read(out: Output, log: str, first: int, last: int | None) -> Timeline:
@@ -70,7 +82,7 @@ def _read(out: Output, log: str, first: int, last: int | None) -> Timeline:
     return found
 
 
-def _end(out: Output, found: Timeline, **files: str) -> None:
+def _end(out: Output, found: Timeline, **files: Path | None) -> None:
     walk = found.walk
     if walk.damage is not None:
         out.say(f"Damaged: {walk.damage}", style="bold red")
@@ -85,5 +97,5 @@ def _end(out: Output, found: Timeline, **files: str) -> None:
         events=len(found.t),
         wrong=None if wrong is None else wrong.record.seq,
         damage=None if walk.damage is None else str(walk.damage),
-        **files,
+        **{name: None if path is None else str(path) for name, path in files.items()},
     )
