@@ -30,10 +30,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check": {"model", "log", "guest", "yaml"},
     "foreign": {"model", "log"},
     "triage": {"model", "log", "foreign", "check"},
+    "show": {"model", "log", "triage", "check"},
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
-        "disk", "door", "foreign",
+        "disk", "door", "foreign", "show",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""
