@@ -68,6 +68,9 @@ class Log(Protocol):
     ) -> int:
         """Append what `answers` led to, durably, and return the first event's number."""
 
+    def settled(self, state: State) -> None:
+        """Told the state after what was appended: a new segment may begin with it."""
+
 
 class RunError(HpcoreError):
     """A run cannot go on. The text says why."""
@@ -264,6 +267,7 @@ class Controller:
                 if decision.events:
                     self._log.append(decision.events, self._now(), stimulus)  # logged before done
                 self._take(decision)
+                self._log.settled(self.state)
                 for effect in decision.effects:
                     self._begin(effect)
                 if posted.answer is not None:

@@ -252,6 +252,8 @@ def _last_words(a: list[Record], b: list[Record], ended: tuple[bool, bool]) -> b
 
 
 def _machine_differences(a: Header, b: Header) -> Iterator[str]:
+    if a.first != b.first:
+        yield f"the first event that is kept is {a.first} and {b.first}"
     for each in attrs.fields(type(a.machine)):
         one, other = getattr(a.machine, each.name), getattr(b.machine, each.name)
         if each.name == "no_hotplug":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hpcore.model.states import State
+
 
 class ListLog:
     """A log in a list; with `room`, one that is full after so many events."""
@@ -24,6 +26,9 @@ class ListLog:
         self.times.append(t)
         return len(self.events)
 
+    def settled(self, state: State) -> None:
+        """It has one segment."""
+
 
 class NoLog:
     """A log that is not kept, for long runs."""
@@ -32,3 +37,6 @@ class NoLog:
         self, events: Iterable[object], t: float, answers: object | None = None
     ) -> int:
         return 0
+
+    def settled(self, state: State) -> None:
+        """It has no segments."""
