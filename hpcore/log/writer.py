@@ -30,13 +30,14 @@ Name = str | PathLike[str]
 
 
 class Entry(NamedTuple):
-    """One decision to be logged: its events, and the stimulus that they answer.
+    """One decision to be logged: its events, when it was made, and the stimulus that it answers.
 
-    `heard` is how far the accelerator had been heard, a number of its own. `counted` is how many
-    decisions this one stands for: itself, and those like it right before.
+    `t` is in seconds. `heard` is how far the accelerator had been heard, a number of its own.
+    `counted` is how many decisions this one stands for: itself, and those like it right before.
     """
 
     events: Iterable[object]
+    t: float
     answers: object | None = None
     heard: int | None = None
     counted: int = 1
@@ -165,26 +166,25 @@ class LogWriter:
         dead: it refuses every later append. A `buffered` writer may learn of the failure
         some appends late, and loses what it held back.
         """
-        return self.append_all((Entry(events, answers, heard),), t)
+        return self.append_all((Entry(events, t, answers, heard),))
 
-    def append_all(self, entries: Iterable[Entry], t: float) -> int:
-        """Append several decisions, made at `t` seconds, in one write; as `append`.
+    def append_all(self, entries: Iterable[Entry]) -> int:
+        """Append several decisions in one write; as `append`.
 
         Likewise all of them are acknowledged, or none is.
         """
         self._file.check()
-        t = self._checked_time(t)
         began = seq = self._seq
-        before, heard = self._sum, self._heard
+        before, heard, t = self._sum, self._heard, self._t
         lines: list[bytes] = []
         encode, dump = self._codec.encode, self._codec.dump
         for entry in entries:
-            first = seq
+            first, t = seq, _checked_time(entry.t, t)
             for event in entry.events:
                 fields = encode(event, seq, t)
                 if seq != first:
                     fields[BATCH] = first
-                elif entry[1:] != _BARE:
+                elif entry[2:] != _BARE:
                     fields |= self._first_line(entry)
                     heard = heard if entry.heard is None else entry.heard
                 if first != began:
@@ -281,20 +281,21 @@ class LogWriter:
             fields[COUNTED] = entry.counted
         return fields
 
-    def _checked_time(self, t: float) -> float:
-        if not math.isfinite(t):
-            raise EventRefused(f"a time of {t!r} seconds is no time")
-        t = round(float(t), 6)
-        if t < self._t:
-            raise EventRefused(
-                f"a time of {t} seconds is before the last event's, {self._t}; after "
-                "resume, go on from last_t"
-            )
-        return t
-
 
 _BARE = (None, None, 1)
-"""What an entry has beside its events, where it has nothing."""
+"""What an entry has beside its events and their time, where it has nothing."""
+
+
+def _checked_time(t: float, last: float) -> float:
+    if not math.isfinite(t):
+        raise EventRefused(f"a time of {t!r} seconds is no time")
+    t = round(float(t), 6)
+    if t < last:
+        raise EventRefused(
+            f"a time of {t} seconds is before the last event's, {last}; after "
+            "resume, go on from last_t"
+        )
+    return t
 
 
 def _make_room(name: str, *, overwrite: bool) -> None:
