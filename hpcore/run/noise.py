@@ -25,7 +25,7 @@ SECOND = 1.0
 """How long what is counted may wait for its line."""
 AS_THEY_COME = 50
 """Calls that change nothing, in one second, which are written each."""
-KINDS_APART = 30
+KINDS_APART = 10
 """Kinds that are told apart by vCPU at one time."""
 
 Kind = tuple[object, ...]

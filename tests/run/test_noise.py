@@ -263,4 +263,4 @@ def test_a_counted_line_that_changes_the_state_is_wrong(tmp_path: Path) -> None:
 
 
 def test_the_limits_are_what_the_documentation_says() -> None:
-    assert (room.AS_THEY_COME, room.KINDS_APART, room.SECOND) == (50, 30, 1.0)
+    assert (room.AS_THEY_COME, room.KINDS_APART, room.SECOND) == (50, 10, 1.0)
