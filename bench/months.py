@@ -4,7 +4,8 @@
 
 The days are simulated: the events are those of a machine whose vCPUs come and go, day and night,
 and their times are spread over 24 months. Each decision is made, appended, and told to the log as
-settled, as a run does it; at each tenth of the way the log is opened as after a crash, and replayed. What is to be shown: the files, the memory, and the time that an opening takes have a
+settled, as a run does it; at each tenth of the way the log is opened as after a crash, and
+replayed. What is to be shown: the files, the memory, and the time that an opening takes have a
 bound that does not grow with the machine's age.
 """
 
