@@ -86,7 +86,8 @@ def _printer(out: Output, quiet: bool, at: int | None) -> Any:
         for record in decision.records:
             mark = ">" if record.seq == at else " "
             time = f"{decision.t:10.4f}" if record is decision.records[0] else " " * 10
-            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}")
+            often = f" ({record.counted} times)" if record.counted > 1 else ""
+            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}{often}")
 
     return (lambda _decision: None) if quiet or out.json else each
 
