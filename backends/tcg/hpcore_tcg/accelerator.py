@@ -27,8 +27,9 @@ from hpcore.run.accelerator import (
     Report,
 )
 from hpcore_tcg import build
+from hpcore_tcg.elsewhere import Elsewhere, LoadedFiles, live_on
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
-from hpcore_tcg.machine import TcgMachine
+from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
 
 MODELLED = {
@@ -75,7 +76,16 @@ class TcgAccelerator:
         boot = await admission.prepare(machine, self.board, images)
         monitor = await asyncio.to_thread(build.ensure_monitor)
         start = partial(TcgMachine.start, machine, boot, qemu, monitor)
-        return TcgSession(machine, start, report, boots=boot is not None)
+        files = [] if boot is None else [boot.kernel, boot.initrd]
+        try:
+            loaded = LoadedFiles.of([qemu.path, monitor.path, *files])
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        other = partial(start, DEAF, incoming=True)
+        elsewhere = Elsewhere(other, loaded, live=live_on(qemu.version))
+        return TcgSession(
+            machine, start, report, boots=boot is not None, elsewhere=elsewhere
+        )
 
     # --------------------------------------------- under a VM that somebody else starts
 

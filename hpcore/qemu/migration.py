@@ -1,0 +1,159 @@
+"""A machine that is carried from one QEMU to another, by QEMU's own migration.
+
+The order is the point of this file. Until the other QEMU is told `cont`, this one can always
+be taken up again, and whatever goes wrong ends so. Only one of the two is ever told `cont`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.machine import QemuMachine
+from hpcore.qemu.qmp import Qmp
+
+SWITCH_SECONDS = 60.0
+"""For what both sides do once the guest stands still, which takes some milliseconds."""
+TAKE_UP_SECONDS = 30.0
+"""For a QEMU to have given up a migration that was cancelled."""
+BANDWIDTH = 4 << 30
+"""Bytes a second: QEMU's own bound, 128 MiB, is one for networks."""
+LAST_WORDS_SECONDS = 2.0
+ENDLESS = 7 * 24 * 3600.0
+"""For a guest that writes faster than it is carried: whoever waits for it says how long."""
+
+STANDING_STILL = ("paused", "postmigrate", "finish-migrate", "prelaunch")
+"""QEMU's words for a machine that `cont` lets go on."""
+
+class NotTakenUp(QemuError):
+    """A migration came to nothing, and the machine does not go on where it was: it is lost."""
+
+
+Still = Callable[[], Coroutine[object, object, None]]
+"""Awaited while the guest stands still: all that it has said is taken in by then."""
+
+
+async def hand_over(
+    here: QemuMachine, there: QemuMachine, socket: Path, *, live: bool, still: Still
+) -> bool:
+    """Carry the machine of `here` to `there`, which was started to wait for one at `socket`.
+
+    Without `live` the guest stands still from the start. Returns whether it ran before. On
+    return `there` has the machine, which stands still, and `here` is of no more use. Raises
+    QemuError where that fails, or is interrupted; the machine is then `here`, as it was.
+    """
+    ran = await _runs(here.qmp)
+    await refuse_unlike(here, there)
+    here.migration.begin()
+    there.migration.begin()
+    await _prepare(there.qmp, {"return-path": True})
+    await there.qmp.execute("migrate-incoming", {"uri": f"unix:{socket}"})
+    await _prepare(here.qmp, {"return-path": True, "pause-before-switchover": True})
+    try:
+        if ran and not live:
+            await here.qmp.execute("stop")
+        await here.qmp.execute("migrate", {"uri": f"unix:{socket}"})
+        await here.migration.until("pre-switchover", ENDLESS)
+        await here.migration.unless_interrupted(still())
+        await here.qmp.execute("migrate-continue", {"state": "pre-switchover"})
+        await here.migration.until("completed", SWITCH_SECONDS)
+        await there.migration.until("completed", SWITCH_SECONDS)
+        if not there.process.running:
+            raise QemuError(f"the other QEMU is gone: {there.process.last_words}")
+    except BaseException as error:
+        await take_up(here, ran=ran)
+        if isinstance(error, QemuError):
+            raise QemuError(f"{error}; the other QEMU: {await _last_words(there)}") from error
+        raise
+    return ran
+
+
+async def _last_words(there: QemuMachine) -> str:
+    """What it has said: of why it refuses a machine it says nothing elsewhere, and ends."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(there.process.wait(), LAST_WORDS_SECONDS)
+    return there.process.last_words
+
+
+async def refuse_unlike(here: QemuMachine, there: QemuMachine) -> None:
+    """Raise QemuError where the two are of different versions, or have different machines.
+
+    QEMU would find that out at the end alone, or not at all.
+    """
+    for what, ask in (("versions", version_of), ("machine types", machine_type_of)):
+        mine, other = await ask(here.qmp), await ask(there.qmp)
+        if mine != other:
+            raise QemuError(
+                f"a machine is carried between two QEMUs that are alike, and these have different "
+                f"{what}: {mine} here and {other} there"
+            )
+
+
+async def version_of(qmp: Qmp) -> str:
+    """The version of a running QEMU, with its distribution's word on it."""
+    found = await qmp.execute("query-version")
+    assert isinstance(found, dict), "QMP's schema says so"
+    number = found["qemu"]
+    text = f"{number['major']}.{number['minor']}.{number['micro']}"
+    return f"{text} {found['package']}".strip()
+
+
+async def machine_type_of(qmp: Qmp) -> str:
+    """The machine type of a running QEMU, with its version: `virt` is another one in each."""
+    return str(await qmp.execute("qom-get", {"path": "/machine", "property": "type"}))
+
+
+async def take_up(here: QemuMachine, *, ran: bool) -> None:
+    """Have the machine of `here` go on after a migration that came to nothing.
+
+    Raises NotTakenUp where it does not.
+    """
+    try:
+        await _take_up(here, ran=ran)
+    except QemuError as error:
+        raise NotTakenUp(f"after a migration that came to nothing: {error}") from error
+
+
+async def _take_up(here: QemuMachine, *, ran: bool) -> None:
+    with contextlib.suppress(QemuError):  # nothing may be left to cancel
+        await here.qmp.execute("migrate_cancel")
+    deadline = asyncio.get_running_loop().time() + TAKE_UP_SECONDS
+    while (said := await _migration_status(here.qmp)) not in (
+        "none", "completed", "failed", "cancelled",
+    ):  # fmt: skip
+        if asyncio.get_running_loop().time() > deadline:
+            raise QemuError(f"QEMU does not give the migration up: it says '{said}'")
+        await asyncio.sleep(0.01)
+    if ran and await _run_state(here.qmp) in STANDING_STILL:
+        await here.qmp.execute("cont")
+
+
+async def _prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:
+    wanted = {
+        "events": True, "return-path": False, "pause-before-switchover": False, **capabilities,
+    }  # fmt: skip
+    states = [{"capability": name, "state": on} for name, on in wanted.items()]
+    await qmp.execute("migrate-set-capabilities", {"capabilities": states})
+    await qmp.execute("migrate-set-parameters", {"max-bandwidth": BANDWIDTH})
+
+
+async def _runs(qmp: Qmp) -> bool:
+    """Whether the machine runs. Raises QemuError where it neither does nor is paused."""
+    state = await _run_state(qmp)
+    if state not in ("running", "paused", "postmigrate", "prelaunch"):
+        raise QemuError(f"QEMU's machine is '{state}'; one that runs or is paused can be carried")
+    return state == "running"
+
+
+async def _run_state(qmp: Qmp) -> str:
+    found = await qmp.execute("query-status")
+    assert isinstance(found, dict), "QMP's schema says so"
+    return str(found["status"])
+
+
+async def _migration_status(qmp: Qmp) -> str:
+    found = await qmp.execute("query-migrate")
+    return str(found.get("status", "none")) if isinstance(found, dict) else "none"
