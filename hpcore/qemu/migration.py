@@ -1,4 +1,4 @@
-"""A machine that is carried from one QEMU to another, by QEMU's own migration.
+"""A machine that is carried from one QEMU to another, or into a file, by QEMU's own migration.
 
 The order is the point of this file. Until the other QEMU is told `cont`, this one can always
 be taken up again, and whatever goes wrong ends so. Only one of the two is ever told `cont`.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.qmp import Qmp
+from hpcore.qemu.runtime_directory import directory_of_a_start, remove_runtime_directory
 
 SWITCH_SECONDS = 60.0
 """For what both sides do once the guest stands still, which takes some milliseconds."""
@@ -28,6 +31,26 @@ ENDLESS = 7 * 24 * 3600.0
 STANDING_STILL = ("paused", "postmigrate", "finish-migrate", "prelaunch")
 """QEMU's words for a machine that `cont` lets go on."""
 
+CHUNK = 1 << 20
+
+
+class Writes(Protocol):
+    """What takes a machine's stream. See hpcore.run.accelerator.Writes."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+
+class Stream(Protocol):
+    """A part of a file that has a machine. See hpcore.run.accelerator.Stream."""
+
+    @property
+    def file(self) -> Path: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
 class NotTakenUp(QemuError):
     """A migration came to nothing, and the machine does not go on where it was: it is lost."""
 
@@ -37,9 +60,9 @@ Still = Callable[[], Coroutine[object, object, None]]
 
 
 async def hand_over(
-    here: QemuMachine, there: QemuMachine, socket: Path, *, live: bool, still: Still
+    here: QemuMachine, there: QemuMachine, path: Path, *, live: bool, still: Still
 ) -> bool:
-    """Carry the machine of `here` to `there`, which was started to wait for one at `socket`.
+    """Carry the machine of `here` to `there`, which was started to wait for one at `path`.
 
     Without `live` the guest stands still from the start. Returns whether it ran before. On
     return `there` has the machine, which stands still, and `here` is of no more use. Raises
@@ -50,12 +73,12 @@ async def hand_over(
     here.migration.begin()
     there.migration.begin()
     await _prepare(there.qmp, {"return-path": True})
-    await there.qmp.execute("migrate-incoming", {"uri": f"unix:{socket}"})
+    await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
     await _prepare(here.qmp, {"return-path": True, "pause-before-switchover": True})
     try:
         if ran and not live:
             await here.qmp.execute("stop")
-        await here.qmp.execute("migrate", {"uri": f"unix:{socket}"})
+        await here.qmp.execute("migrate", {"uri": f"unix:{path}"})
         await here.migration.until("pre-switchover", ENDLESS)
         await here.migration.unless_interrupted(still())
         await here.qmp.execute("migrate-continue", {"state": "pre-switchover"})
@@ -69,6 +92,99 @@ async def hand_over(
             raise QemuError(f"{error}; the other QEMU: {await _last_words(there)}") from error
         raise
     return ran
+
+
+async def save_to(
+    here: QemuMachine, still: Callable[[], Coroutine[object, object, Writes]]
+) -> None:
+    """Write the machine of `here` to the file that `still` returns, and have it go on.
+
+    `still` is awaited while the guest stands still, as of `hand_over`. We write the file, not a
+    program of QEMU's: what becomes of a full disk is known here. Raises QemuError where it
+    fails, OSError where the file takes no more; the machine goes on, also where this is
+    cancelled.
+    """
+    ran = await _runs(here.qmp)
+    here.migration.begin()
+    try:
+        if ran:
+            await here.qmp.execute("stop")
+        file = await here.migration.unless_interrupted(still())
+        await _prepare(here.qmp, {})
+        with _listener() as (path, listener):
+            writes = asyncio.ensure_future(asyncio.to_thread(_receive, listener, file))
+            try:
+                await here.qmp.execute("migrate", {"uri": f"unix:{path}"})
+                await here.migration.until("completed", ENDLESS)
+            except BaseException as error:
+                _end_listening(listener)
+                with contextlib.suppress(ValueError):  # nobody came, since it failed before
+                    await writes  # or the file's own error, which is the cause
+                raise error
+            await writes
+    finally:
+        await take_up(here, ran=ran)
+
+
+async def load_from(there: QemuMachine, path: Path, stream: Stream) -> None:
+    """Carry the machine in `stream` to `there`, which was started to wait for one at `path`.
+
+    It stands still then. Raises QemuError.
+    """
+    there.migration.begin()
+    await _prepare(there.qmp, {})
+    await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
+    sock = await there.process.connect_socket(path)
+    sock.setblocking(True)
+    sends = asyncio.ensure_future(asyncio.to_thread(_send, sock, stream))
+    try:
+        await there.migration.until("completed", ENDLESS)
+    except QemuError as error:
+        raise QemuError(f"{error}; {await _last_words(there)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            await sends
+        sock.close()
+
+
+def _receive(listener: socket.socket, file: Writes) -> None:
+    """Append to `file` what comes by one connection, to its end. Raises OSError of the file."""
+    try:
+        sock, _ = listener.accept()
+    except OSError:
+        raise ValueError("nobody came") from None
+    room = memoryview(bytearray(CHUNK))
+    with sock:
+        while size := sock.recv_into(room):
+            file.write(room[:size])
+
+
+def _send(sock: socket.socket, stream: Stream) -> None:
+    with stream.file.open("rb") as file:
+        sock.sendfile(file, stream.offset, stream.size)
+        sock.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def _listener() -> Iterator[tuple[Path, socket.socket]]:
+    """A socket that QEMU can connect to, and its path."""
+    with directory_of_a_start() as directory:
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(str(directory / "saved"))
+            listener.listen(1)
+            yield directory / "saved", listener
+        finally:
+            listener.close()
+            remove_runtime_directory(directory)
+
+
+def _end_listening(listener: socket.socket) -> None:
+    """Whoever waits for a connection waits no longer."""
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 async def _last_words(there: QemuMachine) -> str:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from hpcore.guest.boot import BootFiles
 from hpcore.qemu.errors import QemuError
+from hpcore_tcg.build import Monitor
 from hpcore_tcg.machine import TcgMachine
 
 LIVE_FROM = (9, 0)
@@ -29,7 +31,7 @@ _Identity = tuple[int, int, int, int]
 
 @frozen
 class LoadedFiles:
-    """Files that QEMU loads, as they were when its machine was made."""
+    """Files that QEMU loads, as they were when its machine was made, by what they are."""
 
     as_they_were: dict[Path, _Identity]
 
@@ -55,6 +57,8 @@ class Elsewhere:
 
     begin: Callable[[], Awaitable[TcgMachine]]
     files: LoadedFiles
+    boot: BootFiles | None
+    monitor: Monitor
     live: bool = field(kw_only=True)
 
     async def start(self) -> TcgMachine:

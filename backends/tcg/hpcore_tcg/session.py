@@ -19,25 +19,40 @@ from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
+    MachineStep,
     RaiseGed,
     Reassert,
     RunMachineStep,
     RunStep,
     Step,
 )
+from hpcore.model.states import State
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.migration import NotTakenUp, hand_over, take_up
+from hpcore.qemu.migration import (
+    NotTakenUp,
+    hand_over,
+    load_from,
+    machine_type_of,
+    save_to,
+    take_up,
+    version_of,
+)
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
     AcceleratorError,
+    Belongings,
     Console,
     EffectError,
+    Keep,
     Report,
+    Stream,
+    Writes,
 )
 from hpcore.session.qemu import QemuSession
 from hpcore.session.turn import CallerTurn, without_cancelling
+from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of, refuse_unlike
 from hpcore_tcg.elsewhere import NOT_OURS_TO_START, Elsewhere
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import LinkGone, RequestRefused, ResetMeanwhile
@@ -217,6 +232,72 @@ class TcgSession(QemuSession[TcgMachine]):
             raise EffectError(str(error)) from error
         finally:
             await (here if self._machine is there else there).close()
+
+    async def save(self, keep: Keep) -> None:
+        """See `hpcore.run.accelerator.SavableSession`."""
+        self._gate.check(MachineStep.SAVE)
+        turn = self._machine_turn = CallerTurn()
+        try:
+            await self._save(keep)
+        except NotTakenUp as error:
+            raise AcceleratorError(str(error)) from error
+        except QemuError as error:
+            raise EffectError(str(error)) from error
+        except OSError as error:
+            raise EffectError(f"the file takes no more: {error.strerror or error}") from error
+        finally:
+            turn.end()
+            if self._machine_turn is turn:
+                self._machine_turn = None
+
+    async def _save(self, keep: Keep) -> None:
+        here, elsewhere, epoch = self._running(), self._elsewhere, self._epoch
+        if elsewhere is None or epoch is None:
+            raise EffectError(NOT_OURS_TO_START)
+        elsewhere.files.require_unchanged()
+        saved = await asyncio.to_thread(
+            belongings, elsewhere.boot, elsewhere.monitor, epoch=epoch,
+            qemu=await version_of(here.qmp), machine_type=await machine_type_of(here.qmp),
+        )  # fmt: skip
+
+        async def still() -> Writes:
+            await here.link.heard_all()
+            return await keep(saved)
+
+        async with self._held(here):
+            await save_to(here, still)
+
+    async def load(self, state: State, saved: Belongings, stream: Stream) -> None:
+        """In place of CREATE_VCPUS and all that followed: the machine that was saved.
+
+        Raises AcceleratorError, and leaves nothing behind.
+        """
+        assert self._elsewhere is not None, "a machine is restored in a QEMU that we start"
+        epoch = epoch_of(saved)
+        try:
+            there = await self._elsewhere.start()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        try:
+            for name, ask in ((QEMU, version_of), (MACHINE_TYPE, machine_type_of)):
+                refuse_unlike(saved, name, await ask(there.qmp), "restore it with that one")
+            assert there.incoming is not None, "it was started to wait for a machine"
+            await load_from(there, there.incoming, stream)
+        except QemuError as error:
+            await there.close()
+            raise AcceleratorError(f"QEMU does not take the saved machine: {error}") from error
+        except BaseException:
+            await there.close()
+            raise
+        there.tell(self._told())
+        there.process.remove_directory()
+        self._machine, self._epoch, self._mirror = there, epoch, SlotMirror.of(state)
+        if there.console is not None:
+            self._followed = FollowedConsole(there.console)
+        self._hello.set()
+        self._gate.created()
+        self._gate.open()
+        self._gate.pause()
 
     async def _take_over(self, here: TcgMachine, there: TcgMachine, *, ran: bool) -> None:
         """`there` has the machine, whole, and alone is told to let it go on.
