@@ -19,19 +19,13 @@ from hpcore.model import stimuli
 from hpcore.model.effects import MachineStep
 from hpcore.model.states import State
 from hpcore.run.controller import Controller, RunError
-from hpcore.run.courses import MachineCourse, PlugCourse, UnplugCourse
-
-OnTheMachine = stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate
-"""The commands on the whole machine that leave it there."""
-
-LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
-    stimuli.Boot: MachineStep.START,
-    stimuli.Reset: MachineStep.RESTART,
-    stimuli.Pause: MachineStep.PAUSE,
-    stimuli.Resume: MachineStep.RESUME,
-    stimuli.Migrate: MachineStep.MIGRATE,
-}
-"""The step that a command on the whole machine ends with."""
+from hpcore.run.courses import (
+    MachineCourse,
+    OnTheMachine,
+    PlugCourse,
+    UnplugCourse,
+    course_of,
+)
 
 _WAITING_FOR = {
     MachineStep.START: "the machine's start",
@@ -253,16 +247,15 @@ def begun_by(
     events: tuple[ev.Event, ...],
 ) -> Accepted:
     """What stands for the command that was answered with `events`."""
-    for event in events:
-        match event:
-            case ev.PlugAccepted(slot=slot, id=id_):
-                return Plug(asked, slot, id_)
-            case ev.UnplugAccepted(slot=slot, id=id_) | ev.UnplugRepeated(slot=slot, id=id_):
-                return Unplug(asked, slot, id_)
-    assert not isinstance(command, stimuli.DeviceAdd | stimuli.DeviceDel), "it is answered so"
-    last = LAST_STEP[type(command)]
-    done = not events and asked.controller.state.shared.step is not last
-    return MachineCommand(asked, last, already=done)
+    course = course_of(command, events, asked.controller.state.shared)
+    match course, command:
+        case PlugCourse(slot=slot), stimuli.DeviceAdd(id=id_):
+            return Plug(asked, slot, id_)
+        case UnplugCourse(slot=slot), stimuli.DeviceDel(id=id_):
+            return Unplug(asked, slot, id_)
+        case MachineCourse(last=last, already=already), _:
+            return MachineCommand(asked, last, already)
+    raise AssertionError(f"{command} was answered with {events}")
 
 
 @define

@@ -12,6 +12,7 @@ import attrs
 from attrs import frozen
 
 from hpcore.model import events as ev
+from hpcore.model import stimuli
 from hpcore.model.acpi import OstSource, check_refusal, refuses
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
@@ -153,3 +154,32 @@ class MachineCourse:
 
 
 Course = PlugCourse | UnplugCourse | MachineCourse
+
+OnTheMachine = stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate
+"""The commands on the whole machine that leave it there."""
+
+LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
+    stimuli.Boot: MachineStep.START,
+    stimuli.Reset: MachineStep.RESTART,
+    stimuli.Pause: MachineStep.PAUSE,
+    stimuli.Resume: MachineStep.RESUME,
+    stimuli.Migrate: MachineStep.MIGRATE,
+}
+"""The step that a command on the whole machine ends with."""
+
+
+def course_of(
+    command: stimuli.DeviceAdd | stimuli.DeviceDel | OnTheMachine,
+    events: tuple[ev.Event, ...],
+    shared: Shared,
+) -> Course:
+    """The course of a command that was accepted with `events`; `shared` is the part after them."""
+    for event in events:
+        match event:
+            case ev.PlugAccepted(slot=slot):
+                return PlugCourse(slot)
+            case ev.UnplugAccepted(slot=slot) | ev.UnplugRepeated(slot=slot):
+                return UnplugCourse(slot)
+    assert not isinstance(command, stimuli.DeviceAdd | stimuli.DeviceDel), "it is answered so"
+    last = LAST_STEP[type(command)]
+    return MachineCourse(last, already=not events and shared.step is not last)
