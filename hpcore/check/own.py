@@ -115,8 +115,10 @@ def _in_words(error: BaseException, path: Path) -> str:
 
 def _with_words(p: Property, path: Path) -> Property:
     """The same property, which says what is wrong with it where its function raises."""
-    asks = {name: _worded(function, p.name, path) for name in _ASKS
-            if (function := getattr(p, name)) is not None}  # fmt: skip
+    asks: dict[str, Any] = {
+        name: _worded(function, p.name, path)
+        for name in _ASKS if (function := getattr(p, name)) is not None
+    }  # fmt: skip
     return attrs.evolve(p, **asks)
 
 

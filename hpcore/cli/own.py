@@ -12,7 +12,7 @@ from hpcore.check.result import CheckError
 from hpcore.check.world.guests import GUESTS, GuestModel
 
 
-class GuestType(click.ParamType):
+class GuestType(click.ParamType):  # type: ignore[type-arg]
     """A guest that hpcore has, by name, or a class in a file: `mine.py:MyGuest`."""
 
     name = "guest"

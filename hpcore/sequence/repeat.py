@@ -27,6 +27,9 @@ from hpcore.sequence.words import headline
 LATE = 1000
 """Milliseconds that a `wait` for a deadline is longer than the deadline."""
 
+MOMENT = 500
+"""Milliseconds in which an accelerator ends what it is at."""
+
 
 @frozen
 class Repeated:
@@ -66,6 +69,7 @@ class _Script:
                 q = self.question
                 state = take(state, happening.stimulus, q.rules).after
         self._last(state)
+        self._come_to_rest(state)
         scenario = self.question.scenario
         scripted = not self.question.guest.prompt
         about = f"Repeats what a check has found: {headline(self.finding)}."
@@ -92,6 +96,12 @@ class _Script:
             self._call(stimulus, state)
 
     def _step(self, n: int, line: sc.Line, state: State) -> None:
+        before = self.lines[-1] if self.lines else None
+        waited = before is not None and isinstance(before.step, _WAITED)
+        if before is not None and waited and state.shared.step is not None:
+            raise CannotRepeat(
+                f"a run waits for the end of `{before.text}`, and here `{line.text}` comes before"
+            )
         self._said_open(f"`{line.text}` is given", state)
         last = line is self.finding.line and not any(
             h.begins is not None for h in self.finding.way[n + 1 :]
@@ -149,6 +159,15 @@ class _Script:
                 self._add(sc.ExpectStep(slots=slots), "expect")
             self.open["that it is so for ever cannot be seen in a run of any length"] = None
 
+    def _come_to_rest(self, state: State) -> None:
+        """A run does not end well in the middle of something."""
+        if not any(slot.busy for slot in state.slots) or state.shared.halted:
+            return
+        if self.question.guest.prompt and self.finding.kind is not FindingKind.NEVER:
+            self._add(sc.SettleStep(), "settle")
+        else:  # what the guest owes it will never give
+            self._add(sc.WaitStep(MOMENT), "wait")
+
     # ------------------------------------------------------------------- words
 
     def _failure(self, line: sc.Line) -> str | None:
@@ -175,6 +194,8 @@ class _Script:
 
 
 _CALLS = (st.OstReported, st.EjectCalled, st.CpuOnCalled, st.CpuOffSeen)
+_WAITED = (sc.BootStep, sc.ResetStep, sc.PauseStep, sc.ResumeStep, sc.MigrateStep)
+"""The steps that `hpcore run` always waits for."""
 _STAY = (SlotState.PARKED, SlotState.ENABLED, SlotState.ONLINE)
 """The states that a slot is in for longer than the accelerator's work takes."""
 _DEAF = {Notification.DEVICE_CHECK: LOST, Notification.EJECT_REQUEST: LOST}

@@ -150,8 +150,10 @@ class _Search:
         )  # fmt: skip
 
     def _findings(self) -> tuple[Finding, ...]:
-        """The nearest first; it alone is made as short as it can be, as it is the one shown."""
-        found = sorted(self._s.found.values(), key=lambda f: len(f.way))
+        """What breaks a property, then the nearest; the first is made as short as it can be."""
+        found = sorted(
+            self._s.found.values(), key=lambda f: (f.kind is not FindingKind.BROKEN, len(f.way))
+        )
         return (*(shortened(f, self._q, self._lines) for f in found[:1]), *found[1:])
 
     def _refuse_too_many(self, states: int) -> None:
@@ -178,8 +180,9 @@ class _Search:
     def _move(self, number: int, state: State, spot: Spot, move: Move) -> bool:
         """Take one move; whether it leads anywhere else."""
         taken = None if move.stimulus is None else self._take(state, move.stimulus)
-        for p in self._sometimes if taken is not None else ():
-            if p.name not in self._s.shown and p.shows and any(map(p.shows, taken.events)):
+        for p in self._sometimes:
+            events = () if taken is None else taken.events
+            if p.name not in self._s.shown and p.shows and any(map(p.shows, events)):
                 self._s.shown.add(p.name)
         went = go(self._q.guest, self._lines, state, spot, move, taken)
         if went.broken is not None:

@@ -106,10 +106,10 @@ class Finding:
 class Answer:
     """What a search has found.
 
-    `findings` are the different ones, the nearest first. `fault_ends` are runs that a fault
-    ends: a step fails in them, as `hpcore run` would have it, and that is no finding. `missing`
-    are *sometimes* properties that are one's own and never happened. `completed` says whether
-    some run comes to the scenario's end.
+    `findings` are the different ones: those that break a property, then the nearest.
+    `fault_ends` are runs that a fault ends: a step fails in them, as `hpcore run` would have
+    it, and that is no finding. `missing` are *sometimes* properties of one's own that never
+    happened. `completed` says whether some run comes to the scenario's end.
     """
 
     states: int

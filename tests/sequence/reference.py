@@ -69,13 +69,13 @@ def search(question: Question) -> Plain:
         if not fair and spot.at < len(lines):
             ends.add(node)
             unmet = world.unmet(state, spot)
-            why = "it need never end" if unmet is None else judged(lines[spot.at], unmet)
+            wrong = None if unmet is None else judged(lines[spot.at], unmet)
             if unmet is None:
                 note("never", "it need never end", spot.at, depth[node])
-            elif why is None:
+            elif wrong is None:
                 after[node].add((state, Spot(spot.at + 1, None, spot.kernel, spot.faults)))
             elif spot.faults == question.faults:
-                note("expect", why, spot.at, depth[node])
+                note("expect", wrong, spot.at, depth[node])
         for other in after[node]:
             if other not in depth:
                 depth[other] = depth[node] + 1
