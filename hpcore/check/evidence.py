@@ -46,10 +46,12 @@ def write_log(
     *,
     overwrite: bool = False,
     properties: Properties = PROPERTIES,
+    last_words: str | None = None,
 ) -> int:
     """Write `found` to `path` and return the number of events. `name` says under what rules.
 
-    `properties` are those that were checked. Raises LogError.
+    `properties` are those that were checked. `last_words` end the log; by themselves they say
+    what is broken. Raises LogError.
     """
     head = found.start.head
     header = Header(
@@ -57,7 +59,9 @@ def write_log(
     )
     began = 0.0 if head is None else head.t
     # A decision counts as whole once another one follows it.
-    words = f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"
+    words = last_words or (
+        f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"
+    )
     end = Decided(Note(words), (Noted(words),))
     written = 0
     with LogWriter.create(path, header, sync=Sync.BUFFERED, overwrite=overwrite) as log:
