@@ -11,6 +11,7 @@ from hpcore.log.reader import Record
 from hpcore.model.fold import Folded, steps
 from hpcore.model.invariants import HELD
 from hpcore.model.properties import Invariants
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 
 
@@ -47,9 +48,12 @@ def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
 
 
 def fold(
-    state: State, decision: LoggedDecision, invariants: Invariants = HELD
+    state: State,
+    decision: LoggedDecision,
+    invariants: Invariants = HELD,
+    rules: Rules = RULES,
 ) -> Iterator[tuple[Record, Folded]]:
     """Apply the events of `decision` to `state`, up to the first that breaks something."""
     events = (record.event for record in decision.records)
-    folded = steps(state, events, settled=decision.settled, invariants=invariants)
+    folded = steps(state, events, rules, settled=decision.settled, invariants=invariants)
     return zip(decision.records, folded, strict=False)

@@ -16,6 +16,7 @@ from hpcore.log.errors import LogDamaged, LogTooNew
 from hpcore.log.framing import NO_SUM, is_sealed
 from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
+from hpcore.model.revision import HPCORE, Revision, revision_of
 from hpcore.version import __version__
 
 FORMAT = "hpcore-log"
@@ -46,7 +47,7 @@ class Header:
     `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
-    has none.
+    has none. `rules` is the protocol that the machine was run by, where it is not hpcore's own.
     """
 
     machine: MachineConfig
@@ -56,7 +57,13 @@ class Header:
     sync: Sync = Sync.DURABLE
     modelled: Mapping[str, str] = field(factory=dict, hash=False)
     differs: Mapping[str, str] = field(factory=dict, hash=False)
+    rules: Revision | None = None
     format: FormatVersion | None = None
+
+    @property
+    def protocol(self) -> Revision:
+        """The protocol by which the log is to be judged."""
+        return self.rules or HPCORE
 
 
 def _exact(wanted: type, words: str) -> Any:
@@ -75,6 +82,8 @@ def _converter(strict: bool) -> Converter:
     converter.register_structure_hook(str, _exact(str, "a string"))
     # Or else it would be structured as the str that it is, too, and be no Sync.
     converter.register_structure_hook(Sync, lambda value, _: Sync(value))
+    converter.register_structure_hook(Revision, lambda value, _: revision_of(value))
+    converter.register_unstructure_hook(Revision, lambda revision: revision.plain)
     return converter
 
 
@@ -91,6 +100,8 @@ def encode(header: Header) -> bytes:
     """The header's JSON object, without its sum."""
     plain = _STRICT.unstructure(header)
     del plain["format"]
+    if header.rules is None:  # as in most logs
+        del plain["rules"]
     return orjson.dumps({"format": FORMAT, "version": str(header.format), **plain})
 
 
