@@ -46,7 +46,8 @@ class Header:
     `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
-    has none.
+    has none. `kept` is the directory of a machine that may outlive hpcore; None for one that
+    does not, and in any log before format 1.3.
     """
 
     machine: MachineConfig
@@ -56,6 +57,7 @@ class Header:
     sync: Sync = Sync.DURABLE
     modelled: Mapping[str, str] = field(factory=dict, hash=False)
     differs: Mapping[str, str] = field(factory=dict, hash=False)
+    kept: str | None = None
     format: FormatVersion | None = None
 
 
@@ -91,6 +93,8 @@ def encode(header: Header) -> bytes:
     """The header's JSON object, without its sum."""
     plain = _STRICT.unstructure(header)
     del plain["format"]
+    if header.kept is None:
+        del plain["kept"]
     return orjson.dumps({"format": FORMAT, "version": str(header.format), **plain})
 
 

@@ -64,7 +64,11 @@ class Log(Protocol):
     """Where events go; see hpcore.log.LogWriter."""
 
     def append(
-        self, events: Iterable[object], t: float, answers: object | None = None
+        self,
+        events: Iterable[object],
+        t: float,
+        answers: object | None = None,
+        heard: int | None = None,
     ) -> int:
         """Append what `answers` led to, durably, and return the first event's number."""
 
@@ -100,6 +104,7 @@ OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 class _Posted:
     stimulus: Stimulus
     answer: Callable[[tuple[Event, ...]], None] | None = None
+    heard: int | None = None
 
 
 class Controller:
@@ -146,16 +151,25 @@ class Controller:
         if not self._tasks[0].done() and (owed or not self.state.shared.halted):
             self.post(stimuli.PowerDown())
             await asyncio.wait({self._tasks[0]}, timeout=END_SECONDS)
+        await self._stop()
+        await self.session.close()
+
+    async def _stop(self) -> None:
+        """Take nothing more, and wait for no outcome any more."""
         for task in (*self._tasks, *self._effects):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
-        await self.session.close()
 
     # ------------------------------------------------------------- from outside
 
     def post(self, stimulus: Stimulus) -> None:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
-        self._put(_Posted(stimulus))
+        self._put(_Posted(stimulus, heard=self._heard))
+
+    @property
+    def _heard(self) -> int | None:
+        """How far the accelerator has been heard, where it says so."""
+        return None
 
     async def submit(
         self,
@@ -176,7 +190,7 @@ class Controller:
             if not answer.done():
                 answer.set_result(events)
 
-        self._put(_Posted(command, decided))
+        self._put(_Posted(command, decided, self._heard))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -261,8 +275,8 @@ class Controller:
                 posted = await self._queue.get()
                 stimulus = plain_stimulus(posted.stimulus)
                 decision = decide(self.state, stimulus)
-                if decision.events:
-                    self._log.append(decision.events, self._now(), stimulus)  # logged before done
+                if decision.events:  # logged before done
+                    self._log.append(decision.events, self._now(), stimulus, posted.heard)
                 self._take(decision)
                 for effect in decision.effects:
                     self._begin(effect)
@@ -291,6 +305,10 @@ class Controller:
                 self._end = _ENDED
             for watcher in self.watchers:
                 watcher(event, self.state)
+        self._follow_state()
+
+    def _follow_state(self) -> None:
+        """Wait for what the state owes, and say whether the machine is over."""
         self._deadlines.follow(self.state)
         if self.state.shared.halted:
             self._halted.set()

@@ -60,8 +60,9 @@ class LiveMachine:
         printed: Printed = lambda _data: None,
         *,
         shell: bool = True,
+        last_seq: int = 0,
     ) -> None:
-        self.last_seq = 0
+        self.last_seq = last_seq
         """The number that the last event has in the log."""
         self._c, self._watch = controller, ConsoleWatch(controller, printed)
         self._guest = MetGuest(controller, self._watch, shell=shell)
@@ -309,6 +310,11 @@ class LiveMachine:
     async def console_read(self) -> None:
         """Wait until all that the guest printed has been read, once the machine has ended."""
         await self._watch.ended()
+
+    def attached(self, printed_before: bytes) -> None:
+        """The machine was taken up again, and its guest had printed that already."""
+        self._watch.attached(printed_before)
+        self._guest.attached = True
 
     def _follow(self, event: ev.Event, state: State) -> None:
         self.last_seq += 1

@@ -15,7 +15,11 @@ class ListLog:
         self.room = room
 
     def append(
-        self, events: Iterable[object], t: float, answers: object | None = None
+        self,
+        events: Iterable[object],
+        t: float,
+        answers: object | None = None,
+        heard: int | None = None,
     ) -> int:
         batch = list(events)
         if self.room is not None and len(self.events) + len(batch) > self.room:
@@ -29,6 +33,10 @@ class NoLog:
     """A log that is not kept, for long runs."""
 
     def append(
-        self, events: Iterable[object], t: float, answers: object | None = None
+        self,
+        events: Iterable[object],
+        t: float,
+        answers: object | None = None,
+        heard: int | None = None,
     ) -> int:
         return 0

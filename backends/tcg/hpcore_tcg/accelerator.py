@@ -16,17 +16,21 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform.firmware import QEMU_VIRT, Board
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import find_qemu
+from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.runtime_directory import runtime_directory
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
     Capabilities,
     GuestImages,
     GuestScript,
+    Kept,
     Report,
 )
 from hpcore_tcg import build
+from hpcore_tcg.build import Monitor
+from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.session import TcgSession
@@ -55,6 +59,7 @@ class TcgAccelerator:
         return Capabilities(
             unavailable="; ".join(problems) or None,
             max_vcpus=MAX_POSSIBLE,
+            no_keep=None,
             modelled=MODELLED,
             versions=versions,
         )
@@ -66,6 +71,28 @@ class TcgAccelerator:
 
         Builds the monitor where the cache has none yet, which takes a second.
         """
+        boot, qemu, monitor = await self._parts(machine, guest)
+        start = partial(TcgMachine.start, machine, boot, qemu, monitor)
+        return TcgSession(machine, start, report, boots=boot is not None)
+
+    async def keep(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> KeptTcgSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        boot, qemu, monitor = await self._parts(machine, guest)
+        try:
+            directory = runtime_directory()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return KeptTcgSession.keeping(machine, boot, qemu, monitor, report, directory)
+
+    async def attach(self, kept: Kept, report: Report) -> KeptTcgSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        return await KeptTcgSession.attach(kept, report)
+
+    async def _parts(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None
+    ) -> tuple[BootFiles | None, Qemu, Monitor]:
         images = admission.images_of("tcg", guest)
         admission.need_gicv3("tcg", machine)
         try:
@@ -73,9 +100,7 @@ class TcgAccelerator:
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         boot = await admission.prepare(machine, self.board, images)
-        monitor = await asyncio.to_thread(build.ensure_monitor)
-        start = partial(TcgMachine.start, machine, boot, qemu, monitor)
-        return TcgSession(machine, start, report, boots=boot is not None)
+        return boot, qemu, await asyncio.to_thread(build.ensure_monitor)
 
     # --------------------------------------------- under a VM that somebody else starts
 

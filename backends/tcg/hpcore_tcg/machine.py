@@ -99,9 +99,11 @@ class TcgMachine(QemuMachine):
             await self._link.close()
 
     async def _connect_link(self, sockets: launch.Sockets) -> None:
-        streams = await self.process.connect(sockets.link)
-        self._link = Link(*streams, self._on_event, self._link_ended)
+        self._link = self._linked(*await self.process.connect(sockets.link))
         self.begin(self._watch_answers())
+
+    def _linked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Link:
+        return Link(reader, writer, self._on_event, self._link_ended)
 
     def _link_ended(self, why: str) -> None:
         self.ended("the link to the EL3 monitor", why)

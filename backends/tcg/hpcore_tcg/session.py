@@ -149,14 +149,7 @@ class TcgSession(QemuSession[TcgMachine]):
 
     async def _create(self) -> None:
         try:
-            self._machine = await self._start_machine(
-                Told(
-                    self._event,
-                    self._lose,
-                    lambda reason: self._tell(self._shut_down(reason)),
-                    lambda: self._tell(self._reset_standing_still()),
-                )
-            )
+            self._machine = await self._start_machine(self._telling())
             await self._machine.qmp.execute("cont")
         except QemuError as error:
             raise EffectError(str(error)) from error
@@ -168,6 +161,14 @@ class TcgSession(QemuSession[TcgMachine]):
             raise EffectError(
                 f"the EL3 monitor did not start within {HELLO_SECONDS:g} s; QEMU: {words}"
             ) from error
+
+    def _telling(self) -> Told:
+        return Told(
+            self._event,
+            self._lose,
+            lambda reason: self._tell(self._shut_down(reason)),
+            lambda: self._tell(self._reset_standing_still()),
+        )
 
     async def _init_gic(self) -> None:
         link, epoch = self._running().link, self._epoch
@@ -209,6 +210,7 @@ class TcgSession(QemuSession[TcgMachine]):
             await self._before_start()
             if self._epoch != epoch or not self._hello.is_set():
                 return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
+        link.one_by(turn)
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
@@ -236,6 +238,7 @@ class TcgSession(QemuSession[TcgMachine]):
         elif frame.kind == Event.SYSTEM_OFF:
             self._off_said.set()
         elif (stimulus := self._interpreter.stimulus(frame)) is not None:
+            self._told()
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
@@ -246,7 +249,11 @@ class TcgSession(QemuSession[TcgMachine]):
         self._gate.shut()
         self._hello.set()
         if not first and not told:
-            await self._was_reset()
+            await self._was_reset(self._told)
+
+    def _told(self) -> None:
+        if self._machine is not None:
+            self._machine.link.told()
 
     async def _settle(self) -> None:
         assert self._machine is not None, "who was reset was there"
