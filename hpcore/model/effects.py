@@ -50,6 +50,11 @@ class MachineStep(StrEnum):
     RESUME = "resume"
     POWER_DOWN = "power_down"  # end the machine
     MIGRATE = "migrate"  # carry the whole state to the destination
+    SAVE = "save"  # write the whole state to a file, and go on
+
+
+CARRYING = frozenset({MachineStep.MIGRATE, MachineStep.SAVE})
+"""The steps that carry the whole state away, while which nothing else is begun."""
 
 
 @frozen

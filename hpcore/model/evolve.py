@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpcore.model.acpi import ends_eject
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.events import (
     USER,
     ColdBootBegun,
@@ -37,6 +37,7 @@ from hpcore.model.events import (
     Refused,
     Registered,
     RemoveCleared,
+    Restored,
     ScanBegun,
     ScanFinished,
     StepBegun,
@@ -121,6 +122,7 @@ _MACHINE_WIDE = (
     MachineStepDone,
     MachineWasReset,
     MachinePoweredOff,
+    Restored,
     MachineLost,
 )
 """Events without a slot that change every slot."""
@@ -133,15 +135,13 @@ def evolve_shared(shared: Shared, event: Event) -> Shared:
     """The shared part after `event`."""
     match event:
         case MachineStepBegun(step=step):
-            return changed(
-                shared, step=step, migrating=shared.migrating or step is MachineStep.MIGRATE
-            )
+            return changed(shared, step=step, migrating=shared.migrating or step in CARRYING)
         case MachineStepDone(step=step):
             return _machine_step_done(shared, step)
         case MachineStepFailed(step=step):
-            return changed(
-                shared, step=None, migrating=shared.migrating and step is not MachineStep.MIGRATE
-            )
+            return changed(shared, step=None, migrating=shared.migrating and step not in CARRYING)
+        case Restored():
+            return changed(shared, step=None, migrating=False, paused=True)
         case MachineWasReset():
             phase = next_phase(shared.phase, Trigger.RESET)
             return changed(shared, phase=phase, ged=False, scanning=False)
@@ -172,7 +172,7 @@ def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
         case MachineStep.PAUSE | MachineStep.RESUME:
             # A machine that went off meanwhile stands still, though it was just resumed.
             return changed(shared, paused=step is MachineStep.PAUSE or shared.phase is Phase.OFF)
-        case MachineStep.MIGRATE:
+        case MachineStep.MIGRATE | MachineStep.SAVE:
             return changed(shared, migrating=False)
     return shared
 
@@ -252,7 +252,7 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
             return _started(slot) if boot else slot
         case MachineStepDone(step=MachineStep.CREATE_VCPUS):
             return changed(slot, created=True)
-        case MachineStepDone(step=MachineStep.MIGRATE):
+        case MachineStepDone(step=MachineStep.MIGRATE) | Restored():
             return _migrated(slot, rules)
         case MachineWasReset():
             return _reset(slot, rules)

@@ -111,7 +111,7 @@ GUEST_RUNS = Guard(
 )  # fmt: skip
 NOT_MIGRATING = Guard(
     "not_migrating", "migration_carries_all",
-    "a migration is under way; try again when it has ended",
+    "the machine is being migrated or saved; try again when that has ended",
     holds=lambda a: not a.shared.migrating,
 )  # fmt: skip
 HOTPLUG_SUPPORTED = Guard(
@@ -207,14 +207,17 @@ PLUG = (HOTPLUG_SUPPORTED, MACHINE_NOT_OFF, NOT_MIGRATING, SLOT_VACANT)
 UNPLUG = (MACHINE_UP, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NOT_BEING_EJECTED)
 """Asked of a `device_del`, with force or without. One that is pending is no hindrance:
 the guest is asked again, or not any more."""
-EJECT = (GUEST_RUNS, NOT_MIGRATING, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED,
-         EJECT_WAS_REQUESTED, EJECT_POWERED_OFF)  # fmt: skip
+EJECT = (GUEST_RUNS, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED, EJECT_WAS_REQUESTED,
+         EJECT_POWERED_OFF)  # fmt: skip
+"""Asked also while the machine migrates: the guest has let go of the vCPU by then, and would not
+know it any more if it were left to it. What follows waits for the migration's end."""
 CPU_ON = (GUEST_RUNS, CPU_ON_ENABLED, CPU_ON_WHILE_OFF)
 BOOT = (MACHINE_NEW,)
 RESET = (RESET_TAKEN, MACHINE_IDLE)
 PAUSE = (MACHINE_RUNS, MACHINE_IDLE)
 RESUME = (RESUME_TAKEN, RESET_FIRST, MACHINE_IDLE)
 MIGRATE = (MACHINE_RUNS, MACHINE_IDLE)
+"""And of a save, which carries the state into a file."""
 
 # ------------------------------------------- reasons that are found on the way
 
@@ -258,12 +261,15 @@ OUTCOME_EXPECTED = Reason(
     "outcome_expected", "one_step_at_a_time",
     "'{step}' of {whose} is reported, but {under_way} is under way",
 )  # fmt: skip
+SAVED_BEFORE = Reason(
+    "saved_before", None, "the machine is taken up where it was saved, and {under_way} is under way"
+)
 WAITS_FOR_GUEST = Reason("waits_for_guest", None, "vCPU {i} does not wait for the guest")
 
 _FOUND = (
     MACHINE_ENDED, SLOT_EXISTS, ID_GIVEN, ID_WELL_FORMED, DRIVER_KNOWN, DRIVER_MATCHES,
     PROPS_NAME_A_VCPU, ID_UNUSED, DEVICE_EXISTS, MIGRATION_QUIET, SCAN_BEGUN, BIT_SET, POWERED,
-    NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, WAITS_FOR_GUEST,
+    NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, SAVED_BEFORE, WAITS_FOR_GUEST,
 )  # fmt: skip
 _TABLES = (COMMAND, PLUG, UNPLUG, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
 GUARDS: dict[str, Guard] = {g.name: g for table in _TABLES for g in table}

@@ -102,6 +102,9 @@ class Habit(StrEnum):
     it was not asked for yet is put to it after the reset."""
     MIGRATION_KEEPS_HOTPLUGGABLE = "migration_keeps_hotpluggable"
     """A plugged vCPU can still be unplugged after migration (peer bug 6)."""
+    EJECT_WAITS_FOR_MIGRATION = "eject_waits_for_migration"
+    """What a guest ejects while the machine migrates or is saved is taken down once that has
+    ended, by whoever has the machine then: nothing is under way while its state is carried."""
     PLUG_WAITS_FOR_CONFIRMATION = "plug_waits_for_confirmation"
     """A slot that the guest has ejected is built anew once the guest is through with that: it
     looks at `_STA` after `_EJ0`, and takes an eject for incomplete where it says enabled

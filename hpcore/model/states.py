@@ -107,6 +107,7 @@ class Shared:
     paused: bool = False
     """The machine's time stands still: by the user's word, or since the machine is off."""
     migrating: bool = False
+    """The whole state is being carried away: to another process, or into a file."""
     gic_inits: int = 0
     """How often the GIC was initialised; counted to 2, which is once too often."""
     ged: bool = False

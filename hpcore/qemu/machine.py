@@ -15,6 +15,7 @@ import structlog
 
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
+from hpcore.qemu.migration_words import MigrationWords
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
 
@@ -51,6 +52,7 @@ class QemuMachine:
         self.process = process
         self.running_since: float | None = None
         """When the machine's time began to pass, in seconds of the loop; None in a stop."""
+        self.migration = MigrationWords()
         self._told = told
         self._qmp: Qmp | None = None
         self._console: SocketConsole | None = None
@@ -81,6 +83,10 @@ class QemuMachine:
     def console(self) -> SocketConsole | None:
         """The guest's console; None where it is somebody else's."""
         return self._console
+
+    def listen(self, told: Told) -> None:
+        """Tell `told` from now on. Of a machine that was carried here, when it has come."""
+        self._told = told
 
     async def quit(self) -> None:
         """Ask QEMU to end, and wait until it has."""
@@ -128,6 +134,8 @@ class QemuMachine:
             self.running_since = asyncio.get_running_loop().time()
         elif name == "STOP":
             self.running_since = None
+        elif name == "MIGRATION":
+            self.migration.hear(str(data.get("status")))
         elif name == "SHUTDOWN":
             self._told.shut_down(str(data.get("reason")))
         elif name == "RESET" and self.running_since is None:
@@ -143,4 +151,5 @@ class QemuMachine:
 
     async def _watch_process(self) -> None:
         await self.process.wait()
+        self.migration.gone(f"QEMU is gone: {self.process.last_words}")
         self.lose(f"QEMU is gone: {self.process.last_words}")

@@ -22,7 +22,9 @@ from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.run.controller import Controller, RunError
 
-OnTheMachine = stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate
+OnTheMachine = (
+    stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate | stimuli.Save
+)
 """The commands on the whole machine that leave it there."""
 
 LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
@@ -31,6 +33,7 @@ LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
     stimuli.Pause: MachineStep.PAUSE,
     stimuli.Resume: MachineStep.RESUME,
     stimuli.Migrate: MachineStep.MIGRATE,
+    stimuli.Save: MachineStep.SAVE,
 }
 """The step that a command on the whole machine ends with."""
 
@@ -40,6 +43,7 @@ _WAITING_FOR = {
     MachineStep.PAUSE: "the pause",
     MachineStep.RESUME: "the resumption",
     MachineStep.MIGRATE: "the migration's end",
+    MachineStep.SAVE: "the save's end",
 }
 
 

@@ -100,13 +100,14 @@ def about(state: State, random: Random) -> list[st.Stimulus]:
     return [
         st.Boot(), st.DeviceAdd("new", core), st.DeviceAdd(random.choice(["core0", "4"]), core),
         st.DeviceDel(f"core{n}"), st.DeviceDel(f"core{n}", force=True), st.Reset(), st.Pause(),
-        st.Resume(), st.PowerDown(), st.Migrate(), st.ScanStarted(), st.ScanEnded(),
+        st.Resume(), st.PowerDown(), st.Migrate(), st.Save("file"), st.ScanStarted(),
+        st.ScanEnded(),
         st.InsertAcked(n), st.RemoveAcked(n), st.OstReported(n, 1, random.choice(STATUSES)),
         st.OstReported(n, random.choice([3, 0x103]), random.choice(STATUSES)), st.EjectCalled(n),
         st.CpuOnCalled(n), st.CpuOnCalled(n, 1, verdict=random.choice([False, True])),
         st.CpuOffSeen(n), st.ResetSeen(), st.PowerOffSeen(), st.Done(step, n, affinity),
         st.Failed(step, n, "as told"), st.MachineDone(whole), st.MachineFailed(whole, "as told"),
-        st.Lost("it is gone"), st.GuestSilent(n), st.Note("a word"),
+        st.Restored("file"), st.Lost("it is gone"), st.GuestSilent(n), st.Note("a word"),
     ]  # fmt: skip
 
 
