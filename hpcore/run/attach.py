@@ -27,18 +27,11 @@ class MachineEnded(RunError):
 
 @frozen
 class Attached:
-    """A machine that was taken up again: the machine, what was found, and how it is left."""
+    """A machine that was taken up again, its accelerator, and what was found."""
 
     machine: LiveMachine
     found: Found
     taken_up: TakenUp
-    controller: KeptController
-
-    async def end(self) -> None:
-        """End the machine, whatever its guest does, and wait for its end."""
-        self.controller.ends = True
-        if not self.machine.state.shared.halted:
-            await self.machine.power_down()
 
 
 @asynccontextmanager
@@ -52,7 +45,8 @@ async def attach_machine(
 
     What was under way goes on. Whether its guest is ready, `guest_ready` waits for. `printed`
     is told the end of what the guest has printed, and then what it prints. On leaving, the
-    machine goes on, unless it has ended or was ended; the log is closed in any case.
+    machine goes on, unless it has ended, or is to (`LiveMachine.end_when_left`); the log is
+    closed in any case.
 
     Raises NotKept where the log's machine can't be taken up, with the reason; MachineEnded where
     it is gone; AcceleratorError where it can't be reached; LogError for what is no whole log.
@@ -74,7 +68,7 @@ async def attach_machine(
         try:
             async with controller:
                 machine.attached(controller.session.printed_before)
-                yield Attached(machine, found, await _taken_up(controller), controller)
+                yield Attached(machine, found, await _taken_up(controller))
         except MachineGone as error:
             raise _ended(kept_log, str(log), error) from error
         finally:

@@ -36,6 +36,7 @@ from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, Watcher
 from hpcore.run.deadlines import Patience
 from hpcore.run.guest import MetGuest
+from hpcore.run.kept_controller import KeptController
 from hpcore.run.rest import at_rest, takes_commands
 from hpcore.run.scale import Scaler
 from hpcore.run.scale_plan import Scaled
@@ -115,6 +116,16 @@ class LiveMachine:
     def patience(self) -> Patience:
         """How long it waits for whom."""
         return self._c.patience
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the machine goes on when it is left now."""
+        return isinstance(self._c, KeptController) and self._c.is_kept
+
+    def end_when_left(self) -> None:
+        """End the machine when it is left, though it may outlive hpcore."""
+        if isinstance(self._c, KeptController):
+            self._c.ends = True
 
     def why_ended(self) -> str:
         """Why the machine has ended."""

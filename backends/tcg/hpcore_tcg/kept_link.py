@@ -34,6 +34,9 @@ BARRIERS = range(SLOTS)
 SPARE = range(0x05 * SLOTS, 0x10 * SLOTS)
 """Nor these, because there are no such ops."""
 
+HARMLESS = (Op.REASSERT, Op.RAISE_GED)
+"""Sent to be sure, whether they had arrived or not."""
+
 
 @frozen
 class Missed:
@@ -157,5 +160,5 @@ class KeptLink(Link):
         for tag, request in held.items():
             pending = self._pending.get(tag)
             if pending is not None and not pending.future.done():
-                self.taken_up.repeated += 1
+                self.taken_up.repeated += pending.op not in HARMLESS
                 super()._put(tag, request)
