@@ -71,7 +71,7 @@ class Worker:
             await self.machine.begin(stimuli.Reset())
             await self.machine.begin(stimuli.Resume())
         async with asyncio.timeout(AGREE_SECONDS):
-            while not await self._agrees():
+            while not await self._agrees():  # noqa: ASYNC110 - what changes is the machine
                 await asyncio.sleep(0.02)
 
     async def _still(self) -> None:
