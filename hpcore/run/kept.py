@@ -19,6 +19,7 @@ from hpcore.log.fold import decisions, fold
 from hpcore.model import stimuli
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep
+from hpcore.model.machines import Phase
 from hpcore.model.states import State, initial
 from hpcore.run.accelerator import Kept
 
@@ -98,6 +99,8 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
         kept = _folded(log, place)
         if kept.state.shared.ended:
             raise NotKept(f"{log}: its machine has ended; see `hpcore replay {log}`")
+        if kept.state.shared.phase is Phase.DEFINED and kept.state.shared.step is None:
+            raise NotKept(f"{log}: hpcore ended before it had started the machine; start another")
     except BaseException:
         writer.close()
         raise

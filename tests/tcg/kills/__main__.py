@@ -34,7 +34,10 @@ def main() -> int:
 
 
 def report(tally: Tally, seconds: float) -> None:
-    print(f"{tally.kills} kills, {tally.during_attach} of them amid an attachment, {seconds:.0f} s")
+    print(
+        f"{tally.kills} kills, {tally.during_attach} of them amid an attachment and "
+        f"{tally.too_early} before there was a QEMU; {seconds:.0f} s"
+    )
     for moment, count in tally.moments.most_common():
         print(f"  {count:>4}  {moment}")
     attached = len(tally.attach_ms)

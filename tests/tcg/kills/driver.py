@@ -19,6 +19,7 @@ from attrs import define, field
 from hpcore.log import read
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
+from hpcore.qemu.runtime_directory import is_held
 from hpcore.triage.replay import replay
 
 SAY_SECONDS = 120.0
@@ -35,6 +36,8 @@ class Tally:
     moments: Counter[str] = field(factory=Counter)
     """What was under way at a kill, by the log."""
     during_attach: int = 0
+    too_early: int = 0
+    """Kills before there was a QEMU: nothing is to be taken up."""
     attach_ms: list[int] = field(factory=list)
     missed_events: list[int] = field(factory=list)
     missed_answers: list[int] = field(factory=list)
@@ -76,6 +79,7 @@ class Process:
     def kill(self) -> None:
         """kill -9, and what it had said by then."""
         self.process.kill()
+        self.process.wait()
         self.rest()
 
     def rest(self) -> int:
@@ -109,6 +113,9 @@ class Kills:
             self._wait(self.dice.uniform(0, 8 if self.dice.random() < 0.4 else 1.2))
             self._kill(worker, log)
             kills -= 1
+            if not lives(log):
+                self.tally.too_early += 1
+                continue
             for _ in range(min(kills, self.dice.randrange(3))):
                 self._round(log)
                 kills -= 1
@@ -217,6 +224,15 @@ class Kills:
 
     def _wait(self, seconds: float) -> None:
         time.sleep(seconds)  # the moment of a kill is at random: nothing is waited for
+
+
+def lives(log: Path) -> bool:
+    """Whether there is a QEMU where the log says."""
+    if not log.exists():
+        return False
+    header, records = read(log)
+    records.close()
+    return header.kept is not None and is_held(Path(header.kept))
 
 
 def under_way(state: State) -> str:
