@@ -41,7 +41,7 @@ class ConsoleWatch:
     def follow(self, event: ev.Event, state: State) -> None:
         """Take note of an event of this machine's, and of the state after it."""
         match event:
-            case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS):
+            case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS) | ev.Restored():
                 self._begin()
             case ev.MachineWasReset() if self.console is not None:
                 # a reset that the user asked for is still under way as a step

@@ -20,7 +20,7 @@ from hpcore.model import stimuli
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
-from hpcore.model.states import State, initial
+from hpcore.model.states import State
 from hpcore.run.accelerator import Kept
 
 RECORD = "machine.json"
@@ -42,8 +42,14 @@ class Record:
     """Whether its guest has a shell."""
 
     def names(self, log: Path) -> bool:
-        """Whether `log` is that file, wherever it was moved to."""
-        found = log.stat()
+        """Whether `log` is that file, wherever it was moved to; by its name where it is gone.
+
+        The first segment of a log may be removed.
+        """
+        try:
+            found = log.stat()
+        except FileNotFoundError:
+            return str(log.resolve()) == self.log
         return (found.st_dev, found.st_ino) == (self.device, self.inode)
 
 
@@ -119,10 +125,10 @@ def say_gone(log: KeptLog, why: str) -> State:
 
 def _folded(log: Path, place: Path) -> Kept:
     header, records = read(log)
-    state, heard = initial(header.machine), 0
+    state, heard = header.state, 0 if header.segment is None else header.segment.heard or 0
     with records:
         for decision in decisions(records):
-            heard = decision.records[0].heard or heard
+            heard = max(heard, decision.records[0].heard or 0)
             for logged, folded in fold(state, decision):
                 if folded.violation is not None:
                     raise NotKept(

@@ -37,11 +37,10 @@ class KeptController(Controller):
         since: float | None = None,
     ) -> None:
         """`since` is the time of the last event in the log of a machine that is taken up again."""
-        super().__init__(state, open_log, open_session, patience)
+        super().__init__(state, open_log, open_session, patience, resumed_at=since or 0.0)
         self.ends = False
         """Whether the machine is to end when it is left."""
         self._attaches = since is not None
-        self._began -= since or 0.0
 
     async def __aenter__(self) -> KeptController:
         await super().__aenter__()
@@ -55,10 +54,11 @@ class KeptController(Controller):
 
     async def _take_up(self) -> None:
         """Begin again what the log has as under way, and hear what was missed."""
+        attached = stimuli.Note(ATTACHED)
         self._follow_state()
-        self.post(stimuli.Note(ATTACHED))
+        self.post(attached)
         for effect in under_way(self.state):
-            self._begin(effect)
+            self._begin(effect, attached)
         await self.session.take_up()
 
     async def __aexit__(self, *of_error: object) -> None:

@@ -13,7 +13,7 @@ import attrs
 import structlog
 
 from hpcore.guest.kernel import load_kernel
-from hpcore.log import Header, LogWriter, Sync
+from hpcore.log import Header, LogWriter, Rotation, Sync
 from hpcore.model.config import MachineConfig, cap
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
@@ -24,6 +24,7 @@ from hpcore.run.discovery import Found, keeper, usable
 from hpcore.run.kept import record
 from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine
+from hpcore.run.saving import saver_of
 
 
 def fit(found: Found, config: MachineConfig) -> MachineConfig:
@@ -51,6 +52,7 @@ async def open_machine(
     log: str | PathLike[str],
     overwrite: bool = False,
     sync: Sync = Sync.DURABLE,
+    rotation: Rotation | None = None,
     patience: Patience | None = None,
     printed: Printed = lambda _data: None,
     keep: bool = False,
@@ -60,9 +62,9 @@ async def open_machine(
     `guest` is what boots in it, or a script where the accelerator plays its guest; without
     one the machine has none. Of a guest that boots without a shell no more is known than what
     its kernel does: `boot` and `reset` do not wait for it, and there is no `guest`. `printed`
-    is told what the guest prints. On leaving, the machine is gone and the log closed, whatever
-    happened; with `keep` the machine goes on unless it has ended or is off, also if hpcore is
-    killed, and `attach_machine` takes it up again.
+    is told what the guest prints. With a `rotation` the log is in segments. On leaving, the
+    machine is gone and the log closed, whatever happened; with `keep` the machine goes on unless
+    it has ended or is off, also if hpcore is killed, and `attach_machine` takes it up again.
 
     Raises AcceleratorError where the machine cannot run here, or not outlive hpcore, GuestError
     for a kernel that is none, LogError where the log cannot be started, and on leaving
@@ -72,14 +74,16 @@ async def open_machine(
     accelerator, fitted = usable(found), fit(found, config)
     header = header_of(found, fitted, guest)
     shell = not isinstance(guest, GuestImages) or guest.shell
+    logs: list[LogWriter] = []
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
             place = controller.session.place if isinstance(controller, KeptController) else None
-            kept = None if place is None else str(place)
-            begins = attrs.evolve(header, kept=kept)
-            writer = LogWriter.create(log, begins, sync=sync, overwrite=overwrite)
-            stack.enter_context(writer)
+            begins = attrs.evolve(header, kept=None if place is None else str(place))
+            writer = LogWriter.create(
+                log, begins, sync=sync, overwrite=overwrite, rotation=rotation
+            )
+            logs.append(stack.enter_context(writer))
             if place is not None:
                 record(place, Path(log), found.name, shell=shell)
             return writer
@@ -99,6 +103,7 @@ async def open_machine(
                 open_log,
                 lambda report: accelerator.open(fitted, guest, report),
                 patience,
+                saver=saver_of(found.name, lambda: logs[0]),
             )
         machine = LiveMachine(controller, printed, shell=shell)
         try:

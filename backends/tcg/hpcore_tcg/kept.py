@@ -11,10 +11,11 @@ from pathlib import Path
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep, Step
-from hpcore.model.machines import GiccState, Phase
+from hpcore.model.effects import MachineStep
+from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.model.stimuli import PowerOffSeen
+from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept import QemuGone
@@ -66,7 +67,7 @@ class KeptTcgSession(TcgSession):
         session._state = kept.state
         session._hello_due = bool(kept.heard & 1)
         try:
-            found = await KeptMachine.find(session._directory, kept.heard >> 1, session._telling())
+            found = await KeptMachine.find(session._directory, kept.heard >> 1, session._told())
         except QemuGone as error:
             raise MachineGone(str(error)) from error
         except QemuError as error:
@@ -75,7 +76,9 @@ class KeptTcgSession(TcgSession):
         session._epoch = found.epoch
         if found.epoch is not None and not session._hello_due:
             session._hello.set()
-        session._mirror = _mirror(kept.state)
+        session._mirror = SlotMirror.of(kept.state)
+        if found.console is not None:
+            session._followed = FollowedConsole(found.console)
         session._gate.stands(kept.state)
         return session
 
@@ -183,16 +186,3 @@ class KeptTcgSession(TcgSession):
             for wait in waits:
                 wait.cancel()
         self._gate.require_present()
-
-
-def _mirror(state: State) -> SlotMirror:
-    """What each slot was given, by the log."""
-    mirror = SlotMirror()
-    for index, slot in enumerate(state.slots):
-        if slot.thread:
-            mirror.done(Step.REALIZE, index)
-        if slot.gicc is not GiccState.UNBOUND:
-            mirror.done(Step.BIND, index)
-        if slot.gicc is GiccState.WIRED:
-            mirror.done(Step.WIRE, index)
-    return mirror

@@ -64,7 +64,7 @@ class KeptLink(Link):
         self._go = asyncio.Event()
         self._missed = missed
         self._barrier: int | None = None
-        self._answered: set[int] = set()
+        self._tags_seen: set[int] = set()
         self._held: dict[int, bytes] = {}
         super().__init__(reader, writer, on_event, on_end)
         if missed is None:
@@ -106,10 +106,11 @@ class KeptLink(Link):
     async def _read(self) -> None:
         await self._go.wait()
         if self._missed is not None:
+            self.silent = False
             await self._take_in(self._missed.data)
             self._missed = None
             self.replayed.set()
-            self._barrier = next(tag for tag in BARRIERS if tag not in self._answered)
+            self._barrier = next(tag for tag in BARRIERS if tag not in self._tags_seen)
             self._ask()
         await super()._read()
 
@@ -128,7 +129,7 @@ class KeptLink(Link):
             self._count(frame)
         await super()._deliver(frame)
         if frame.kind == REPLY:
-            self._answered.add(frame["tag"])
+            self._tags_seen.add(frame["tag"])
         else:
             # Whoever has waited for this event asks now what the next frame may be the answer to.
             for _ in range(2):

@@ -135,7 +135,7 @@ class KeptMachine(TcgMachine):
             self.printed = file.read()
 
     def _linked(self, reader: StreamReader, writer: StreamWriter) -> Link:
-        return KeptLink(reader, writer, self._on_event, self._link_ended, self._missed)
+        return KeptLink(reader, writer, self._hear, self._link_ended, self._missed)
 
 
 def _last_epoch(said: bytes) -> int | None:
