@@ -8,6 +8,7 @@ import click
 
 from hpcore.cli.output import Output, json_option
 from hpcore.log.disk import is_locked
+from hpcore.log.segments import numbers, segment_path
 from hpcore.qemu.runtime_directory import held_directories
 from hpcore.run.kept import Record, recorded
 
@@ -54,4 +55,6 @@ def _there(one: Record) -> bool:
 
 
 def _held(one: Record) -> bool:
-    return _there(one) and is_locked(one.log)
+    """A log's lock is on its last segment."""
+    segments = numbers(one.log) if _there(one) else []
+    return bool(segments) and is_locked(segment_path(one.log, segments[-1]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from hpcore.errors import HpcoreError
-from hpcore.log import LogLocked, LogWriter, read
+from hpcore.log import LogLocked, LogWriter, Rotation, read
 from hpcore.log.fold import decisions, fold
 from hpcore.model import stimuli
 from hpcore.model.decide import decide
@@ -40,6 +40,14 @@ class Record:
     accelerator: str
     shell: bool
     """Whether its guest has a shell."""
+    segment: int | None = None
+    """The size of a segment of the log, and how many are kept: see Rotation."""
+    segments: int | None = None
+
+    @property
+    def rotation(self) -> Rotation | None:
+        """How the log is rotated, if it is."""
+        return None if self.segment is None else Rotation(self.segment, self.segments)
 
     def names(self, log: Path) -> bool:
         """Whether `log` is that file, wherever it was moved to; by its name where it is gone.
@@ -53,10 +61,13 @@ class Record:
         return (found.st_dev, found.st_ino) == (self.device, self.inode)
 
 
-def record(place: Path, log: Path, accelerator: str, *, shell: bool) -> None:
+def record(
+    place: Path, log: Path, accelerator: str, *, shell: bool, rotation: Rotation | None = None
+) -> None:
     """Write down in `place` that the machine there has the log `log`."""
     found = log.stat()
-    made = Record(str(log.resolve()), found.st_dev, found.st_ino, accelerator, shell)
+    rotated = (None, None) if rotation is None else (rotation.size, rotation.keep)
+    made = Record(str(log.resolve()), found.st_dev, found.st_ino, accelerator, shell, *rotated)
     (place / RECORD).write_text(json.dumps(asdict(made)) + "\n", encoding="utf-8")
 
 
@@ -90,14 +101,14 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
             "`hpcore shell --keep` have one that does"
         )
     place = Path(header.kept)
+    found = recorded(place)
     try:
-        writer = LogWriter.resume(log)
+        writer = LogWriter.resume(log, rotation=None if found is None else found.rotation)
     except LogLocked:
         raise NotKept(
             f"{log}: another hpcore has this machine; leave it there first, by `quit` or Ctrl-C"
         ) from None
     try:
-        found = recorded(place)
         if found is not None and not found.names(log):
             raise NotKept(
                 f"{log} is a copy: the log of the machine in {place} is {found.log}; attach to that"

@@ -85,7 +85,7 @@ async def open_machine(
             )
             logs.append(stack.enter_context(writer))
             if place is not None:
-                record(place, Path(log), found.name, shell=shell)
+                record(place, Path(log), found.name, shell=shell, rotation=rotation)
             return writer
 
         controller: Controller
