@@ -20,6 +20,7 @@ from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
+from hpcore.model.revision import HPCORE, Revision, revision_of
 from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.version import __version__
 
@@ -53,7 +54,8 @@ class Header:
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
     has none. `segment` is what was before this segment of the log; None in the first one.
     `kept` is the directory of a machine that may outlive hpcore; None for one that does not.
-    A log before format 1.3 has neither.
+    `rules` is the protocol that the machine was run by, where it is not hpcore's own. A log
+    before format 1.3 has none of these.
     """
 
     machine: MachineConfig
@@ -65,7 +67,13 @@ class Header:
     differs: Mapping[str, str] = field(factory=dict, hash=False)
     kept: str | None = None
     segment: Head | None = None
+    rules: Revision | None = None
     format: FormatVersion | None = None
+
+    @property
+    def protocol(self) -> Revision:
+        """The protocol by which the log is to be judged."""
+        return self.rules or HPCORE
 
     @property
     def number(self) -> int:
@@ -106,6 +114,8 @@ def _converter(strict: bool) -> Converter:
     for cls in (Shared, Slot):  # most of a parked slot is as it was at first
         short = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True)
         converter.register_unstructure_hook(cls, short)
+    converter.register_structure_hook(Revision, lambda value, _: revision_of(value))
+    converter.register_unstructure_hook(Revision, lambda revision: revision.plain)
     return converter
 
 
@@ -126,6 +136,8 @@ def encode(header: Header) -> bytes:
         del plain["kept"]
     if header.segment is None:
         del plain["segment"]
+    if header.rules is None:  # as in most logs
+        del plain["rules"]
     return orjson.dumps({"format": FORMAT, "version": str(header.format), **plain})
 
 
