@@ -25,7 +25,8 @@ from hpcore.run.kept import NotKept, recorded
 from hpcore.run.open import open_machine
 from hpcore.triage.replay import replay
 from tests.qemu.support import alive
-from tests.support.command import Ended, hpcore, needs_guest, refused
+from tests.support.command import HPCORE, Ended, hpcore, needs_guest, refused
+from tests.support.terminal import on_a_terminal
 from tests.support.waits import poll
 from tests.tcg.kills.driver import Kills
 
@@ -169,3 +170,26 @@ def test_a_machine_that_has_gone_meanwhile_is_said_to_be_and_its_log_ends(tmp_pa
 
     asyncio.run(again())
     shutil.rmtree(place(log), ignore_errors=True)
+
+
+def test_at_the_prompt_quit_leaves_the_machine_and_end_ends_it(tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    pid = left(log)
+    command = [str(HPCORE), "attach", str(log)]
+    with on_a_terminal(command, tmp_path) as typist:
+        typist.reads("attached in")
+        typist.reads("hpcore>")
+        typist.does("plug 1", "ok     1")
+        typist.process.kill()
+        typist.process.wait()
+    with on_a_terminal(command, tmp_path) as typist:
+        typist.reads("1     cpu1     enabled  no")
+        typist.does("quit", "the machine goes on")
+        assert typist.ends() == 0
+    assert alive(pid)
+    with on_a_terminal(command, tmp_path) as typist:
+        typist.reads("hpcore>")
+        typist.type("end\r")
+        assert typist.ends() == 0
+    assert not alive(pid)
+    assert replay(log).state.shared.phase is Phase.ENDED
