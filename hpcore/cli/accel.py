@@ -61,6 +61,7 @@ def _describe(out: Output, one: Found) -> None:
     out.say(f"{one.name}, of {one.distribution}: {c.unavailable or 'runs here'}")
     if c.unavailable is None:
         out.say(f"At most {c.max_vcpus} vCPUs; {c.no_hotplug or 'they can be hotplugged'}.")
+        out.say(f"--keep: {c.no_keep or 'its machines may outlive hpcore'}.")
     if c.plays_guest:
         out.say("No code of a guest runs: it is played.")
     if c.versions:
@@ -85,6 +86,7 @@ def _fields(one: Found) -> dict[str, object]:
         "available": c.unavailable is None,
         "reason": c.unavailable,
         "no_hotplug": c.no_hotplug,
+        "no_keep": c.no_keep,
         "max_vcpus": c.max_vcpus,
         "plays_guest": c.plays_guest,
         "modelled": dict(c.modelled),
