@@ -47,9 +47,8 @@ def need_carrying(scenario: sc.Scenario, found: Found) -> None:
         (sc.MigrateStep, "migrates", can.no_migration),
         (sc.SaveStep, "saves", can.no_save),
     ):
-        line = _first(
-            scenario.steps, lambda s, kind=kind: s.fails is None and isinstance(s.step, kind)
-        )
+        lines = (s for s in _all(scenario.steps) if s.fails is None and isinstance(s.step, kind))
+        line = next(lines, None)
         if why is not None and line is not None:
             raise AcceleratorError(
                 f"{_where(line)} of the scenario {scenario.name} {does} the machine, which "
