@@ -28,13 +28,13 @@ from hpcore.run.commands import (
     Ends,
     MachineCommand,
     NeverRegistered,
-    OnTheMachine,
     Plug,
     Unplug,
     begun_by,
 )
 from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, Watcher
+from hpcore.run.courses import OnTheMachine
 from hpcore.run.deadlines import Patience
 from hpcore.run.guest import MetGuest
 from hpcore.run.rest import at_rest, takes_commands
