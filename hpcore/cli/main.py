@@ -35,6 +35,7 @@ COMMANDS = {
     "model": "Show a state machine of the protocol, or its invariants.",
     "qemu": "The QEMU 10 of qtest-loongarch64 and qtest-q35.",
     "replay": "Say what happened in LOG, and check it event by event.",
+    "restore": "Take up the machine again that was saved in FILE.",
     "run": "Run SCENARIO on an accelerator, and keep its log.",
     "scenarios": "List the scenarios that come with hpcore, or print one.",
     "shell": "A prompt: type the steps of a scenario, and see what comes of each.",

@@ -21,7 +21,7 @@ from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
-from hpcore.scenario.fits import need_hotplug, need_shell
+from hpcore.scenario.fits import need_carrying, need_hotplug, need_shell
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
 from hpcore.scenario.values import Scenario
 
@@ -69,6 +69,7 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     config = fit(job.found, job.scenario.machine)
     need_hotplug(job.scenario, config, job.found)
     need_shell(job.scenario, job.guest)
+    need_carrying(job.scenario, job.found)
     async with open_job(job) as machine:
         player = Player(machine, progress)
         ok = await player.play(job.scenario.steps)

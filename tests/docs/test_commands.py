@@ -24,6 +24,7 @@ NOT_RUN: Mapping[str, str] = {
     r"make [\w-]+( MUTATION=.*)?":
         "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
+    r"hpcore restore vm.saved.*": "restores a Linux: tests/tcg/test_saving.py does",
     r"hpcore run .*--accel kvm(-qemu)?\b.*":
         "needs an arm64 KVM: tests/nested runs every scenario on one",
     r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",

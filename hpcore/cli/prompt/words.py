@@ -18,6 +18,7 @@ STEPS = {
     "resume": ("resume", "let it go on"),
     "poweroff": ("poweroff", "have the guest power the machine off"),
     "migrate": ("migrate", "carry the machine to another process"),
+    "save-machine": ("save-machine vm.saved", "write the machine to a file, for hpcore restore"),
     "call": ("call: {eject: 2}", "have a played guest make one call"),
     "settle": ("settle", "wait until nothing is under way"),
     "wait": ("wait 2s", "let time pass"),
