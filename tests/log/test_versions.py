@@ -135,7 +135,7 @@ def test_only_the_current_version_is_appended_to(tmp_path: Path, version: str) -
     rewrite(path, sample(path, version))
     before = path.read_bytes()
     formats = Formats(FORMATS.current, {0: Upgrade(lambda header: header, lambda event: event)})
-    with pytest.raises(LogTooOld, match=r"appends to 1\.2 only"):
+    with pytest.raises(LogTooOld, match=r"appends to 1\.3 only"):
         LogWriter.resume(path, formats=formats)
     assert path.read_bytes() == before
 
