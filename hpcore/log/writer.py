@@ -133,6 +133,21 @@ class LogWriter:
         file.size = sound.end.offset
         return cls(name, file, codec or model_codec(), sound, rotation)
 
+    @classmethod
+    def go_on(cls, path: Name, so_far: bytes, *, overwrite: bool = False) -> Self:
+        """Start a log at `path` with all that another's `so_far` was, and append to that.
+
+        Raises as `create` and `resume` do.
+        """
+        file = LogFile.open(fspath(path), create=True)
+        try:
+            if not overwrite and not _is_empty(file, FORMATS):
+                raise LogExists(fspath(path))
+            file.begin(so_far)
+        finally:
+            file.close()
+        return cls.resume(path)
+
     # ----------------------------------------------------------------- appending
 
     @property
@@ -144,6 +159,13 @@ class LogWriter:
     def last_t(self) -> float:
         """The time of the last event, in seconds; no later one may be smaller."""
         return self._t
+
+    @property
+    def so_far(self) -> bytes:
+        """All of the log's file, as acknowledged. Raises LogWriteError, LogUnreadable."""
+        self.flush()
+        with self._file.stream() as stream:
+            return stream.read(self._file.size)
 
     def append(
         self,

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from typing import TypeVar
 
 from hpcore.qemu.errors import QemuError
+
+T = TypeVar("T")
 
 OVER = ("failed", "cancelled")
 
@@ -58,7 +61,7 @@ class MigrationWords:
             raise QemuError(f"QEMU did not say '{wanted}' within {seconds:g} s") from None
         self._check()
 
-    async def unless_interrupted(self, work: Coroutine[object, object, None]) -> None:
+    async def unless_interrupted(self, work: Coroutine[object, object, T]) -> T:
         """Do `work`, or raise QemuError as `until` does."""
         task = asyncio.ensure_future(work)
         try:
@@ -68,10 +71,11 @@ class MigrationWords:
                 news = asyncio.ensure_future(self._news.wait())
                 await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
-            await task
+            done = await task
         finally:
             task.cancel()
         self._check()
+        return done
 
     def _check(self) -> None:
         if self._interrupted is not None:

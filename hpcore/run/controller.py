@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol, cast
 
 import structlog
@@ -20,7 +20,7 @@ from hpcore.errors import HpcoreError
 from hpcore.log import Entry
 from hpcore.model import stimuli
 from hpcore.model.decide import decide
-from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.effects import CARRYING, Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.events import (
     Event,
     MachineLost,
@@ -99,6 +99,9 @@ class ProtocolBroken(RunError):
 
 
 Watcher = Callable[[Event, State], None]
+Saver = Callable[[Session, str, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Saves the machine of a session in a file. The last argument is awaited for all to be in the
+log that the machine has said before it stood still."""
 OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 
 
@@ -131,12 +134,17 @@ class Controller:
         open_log: Callable[[], Log],
         open_session: OpenSession,
         patience: Patience | None = None,
+        *,
+        saver: Saver | None = None,
+        resumed_at: float = 0.0,
     ) -> None:
+        """`state` is what the log to be opened has come to, at `resumed_at` seconds of its time."""
         self.state = state
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = _ENDED
         self._given_up: str | None = None
+        self._given_time_up: str | None = None
         self._open_log, self._open = open_log, open_session
         self.patience = patience or Patience()
         self._deadlines = Deadlines(self.patience)
@@ -145,8 +153,10 @@ class Controller:
         self._changed = asyncio.Condition()
         self._halted = asyncio.Event()
         self._effects: set[asyncio.Task[None]] = set()
-        self._began = time.monotonic()
-        self._last_tick = self._began
+        self._saver = saver
+        self._last_tick = time.monotonic()
+        self._began = self._last_tick - resumed_at
+        self._carrying: tuple[MachineWait, asyncio.Task[None]] | None = None
 
     async def __aenter__(self) -> Controller:
         self._thread_loop = asyncio.get_running_loop()
@@ -346,9 +356,11 @@ class Controller:
             self._log.append_all(entries)
         for turn in turns:
             self._take(turn)
+            if turn.posted is None:
+                continue
             for effect in turn.effects:
-                self._begin(effect)
-            if turn.posted is not None and turn.posted.answer is not None:
+                self._begin(effect, turn.posted.stimulus)
+            if turn.posted.answer is not None:
                 turn.posted.answer(tuple(folded.event for folded in turn.folded))
         self._log.settled(self.state)
 
@@ -387,19 +399,44 @@ class Controller:
 
     # ------------------------------------------------------- effects and deadlines
 
-    def _begin(self, effect: Effect) -> None:
-        task = asyncio.create_task(self._execute(effect), name=str(effect))
+    def _begin(self, effect: Effect, stimulus: Stimulus) -> None:
+        match effect, stimulus:
+            case RunMachineStep(step=MachineStep.SAVE), stimuli.Save(file=file):
+                work: Coroutine[object, object, int | None] = self._save(file)
+            case _:
+                work = self.session.execute(effect)
+        task = asyncio.create_task(self._execute(effect, work), name=str(effect))
         self._effects.add(task)
         task.add_done_callback(self._effects.discard)
+        if isinstance(effect, RunMachineStep) and effect.step in CARRYING:
+            self._carrying = MachineWait(effect.step), task
 
-    async def _execute(self, effect: Effect) -> None:
+    async def _save(self, file: str) -> None:
+        if self._saver is None:
+            raise EffectError("this machine keeps no log that could be saved with it")
+        await self._saver(self.session, file, self._decided_all)
+
+    async def _decided_all(self) -> None:
+        """Wait until all that was posted has been decided, and is in the log."""
+        async with self._changed:
+            while not self._queue.empty():
+                await self._changed.wait()
+
+    async def _execute(
+        self, effect: Effect, work: Coroutine[object, object, int | None]
+    ) -> None:
         """Have the accelerator do it, and report the outcome.
 
         The outcome is posted in the same turn of the event loop in which the session's
         `execute` returns, so that a session can order it before what the guest does next.
         """
         try:
-            value = await self.session.execute(effect)
+            value = await work
+        except asyncio.CancelledError:
+            if self._given_time_up is None:
+                raise
+            self.post(_failed(effect, self._given_time_up))
+            self._given_time_up = None
         except EffectError as error:
             self.post(_failed(effect, str(error)))
         except AcceleratorError as error:
@@ -420,7 +457,24 @@ class Controller:
                 self._queue.put_nowait(None)
             passed, self._last_tick = min(now - self._last_tick, LATEST_LOOK), now
             for wait in self._deadlines.pass_time(passed, self.state.shared.paused):
-                self.post(_expired(wait, self._deadlines.patience))
+                if not self._gave_up_carrying(wait):
+                    self.post(_expired(wait, self._deadlines.patience))
+
+    def _gave_up_carrying(self, wait: Wait) -> bool:
+        """Whether `wait` was for a migration or a save, which is given up: the machine goes on.
+
+        The session has as long again to have it go on. If it has not by then, it is lost.
+        """
+        if self._carrying is None or wait != self._carrying[0]:
+            return False
+        _, task = self._carrying
+        self._carrying = None
+        if task.done():
+            return False
+        self._given_time_up = f"it did not end in {self._deadlines.patience.of(wait):g} s"
+        task.cancel()
+        self._deadlines.follow(self.state)
+        return True
 
 
 def _done(effect: Effect, value: int | None) -> Stimulus | None:

@@ -20,6 +20,7 @@ from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, usable
 from hpcore.run.machine import LiveMachine
+from hpcore.run.saving import saver_of
 
 
 def fit(found: Found, config: MachineConfig) -> MachineConfig:
@@ -66,19 +67,22 @@ async def open_machine(
     _say_warnings_alone()
     accelerator, fitted = usable(found), fit(found, config)
     header = header_of(found, fitted, guest)
+    logs: list[LogWriter] = []
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
             writer = LogWriter.create(
                 log, header, sync=sync, overwrite=overwrite, rotation=rotation
             )
-            return stack.enter_context(writer)
+            logs.append(stack.enter_context(writer))
+            return writer
 
         controller = Controller(
             initial(fitted),
             open_log,
             lambda report: accelerator.open(fitted, guest, report),
             patience,
+            saver=saver_of(found.name, lambda: logs[0]),
         )
         shell = not isinstance(guest, GuestImages) or guest.shell
         machine = LiveMachine(controller, printed, shell=shell)

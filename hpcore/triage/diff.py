@@ -194,7 +194,7 @@ def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track
         if name in NOT_COMPARED or name in differs:
             continue
         slot = ev.slot_of(record.event)
-        track = Track(slot, slot is not None and _is_guests(record.event))
+        track = Track(slot, slot is not None and is_guests(record.event))
         tracks.setdefault(track, []).append(record)
     return {t: _lives_apart(found) if t.guest else found for t, found in tracks.items()}
 
@@ -222,7 +222,8 @@ def _lives_apart(records: list[Record]) -> list[Record]:
     return out
 
 
-def _is_guests(event: ev.Event) -> bool:
+def is_guests(event: ev.Event) -> bool:
+    """Whether an event about a slot is what the guest did, or the refusal of a call of its."""
     refused = isinstance(event, ev.Refused) and event.stimulus in _CALLS
     return refused or isinstance(event, _GUESTS)
 
