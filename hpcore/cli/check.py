@@ -43,6 +43,8 @@ from hpcore.model.rules import RULES, Rules
 @click.option("--reset/--no-reset", default=True, show_default=True, help="Resets may come.")
 @click.option("--migration/--no-migration", default=True, show_default=True,
               help="The machine may migrate.")  # fmt: skip
+@click.option("--save/--no-save", default=False, show_default=True,
+              help="It may be saved and restored.")  # fmt: skip
 @click.option("--pause/--no-pause", default=False, show_default=True, help="It may be paused.")
 @click.option("--power-off/--no-power-off", default=True, show_default=True, help="It may end.")
 @click.option("--power-on/--no-power-on", default=False, show_default=True,

@@ -33,6 +33,7 @@ _WAITING_FOR = {
     MachineStep.PAUSE: "the pause",
     MachineStep.RESUME: "the resumption",
     MachineStep.MIGRATE: "the migration's end",
+    MachineStep.SAVE: "the save's end",
 }
 
 

@@ -155,7 +155,9 @@ class MachineCourse:
 
 Course = PlugCourse | UnplugCourse | MachineCourse
 
-OnTheMachine = stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate
+OnTheMachine = (
+    stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate | stimuli.Save
+)
 """The commands on the whole machine that leave it there."""
 
 LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
@@ -164,6 +166,7 @@ LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
     stimuli.Pause: MachineStep.PAUSE,
     stimuli.Resume: MachineStep.RESUME,
     stimuli.Migrate: MachineStep.MIGRATE,
+    stimuli.Save: MachineStep.SAVE,
 }
 """The step that a command on the whole machine ends with."""
 

@@ -54,6 +54,11 @@ class MetGuest:
         if self.met is not None:
             await unless_ended(self._c, self.met.wait_ready(self._c.patience.boot))
 
+    def again(self) -> None:
+        """Meet the guest of a machine that was restored: it has booted long ago."""
+        if self.met is None and self._shell and (console := self._watch.console) is not None:
+            self.met = LinuxGuest(Shell(console))
+
     async def ready_again(self, since: int) -> None:
         """Wait until it has booted once more than `since` times, where it was met."""
         if self.met is not None:

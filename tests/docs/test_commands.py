@@ -45,6 +45,7 @@ EXIT_CODES: Mapping[str, int] = {
     r"hpcore replay broken.jsonl": 1,
     r"hpcore check storm.yaml.*": 1,  # it is what fails
     r"hpcore check (mine|calm).yaml --(race|guest hostile).*": 1,
+    r"hpcore triage (.* )?report\.trace.*": 1,
 }
 """Where a command does not exit with 0, as the docs say."""
 
@@ -134,6 +135,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     least = re.sub(r"slots: .*\nguest: .*", "slots: [2]\nguest: [hostile]", sweep)
     assert least != sweep
     (here / "sweep.yaml").write_text(least)
+    for name in ("qemu.trace", "console.txt", "report.trace"):
+        shutil.copy(ROOT / "tests" / "foreign" / "cases" / name, here)
+    run(here, "hpcore import qemu.trace --log imported.jsonl")
     (here / "disk.img").write_bytes(debian())
     qcow2(debian(), here / "debian.qcow2")
     return here
