@@ -103,7 +103,8 @@ def take(
         after = folded.after
         if folded.violation is not None:
             return Taken(decision.events, after, folded.violation)
-    return Taken(decision.events, after, None)
+    broken = invariants.of_decision(state, stimulus, decision.events, decision.effects, after)
+    return Taken(decision.events, after, broken)
 
 
 class Decided(NamedTuple):
