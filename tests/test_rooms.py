@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "platform": {"model"},
     "fetch": set(),
     "yaml": set(),
+    "protocols": {"model", "yaml"},
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},
     "qemu": {"fetch"},
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
-        "disk", "door",
+        "disk", "door", "protocols",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""

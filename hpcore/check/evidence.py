@@ -107,7 +107,7 @@ def start_from(path: str, seq: int | None) -> Start:
         raise CheckError(
             f"{path}: the machine is {phase} there; give @SEQ, an event while the guest runs"
         )
-    return Start(state, tuple(way))
+    return Start(state, tuple(way), protocol=by)
 
 
 def _breaks(state: State, decision: LoggedDecision, by: Revision) -> bool:

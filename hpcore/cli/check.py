@@ -16,19 +16,18 @@ from click.core import ParameterSource
 from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
-from hpcore.check.properties import SOMETIMES
+from hpcore.check.properties import SOMETIMES, of_kind
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell
 from hpcore.check.tabulated.schema import NotTabulable
 from hpcore.check.tabulated.start import Start
 from hpcore.check.tabulated.tabulate import tabulate
-from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.guests import GUESTS
 from hpcore.check.world.words import describe, say
 from hpcore.cli.output import Output, Problem, json_option, many, steps
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
-from hpcore.model.invariants import INVARIANTS
-from hpcore.model.rules import RULES, Rules
+from hpcore.cli.protocols import Chosen, chosen_by, hunt_in
+from hpcore.model.properties import Kind
 
 
 @click.command()
@@ -52,6 +51,8 @@ from hpcore.model.rules import RULES, Rules
               help="Plugs and unplugs in flight at most; any number if not given.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
               help="Decision diagrams, or a breadth-first search.")  # fmt: skip
+@click.option("--rules", metavar="FILE",
+              help="Check another protocol; see `hpcore model protocols`.")  # fmt: skip
 @click.option("--mutant", metavar="NAME", help="Check the protocol with this rule broken.")
 @click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
 @click.option("--from", "origin", metavar="LOG[@SEQ]",
@@ -74,6 +75,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     hpcore check --mutant eject_powered_off --log broken.jsonl; hpcore replay broken.jsonl
     hpcore check --mutants                        is every rule needed?
     hpcore check --from run.jsonl@57              what can happen from there
+    hpcore check --rules v6 --mutant lost_at_reset   another protocol, and a bug of it
     hpcore check --sweep sweep.yaml               many checks, on all cores
 
     The model is the code that runs machines: `decide` and `evolve`. Exits with 1 if an
@@ -92,27 +94,30 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         refuse_unwritable(files, force=options["force"])
         start = _start(out, options["origin"])
         environment = _environment(options, start)
+        chosen = chosen_by(options["rules"], options["mutant"], options["mutants"], start)
+        if options["mutants"] and options["rules"] is not None:
+            hunt_in(out, chosen.revision)
         if options["mutants"]:
             from hpcore.cli.mutants import hunt_all  # noqa: PLC0415 - as above
 
             hunt_all(out, environment, options["engine"])
-        name = options["mutant"]
-        rules = RULES if name is None else find_mutant(name).rules
-        if name is not None:
-            environment = find_mutant(name).within(environment)
+        rules, properties = chosen.rules, chosen.properties
+        environment = chosen.within(environment)
         out.say(describe(environment))
+        chosen.introduce(out)
         graph = options["graph"]
         if graph is not None:  # before the search: a machine may have too many states to draw
-            drawing = draw(tabulate(environment, rules, start), graph)
+            drawing = draw(tabulate(environment, rules, start, properties), graph)
         # A search makes millions of small values and no circles of them: looking for some
         # would take a tenth of its time.
         gc.disable()
         with out.progress("starting") as say_now:
-            result = prove(environment, rules, options["engine"], start, _teller(say_now))
+            tell = _teller(say_now)
+            result = prove(environment, rules, options["engine"], start, tell, properties)
         if graph is not None:
             graph.write_text(drawing.text, encoding="utf-8")
             out.say(f"{drawing.states} states drawn in {graph}")
-        _report(out, environment, rules, result, options)
+        _report(out, environment, chosen, result, options)
     except (CheckError, EnvironmentRefused, NotTabulable) as error:
         raise Problem(str(error)) from error
 
@@ -183,7 +188,7 @@ def _teller(say_now: Callable[[str], None]) -> Tell:
 
 
 def _report(
-    out: Output, environment: Environment, rules: Rules, result: Result, options: dict[str, Any]
+    out: Output, environment: Environment, chosen: Chosen, result: Result, options: dict[str, Any]
 ) -> NoReturn:
     counts = [f"{many(result.states)} states"]
     if result.transitions is not None:
@@ -194,7 +199,7 @@ def _report(
     found = result.counterexample
     if found is not None:
         _show(out, found, result)
-        _write(out, found, rules, options)
+        _write(out, found, chosen, options)
     for rule in SOMETIMES:
         if rule.name in result.missing:
             out.say(f"Never happens: {rule.name}: {rule.says}", style="bold red")
@@ -203,9 +208,10 @@ def _report(
     if result.proven:
         liveness = "; every command ends" if result.endless is not None else ""
         out.say(
-            f"Proven: {len(INVARIANTS)} invariants hold in every state and at every event"
-            f"{liveness}.", style="green",
+            f"Proven: {len(of_kind(chosen.properties, Kind.ALWAYS))} invariants hold in every "
+            f"state and at every event{liveness}.", style="green",
         )  # fmt: skip
+        chosen.say_more(out)
     out.end(
         result.proven,
         engine=result.engine,
@@ -218,6 +224,7 @@ def _report(
         missing=list(result.missing),
         endless=None if result.endless is None else list(result.endless),
         environment=environment.plain,
+        **({} if chosen.written_down is None else {"rules": chosen.written_down.plain}),
         counterexample=_plain(found),
     )
 
@@ -234,15 +241,17 @@ def _show(out: Output, found: Counterexample, result: Result) -> None:
         out.say(f"{n:>4}  {say(stimulus)}")
 
 
-def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, Any]) -> None:
+def _write(out: Output, found: Counterexample, chosen: Chosen, options: dict[str, Any]) -> None:
     path: Path | None = options["log"]
     if path is None:
         return
     from hpcore.check.evidence import write_log  # noqa: PLC0415 - writes logs
     from hpcore.triage.replay import replay  # noqa: PLC0415 - reads logs
 
-    under = f"of the mutant {options['mutant']}" if options["mutant"] else "of the protocol"
-    written = write_log(path, found, rules, under, overwrite=options["force"])
+    written = write_log(
+        path, found, chosen.rules, chosen.name, overwrite=options["force"],
+        properties=chosen.properties, protocol=chosen.written_down,
+    )  # fmt: skip
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok:
         out.say(

@@ -9,7 +9,7 @@
     if records.torn:
         print(f"the log ends in a torn line: {records.torn}")
 
-Format 1.2 is JSON Lines. The first line is the header; each later one is an event,
+Format 1.3 is JSON Lines. The first line is the header; each later one is an event,
 
     {"seq":1,"t":0.5,"event":"step_begun","slot":1,"step":"realize","sum":"..."}
 

@@ -32,6 +32,7 @@ from hpcore.model.events import (
 from hpcore.model.fold import steps
 from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import Owed, State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
@@ -111,8 +112,10 @@ class Controller:
         open_log: Callable[[], Log],
         open_session: OpenSession,
         patience: Patience | None = None,
+        protocol: Revision = HPCORE,
     ) -> None:
         self.state = state
+        self.protocol = protocol
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = _ENDED
@@ -260,7 +263,7 @@ class Controller:
             while not self.state.shared.ended:
                 posted = await self._queue.get()
                 stimulus = plain_stimulus(posted.stimulus)
-                decision = decide(self.state, stimulus)
+                decision = decide(self.state, stimulus, self.protocol.rules)
                 if decision.events:
                     self._log.append(decision.events, self._now(), stimulus)  # logged before done
                 self._take(decision)
@@ -277,7 +280,10 @@ class Controller:
 
     def _take(self, decision: Decision) -> None:
         """Make the decision's state ours, having held every invariant against it."""
-        for folded in steps(self.state, decision.events):
+        by = self.protocol
+        for folded in steps(
+            self.state, decision.events, by.rules, invariants=by.invariants
+        ):
             event, self.state = folded.event, folded.after
             if folded.violation is not None:
                 raise ProtocolBroken(folded.violation, event)

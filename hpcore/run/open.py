@@ -13,8 +13,10 @@ import structlog
 from hpcore.guest.kernel import load_kernel
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.config import MachineConfig, cap
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
@@ -49,13 +51,15 @@ async def open_machine(
     sync: Sync = Sync.DURABLE,
     patience: Patience | None = None,
     printed: Printed = lambda _data: None,
+    protocol: Revision = HPCORE,
 ) -> AsyncIterator[LiveMachine]:
     """A machine on the accelerator `found`, logged in the file `log`, and ready to `boot`.
 
     `guest` is what boots in it, or a script where the accelerator plays its guest; without
     one the machine has none. Of a guest that boots without a shell no more is known than what
     its kernel does: `boot` and `reset` do not wait for it, and there is no `guest`. `printed`
-    is told what the guest prints. On leaving, the machine is gone and the log closed, whatever
+    is told what the guest prints. `protocol` is by whose rules it runs; the log's header says so
+    where it is not hpcore's own. On leaving, the machine is gone and the log closed, whatever
     happened.
 
     Raises AcceleratorError where the machine cannot run here, GuestError for a kernel that
@@ -64,7 +68,8 @@ async def open_machine(
     """
     _say_warnings_alone()
     accelerator, fitted = usable(found), fit(found, config)
-    header = header_of(found, fitted, guest)
+    need_protocol(found, protocol)
+    header = header_of(found, fitted, guest, protocol)
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
@@ -76,6 +81,7 @@ async def open_machine(
             open_log,
             lambda report: accelerator.open(fitted, guest, report),
             patience,
+            protocol,
         )
         shell = not isinstance(guest, GuestImages) or guest.shell
         machine = LiveMachine(controller, printed, shell=shell)
@@ -101,7 +107,10 @@ def _say_warnings_alone() -> None:
 
 
 def header_of(
-    found: Found, config: MachineConfig, guest: GuestImages | GuestScript | None = None
+    found: Found,
+    config: MachineConfig,
+    guest: GuestImages | GuestScript | None = None,
+    protocol: Revision = HPCORE,
 ) -> Header:
     """The head of the log of a machine on `found`; it names the kernel of `guest`."""
     capabilities = found.capabilities
@@ -116,4 +125,5 @@ def header_of(
         versions=versions,
         modelled=capabilities.modelled,
         differs=capabilities.differs,
+        rules=None if protocol == HPCORE else protocol,
     )

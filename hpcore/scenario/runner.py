@@ -15,6 +15,7 @@ from hpcore.guest.played import KINDS
 from hpcore.guest.played.answers import said
 from hpcore.log import Sync
 from hpcore.model.machines import Phase
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.console import Printed
 from hpcore.run.controller import RunError
@@ -40,6 +41,7 @@ class Job:
     overwrite: bool = False
     sync: Sync = Sync.DURABLE
     console: Path | None = None
+    protocol: Revision = HPCORE
 
 
 @mutable
@@ -90,6 +92,7 @@ async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[Li
         async with open_machine(
             job.found, job.scenario.machine, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
+            protocol=job.protocol,
         ) as machine:  # fmt: skip
             yield machine
 

@@ -34,6 +34,7 @@ from hpcore.model.fold import TRANSITION, steps
 from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State, initial
 from hpcore.model.topology import Topology, mp_affinity
@@ -114,11 +115,12 @@ class Decided(NamedTuple):
 
 @frozen
 class Start:
-    """A machine to start from, and the decisions that led there."""
+    """A machine to start from, the decisions that led there, and by whose rules they were made."""
 
     state: State
     decisions: tuple[Decided, ...] = ()
     broken: Violation | None = None
+    protocol: Revision = HPCORE
 
     @property
     def stimuli(self) -> tuple[st.Stimulus, ...]:
