@@ -1,15 +1,19 @@
 # make demo   set-up, then Linux boots on unpatched QEMU and a vCPU is plugged, logged, replayed
 # make test   set-up, then all tests, ruff and mypy
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
+# make mutation-protocol  set-up, then the protocol is changed: does hpcore check notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
 # make nested-more  what of kvm-qemu takes long: all scenarios, QEMU 10, UEFI, a host without VHE
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
+# make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation nested nested-more kvm-host nested-long setup check bench wheels docs clean
+.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long setup check \
+	bench bench-long wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
+PROTOCOL ?= --seed 1 --sample 100
 DEMO_LOG := build/cover-letter.jsonl
 
 demo:
@@ -27,6 +31,10 @@ test:
 mutation:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m tests.mutation $(MUTATION)
+
+mutation-protocol:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m tests.mutation.protocol $(PROTOCOL)
 
 nested:
 	@scripts/setup.sh --tests
@@ -59,6 +67,10 @@ wheels:
 
 docs:
 	$(BIN)/python -m hpcore.model.page > docs/model.md
+
+bench-long:
+	$(BIN)/python -m bench.months
+	$(BIN)/python -m bench.noise
 
 bench:
 	$(BIN)/python -m bench.log

@@ -15,7 +15,7 @@ from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import until_stopped
 from hpcore.cli.step_words import fields_of, say_step
-from hpcore.log import LogExists, Sync, is_log, why_no_text
+from hpcore.log import LogExists, Rotation, Sync, is_log, why_no_text
 from hpcore.model.revision import HPCORE
 from hpcore.protocols import load
 from hpcore.run.discovery import find
@@ -42,6 +42,7 @@ def run(
     force: bool,
     boots: Boots,
     sync: str,
+    rotation: Rotation | None,
     as_json: bool,
 ) -> None:
     """Run SCENARIO on an accelerator, and keep its log.
@@ -52,6 +53,7 @@ def run(
     hpcore run cover-letter --accel tcg --log cover-letter.jsonl
     hpcore run mine.yaml --kernel ./Image --json
     hpcore run mine.yaml --initrd my.cpio    # what it has to do: docs/guest.md
+    hpcore run long.yaml --log-segment 32M --log-keep 8    # at most 256 MB of log
     hpcore scenarios                         # those that come with hpcore
     hpcore run broken.jsonl --accel tcg      # ask the accelerator for a counterexample
     hpcore run mine.yaml --accel qtest --rules v6    # by another protocol: docs/protocols.md
@@ -75,7 +77,8 @@ def run(
     if is_log(scenario):
         given = {
             "--log": log, "--console": boots.console, "--force": force or None,
-            "--no-shell": boots.no_shell or None, "--rules": rules,
+            "--no-shell": boots.no_shell or None, "--log-segment": rotation,
+            "--rules": rules,
         }  # fmt: skip
         refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
@@ -90,7 +93,7 @@ def run(
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
-        protocol=HPCORE if rules is None else load(rules),
+        rotation=rotation, protocol=HPCORE if rules is None else load(rules),
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))

@@ -13,7 +13,7 @@ from attrs import field, frozen, mutable
 
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.answers import said
-from hpcore.log import Sync
+from hpcore.log import Rotation, Sync
 from hpcore.model.machines import Phase
 from hpcore.model.revision import HPCORE, Revision
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
@@ -41,6 +41,7 @@ class Job:
     overwrite: bool = False
     sync: Sync = Sync.DURABLE
     console: Path | None = None
+    rotation: Rotation | None = None
     protocol: Revision = HPCORE
 
 
@@ -92,6 +93,7 @@ async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[Li
         async with open_machine(
             job.found, job.scenario.machine, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
+            rotation=job.rotation,
             protocol=job.protocol,
         ) as machine:  # fmt: skip
             yield machine

@@ -25,6 +25,7 @@ import attrs
 from attrs import frozen
 
 from hpcore.check.world.environment import Environment
+from hpcore.log import Head
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
@@ -103,7 +104,8 @@ def take(
         after = folded.after
         if folded.violation is not None:
             return Taken(decision.events, after, folded.violation)
-    return Taken(decision.events, after, None)
+    broken = invariants.of_decision(state, stimulus, decision.events, decision.effects, after)
+    return Taken(decision.events, after, broken)
 
 
 class Decided(NamedTuple):
@@ -115,11 +117,15 @@ class Decided(NamedTuple):
 
 @frozen
 class Start:
-    """A machine to start from, the decisions that led there, and by whose rules they were made."""
+    """A machine to start from, the decisions that led there, and by whose rules they were made.
+
+    `head` is what the first of them goes on from, where a log has no more of what was before.
+    """
 
     state: State
     decisions: tuple[Decided, ...] = ()
     broken: Violation | None = None
+    head: Head | None = None
     protocol: Revision = HPCORE
 
     @property
