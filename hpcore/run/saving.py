@@ -92,9 +92,10 @@ def load_saved(path: str | PathLike[str]) -> Saved:
 def _folded(log: str) -> tuple[Header, State, int, float]:
     header, records = read(log)
     state, seq, t = initial(header.machine), 0, 0.0
+    by = header.protocol
     with records:
         for decision in decisions(records):
-            for record, folded in fold(state, decision):
+            for record, folded in fold(state, decision, header.invariants, by.rules):
                 if folded.violation is not None:
                     raise SavedFileError(
                         f"its log is wrong at event {record.seq}: {folded.violation.says}"

@@ -18,7 +18,6 @@ from hpcore.log.fold import LoggedDecision, decisions
 from hpcore.model import events as ev
 from hpcore.model.effects import MachineStep
 from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import Rules
 from hpcore.model.states import Owed, State, initial
@@ -140,8 +139,9 @@ class _Reader:
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
-        self.rules: Rules = followed(verdict.header.accelerator)
-        self._invariants = kept_by(verdict.header.versions.get("hpcore", "unknown"))
+        own = verdict.header.rules
+        self.rules: Rules = own.rules if own else followed(verdict.header.accelerator)
+        self._invariants = verdict.header.invariants
         self._before = self._after = verdict.state
         self._records: tuple[Record, ...] = ()
         self._marks: list[Mark] = []

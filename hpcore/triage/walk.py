@@ -7,6 +7,7 @@ looks for a smaller one, wants all of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from os import PathLike
 from typing import IO, NamedTuple
 
@@ -15,7 +16,6 @@ from attrs import field, mutable
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State, initial
@@ -36,7 +36,7 @@ class Walked(NamedTuple):
     violation: Violation | None
 
 
-@mutable
+@mutable(slots=False)
 class Walk:
     """An iterator over the steps of a log, and what it has found so far.
 
@@ -49,12 +49,15 @@ class Walk:
     state: State
     _decisions: Iterator[LoggedDecision]
     _records: object
-    _invariants: Invariants
     wrong: Walked | None = None
     damage: LogError | None = None
     otherwise: list[DecidedOtherwise] = field(factory=list)
     events: int = 0
     decided_again: int = 0
+
+    @cached_property
+    def _invariants(self) -> Invariants:
+        return self.header.invariants
 
     @property
     def written_by(self) -> str:
@@ -80,13 +83,14 @@ class Walk:
 
     def _take(self, decision: LoggedDecision) -> Iterator[Walked]:
         judged = 0
+        by, invariants = self.header.protocol, self._invariants
         if self.wrong is None:
             if decision.records[0].answers is not None:
                 self.decided_again += 1
-                other = decide_again(self.state, decision)
+                other = decide_again(self.state, decision, by.rules)
                 if other is not None:
                     self.otherwise.append(other)
-            for record, folded in fold(self.state, decision, self._invariants):
+            for record, folded in fold(self.state, decision, invariants, by.rules):
                 judged += 1
                 step = Walked(record, folded.before, folded.after, folded.violation)
                 if folded.violation is not None:
@@ -104,8 +108,7 @@ class Walk:
 def walk(source: str | PathLike[str] | IO[bytes]) -> Walk:
     """The walk of the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
-    invariants = kept_by(header.versions.get("hpcore", UNKNOWN))
-    return Walk(header, initial(header.machine), decisions(iter(records)), records, invariants)
+    return Walk(header, initial(header.machine), decisions(iter(records)), records)
 
 
 def _applied(state: State, record: Record) -> State:
