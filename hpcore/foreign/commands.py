@@ -84,6 +84,8 @@ class Commands:
         """A command was answered."""
         entry = self._pair(what)
         if entry is None:
+            if what.error is not None:
+                self.acts.mark(Kind.REFUSED, "command", what.error)
             return
         name = entry.asked.name
         if entry.adds:

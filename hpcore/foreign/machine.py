@@ -20,7 +20,7 @@ from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Step
 from hpcore.model.evolve import evolve
 from hpcore.model.guards import REASONS, SWITCHES
-from hpcore.model.invariants import INVARIANTS
+from hpcore.model.invariants import HELD, INVARIANTS
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.plain import plain, plain_stimulus
 from hpcore.model.properties import Change, Property, Violation
@@ -129,8 +129,9 @@ class Machine:
         last = len(made.events) - 1
         for n, event in enumerate(made.events):
             after = made.states[n] if made.states else evolve(state, event, ways)
-            for violation in _all_broken(state, event, after, rest=n == last):
-                yield from self._new(violation)
+            if HELD.first_broken(state, event, after, rest=n == last) is not None:
+                for violation in _all_broken(state, event, after, rest=n == last):
+                    yield from self._new(violation)
             state = after
         if self._standing:
             held = {(name, i) for name, i in self._standing if _holds(name, i, state)}

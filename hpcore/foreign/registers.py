@@ -139,10 +139,9 @@ class Registers:
         if flags & mask == own & mask:
             self._differing.pop(index, None)
             return
-        survey = self.acts.survey
         if self.unknown_state:
             return
-        if not (survey.told or survey.qmp_in_trace):
+        if not self.acts.survey.sees_qmp:
             self._make_up(index, flags)  # what was not traced cannot differ
             return
         self.flags_differ += 1
@@ -187,7 +186,7 @@ class Registers:
         if self.acts.machine.has(what.slot):
             self.commands.flush(what.slot)
             self.acts.eject(what.slot)
-            if not self.acts.survey.told:
+            if not self.acts.survey.sees_qmp:
                 self.acts.machine.finish(what.slot)
 
 

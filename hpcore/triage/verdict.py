@@ -22,7 +22,7 @@ from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import Rules
 from hpcore.model.states import Owed, State, initial
-from hpcore.triage.known import CREATIONS, MIGRATION, KnownBug, looks_like
+from hpcore.triage.known import CREATIONS, MIGRATION, KnownBug, by_words, looks_like
 from hpcore.triage.words import say
 
 MOST = 500
@@ -238,6 +238,8 @@ class _Reader:
             return
         first = self._records[0]
         did = tuple(say(record.event) for record in self._records)
+        if isinstance(first.event, ev.Noted):  # a line of its own, and no decision
+            did = tuple(mark.text for mark in marks)
         step = WrongStep(first.seq, first.t, did, tuple(marks), self._before, looks_like(marks))
         self.verdict.wrong.append(step)
 
@@ -279,7 +281,7 @@ def _of_the_end(verdict: Verdict) -> KnownBug | None:
     unplugged = any("DEVICE_DELETED" in each.text for each in verdict.happened)
     if verdict.at_end.shared.step is MachineStep.MIGRATE and unplugged:
         return MIGRATION
-    return None
+    return by_words(verdict.remarks)
 
 
 def _machine_numbers(verdict: Verdict) -> tuple[int, int] | None:
