@@ -36,6 +36,11 @@ class SocketConsole:
         (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
         return int(queued) + self._writer.transport.get_write_buffer_size()
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come that was not read yet."""
+        return not self._output
+
     async def read(self) -> bytes:
         """What the guest has printed since the last call; b"" once the machine is gone."""
         await self._news.wait()
@@ -99,8 +104,10 @@ class FollowedConsole:
         """Keep what is sent from now on; return once the guest has what was sent before."""
         self._held = self._held or bytearray()
         deadline = asyncio.get_running_loop().time() + TAKEN_SECONDS
-        while self._writes_to.untaken and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.005)
+        while asyncio.get_running_loop().time() < deadline:
+            if not self._writes_to.untaken:
+                return
+            await asyncio.sleep(0.005)  # the kernel tells nobody
 
     def release(self) -> None:
         """Send what was kept, and what comes from now on, at once."""

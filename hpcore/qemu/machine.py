@@ -11,15 +11,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.migration_words import MigrationWords
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
-
-log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 2.0
 
@@ -99,7 +95,6 @@ class QemuMachine:
         """The machine is of no use any more; say so once."""
         if not self._ending:
             self._ending = True
-            log.error("the machine is lost", why=why)
             self._told.lost(why)
 
     def begin(self, work: Coroutine[None, None, None]) -> None:
