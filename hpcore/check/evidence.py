@@ -15,6 +15,7 @@ from hpcore.log.fold import decisions as decisions_of
 from hpcore.model.events import Noted
 from hpcore.model.machines import Phase
 from hpcore.model.properties import Invariants
+from hpcore.model.revision import Revision
 from hpcore.model.rules import Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import Note
@@ -47,16 +48,19 @@ def write_log(
     overwrite: bool = False,
     properties: Properties = PROPERTIES,
     last_words: str | None = None,
+    protocol: Revision | None = None,
 ) -> int:
     """Write `found` to `path` and return the number of events. `name` says under what rules.
 
     `properties` are those that were checked. `last_words` end the log; by themselves they say
-    what is broken. Raises LogError.
+    what is broken. `protocol` is what was checked, where it is another than hpcore's own; a
+    replay is by that then. Raises LogError.
     """
     head = found.start.head
     header = Header(
-        found.start.state.config, ACCELERATOR, versions={"rules": name}, segment=head
-    )
+        found.start.state.config, ACCELERATOR, versions={"rules": name}, segment=head,
+        rules=protocol,
+    )  # fmt: skip
     began = 0.0 if head is None else head.t
     # A decision counts as whole once another one follows it.
     words = last_words or (
@@ -83,17 +87,18 @@ def start_from(path: str, seq: int | None) -> Start:
     """
     header, records = read(path)
     state, way, reached = header.state, list[Decided](), header.first - 1
+    by = header.protocol
     with records:
         for decision in decisions_of(records):
             start = state
-            for record, folded in fold(state, decision):
+            for record, folded in fold(state, decision, by.invariants, by.rules):
                 if folded.violation is not None:
                     raise CheckError(
                         f"{path}: event {record.seq} breaks "
                         f"{folded.violation.invariant}; see `hpcore replay`"
                     )
                 state, reached = folded.after, record.seq
-            if not decision.settled and _breaks(start, attrs.evolve(decision, settled=True)):
+            if not decision.settled and _breaks(start, attrs.evolve(decision, settled=True), by):
                 raise CheckError(
                     f"{path}: it breaks off in the middle of a decision; give "
                     f"@{decision.records[0].seq - 1}, the event before that"
@@ -112,5 +117,5 @@ def start_from(path: str, seq: int | None) -> Start:
     return Start(state, tuple(way), head=header.segment)
 
 
-def _breaks(state: State, decision: LoggedDecision) -> bool:
-    return any(folded.violation for _, folded in fold(state, decision))
+def _breaks(state: State, decision: LoggedDecision, by: Revision) -> bool:
+    return any(folded.violation for _, folded in fold(state, decision, by.invariants, by.rules))

@@ -12,6 +12,7 @@ from hpcore.model.events import slot_of
 from hpcore.model.fold import Folded, steps
 from hpcore.model.invariants import HELD
 from hpcore.model.properties import Invariants, Violation
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 
 COUNTED = "counted_changes_nothing"
@@ -52,11 +53,14 @@ def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
 
 
 def fold(
-    state: State, decision: LoggedDecision, invariants: Invariants = HELD
+    state: State,
+    decision: LoggedDecision,
+    invariants: Invariants = HELD,
+    rules: Rules = RULES,
 ) -> Iterator[tuple[Record, Folded]]:
     """Apply the events of `decision` to `state`, up to the first that breaks something."""
     events = (record.event for record in decision.records)
-    folded = steps(state, events, settled=decision.settled, invariants=invariants)
+    folded = steps(state, events, rules, settled=decision.settled, invariants=invariants)
     if decision.records[0].counted != 1:
         folded = _unchanged(folded)
     return zip(decision.records, folded, strict=False)

@@ -20,6 +20,7 @@ from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
+from hpcore.model.revision import HPCORE, Revision, revision_of
 from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.version import __version__
 
@@ -52,7 +53,8 @@ class Header:
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
     has none. `segment` is what was before this segment of the log; None in the first one, and
-    in any log before format 1.3.
+    in any log before format 1.3. `rules` is the protocol that the machine was run by, where it
+    is not hpcore's own.
     """
 
     machine: MachineConfig
@@ -63,7 +65,13 @@ class Header:
     modelled: Mapping[str, str] = field(factory=dict, hash=False)
     differs: Mapping[str, str] = field(factory=dict, hash=False)
     segment: Head | None = None
+    rules: Revision | None = None
     format: FormatVersion | None = None
+
+    @property
+    def protocol(self) -> Revision:
+        """The protocol by which the log is to be judged."""
+        return self.rules or HPCORE
 
     @property
     def number(self) -> int:
@@ -104,6 +112,8 @@ def _converter(strict: bool) -> Converter:
     for cls in (Shared, Slot):  # most of a parked slot is as it was at first
         short = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True)
         converter.register_unstructure_hook(cls, short)
+    converter.register_structure_hook(Revision, lambda value, _: revision_of(value))
+    converter.register_unstructure_hook(Revision, lambda revision: revision.plain)
     return converter
 
 
@@ -122,6 +132,8 @@ def encode(header: Header) -> bytes:
     del plain["format"]
     if header.segment is None:
         del plain["segment"]
+    if header.rules is None:  # as in most logs
+        del plain["rules"]
     return orjson.dumps({"format": FORMAT, "version": str(header.format), **plain})
 
 

@@ -12,7 +12,7 @@ from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.model.progress import advance
-from hpcore.model.rules import Habit
+from hpcore.model.rules import Habit, Trait
 from hpcore.model.states import Owed
 from hpcore.model.topology import TopologyError
 
@@ -62,6 +62,9 @@ def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
         _take_back(draft, index)
         return
     if draft.refused(guards.UNPLUG, s, index):
+        return
+    if s.force and draft.has(Trait.NO_FORCE):
+        draft.refuse(s, guards.FORCE_KNOWN, index)
         return
     slot = draft.slot(index)
     if slot.command is Owed.UNPLUG and not s.force:

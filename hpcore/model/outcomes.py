@@ -20,7 +20,7 @@ from hpcore.model.progress import (
     start_is_done,
     start_when_ready,
 )
-from hpcore.model.rules import Habit
+from hpcore.model.rules import Habit, Trait
 from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
 
@@ -37,7 +37,7 @@ def _done(draft: Draft, s: stimuli.Done) -> None:
         return
     leaving = draft.slot(s.slot)
     draft.emit(ev.StepDone(s.slot, s.step, s.affinity))
-    if s.step is Step.PARK:
+    if s.step in (Step.PARK, Step.HALT):
         if leaving.command in (Owed.UNPLUG, Owed.REVOKE):
             draft.emit(ev.UnplugCompleted(s.slot, leaving.id or ""))
         return
@@ -141,6 +141,9 @@ def _lost(draft: Draft, s: stimuli.Lost) -> None:
 
 def _guest_silent(draft: Draft, s: stimuli.GuestSilent) -> None:
     slot = draft.slot(s.slot)
+    if draft.has(Trait.NO_DEADLINE):
+        draft.refuse(s, guards.DEADLINE_KNOWN, s.slot, i=s.slot)
+        return
     if slot.unconfirmed:
         draft.emit(ev.EjectUnconfirmed(s.slot))
         advance(draft, s.slot)

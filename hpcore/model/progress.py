@@ -47,7 +47,7 @@ def _advance_build(draft: Draft, index: int, slot: Slot, done: Step | None) -> N
             return
         if slot.enabled or _plugs_wait(draft.shared):
             return
-    step = draft.rules.build_step_after(done)
+    step = draft.rules.build_step_after(done, slot)
     booting = draft.shared.booting  # a guest that boots finds it by itself
     if step is None or (booting and step is Step.NOTIFY_INSERT):
         if slot.command is Owed.COLD_BOOT:

@@ -104,7 +104,8 @@ def replay(
     """
     header, records = read(source)
     result = Replay(header, header.state)
-    invariants = kept_by(result.written_by)
+    # Another protocol than hpcore's is written down whole in the header, promises and all.
+    invariants = kept_by(result.written_by) if header.rules is None else header.rules.invariants
     if at == header.first - 1:
         result.at = result.state
     with records:
@@ -148,10 +149,11 @@ def _is_head(head: Head, state: State) -> bool:
 def _take(
     result: Replay, decision: LoggedDecision, at: int | None, invariants: Invariants
 ) -> bool:
+    rules = result.header.protocol.rules
     if decision.records[0].answers is not None:
         result.decided_again += 1
-        result.otherwise = result.otherwise or decide_again(result.state, decision)
-    for record, folded in fold(result.state, decision, invariants):
+        result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
+    for record, folded in fold(result.state, decision, invariants, rules):
         if folded.violation is not None:
             result.wrong = WrongEvent(record, folded.violation, folded.before)
             return False

@@ -27,7 +27,7 @@ from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Change
 from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
-from tests.model.drawn import alike, answers, cases, drawn
+from tests.model.drawn import alike, answers, cases, drawn, of_type
 from tests.support.world import World
 
 WRITTEN_DOWN = Path(__file__).with_name("decisions.json")
@@ -41,8 +41,8 @@ AFTER_THE_END = (st.Reset(), st.DeviceDel("core2"), st.Note("a last word"))
 
 CHANGES = 8000
 EVENTS: list[ev.Event] = [
-    *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in Step),
-    *(ev.StepFailed(0, step, "x") for step in Step),
+    *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in of_type(Step)),
+    *(ev.StepFailed(0, step, "x") for step in of_type(Step)),
     *(ev.MachineStepBegun(step, enabled) for step in MachineStep for enabled in ((), (0,))),
     *(ev.MachineStepDone(step) for step in MachineStep),
     *(ev.MachineStepFailed(step, "x") for step in MachineStep),
