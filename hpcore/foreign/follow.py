@@ -55,7 +55,8 @@ class Follower:
         for slot, id_ in sorted(self.survey.given.items()):
             if self.machine.has(slot):
                 self.acts.plug(slot, id_)
-        self.registers.unknown_state = self.survey.incoming
+        if self.survey.incoming:
+            self.registers.unknown |= set(range(len(self.machine.state.slots)))
         if not self.survey.starts_stopped:
             self.acts.boot()
 

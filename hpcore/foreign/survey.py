@@ -76,6 +76,7 @@ class Survey:
     _ran: bool = False
     _main_known: bool = False
     _cpus_listed: int = 0
+    _migrates: bool = False
 
     @property
     def registers(self) -> bool:
@@ -247,8 +248,9 @@ def _learn(out: Survey, what: s.Seen, in_trace: bool) -> None:
             _command(out, what)
         case s.Answered(value=list() as value):
             _list(out, value)
-        case s.Answered(value=dict() as value) if not out.qemu and "qemu" in value:
-            out.qemu = qmp.version(value)
+        case s.Answered(value=dict() as value):
+            out.qemu = out.qemu or qmp.version(value)
+            out.incoming |= value.get("status") == "completed" and not out._migrates
         case s.Greeting(version=version):
             out.qemu = out.qemu or version
         case s.Told():
@@ -294,9 +296,12 @@ def _command(out: Survey, what: s.Asked) -> None:
         out._begun = True
     elif what.name == "migrate-incoming":
         out.incoming = True
+    elif what.name == "migrate":
+        out._migrates = True
 
 
 def _event(out: Survey, what: s.Told) -> None:
+    out.incoming |= what.name == "MIGRATION" and not out._migrates
     if what.name == "RESUME" and not out._ran:
         out.starts_stopped = out._plugs > 0
     if what.name in ("RESUME", "STOP", "RESET"):

@@ -176,6 +176,40 @@ def test_vcpus_plugged_before_the_machine_goes_are_there_at_boot(tmp_path: Path)
     assert not verdict.wrong and "DEVICE_DELETED" in told(verdict)
 
 
+def test_a_command_that_comes_while_aml_clears_what_it_has_found_ends_no_scan(
+    tmp_path: Path,
+) -> None:
+    trace = Trace()
+    trace.plug(2)
+    trace.guest("write_cmd", 0, " cmd: 0x0")
+    trace.guest("cpu_has_events", 2, " inserting: 1, removing: 0")
+    trace.guest("write_cmd", 3, " cmd: 0x0")  # QEMU's AML: comes round, and clears behind its loop
+    trace.guest("cpu_has_events", 2, " inserting: 1, removing: 0")
+    trace.command("query-status")
+    trace.guest("clear_inserting_evt", 2)
+    trace.ost(2, 1, 0)
+    done, verdict = bring(tmp_path, trace.text)
+    assert not found(verdict)
+    _, records = read(done.log)
+    kinds = [type(record.event) for record in records]
+    assert kinds.index(ev.InsertCleared) < kinds.index(ev.ScanFinished)
+
+
+def test_what_is_pending_on_a_machine_that_came_by_migration_is_not_held_against_it(
+    tmp_path: Path,
+) -> None:
+    trace = Trace(cold=3)
+    trace.event("MIGRATION", status="completed")
+    trace.guest("read_flags", 2, " flags: 0x3")
+    trace.guest("clear_inserting_evt", 2)
+    trace.guest("read_flags", 2, " flags: 0x1")
+    done, verdict = bring(tmp_path, trace.text)
+    assert not found(verdict) and done.flags_differ == 0
+    trace.guest("read_flags", 2, " flags: 0x3")
+    done, verdict = bring(tmp_path, trace.text)
+    assert found(verdict) == ["read"]
+
+
 # ------------------------------------------------------------------------- how it ends
 
 
