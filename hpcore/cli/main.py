@@ -36,6 +36,7 @@ COMMANDS = {
     "scenarios": "List the scenarios that come with hpcore, or print one.",
     "shell": "A prompt: type the steps of a scenario, and see what comes of each.",
     "show": "Draw LOG: a lane for each vCPU, the machine and the guest.",
+    "shrink": "Find the shortest stimuli that break what LOG breaks.",
     "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
     "uefi": "The UEFI firmware of arm64 guests.",
 }
