@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "platform": {"model"},
     "fetch": set(),
     "yaml": set(),
+    "spread": set(),
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},
     "qemu": {"fetch"},
@@ -27,8 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "session": {"model", "guest", "run", "qemu"},
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
-    "check": {"model", "log", "guest", "yaml"},
-    "triage": {"model", "log"},
+    "check": {"model", "log", "guest", "yaml", "spread"},
+    "triage": {"model", "log", "spread"},
     "show": {"model", "log", "triage", "check"},
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "cli": {
