@@ -64,11 +64,11 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     if not quiet:
         seq = at if found.at is not None else found.events
         before = found.wrong is not None and found.at is None
-        _show_state(out, shown, "State before it" if before else f"State after event {seq}")
+        show_state(out, shown, "State before it" if before else f"State after event {seq}")
     out.end(
         found.ok,
         events=found.events,
-        state=_plain(shown),
+        state=plain_state(shown),
         violation=_violation(found),
         error=_error(found),
         torn=found.torn,
@@ -86,7 +86,8 @@ def _printer(out: Output, quiet: bool, at: int | None) -> Any:
         for record in decision.records:
             mark = ">" if record.seq == at else " "
             time = f"{decision.t:10.4f}" if record is decision.records[0] else " " * 10
-            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}")
+            often = f" ({record.counted} times)" if record.counted > 1 else ""
+            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}{often}")
 
     return (lambda _decision: None) if quiet or out.json else each
 
@@ -135,7 +136,7 @@ def _told(event: Event | None) -> str:
     return "nothing more" if event is None else f"\"{say(event)}\""
 
 
-def _show_state(out: Output, state: State, title: str) -> None:
+def show_state(out: Output, state: State, title: str) -> None:
     out.say(f"{title}: the machine is {machine_words(state.shared)}.")
     table = out.table("vCPU", *COLUMNS)
     for index, slot in enumerate(state.slots):
@@ -143,7 +144,8 @@ def _show_state(out: Output, state: State, title: str) -> None:
     out.show(table)
 
 
-def _plain(state: State) -> dict[str, object]:
+def plain_state(state: State) -> dict[str, object]:
+    """The state for machines."""
     return {
         "shared": attrs.asdict(state.shared),
         "slots": [{"index": i, **attrs.asdict(s)} for i, s in enumerate(state.slots)],
@@ -181,7 +183,7 @@ def _violation(found: Replay) -> dict[str, object] | None:
             "seq": found.wrong.record.seq,
             "invariant": found.wrong.violation.invariant,
             "slot": found.wrong.violation.slot,
-            "before": _plain(found.wrong.before),
+            "before": plain_state(found.wrong.before),
         }
     if found.damage is not None:
         line = getattr(found.damage, "line", None)

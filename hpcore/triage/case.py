@@ -21,10 +21,9 @@ from hpcore.log.fold import LoggedDecision
 from hpcore.model.decide import decide
 from hpcore.model.events import Event, slot_of
 from hpcore.model.fold import steps
-from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Violation
-from hpcore.model.rules import RULES, Rules
+from hpcore.model.rules import Rules
 from hpcore.model.states import State, initial
 from hpcore.model.stimuli import Stimulus
 from hpcore.triage.walk import walk
@@ -96,22 +95,24 @@ class Run:
     broken: Violation | None
 
 
-def case_of(source: str | PathLike[str] | IO[bytes], rules: Rules = RULES) -> Case:
-    """The case that the log at `source` is. Raises LogError, and NoCase for a log that is right.
-
-    `rules` are those by which the stimuli are decided again.
-    """
+def case_of(source: str | PathLike[str] | IO[bytes]) -> Case:
+    """The case that the log at `source` is. Raises LogError, and NoCase for a log that is right."""
     walked = walk(source)
+    if walked.header.first > 1:
+        raise NoCase(
+            f"the log begins with event {walked.header.first}: what was before was removed, and "
+            "a case begins with the machine"
+        )
     entries: list[Entry] = []
     for decision, took in walked.decisions():
-        entries.append(_entry(took[0].before, decision, rules))
+        entries.append(_entry(took[0].before, decision, walked.header.protocol.rules))
         if walked.wrong is not None:
             break
     if walked.wrong is None or walked.wrong.violation is None:
         damage = f": {walked.damage}" if walked.damage is not None else ""
         raise NoCase(f"no event of the log breaks an invariant, so there is no case{damage}")
     case = Case(walked.header, tuple(entries), walked.wrong.violation)
-    found = run(case, case.entries, rules)
+    found = run(case, case.entries)
     if found.broken is None or found.broken.invariant != case.broken.invariant:
         raise NoCase(
             f"decided again, the log does not break {case.broken.invariant} any more; "
@@ -134,13 +135,18 @@ def _spoken_of(stimulus: Stimulus | None, events: tuple[Event, ...]) -> set[int]
     return {slot for slot in slots if slot is not None}
 
 
-def run(case: Case, entries: Sequence[Entry], rules: Rules = RULES) -> Run:
-    """Take `entries` from the start, up to the first that breaks something."""
+def run(case: Case, entries: Sequence[Entry]) -> Run:
+    """Take `entries` from the start, up to the first that breaks something.
+
+    They are decided by the protocol of the log, and held against its invariants.
+    """
+    protocol = case.header.protocol
+    rules, invariants = protocol.rules, protocol.invariants
     state = initial(case.header.machine)
     taken: list[Taken] = []
     for entry in entries:
         events = _events(state, entry, rules)
-        for folded in steps(state, events, invariants=HELD):
+        for folded in steps(state, events, rules, invariants=invariants):
             state = folded.after
             if folded.violation is not None:
                 return Run((*taken, Taken(entry, events, state)), folded.violation)

@@ -22,7 +22,6 @@ from attrs import field, frozen, mutable
 from hpcore.log import LogWriter, Sync
 from hpcore.model.effects import Step
 from hpcore.model.events import Noted
-from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import DeviceAdd, DeviceDel, Note, Stimulus
 from hpcore.model.topology import Topology
@@ -60,10 +59,10 @@ class Shrunk:
         return fingerprint(self.taken, self.case.broken.invariant)
 
 
-def shrink(case: Case, rules: Rules = RULES, tell: Tell = lambda _left: None) -> Shrunk:
+def shrink(case: Case, tell: Tell = lambda _left: None) -> Shrunk:
     """The least of `case` that still breaks the same invariant."""
     began = time.monotonic()
-    search = _Search(case, rules, tell)
+    search = _Search(case, tell)
     entries = search.without_loops(case.entries)
     while True:
         before = len(entries)
@@ -72,14 +71,13 @@ def shrink(case: Case, rules: Rules = RULES, tell: Tell = lambda _left: None) ->
         entries = search.with_fewer_vcpus(entries)
         if len(entries) == before:
             break
-    found = run(search.case, entries, rules)
+    found = run(search.case, entries)
     return Shrunk(search.case, found, search.tried, time.monotonic() - began)
 
 
 @mutable
 class _Search:
     case: Case
-    rules: Rules
     tell: Tell
     tried: int = 0
     _known: dict[tuple[int, ...], bool] = field(factory=dict)
@@ -90,7 +88,7 @@ class _Search:
         if self._known.get(key) is False:
             return None
         self.tried += 1
-        found = run(self.case, entries, self.rules)
+        found = run(self.case, entries)
         same = found.broken is not None and found.broken.invariant == self.case.broken.invariant
         self._known[key] = same
         return found if same else None
@@ -148,7 +146,7 @@ class _Search:
                     self.case, header=attrs.evolve(self.case.header, machine=fewer),
                     entries=tuple(entries),
                 ),
-                self.rules, self.tell,
+                self.tell,
             )  # fmt: skip
             cold = set(range(fewer.topology.cpus, topology.cpus))
             for rest in (tuple(e for e in entries if not e.about & cold), entries):
