@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "platform": {"model"},
     "fetch": set(),
     "yaml": set(),
+    "protocols": set(),
     "spread": set(),
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},

@@ -95,7 +95,8 @@ class Walk:
                     self.wrong = step
                 yield self._at(step)
         for record in decision.records[judged:]:
-            yield self._at(Walked(record, self.state, _applied(self.state, record, self._rules), None))
+            after = _applied(self.state, record, self._rules)
+            yield self._at(Walked(record, self.state, after, None))
 
     def _at(self, step: Walked) -> Walked:
         self.state = step.after
