@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from hpcore.guest.images import fetched_guest
-from hpcore.log import read
+from hpcore.log import LogWriter, read
+from hpcore.model import events as ev
+from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import GuestImages
@@ -204,3 +207,13 @@ def test_a_kept_machine_is_neither_migrated_nor_saved_and_goes_on(kept: Path) ->
 
     assert "a machine of --keep is not migrated yet" in fails("migrate")
     assert replay(kept).ok
+
+
+def test_a_pause_that_was_under_way_is_done_by_who_attaches(kept: Path) -> None:
+    with LogWriter.resume(kept) as writer:
+        begun = ev.MachineStepBegun(MachineStep.PAUSE)
+        writer.append([begun], writer.last_t, st.Pause())
+    ended = hpcore("attach", kept, "resume", "--json", env=HERE)
+    assert ended.code == 0, ended
+    assert replay(kept).ok
+    assert not replay(kept).state.shared.paused
