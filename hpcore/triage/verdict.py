@@ -21,7 +21,7 @@ from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import Rules
-from hpcore.model.states import Owed, State, initial
+from hpcore.model.states import Owed, State
 from hpcore.triage.known import CREATIONS, MIGRATION, KnownBug, looks_like
 from hpcore.triage.words import say
 
@@ -121,7 +121,7 @@ class Verdict:
 def judge(source: str | PathLike[str] | IO[bytes]) -> Verdict:
     """The verdict on the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
-    start = initial(header.machine)
+    start = header.state
     verdict = Verdict(header, start, start)
     reader = _Reader(verdict)
     with records:

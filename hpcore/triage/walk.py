@@ -18,7 +18,7 @@ from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
-from hpcore.model.states import State, initial
+from hpcore.model.states import State
 from hpcore.triage.decide_again import DecidedOtherwise, decide_again
 
 UNKNOWN = "unknown"
@@ -105,7 +105,7 @@ def walk(source: str | PathLike[str] | IO[bytes]) -> Walk:
     """The walk of the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
     invariants = kept_by(header.versions.get("hpcore", UNKNOWN))
-    return Walk(header, initial(header.machine), decisions(iter(records)), records, invariants)
+    return Walk(header, header.state, decisions(iter(records)), records, invariants)
 
 
 def _applied(state: State, record: Record) -> State:
