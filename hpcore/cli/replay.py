@@ -127,6 +127,7 @@ def replay(
         lacks=found.lacks,
         in_flight=found.in_flight,
         decided_again=_decided_again(found),
+        rules=found.header.protocol.name,
     )
 
 
@@ -183,7 +184,8 @@ def _writer_of(log: str) -> Callable[[], bool]:
 
 def _verdict(out: Output, log: str, found: Replay) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in found.header.versions.items())
-    out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}")
+    by = "" if found.header.rules is None else f"; by the rules of {found.header.rules.name}"
+    out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}{by}")
     if found.header.first > 1:
         out.say(f"What was before event {found.header.first} is taken as its first file has it.")
     if found.torn is not None:
@@ -214,10 +216,12 @@ def _decided(found: Replay) -> str:
 
 
 def _say_otherwise(out: Output, found: Replay, other: DecidedOtherwise) -> None:
+    rules = found.header.rules
+    whose = f"hpcore {__version__}" if rules is None else f"{rules.name}, in hpcore {__version__}"
     why = (
         f"Decided otherwise: at event {other.record.seq}, {type(other.stimulus).__name__} led to "
-        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of hpcore "
-        f"{__version__}."
+        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of "
+        f"{whose}."
     )
     if found.same_version:
         out.say(f"{why} The log was written by other rules, or was changed.", style="bold red")

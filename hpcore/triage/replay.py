@@ -14,7 +14,6 @@ from attrs import field, frozen, mutable
 from hpcore.log import Head, Header, LogDamaged, LogError, Record, Records, read
 from hpcore.log.chain import More, no_more
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.model.invariants import kept_by
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State
 from hpcore.triage.at_once import AtOnce
@@ -131,7 +130,7 @@ def replay(
 
     header, records = read(source, more=no_more if more is no_more else caught_up, since=since)
     result = Replay(header, header.state)
-    invariants = kept_by(result.written_by)
+    invariants = header.invariants
     if at == header.first - 1:
         result.at = result.state
     with records:
@@ -237,7 +236,7 @@ def _take(
     rules = result.header.protocol.rules
     if decision.records[0].answers is not None:
         result.decided_again += 1
-        result.lacks = 0 if decision.settled else lacking(result.state, decision)
+        result.lacks = 0 if decision.settled else lacking(result.state, decision, result.header.protocol.rules)
         result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
     for record, folded in fold(result.state, decision, invariants, rules):
         if folded.violation is not None:

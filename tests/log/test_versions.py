@@ -154,16 +154,16 @@ def test_a_field_that_an_older_minor_version_did_not_have_has_its_default(
     tmp_path: Path,
 ) -> None:
     @frozen
-    class StepBegunSince13:
+    class StepBegunSince14:
         slot: int
         step: Step
         retries: int = 3
 
     path = tmp_path / "run.log"
     write(path, [[StepBegun(1, Step.BIND)]])
-    codec = Codec({"step_begun": StepBegunSince13})
-    newer: list[Any] = [r.event for r in read(path, codec, Formats(FormatVersion(1, 3)))[1]]
-    assert newer == [StepBegunSince13(1, Step.BIND, 3)]
+    codec = Codec({"step_begun": StepBegunSince14})
+    newer: list[Any] = [r.event for r in read(path, codec, Formats(FormatVersion(1, 4)))[1]]
+    assert newer == [StepBegunSince14(1, Step.BIND, 3)]
     with pytest.raises(LogDamaged, match="'retries' is missing"):
         list(read(path, codec)[1])
 
