@@ -236,7 +236,7 @@ def _take(
     rules = result.header.protocol.rules
     if decision.records[0].answers is not None:
         result.decided_again += 1
-        result.lacks = 0 if decision.settled else lacking(result.state, decision, result.header.protocol.rules)
+        result.lacks = 0 if decision.settled else lacking(result.state, decision, rules)
         result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
     for record, folded in fold(result.state, decision, invariants, rules):
         if folded.violation is not None:
