@@ -150,4 +150,5 @@ def _read(scenario: str | Path | Scenario) -> Scenario:
 
     if isinstance(scenario, Scenario):
         return scenario
-    return parse(scenario) if "\n" in str(scenario) else load(str(scenario))
+    text = str(scenario)
+    return parse(text) if "\n" in text else load(text)
