@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from hpcore.check.memory import available, human
-from hpcore.check.properties import PROPERTIES, Properties
+from hpcore.check.properties import PROPERTIES, SHIPPED, Properties
 from hpcore.check.result import CheckError
 from hpcore.check.tabulated.alike import Alike
 from hpcore.check.tabulated.numbered import Numbered
@@ -89,7 +89,7 @@ def tabulate(
         config_of(environment), rules, Invariants(properties), environment.plugged
     )
     alike = Alike(environment, properties)
-    if any(p not in PROPERTIES for p in properties) or rules.needed != RULES.needed:
+    if any(p not in SHIPPED for p in properties) or rules.needed != RULES.needed:
         # What is a user's may read what hpcore's own does not.
         environment = attrs.evolve(environment, guest=attentive(environment.guest))
     machine = SmallMachine(environment, rules, properties, alike)
