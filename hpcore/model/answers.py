@@ -281,10 +281,10 @@ def _outcomes(t: Turn) -> bool:
     if t.shared_before.ended:
         return True
     match s:
-        case st.Done() if s.step is t.before.step:
+        case st.Done() if s.slot == t.index and s.step is t.before.step:
             bound = s.step is not Step.BIND or s.affinity == mp_affinity(t.index)
             return _tells(t, ev.StepDone) == bound and (bound or _fails(t))
-        case st.Failed() if s.step is t.before.step:
+        case st.Failed() if s.slot == t.index and s.step is t.before.step:
             return _fails(t)
         case st.MachineDone() if s.step is t.shared_before.step and s.step is not MachineStep.RESET:
             ends = t.shared.phase is Phase.ENDED
