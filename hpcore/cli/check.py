@@ -87,7 +87,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     interleaving with the guest, the clock, and what the accelerator may do:
     hpcore check mine.yaml                        does every run go as it says?
     hpcore check mine.yaml --race                 and where commands overlap?
-    hpcore check mine.yaml --guest hostile --faults 1
+    hpcore check mine.yaml --faults 1             and where an effect fails?
     hpcore check mine.yaml --log found.jsonl --scenario again.yaml
     hpcore run again.yaml --accel qtest           the finding, on a real QEMU
 

@@ -266,7 +266,7 @@ def _ost(t: Turn) -> bool:
 def _eject(t: Turn, *, stays: bool) -> bool:
     m, before = t.shared_before, t.before
     may = (
-        m.guest_runs and not m.migrating and not stays and before.requested
+        m.guest_runs and not stays and before.requested
         and before.lifecycle is SlotState.ENABLED and not before.powered
     )  # fmt: skip
     return _tells(t, ev.EjectAccepted) == may
@@ -288,7 +288,9 @@ _GUEST: dict[type, Callable[[Turn], bool]] = {
     st.PowerOffSeen: lambda t: t.shared.phase is Phase.OFF or not t.shared_before.guest_runs,
 }  # fmt: skip
 
-_MACHINE_GOES_ON = (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE)
+_MACHINE_GOES_ON = (
+    MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE, MachineStep.SAVE,
+)  # fmt: skip
 
 
 def _outcomes(t: Turn) -> bool:

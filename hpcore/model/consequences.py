@@ -17,6 +17,7 @@ from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot, madt_flags, sta
 
 _NOBODY_YET = (Phase.DEFINED, Phase.CREATED)
 _STARTS = (MachineStep.START, MachineStep.RESTART)
+_CARRIES = (MachineStep.MIGRATE, MachineStep.SAVE)
 
 # ------------------------------------------------------------- which event does what
 
@@ -172,15 +173,15 @@ def _leaves_it_so(c: Change) -> bool:
 
 _SHARED: Mapping[str, Callable[[Change], bool]] = {
     "paused": lambda c: _cause(c.event) in (
-        ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME),
+        ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME), ev.Restored,
         ev.MachinePoweredOff, ev.MachineLost),
     "migrating": lambda c: _cause(c.event) in (
-        ("begun", MachineStep.MIGRATE), ("done", MachineStep.MIGRATE),
-        ("failed", MachineStep.MIGRATE), ev.MachinePoweredOff, ev.MachineLost),
+        *((word, step) for word in ("begun", "done", "failed") for step in _CARRIES),
+        ev.Restored, ev.MachinePoweredOff, ev.MachineLost),
     "gic_inits": lambda c: _cause(c.event) == ("done", MachineStep.INIT_GIC),
     "step": lambda c: isinstance(c.event, (
-        ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.MachinePoweredOff,
-        ev.MachineLost)),
+        ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.Restored,
+        ev.MachinePoweredOff, ev.MachineLost)),
 }  # fmt: skip
 """Each fact of the machine, and whether an event may change it."""
 
@@ -194,12 +195,13 @@ def _machine_changed_rightly(c: Change) -> bool:
             return False
     match c.event:
         case ev.MachineStepBegun(step=step):
-            migrates = step is MachineStep.MIGRATE
-            return after.step is step and (after.migrating or not migrates)
+            return after.step is step and (after.migrating or step not in _CARRIES)
         case ev.MachineStepDone(step=step):
             return after.step is None and _phase_after(step, before, after)
         case ev.MachineStepFailed(step=step):
-            return after.step is None and not (after.migrating and step is MachineStep.MIGRATE)
+            return after.step is None and not (after.migrating and step in _CARRIES)
+        case ev.Restored():
+            return after.paused and after.step is None and not after.migrating
         case ev.MachineWasReset():
             return after.phase is Phase.RESETTING and not (after.ged or after.scanning)
         case ev.MachinePoweredOff(by=by):
@@ -222,7 +224,7 @@ def _phase_after(step: MachineStep, before: Shared, after: Shared) -> bool:
             return after.paused
         case MachineStep.RESUME:
             return after.paused == (before.phase is Phase.OFF)
-        case MachineStep.MIGRATE:
+        case MachineStep.MIGRATE | MachineStep.SAVE:
             return not after.migrating
     return True
 

@@ -76,9 +76,9 @@ class Saved:
         return self.file.accelerator
 
 
-def load_saved(path: Path) -> Saved:
+def load_saved(path: str | PathLike[str]) -> Saved:
     """The saved machine in `path`, whole and as its log has it. Raises SavedFileError."""
-    file = read_saved(path)
+    file = read_saved(Path(path))
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy:
         copy.write(file.log)
         copy.flush()

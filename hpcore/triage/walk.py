@@ -7,7 +7,6 @@ looks for a smaller one, wants all of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from os import PathLike
 from typing import IO, NamedTuple
 
@@ -18,7 +17,8 @@ from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
-from hpcore.model.states import State, initial
+from hpcore.model.rules import Rules
+from hpcore.model.states import State
 from hpcore.triage.decide_again import DecidedOtherwise, decide_again
 
 UNKNOWN = "unknown"
@@ -36,7 +36,7 @@ class Walked(NamedTuple):
     violation: Violation | None
 
 
-@mutable(slots=False)
+@mutable
 class Walk:
     """An iterator over the steps of a log, and what it has found so far.
 
@@ -49,15 +49,13 @@ class Walk:
     state: State
     _decisions: Iterator[LoggedDecision]
     _records: object
+    _invariants: Invariants
+    _rules: Rules
     wrong: Walked | None = None
     damage: LogError | None = None
     otherwise: list[DecidedOtherwise] = field(factory=list)
     events: int = 0
     decided_again: int = 0
-
-    @cached_property
-    def _invariants(self) -> Invariants:
-        return self.header.invariants
 
     @property
     def written_by(self) -> str:
@@ -83,21 +81,21 @@ class Walk:
 
     def _take(self, decision: LoggedDecision) -> Iterator[Walked]:
         judged = 0
-        by, invariants = self.header.protocol, self._invariants
         if self.wrong is None:
             if decision.records[0].answers is not None:
                 self.decided_again += 1
-                other = decide_again(self.state, decision, by.rules)
+                other = decide_again(self.state, decision, self._rules)
                 if other is not None:
                     self.otherwise.append(other)
-            for record, folded in fold(self.state, decision, invariants, by.rules):
+            for record, folded in fold(self.state, decision, self._invariants, self._rules):
                 judged += 1
                 step = Walked(record, folded.before, folded.after, folded.violation)
                 if folded.violation is not None:
                     self.wrong = step
                 yield self._at(step)
         for record in decision.records[judged:]:
-            yield self._at(Walked(record, self.state, _applied(self.state, record), None))
+            after = _applied(self.state, record, self._rules)
+            yield self._at(Walked(record, self.state, after, None))
 
     def _at(self, step: Walked) -> Walked:
         self.state = step.after
@@ -108,11 +106,14 @@ class Walk:
 def walk(source: str | PathLike[str] | IO[bytes]) -> Walk:
     """The walk of the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
-    return Walk(header, initial(header.machine), decisions(iter(records)), records)
+    return Walk(
+        header, header.state, decisions(iter(records)), records, header.invariants,
+        header.protocol.rules,
+    )  # fmt: skip
 
 
-def _applied(state: State, record: Record) -> State:
+def _applied(state: State, record: Record, rules: Rules) -> State:
     try:
-        return evolve(state, record.event)
+        return evolve(state, record.event, rules)
     except (IllegalTransition, NoSuchSlot):
         return state
