@@ -24,7 +24,7 @@ from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
 from hpcore.run.discovery import find
-from hpcore.run.kept import NotKept, recorded
+from hpcore.run.kept import NotKept, place_of, recorded
 from hpcore.run.open import open_machine
 from hpcore.triage.replay import replay
 from tests.qemu.support import alive
@@ -60,8 +60,9 @@ def place(log: Path) -> Path:
     """Where the log says that its machine lives."""
     header, records = read(log)
     records.close()
-    assert header.kept is not None
-    return Path(header.kept)
+    place = place_of(header)
+    assert place is not None
+    return place
 
 
 def end(log: Path) -> Ended:
