@@ -200,6 +200,12 @@ class KeptTcgSession(TcgSession):
             self._report(PowerOffSeen())
             self._off_told.set()
 
+    def _end(self, why: str) -> bool:
+        first = super()._end(why)
+        for waited_for in (self._goes_on, self._off_told, self._stands):
+            waited_for.set()
+        return first
+
     async def _or_gone(self, *any_of: asyncio.Event) -> None:
         """Wait for the first of these. Raises AcceleratorError where the machine is gone."""
         waits = [asyncio.create_task(event.wait()) for event in any_of]
