@@ -6,8 +6,9 @@
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
 # make nested-more  what of kvm-qemu takes long: all scenarios, QEMU 10, UEFI, a host without VHE
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
+# make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long setup check bench wheels docs clean
+.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long setup check bench bench-long wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -65,6 +66,10 @@ wheels:
 
 docs:
 	$(BIN)/python -m hpcore.model.page > docs/model.md
+
+bench-long:
+	$(BIN)/python -m bench.months
+	$(BIN)/python -m bench.noise
 
 bench:
 	$(BIN)/python -m bench.log

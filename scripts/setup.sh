@@ -73,7 +73,8 @@ if [ "${1:-}" = --tests ]; then
     install_missing qemu-system-aarch64 qemu-system-arm iasl acpica-tools \
         spin spin java default-jre-headless \
         qemu-img qemu-utils mkfs.ext4 e2fsprogs mkfs.vfat dosfstools mkfs.xfs xfsprogs mcopy mtools \
-        libvirtd libvirt-daemon virsh libvirt-clients sfdisk fdisk fakeroot fakeroot
+        libvirtd libvirt-daemon virsh libvirt-clients sfdisk fdisk fakeroot fakeroot \
+        chromium chromium
 else
     install_missing qemu-system-aarch64 qemu-system-arm
 fi

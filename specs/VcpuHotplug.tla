@@ -16,13 +16,15 @@ EXTENDS Naturals, FiniteSets
 
 CONSTANTS N,        \* possible vCPUs, numbered from 0
           Faults,   \* effects that may fail
-          Plugged   \* vCPUs that were plugged before the boot
+          Plugged,  \* vCPUs that were plugged before the boot
+          Saves     \* whether the machine may be saved and restored
 
 VARIABLES slot,     \* a record for each vCPU, see TypeOK
           phase,    \* "ready", "running", "resetting" or "off"
-          paused,   \* it stands still, since it went off
+          paused,   \* it stands still, since it went off, or was restored
           mstep,    \* the effect on the machine that is under way, or "none"
-          migrating, ged, scanning,
+          migrating, \* or being saved
+          ged, scanning,
           faults    \* how many more effects may fail
 
 vars == <<slot, phase, paused, mstep, migrating, ged, scanning, faults>>
@@ -47,7 +49,7 @@ TypeOK ==
                          unconfirmed: BOOLEAN, \* it has, and not said how that went
                          stalled: BOOLEAN]]   \* an effect of the teardown failed
   /\ phase \in {"ready", "running", "resetting", "off"}
-  /\ mstep \in {"none", "start", "reset", "restart", "resume", "migrate"}
+  /\ mstep \in {"none", "start", "reset", "restart", "resume", "migrate", "save"}
   /\ paused \in BOOLEAN /\ migrating \in BOOLEAN /\ ged \in BOOLEAN /\ scanning \in BOOLEAN
   /\ faults \in 0 .. Faults
 
@@ -92,19 +94,20 @@ Asks(p, s) ==
   s.step = "none" /\ s.life # "ejecting" /\ s.cmd = "unplug" /\ ~s.requested /\ ~s.insert
   /\ p \notin {"resetting", "off"}
 
-\* A plug waits until the guest is through with its eject, and while vCPU 0 is started.
-AdvanceIn(p, m, s) ==
+\* A plug waits until the guest is through with its eject, and while vCPU 0 is started. What the
+\* guest ejects while the state is carried (c) waits for that.
+AdvanceIn(p, m, c, s) ==
   IF s.step # "none" THEN s
   ELSE IF s.cmd = "plug"
   THEN [s EXCEPT !.step = IF s.unconfirmed \/ s.enabled \/ m = "start" THEN "none"
                           ELSE "realize"]
   ELSE LET t == IF s.cmd = "revoke" /\ s.life # "ejecting" THEN Taken(s) ELSE s
        IN IF t.life = "ejecting"
-          THEN IF t.stalled THEN t ELSE [t EXCEPT !.step = NextTeardown(t)]
+          THEN IF t.stalled \/ c THEN t ELSE [t EXCEPT !.step = NextTeardown(t)]
           ELSE IF Asks(p, t)
           THEN [t EXCEPT !.step = "notify_remove", !.remove = TRUE, !.requested = TRUE]
           ELSE t
-Advance(s) == AdvanceIn(phase, mstep, s)
+Advance(s) == AdvanceIn(phase, mstep, migrating, s)
 
 \* Slot i becomes s, and goes on. Sending an event raises the GED.
 Becomes(i, s) ==
@@ -155,14 +158,17 @@ Reset ==
 
 \* What is off has to be reset first.
 Resume ==
-  /\ phase = "resetting" /\ paused
+  /\ phase \in {"running", "resetting"} /\ paused
   /\ mstep = "none" /\ mstep' = "resume"
   /\ UNCHANGED <<slot, phase, paused, migrating, ged, scanning, faults>>
 
-Migrate ==
+Carry(step) ==
   /\ phase = "running" /\ mstep = "none" /\ \A i \in Slots : ~Busy(slot[i])
-  /\ mstep' = "migrate" /\ migrating' = TRUE
+  /\ mstep' = step /\ migrating' = TRUE
   /\ UNCHANGED <<slot, phase, paused, ged, scanning, faults>>
+
+Migrate == Carry("migrate")
+Save == Saves /\ Carry("save")
 
 ----------------------------------------------------------------------------
 (* The guest: any of these, at any time.                                       *)
@@ -201,7 +207,7 @@ CpuOff(i) ==
 \* _EJ0: carried out if it was asked for and the vCPU is off, by the accelerator's word.
 Eject(i) ==
   LET s == slot[i] IN
-  /\ GuestRuns /\ ~migrating /\ ~Cold(i)
+  /\ GuestRuns /\ ~Cold(i)
   /\ s.life \in {"enabled", "online"} /\ s.requested /\ ~s.powered
   /\ Becomes(i, [s EXCEPT !.life = "ejecting", !.requested = FALSE, !.unconfirmed = TRUE,
                           !.cmd = IF @ = "none" THEN "unplug" ELSE @])
@@ -241,7 +247,7 @@ On(s) == [s EXCEPT !.life = "online", !.powered = TRUE]
 AfterStart(s) == [s EXCEPT !.cmd = IF @ = "plug" /\ s.enabled /\ mstep = "start" THEN "none" ELSE @]
 
 ResetSeen ==
-  LET busy == mstep \in {"migrate", "resume"}  \* then vCPU 0 starts once that has ended,
+  LET busy == mstep \in {"migrate", "save", "resume"}  \* then vCPU 0 starts once that has ended,
       starts == ~busy /\ ~paused              \* and not before the machine is resumed
       t(i) == AfterReset(AfterStart(slot[i]))
   IN
@@ -320,33 +326,43 @@ Fails(i) ==
   /\ UNCHANGED <<phase, paused, mstep, migrating, scanning>>
 
 \* vCPU 0 starts once nothing else is under way for the machine.
-ThenRestart(still) ==
+ThenRestartOf(slots, still) ==
   IF phase = "resetting" /\ ~still
-  THEN mstep' = "restart" /\ slot' = [slot EXCEPT ![0] = On(@)]
-  ELSE mstep' = "none" /\ UNCHANGED slot
+  THEN mstep' = "restart" /\ slot' = [slots EXCEPT ![0] = On(@)]
+  ELSE mstep' = "none" /\ slot' = slots
+
+ThenRestart(still) == ThenRestartOf(slot, still)
+
+\* The state has been carried, or not: what the guest has ejected meanwhile goes on.
+Carried(still) ==
+  /\ migrating' = FALSE
+  /\ ThenRestartOf([i \in Slots |-> AdvanceIn(phase, "none", FALSE, slot[i])], still)
 
 MigrationDone ==
-  /\ mstep = "migrate" /\ migrating' = FALSE
-  /\ ThenRestart(paused)
+  /\ mstep \in {"migrate", "save"} /\ Carried(paused)
   /\ UNCHANGED <<phase, paused, ged, scanning, faults>>
 
+\* Another machine, from what was saved: it stands still until it is resumed.
+Restored ==
+  /\ mstep = "save" /\ paused' = TRUE /\ Carried(TRUE)
+  /\ UNCHANGED <<phase, ged, scanning, faults>>
+
 Resumed ==
-  /\ mstep = "resume" /\ paused' = FALSE
+  /\ mstep = "resume" /\ paused' = (phase = "off")  \* it may have gone off meanwhile
   /\ ThenRestart(FALSE)
   /\ UNCHANGED <<phase, migrating, ged, scanning, faults>>
 
 \* What has waited for the end of a reset goes on.
 Started ==
   /\ mstep \in {"start", "restart"} /\ mstep' = "none" /\ phase' = "running"
-  /\ slot' = [i \in Slots |-> AdvanceIn("running", "none", AfterStart(slot[i]))]
+  /\ slot' = [i \in Slots |-> AdvanceIn("running", "none", migrating, AfterStart(slot[i]))]
   /\ ged' = (ged \/ \E i \in Slots : Asks("running", slot[i]))
   /\ UNCHANGED <<paused, migrating, scanning, faults>>
 
 \* These leave a machine to go on with, if they fail.
 MigrationFails ==
-  /\ mstep = "migrate" /\ faults > 0 /\ faults' = faults - 1
-  /\ migrating' = FALSE
-  /\ ThenRestart(paused)
+  /\ mstep \in {"migrate", "save"} /\ faults > 0 /\ faults' = faults - 1
+  /\ Carried(paused)
   /\ UNCHANGED <<phase, paused, ged, scanning>>
 
 ResumeOrResetFails ==
@@ -364,8 +380,8 @@ OfSlot(i) ==
 
 Next ==
   \/ \E i \in Slots : OfSlot(i)
-  \/ Reset \/ Resume \/ Migrate \/ ScanStarts \/ ScanEnds \/ ResetSeen \/ PowerOffSeen
-  \/ Started \/ MigrationDone \/ Resumed \/ MigrationFails \/ ResumeOrResetFails
+  \/ Reset \/ Resume \/ Migrate \/ Save \/ ScanStarts \/ ScanEnds \/ ResetSeen \/ PowerOffSeen
+  \/ Started \/ MigrationDone \/ Restored \/ Resumed \/ MigrationFails \/ ResumeOrResetFails
 
 Spec == Init /\ [][Next]_vars
 
@@ -379,6 +395,8 @@ EnabledIsWired == \A i \in Slots : LET s == slot[i] IN
   s.enabled => s.thread /\ s.space /\ s.gicc = "wired"
 TablesSayWhatIs == \A i \in Slots : LET s == slot[i] IN
   s.enabled = (s.life \in {"enabled", "online"}) \/ s.life = "ejecting"
+NothingWithoutBase == \A i \in Slots : LET s == slot[i] IN
+  (s.thread => s.space) /\ (s.gicc # "unbound" => s.thread)
 RealizedAsNew == \A i \in Slots : LET s == slot[i] IN
   s.step = "realize" => /\ s.life = "parked" /\ s.gicc = "unbound"
                         /\ ~s.thread /\ ~s.space /\ ~s.stalled
@@ -397,11 +415,13 @@ ResetKeepsPlugged ==
 OffKeepsPlugged ==
   phase = "off" => \A i \in Slots : ~slot[i].powered /\ ~slot[i].requested
 StartsInOrder == mstep = "restart" => ~paused
-MigrationCarriesAll == migrating => \A i \in Slots : ~Busy(slot[i])
+Held(s) == migrating /\ s.cmd = "unplug" /\ s.life = "ejecting"
+MigrationCarriesAll == migrating => \A i \in Slots : LET s == slot[i] IN
+  s.step = "none" /\ (Held(s) \/ ~Busy(s))
 NoCommandLost == \A i \in Slots : LET s == slot[i] IN
-  /\ s.life = "ejecting" => s.step # "none" \/ s.stalled
+  /\ s.life = "ejecting" => s.step # "none" \/ s.stalled \/ Held(s)
   /\ s.cmd = "unplug" =>
-       s.step # "none" \/ s.insert \/ s.requested \/ phase = "resetting"
+       s.step # "none" \/ s.insert \/ s.requested \/ phase = "resetting" \/ Held(s)
   /\ s.cmd = "plug" => s.step # "none" \/ s.unconfirmed \/ phase \in {"resetting", "off"}
                          \/ mstep = "start"
   /\ s.cmd = "revoke" => s.step # "none"
@@ -430,5 +450,5 @@ Invariants ==
   /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ OffKeepsPlugged
   /\ StartsInOrder /\ MigrationCarriesAll /\ NoCommandLost
   /\ NoNotificationLost /\ RequestWithdrawnWhole /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
-  /\ TablesSayWhatIs /\ RealizedAsNew
+  /\ TablesSayWhatIs /\ RealizedAsNew /\ NothingWithoutBase
 =============================================================================

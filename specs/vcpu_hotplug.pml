@@ -3,7 +3,7 @@
  * One option of the loop is one stimulus and all that is decided because of it, so that a
  * state of SPIN's is a state of `hpcore check`. -DN=2 gives the possible vCPUs (1 to 4),
  * of which number 0 is cold-booted; -DFAULTS=1 how many effects may fail; -DPLUGGED=0 how
- * many vCPUs were plugged before the boot.
+ * many vCPUs were plugged before the boot; -DSAVES=1 that the machine may be saved and restored.
  *
  *     spin -a -DN=2 vcpu_hotplug.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan -m1000000
  */
@@ -15,6 +15,9 @@
 #endif
 #ifndef PLUGGED
 #define PLUGGED 0
+#endif
+#ifndef SAVES
+#define SAVES 0
 #endif
 
 /* where a slot is, its GICC, the command it owes an end, the effect under way */
@@ -57,6 +60,7 @@
 #define RESTART 3
 #define MIGRATE 4
 #define RESUME 5
+#define SAVE 6
 
 typedef Slot {
   byte life; byte gicc; byte cmd; byte step;
@@ -73,8 +77,8 @@ typedef Slot {
 Slot s[N];
 byte phase = READY;
 byte mstep = START;
-bit paused;        /* it stands still, since it went off */
-bit migrating, ged, scanning;
+bit paused;        /* it stands still, since it went off, or was restored */
+bit migrating, ged, scanning;   /* also while it is saved */
 byte faults = FAULTS;
 hidden byte k;     /* a loop's index: no part of the state */
 hidden byte failed; /* within one action */
@@ -84,6 +88,7 @@ hidden byte failed; /* within one action */
 #define cold(i) (i == 0)
 #define busy(i) (s[i].cmd != NONE || s[i].step != NONE || s[i].life == REALIZED \
                  || s[i].life == EJECTING)
+#define held(i) (s[i].cmd == UNPLUG && s[i].life == EJECTING)
 #define plug_finished(i) (s[i].cmd != PLUG \
                           && (s[i].life != EJECTING || s[i].stalled || s[i].cmd != NONE))
 
@@ -138,7 +143,7 @@ inline advance(i) {
     if
     :: s[i].life == EJECTING ->
       if
-      :: s[i].stalled -> skip
+      :: s[i].stalled || migrating -> skip /* what the guest ejects waits for the migration */
       :: else -> next_teardown(i)
       fi
     :: asks(i) ->
@@ -241,6 +246,18 @@ inline then_restart() {
   fi
 }
 
+/* The state has been carried, or not: what the guest ejected meanwhile goes on. */
+inline carried() {
+  migrating = 0;
+  k = 0;
+  do
+  :: k < N -> advance(k); k++
+  :: else -> break
+  od;
+  k = 0;
+  then_restart()
+}
+
 /* The invariants, by the names that hpcore gives them; asked after every action. */
 inline check(i) {
   assert(s[i].life != PARKED || !(s[i].thread || s[i].space || s[i].powered || s[i].sta
@@ -249,6 +266,8 @@ inline check(i) {
                                                                      /* enabled_is_wired */
   assert(s[i].sta == (s[i].life == ENABLED || s[i].life == ONLINE) || s[i].life == EJECTING);
                                                                      /* tables_say_what_is */
+  assert((s[i].space || !s[i].thread) && (s[i].thread || s[i].gicc == UNBOUND));
+                                                                     /* nothing_without_base */
   assert(s[i].sta || !(s[i].insert || s[i].remove || s[i].requested));
                                                                      /* notified_only_enabled */
   assert(s[i].life != ONLINE || (s[i].sta && s[i].powered));     /* online_is_enabled */
@@ -260,10 +279,11 @@ inline check(i) {
   assert(!(phase == RESETTING && mstep != RESTART && s[i].powered)); /* reset_keeps_plugged */
   assert(phase != OFF || !(s[i].powered || s[i].requested));         /* off_keeps_plugged */
   assert(mstep != RESTART || !paused);                               /* starts_in_order */
-  assert(!(migrating && busy(i)));                                   /* migration_carries_all */
-  assert(s[i].life != EJECTING || s[i].step != NONE || s[i].stalled); /* no_command_lost */
+  assert(!migrating || (s[i].step == NONE && (held(i) || !busy(i)))); /* migration_carries_all */
+  assert(s[i].life != EJECTING || s[i].step != NONE || s[i].stalled
+         || (migrating && held(i)));                                 /* no_command_lost */
   assert(s[i].cmd != UNPLUG || s[i].step != NONE || s[i].insert || s[i].requested
-         || phase == RESETTING);
+         || phase == RESETTING || (migrating && held(i)));
   assert(s[i].cmd != PLUG || s[i].step != NONE || s[i].unconfirmed || phase == RESETTING
          || phase == OFF || mstep == START);
   assert(s[i].cmd != REVOKE || s[i].step != NONE);
@@ -313,7 +333,7 @@ inline check_all() {
        s[i].powered = 1; check_all() } \
   :: d_step { s[i].powered -> s[i].powered = 0; \
        if :: s[i].life == ONLINE -> s[i].life = ENABLED :: else -> skip fi; check_all() } \
-  :: d_step { guest_runs && !migrating && !cold(i) && s[i].life == ENABLED && s[i].requested \
+  :: d_step { guest_runs && !cold(i) && s[i].life == ENABLED && s[i].requested \
        && !s[i].powered -> \
        s[i].life = EJECTING; s[i].requested = 0; s[i].unconfirmed = 1; \
        if :: s[i].cmd == NONE -> s[i].cmd = UNPLUG :: else -> skip fi; \
@@ -359,9 +379,12 @@ end:
   /* the user */
   :: d_step { (phase == RUNNING || phase == OFF || (phase == RESETTING && paused)) && mstep == NONE ->
        mstep = RESET; check_all() }
-  :: d_step { phase == RESETTING && paused && mstep == NONE -> mstep = RESUME; check_all() }
+  :: d_step { (phase == RUNNING || phase == RESETTING) && paused && mstep == NONE ->
+       mstep = RESUME; check_all() }
   :: d_step { phase == RUNNING && mstep == NONE && !any(busy) ->
        mstep = MIGRATE; migrating = 1; check_all() }
+  :: d_step { SAVES && phase == RUNNING && mstep == NONE && !any(busy) ->
+       mstep = SAVE; migrating = 1; check_all() }
   /* the guest */
   :: d_step { guest_runs -> ged = 0; scanning = 1; check_all() }
   :: d_step { scanning -> scanning = 0;
@@ -388,7 +411,7 @@ end:
        k = 0;
        phase = RESETTING; ged = 0; scanning = 0;
        if
-       :: mstep == MIGRATE || mstep == RESUME -> skip /* vCPU 0 starts once that has ended */
+       :: mstep == MIGRATE || mstep == SAVE || mstep == RESUME -> skip /* vCPU 0 starts once that has ended */
        :: else -> then_restart()
        fi;
        check_all() }
@@ -408,11 +431,12 @@ end:
        od;
        k = 0;
        check_all() }
-  :: d_step { mstep == MIGRATE -> migrating = 0; then_restart(); check_all() }
-  :: d_step { mstep == RESUME -> paused = 0; then_restart(); check_all() }
+  :: d_step { mstep == MIGRATE || mstep == SAVE -> carried(); check_all() }
+  :: d_step { mstep == SAVE -> paused = 1; carried(); check_all() } /* another, restored from it */
+  :: d_step { mstep == RESUME -> paused = (phase == OFF); then_restart(); check_all() }
   :: d_step { (mstep == RESUME || (mstep == RESET && phase == OFF)) && faults > 0 ->
        faults--; mstep = NONE; check_all() }
-  :: d_step { mstep == MIGRATE && faults > 0 ->
-       faults--; migrating = 0; then_restart(); check_all() }
+  :: d_step { (mstep == MIGRATE || mstep == SAVE) && faults > 0 ->
+       faults--; carried(); check_all() }
   od
 }

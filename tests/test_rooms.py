@@ -28,11 +28,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
     "check": {"model", "log", "guest", "yaml"},
-    "triage": {"model", "log"},
+    "foreign": {"model", "log"},
+    "triage": {"model", "log", "foreign", "check"},
+    "show": {"model", "log", "triage", "check"},
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
+    "sequence": {"model", "log", "guest", "run", "scenario", "check"},
     "cli": {
-        "model", "log", "platform", "guest", "run", "scenario", "check", "triage", "fetch", "qemu",
-        "disk", "door",
+        "model", "log", "platform", "guest", "run", "scenario", "check", "sequence", "triage",
+        "fetch", "qemu", "disk", "door", "foreign", "show",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""
@@ -130,7 +133,8 @@ def test_a_circle_is_found() -> None:
 
 
 ROOMS_WITH_A_FACE = (
-    "hpcore.log", "hpcore.run", "hpcore.scenario", "hpcore.check", "hpcore.promises",
+    "hpcore.log", "hpcore.run", "hpcore.scenario", "hpcore.check", "hpcore.sequence",
+    "hpcore.promises",
     "hpcore.qemu", "hpcore.disk", "hpcore.door.qmp",
 )  # fmt: skip
 

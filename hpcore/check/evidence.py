@@ -15,8 +15,9 @@ from hpcore.log.fold import decisions as decisions_of
 from hpcore.model.events import Noted
 from hpcore.model.machines import Phase
 from hpcore.model.properties import Invariants
+from hpcore.model.revision import Revision
 from hpcore.model.rules import Rules
-from hpcore.model.states import State, initial
+from hpcore.model.states import State
 from hpcore.model.stimuli import Note
 
 ACCELERATOR = "check"
@@ -46,19 +47,30 @@ def write_log(
     *,
     overwrite: bool = False,
     properties: Properties = PROPERTIES,
+    last_words: str | None = None,
+    protocol: Revision | None = None,
 ) -> int:
     """Write `found` to `path` and return the number of events. `name` says under what rules.
 
-    `properties` are those that were checked. Raises LogError.
+    `properties` are those that were checked. `last_words` end the log; by themselves they say
+    what is broken. `protocol` is what was checked, where it is another than hpcore's own; a
+    replay is by that then. Raises LogError.
     """
-    header = Header(found.start.state.config, ACCELERATOR, versions={"rules": name})
+    head = found.start.head
+    header = Header(
+        found.start.state.config, ACCELERATOR, versions={"rules": name}, segment=head,
+        rules=protocol,
+    )  # fmt: skip
+    began = 0.0 if head is None else head.t
     # A decision counts as whole once another one follows it.
-    words = f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"
+    words = last_words or (
+        f"{found.invariant} is broken for vCPU {found.slot}: the search ends here"
+    )
     end = Decided(Note(words), (Noted(words),))
     written = 0
     with LogWriter.create(path, header, sync=Sync.BUFFERED, overwrite=overwrite) as log:
         for n, decided in enumerate((*decisions(found, rules, properties), end)):
-            log.append(decided.events, n * SECONDS_A_STIMULUS, decided.answers)
+            log.append(decided.events, began + n * SECONDS_A_STIMULUS, decided.answers)
             written += len(decided.events)
     return written
 
@@ -74,18 +86,19 @@ def start_from(path: str, seq: int | None) -> Start:
     not started or has ended.
     """
     header, records = read(path)
-    state, way, reached = initial(header.machine), list[Decided](), 0
+    state, way, reached = header.state, list[Decided](), header.first - 1
+    by = header.protocol
     with records:
         for decision in decisions_of(records):
             start = state
-            for record, folded in fold(state, decision):
+            for record, folded in fold(state, decision, by.invariants, by.rules):
                 if folded.violation is not None:
                     raise CheckError(
                         f"{path}: event {record.seq} breaks "
                         f"{folded.violation.invariant}; see `hpcore replay`"
                     )
                 state, reached = folded.after, record.seq
-            if not decision.settled and _breaks(start, attrs.evolve(decision, settled=True)):
+            if not decision.settled and _breaks(start, attrs.evolve(decision, settled=True), by):
                 raise CheckError(
                     f"{path}: it breaks off in the middle of a decision; give "
                     f"@{decision.records[0].seq - 1}, the event before that"
@@ -101,8 +114,8 @@ def start_from(path: str, seq: int | None) -> Start:
         raise CheckError(
             f"{path}: the machine is {phase} there; give @SEQ, an event while the guest runs"
         )
-    return Start(state, tuple(way))
+    return Start(state, tuple(way), head=header.segment)
 
 
-def _breaks(state: State, decision: LoggedDecision) -> bool:
-    return any(folded.violation for _, folded in fold(state, decision))
+def _breaks(state: State, decision: LoggedDecision, by: Revision) -> bool:
+    return any(folded.violation for _, folded in fold(state, decision, by.invariants, by.rules))

@@ -62,6 +62,10 @@ SOMETIMES: tuple[Property, ...] = (
         lambda e: e.migration,
     ),
     sometimes(
+        "the_machine_is_restored", "A machine that was saved is restored.",
+        lambda event: isinstance(event, ev.Restored), lambda e: e.save,
+    ),
+    sometimes(
         "an_effect_fails", "An effect on a slot fails, and the machine goes on.",
         lambda event: isinstance(event, ev.StepFailed), lambda e: _has_hot(e) and e.faults > 0,
     ),

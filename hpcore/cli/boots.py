@@ -15,9 +15,18 @@ from hpcore.cli.output_file import OUTPUT_FILE
 from hpcore.guest.images import fetched_guest
 from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import bootable, load_kernel
-from hpcore.log import Sync
+from hpcore.log import Rotation, Sync
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found
+
+
+def _size(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """The bytes of --log-segment, or why they are none."""
+    try:
+        return None if text is None else Rotation.size_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
 
 _OPTIONS = (
     click.option("--force", is_flag=True, help="Overwrite a log or a console that exists."),
@@ -34,19 +43,31 @@ _OPTIONS = (
         default=Sync.DURABLE.value, show_default=True,
         help="What an event survives: loss of power, or the death of hpcore.",
     ),
+    click.option(
+        "--log-segment", metavar="SIZE", callback=_size,
+        help="Go on in another file whenever the log's last one has this size, such as 32M.",
+    ),
+    click.option(
+        "--log-keep", type=click.IntRange(min=1), metavar="N",
+        help="With --log-segment: keep the last N files.  [default: all]",
+    ),
 )  # fmt: skip
 
 
 def guest_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` the options of every command that runs a machine with a guest.
 
-    It is called with `force`, `sync`, and the others as `boots`, one Boots.
+    It is called with `force`, `sync`, `rotation`, and the others as `boots`, one Boots.
     """
 
     @wraps(command)
     def called(**given: Any) -> Any:
         boots = Boots(**{name: given.pop(name) for name in _OF_BOOTS})
-        return command(boots=boots, **given)
+        size, keep = given.pop("log_segment"), given.pop("log_keep")
+        if size is None and keep is not None:
+            raise Problem("--log-keep says how many files of --log-segment are kept; give that too")
+        rotation = None if size is None else Rotation(size, keep)
+        return command(boots=boots, rotation=rotation, **given)
 
     out: Callable[..., Any] = called
     for option in reversed(_OPTIONS):

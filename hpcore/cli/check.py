@@ -16,30 +16,36 @@ from click.core import ParameterSource
 from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
-from hpcore.check.properties import SOMETIMES
+from hpcore.check.properties import PROPERTIES, Properties, of_kind
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell
 from hpcore.check.tabulated.schema import NotTabulable
 from hpcore.check.tabulated.start import Start
 from hpcore.check.tabulated.tabulate import tabulate
 from hpcore.check.variants.known_bugs import find_mutant
+from hpcore.check.variants.noticed import NOTICED, without
 from hpcore.check.world.environment import Environment, EnvironmentRefused
-from hpcore.check.world.guests import GUESTS
 from hpcore.check.world.words import describe, say
 from hpcore.cli.output import Output, Problem, json_option, many, steps
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
-from hpcore.model.invariants import INVARIANTS
+from hpcore.cli.own import GuestType, properties_of, property_option
+from hpcore.cli.sequence_options import refuse_without_scenario, sequence_options
+from hpcore.model.properties import Kind
 from hpcore.model.rules import RULES, Rules
 
 
 @click.command()
+@sequence_options
+@property_option
 @click.option("--slots", type=int, default=4, show_default=True, help="Possible vCPUs.")
 @click.option("--boot", type=int, default=1, show_default=True, help="vCPUs at boot.")
-@click.option("--guest", type=click.Choice(list(GUESTS)), default="hostile",
-              show_default=True, help="Who runs in the machine.")  # fmt: skip
+@click.option("--guest", type=GuestType(), default="hostile", show_default=True,
+              help="Who runs in the machine.")  # fmt: skip
 @click.option("--faults", type=int, default=1, show_default=True, help="Effects that may fail.")
 @click.option("--reset/--no-reset", default=True, show_default=True, help="Resets may come.")
 @click.option("--migration/--no-migration", default=True, show_default=True,
               help="The machine may migrate.")  # fmt: skip
+@click.option("--save/--no-save", default=False, show_default=True,
+              help="It may be saved and restored.")  # fmt: skip
 @click.option("--pause/--no-pause", default=False, show_default=True, help="It may be paused.")
 @click.option("--power-off/--no-power-off", default=True, show_default=True, help="It may end.")
 @click.option("--power-on/--no-power-on", default=False, show_default=True,
@@ -52,6 +58,8 @@ from hpcore.model.rules import RULES, Rules
               help="Decision diagrams, or a breadth-first search.")  # fmt: skip
 @click.option("--mutant", metavar="NAME", help="Check the protocol with this rule broken.")
 @click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
+@click.option("--ignore", "ignored", metavar="NAME", multiple=True,
+              help="Leave this property out, and see what breaks after it.")  # fmt: skip
 @click.option("--from", "origin", metavar="LOG[@SEQ]",
               help="Start from the state after an event of a log.")  # fmt: skip
 @click.option("--log", type=OUTPUT_FILE, help="Write the counterexample here.")
@@ -71,14 +79,32 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     hpcore check --slots 16 --guest linux
     hpcore check --mutant eject_powered_off --log broken.jsonl; hpcore replay broken.jsonl
     hpcore check --mutants                        is every rule needed?
+    hpcore check --mutant enable_before_wire --ignore built_in_order
+                                                  and who would notice?
     hpcore check --from run.jsonl@57              what can happen from there
     hpcore check --sweep sweep.yaml               many checks, on all cores
+    hpcore check --property mine.py --guest mine.py:MyGuest
+
+    \b
+    SCENARIO is a file that `hpcore run` takes. Its steps are taken in their order, in every
+    interleaving with the guest, the clock, and what the accelerator may do:
+    hpcore check mine.yaml                        does every run go as it says?
+    hpcore check mine.yaml --race                 and where commands overlap?
+    hpcore check mine.yaml --guest hostile --faults 1
+    hpcore check mine.yaml --log found.jsonl --scenario again.yaml
+    hpcore run again.yaml --accel qtest           the finding, on a real QEMU
 
     The model is the code that runs machines: `decide` and `evolve`. Exits with 1 if an
-    invariant can be broken, or if something that must be possible never happens.
+    invariant can be broken, or if something that must be possible never happens; of a
+    scenario, if a run does not go as it says.
     """
     out = Output(json=as_json)
     try:
+        if options["scenario"] is not None:
+            from hpcore.cli.sequence import check_sequence  # noqa: PLC0415 - needs YAML
+
+            check_sequence(ctx, out, options)
+        refuse_without_scenario(ctx)
         _refuse_contradictions(ctx, options)
         if options["sweep_file"] is not None:
             from hpcore.cli.sweep import sweep  # noqa: PLC0415 - needs Dask and YAML
@@ -94,6 +120,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
             from hpcore.cli.mutants import hunt_all  # noqa: PLC0415 - as above
 
             hunt_all(out, environment, options["engine"])
+        properties = without(properties_of(options["property_files"]), options["ignored"])
         name = options["mutant"]
         rules = RULES if name is None else find_mutant(name).rules
         if name is not None:
@@ -101,16 +128,18 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         out.say(describe(environment))
         graph = options["graph"]
         if graph is not None:  # before the search: a machine may have too many states to draw
-            drawing = draw(tabulate(environment, rules, start), graph)
+            drawing = draw(tabulate(environment, rules, start, properties), graph)
         # A search makes millions of small values and no circles of them: looking for some
         # would take a tenth of its time.
         gc.disable()
         with out.progress("starting") as say_now:
-            result = prove(environment, rules, options["engine"], start, _teller(say_now))
+            result = prove(
+                environment, rules, options["engine"], start, _teller(say_now), properties
+            )
         if graph is not None:
             graph.write_text(drawing.text, encoding="utf-8")
             out.say(f"{drawing.states} states drawn in {graph}")
-        _report(out, environment, rules, result, options)
+        _report(out, environment, rules, properties, result, options)
     except (CheckError, EnvironmentRefused, NotTabulable) as error:
         raise Problem(str(error)) from error
 
@@ -122,6 +151,7 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
     }  # fmt: skip
     for one, other, why in (
         ("mutant", "mutants", "give one mutant, or try all"),
+        ("mutants", "ignored", "a mutant is found by whatever it breaks; give --mutant NAME"),
         ("mutants", "log", "a log holds one counterexample; give --mutant NAME"),
         ("mutants", "graph", "a graph shows one protocol; give --mutant NAME"),
         ("mutants", "origin", "mutants are looked for from the start"),
@@ -129,13 +159,17 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         ("origin", "boot", "the log says how many vCPUs boot"),
     ):
         if {one, other} <= given:
-            flags = " and ".join(f"--{'from' if x == 'origin' else x}" for x in (one, other))
+            flags = " and ".join(f"--{_FLAGS.get(x, x)}" for x in (one, other))
             raise CheckError(f"{flags} contradict each other: {why}")
     beside = given - {"sweep_file", "scheduler", "as_json"}
     if "sweep_file" in given and beside:
         raise CheckError(f"--sweep takes its options from the file; leave out --{min(beside)}")
     if "scheduler" in given and "sweep_file" not in given:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
+
+
+_FLAGS = {"origin": "from", "ignored": "ignore"}
+"""Options that are called otherwise than their values."""
 
 
 def _start(out: Output, origin: str | None) -> Start | None:
@@ -156,7 +190,6 @@ def _start(out: Output, origin: str | None) -> Start | None:
 
 def _environment(options: dict[str, Any], start: Start | None) -> Environment:
     wanted = {f.name: options[f.name] for f in attrs.fields(Environment)}
-    wanted["guest"] = GUESTS[wanted["guest"]]
     if start is not None:
         topology = start.state.config.topology
         wanted |= {"slots": topology.maxcpus, "boot": topology.cpus}
@@ -181,7 +214,12 @@ def _teller(say_now: Callable[[str], None]) -> Tell:
 
 
 def _report(
-    out: Output, environment: Environment, rules: Rules, result: Result, options: dict[str, Any]
+    out: Output,
+    environment: Environment,
+    rules: Rules,
+    properties: Properties,
+    result: Result,
+    options: dict[str, Any],
 ) -> NoReturn:
     counts = [f"{many(result.states)} states"]
     if result.transitions is not None:
@@ -192,16 +230,17 @@ def _report(
     found = result.counterexample
     if found is not None:
         _show(out, found, result)
-        _write(out, found, rules, options)
-    for rule in SOMETIMES:
+        _write(out, found, rules, properties, options)
+    for rule in of_kind(properties, Kind.SOMETIMES):
         if rule.name in result.missing:
             out.say(f"Never happens: {rule.name}: {rule.says}", style="bold red")
     for what in result.endless or ():
         out.say(f"Need never end: {what}", style="bold red")
     if result.proven:
         liveness = "; every command ends" if result.endless is not None else ""
+        held = len(of_kind(properties, Kind.ALWAYS))
         out.say(
-            f"Proven: {len(INVARIANTS)} invariants hold in every state and at every event"
+            f"Proven: {held} invariants hold in every state and at every event"
             f"{liveness}.", style="green",
         )  # fmt: skip
     out.end(
@@ -228,11 +267,19 @@ def _show(out: Output, found: Counterexample, result: Result) -> None:
     others = [name for name in result.violations if name != found.invariant]
     if others:
         out.say(f"Further from the start also: {', '.join(others)}")
+    if found.invariant in NOTICED:
+        out.say(f"Who notices: {NOTICED[found.invariant]}")
     for n, stimulus in enumerate(found.stimuli, 1):
         out.say(f"{n:>4}  {say(stimulus)}")
 
 
-def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, Any]) -> None:
+def _write(
+    out: Output,
+    found: Counterexample,
+    rules: Rules,
+    properties: Properties,
+    options: dict[str, Any],
+) -> None:
     path: Path | None = options["log"]
     if path is None:
         return
@@ -240,9 +287,11 @@ def _write(out: Output, found: Counterexample, rules: Rules, options: dict[str, 
     from hpcore.triage.replay import replay  # noqa: PLC0415 - reads logs
 
     under = f"of the mutant {options['mutant']}" if options["mutant"] else "of the protocol"
-    written = write_log(path, found, rules, under, overwrite=options["force"])
+    written = write_log(
+        path, found, rules, under, overwrite=options["force"], properties=properties
+    )
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
-    if replay(path).ok:
+    if replay(path).ok and found.invariant in {p.name for p in PROPERTIES}:
         out.say(
             "This mutant changes what events do, and a replay is by the real rules: "
             "it shows the way, but finds nothing wrong."
@@ -254,5 +303,6 @@ def _plain(found: Counterexample | None) -> dict[str, object] | None:
         return None
     return {
         "invariant": found.invariant, "slot": found.slot, "length": found.length,
+        "noticed": NOTICED.get(found.invariant),
         "stimuli": [say(s) for s in found.stimuli],
     }  # fmt: skip

@@ -29,16 +29,22 @@ COMMANDS = {
     "disk": "Say which kernel the disk IMAGE would boot, and with what.",
     "domain": "Print the XML of a libvirt domain NAME whose vCPUs can be hotplugged.",
     "guest": "The Linux that runs as the guest.",
+    "import": "Make a log of QEMU's traces, QMP transcripts and guests' consoles.",
     "model": "Show a state machine of the protocol, or its invariants.",
     "qemu": "The QEMU 10 of qtest-loongarch64 and qtest-q35.",
     "replay": "Say what happened in LOG, and check it event by event.",
     "run": "Run SCENARIO on an accelerator, and keep its log.",
     "scenarios": "List the scenarios that come with hpcore, or print one.",
     "shell": "A prompt: type the steps of a scenario, and see what comes of each.",
+    "show": "Draw LOG: a lane for each vCPU, the machine and the guest.",
     "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
+    "triage": "Say what happened in FILE, and which step was the first that is wrong.",
     "uefi": "The UEFI firmware of arm64 guests.",
 }
 """Every command, in a module of its name, and the first line of its help."""
+
+ELSEWHERE = {"import": ("import_files", "import_")}
+"""A command whose name is none for a module: where it stands, and what it is called there."""
 
 
 class LazyGroup(click.Group):
@@ -52,7 +58,8 @@ class LazyGroup(click.Group):
         """The command of that name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"hpcore.cli.{cmd_name}"), cmd_name)
+        module, name = ELSEWHERE.get(cmd_name, (cmd_name, cmd_name))
+        command = getattr(import_module(f"hpcore.cli.{module}"), name)
         assert isinstance(command, click.Command)
         if "structlog" in sys.modules:  # it comes with what drives a machine
             import_module("hpcore.cli.diagnostics").set_up_diagnostics()
@@ -80,6 +87,7 @@ def cli() -> None:
     hpcore domain vm1 > vm1.xml              a libvirt domain with vCPU hotplug
     hpcore disk debian.qcow2                 what a disk image would boot
     hpcore replay cover-letter.jsonl         what happened, step by step, verified
+    hpcore triage qemu.trace                 somebody else's bug: the first wrong step
     hpcore diff tcg.jsonl kvm.jsonl          whether the same happened on both
     hpcore check                             prove that no order of events breaks the protocol
 

@@ -11,10 +11,11 @@ from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.errors import printable
 from hpcore.log import LogEmpty, LogError, LogTooNew, LogTooOld, LogUnreadable, NotALog
 from hpcore.model.events import Event
-from hpcore.model.states import State, sta
+from hpcore.model.states import State
 from hpcore.triage.decide_again import DecidedOtherwise
 from hpcore.triage.replay import Replay, ReplayedDecision
 from hpcore.triage.replay import replay as replay_log
+from hpcore.triage.state_words import COLUMNS, machine_words, slot_words
 from hpcore.triage.words import say
 from hpcore.version import __version__
 
@@ -24,15 +25,6 @@ NO_VERDICT = (LogUnreadable, NotALog, LogEmpty, LogTooNew, LogTooOld)
 NO_END = "The log does not say how the machine ended"
 """Its last event is none that ends a machine. The run still goes on, was killed, or the log was
 cut at a line's end, which nothing in it could show."""
-
-FLAGS = {
-    "paused": "paused",
-    "migrating": "migrating",
-    "ged": "the GED's interrupt pending",
-    "scanning": "the event bits being read",
-}
-"""Of the machine's state: what is so, and how it is said."""
-
 
 @click.command()
 @click.argument("log", type=click.Path(dir_okay=True))
@@ -72,11 +64,11 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
     if not quiet:
         seq = at if found.at is not None else found.events
         before = found.wrong is not None and found.at is None
-        _show_state(out, shown, "State before it" if before else f"State after event {seq}")
+        show_state(out, shown, "State before it" if before else f"State after event {seq}")
     out.end(
         found.ok,
         events=found.events,
-        state=_plain(shown),
+        state=plain_state(shown),
         violation=_violation(found),
         error=_error(found),
         torn=found.torn,
@@ -94,7 +86,8 @@ def _printer(out: Output, quiet: bool, at: int | None) -> Any:
         for record in decision.records:
             mark = ">" if record.seq == at else " "
             time = f"{decision.t:10.4f}" if record is decision.records[0] else " " * 10
-            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}")
+            often = f" ({record.counted} times)" if record.counted > 1 else ""
+            out.say(f"{mark}{record.seq:>6} {time}  {say(record.event)}{often}")
 
     return (lambda _decision: None) if quiet or out.json else each
 
@@ -143,25 +136,16 @@ def _told(event: Event | None) -> str:
     return "nothing more" if event is None else f"\"{say(event)}\""
 
 
-def _show_state(out: Output, state: State, title: str) -> None:
-    shared = state.shared
-    flags = [words for name, words in FLAGS.items() if getattr(shared, name)]
-    words = f"{title}: the machine is {shared.phase}"
-    out.say(f"{words}, {', '.join(flags)}." if flags else f"{words}.")
-    columns = ("vCPU", "id", "slot", "GICC", "_STA", "on", "bits", "under way", "registered")
-    table = out.table(*columns)
+def show_state(out: Output, state: State, title: str) -> None:
+    out.say(f"{title}: the machine is {machine_words(state.shared)}.")
+    table = out.table("vCPU", *COLUMNS)
     for index, slot in enumerate(state.slots):
-        bits = " ".join(n for n in ("insert", "remove", "requested") if getattr(slot, n))
-        doing = " ".join(str(x) for x in (slot.command, slot.step) if x not in (None, "none"))
-        table.add_row(
-            str(index), printable(slot.id or ""), str(slot.lifecycle), str(slot.gicc),
-            f"{sta(slot):#x}", "on" if slot.powered else "", bits, doing,
-            "yes" if slot.registered else "",
-        )  # fmt: skip
+        table.add_row(str(index), *map(printable, slot_words(slot)))
     out.show(table)
 
 
-def _plain(state: State) -> dict[str, object]:
+def plain_state(state: State) -> dict[str, object]:
+    """The state for machines."""
     return {
         "shared": attrs.asdict(state.shared),
         "slots": [{"index": i, **attrs.asdict(s)} for i, s in enumerate(state.slots)],
@@ -199,7 +183,7 @@ def _violation(found: Replay) -> dict[str, object] | None:
             "seq": found.wrong.record.seq,
             "invariant": found.wrong.violation.invariant,
             "slot": found.wrong.violation.slot,
-            "before": _plain(found.wrong.before),
+            "before": plain_state(found.wrong.before),
         }
     if found.damage is not None:
         line = getattr(found.damage, "line", None)

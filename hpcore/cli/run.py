@@ -15,7 +15,7 @@ from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import until_stopped
 from hpcore.cli.step_words import fields_of, say_step
-from hpcore.log import LogExists, Sync, is_log, why_no_text
+from hpcore.log import LogExists, Rotation, Sync, is_log, why_no_text
 from hpcore.run.discovery import find
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
@@ -37,6 +37,7 @@ def run(
     force: bool,
     boots: Boots,
     sync: str,
+    rotation: Rotation | None,
     as_json: bool,
 ) -> None:
     """Run SCENARIO on an accelerator, and keep its log.
@@ -47,6 +48,7 @@ def run(
     hpcore run cover-letter --accel tcg --log cover-letter.jsonl
     hpcore run mine.yaml --kernel ./Image --json
     hpcore run mine.yaml --initrd my.cpio    # what it has to do: docs/guest.md
+    hpcore run long.yaml --log-segment 32M --log-keep 8    # at most 256 MB of log
     hpcore scenarios                         # those that come with hpcore
     hpcore run broken.jsonl --accel tcg      # ask the accelerator for a counterexample
 
@@ -69,7 +71,7 @@ def run(
     if is_log(scenario):
         given = {
             "--log": log, "--console": boots.console, "--force": force or None,
-            "--no-shell": boots.no_shell or None,
+            "--no-shell": boots.no_shell or None, "--log-segment": rotation,
         }  # fmt: skip
         refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
@@ -84,6 +86,7 @@ def run(
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
+        rotation=rotation,
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))

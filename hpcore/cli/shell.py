@@ -18,7 +18,7 @@ from hpcore.cli.prompt.session import Session
 from hpcore.cli.signals import until_stopped
 from hpcore.cli.step_words import fields_of
 from hpcore.errors import HpcoreError
-from hpcore.log import LogExists, Sync
+from hpcore.log import LogExists, Rotation, Sync
 from hpcore.run.discovery import find
 from hpcore.scenario.read import load, read_machine
 from hpcore.scenario.runner import Job, Outcome, open_job, outcome
@@ -39,6 +39,7 @@ def shell(
     force: bool,
     boots: Boots,
     sync: str,
+    rotation: Rotation | None,
     as_json: bool,
 ) -> None:
     """A prompt: type the steps of a scenario, and see what comes of each.
@@ -75,6 +76,7 @@ def shell(
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
+        rotation=rotation,
     )  # fmt: skip
     work = _typed if sys.stdin.isatty() else _piped
     try:

@@ -14,14 +14,15 @@ ROOT_PORTS = 4
 
 
 def domain_xml(
-    name: str, emulator: Path, config: MachineConfig, boots: GuestImages | Path
+    name: str, emulator: Path, config: MachineConfig, boots: GuestImages | Path, *, kvm: bool
 ) -> str:
     """The domain `name`, which boots these images, or what is on a disk image.
 
-    Its console is a pty, for `virsh console`; a disk is on virtio, beside a network of QEMU's own.
+    With `kvm` its CPU is the host's, otherwise QEMU's of that model. Its console is a pty, for
+    `virsh console`; a disk is on virtio, beside a network of QEMU's own.
     Raises DiskError for an image that is none.
     """
-    domain = Xml.Element("domain", type="qemu")
+    domain = Xml.Element("domain", type="kvm" if kvm else "qemu")
     _add(domain, "name", name)
     _add(domain, "memory", str(config.memory), unit="MiB")
     shape = config.topology
@@ -29,8 +30,11 @@ def domain_xml(
     system = _add(domain, "os")
     _add(system, "type", "hvm", arch="aarch64", machine="virt")
     _add(_add(domain, "features"), "gic", version="3")
-    cpu = _add(domain, "cpu", mode="custom", match="exact")
-    _add(cpu, "model", config.cpu_model)
+    if kvm:
+        cpu = _add(domain, "cpu", mode="host-passthrough")
+    else:
+        cpu = _add(domain, "cpu", mode="custom", match="exact")
+        _add(cpu, "model", config.cpu_model)
     levels = {"sockets": shape.sockets, "cores": shape.cores, "threads": shape.threads}
     if shape.clusters == 1:  # libvirt knows of clusters since 10.1
         _add(cpu, "topology", **{level: str(n) for level, n in levels.items()})

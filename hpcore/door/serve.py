@@ -126,7 +126,8 @@ async def _in_front(
     )
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
-    with LogWriter.create(journal.log, header_of(under.found, asked.config)) as log:
+    header = header_of(under.found, asked.config)
+    with LogWriter.create(journal.log, header, rotation=settings.rotation) as log:
         journal.diagnose()
         copied = with_copy(asked, directory / CONSOLE)
         console = None if copied is None else ConsoleCopy(directory / CONSOLE)

@@ -4,6 +4,8 @@
     qemu = "/usr/bin/qemu-system-aarch64"   # the real one
     logs = "/var/log/hpcore"                # where each VM's log and diagnostics go
     cache = "/var/cache/hpcore"             # where hpcore keeps what it builds
+    log-segment = "32M"                     # the log goes on in another file at this size; "off"
+    log-keep = 8                            # how many files of a VM's log are kept
 
 Who has an environment can name another file by $HPCORE_DOOR_SETTINGS.
 """
@@ -13,15 +15,26 @@ from __future__ import annotations
 import os
 import pwd
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import fields, frozen
+from attrs import frozen
 
 from hpcore.errors import HpcoreError
+from hpcore.log import Rotation
 
 VARIABLE = "HPCORE_DOOR_SETTINGS"
 SYSTEM_FILE = Path("/etc/hpcore/door.toml")
 PROGRAM = "qemu-system-aarch64"
+
+
+ROTATION = Rotation(32 << 20, 8)
+"""Of a VM's log, unless the settings say otherwise: years of hotplug, or ten minutes of a guest
+that does its worst. docs/log.md has the figures."""
+NO_SEGMENTS = "off"
+
+_PATHS = ("qemu", "logs", "cache")
+_SEGMENT, _KEEP = "log-segment", "log-keep"
 
 
 class SettingsError(HpcoreError):
@@ -30,30 +43,63 @@ class SettingsError(HpcoreError):
 
 @frozen
 class Settings:
-    """Where the real QEMU is, where logs go, and where hpcore keeps what it builds."""
+    """Where the real QEMU is, where logs go, and where hpcore keeps what it builds.
+
+    `rotation` is when a VM's log goes on in another file; None for never.
+    """
 
     qemu: Path
     logs: Path
     cache: Path
+    rotation: Rotation | None = ROTATION
 
     @classmethod
     def read(cls, executable: Path, system: Path = SYSTEM_FILE) -> Settings:
         """The settings of `executable`, the path by which it was called. Raises SettingsError."""
         file, values = _values(executable, system)
+        known = (*_PATHS, _SEGMENT, _KEEP)
         for name in values:
-            if name not in {field.name for field in fields(cls)}:
-                raise SettingsError(f"{file}: '{name}' is no setting; there are qemu, logs, cache")
-        qemu = values.get("qemu") or _real_qemu(executable)
+            if name not in known:
+                raise SettingsError(
+                    f"{file}: '{name}' is no setting; there are {', '.join(known)}"
+                )
+        paths = {name: _path(file, name, values) for name in _PATHS}
+        qemu = paths["qemu"] or _real_qemu(executable)
         if not os.access(qemu, os.X_OK):
             raise SettingsError(f"{qemu} cannot be run; install QEMU, or set qemu in {file}")
         return cls(
             qemu,
-            values.get("logs") or _logs(),
-            values.get("cache") or _cache(),
+            paths["logs"] or _logs(),
+            paths["cache"] or _cache(),
+            _rotation(file, values.get(_SEGMENT), values.get(_KEEP)),
         )
 
 
-def _values(executable: Path, system: Path) -> tuple[Path, dict[str, Path]]:
+def _path(file: Path, name: str, values: Mapping[str, object]) -> Path | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise SettingsError(f"{file}: {name} must be an absolute path, not {value!r}")
+    return Path(value)
+
+
+def _rotation(file: Path, segment: object, keep: object) -> Rotation | None:
+    if keep is None:
+        keep = ROTATION.keep
+    elif type(keep) is not int or keep < 1:
+        raise SettingsError(f"{file}: {_KEEP} must be a number from 1 on, not {keep!r}")
+    if segment is None:
+        return Rotation(ROTATION.size, keep)
+    if segment == NO_SEGMENTS:
+        return None
+    try:
+        return Rotation(Rotation.size_of(str(segment)), keep)
+    except ValueError as error:
+        raise SettingsError(f'{file}: {_SEGMENT}: {error}, or "{NO_SEGMENTS}"') from None
+
+
+def _values(executable: Path, system: Path) -> tuple[Path, Mapping[str, object]]:
     """What the first file that is there says; the names are checked by the caller.
 
     A file that the environment names is the only one. Else the one beside the executable comes
@@ -70,10 +116,7 @@ def _values(executable: Path, system: Path) -> tuple[Path, dict[str, Path]]:
             continue
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file}: cannot be read as TOML: {error}") from error
-        for name, value in values.items():
-            if not isinstance(value, str) or not value.startswith("/"):
-                raise SettingsError(f"{file}: {name} must be an absolute path, not {value!r}")
-        return file, {name: Path(value) for name, value in values.items()}
+        return file, values
     return beside[0], {}
 
 

@@ -9,7 +9,7 @@
     if records.torn:
         print(f"the log ends in a torn line: {records.torn}")
 
-Format 1.2 is JSON Lines. The first line is the header; each later one is an event,
+Format 1.3 is JSON Lines. The first line is the header; each later one is an event,
 
     {"seq":1,"t":0.5,"event":"step_begun","slot":1,"step":"realize","sum":"..."}
 
@@ -19,9 +19,10 @@ the first event of one decision also have "batch", the seq of that first one; th
 may have "heard", how far the accelerator had been heard, a number that means something to
 the accelerator alone. `sum` chains a line to the one before (framing). What a crash may
 leave at the end is cut and reported; anything else that differs from what was written is
-an error with the line's number (tail). What an event survives once it is appended is the
-log's policy (Sync). Other versions of the format: versions. Every error is a LogError,
-whose text is made to be shown.
+an error with the line's number (tail). A log may be in several segments, each with the state
+at its head, of which old ones may be removed (segments). What an event survives once it is
+appended is the log's policy (Sync). Other versions of the format: versions. Every error is a
+LogError, whose text is made to be shown.
 
 Integers have up to 64 bits: jq and JavaScript round those beyond 2**53, such as a guest
 address in `entry`.
@@ -34,6 +35,7 @@ from hpcore.log.errors import (
     LogEmpty,
     LogError,
     LogExists,
+    LogGap,
     LogLocked,
     LogTooNew,
     LogTooOld,
@@ -44,21 +46,25 @@ from hpcore.log.errors import (
 from hpcore.log.header import Header, Sync
 from hpcore.log.reader import Record, Records, is_log, read, why_no_text
 from hpcore.log.recovery import Recovered
+from hpcore.log.segments import Head, Rotation
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats, FormatVersion, Upgrade
-from hpcore.log.writer import LogWriter
+from hpcore.log.writer import Entry, LogWriter
 
 __all__ = [
     "FORMATS",
     "Codec",
+    "Entry",
     "EventRefused",
     "FormatVersion",
     "Formats",
+    "Head",
     "Header",
     "LogDamaged",
     "LogEmpty",
     "LogError",
     "LogExists",
+    "LogGap",
     "LogLocked",
     "LogTooNew",
     "LogTooOld",
@@ -69,6 +75,7 @@ __all__ = [
     "Record",
     "Records",
     "Recovered",
+    "Rotation",
     "Sync",
     "Torn",
     "Upgrade",

@@ -25,6 +25,14 @@ ANSWERS = "answers"
 HEARD = "heard"
 """Field of the first line of a decision: how far the accelerator had been heard by then, as
 a number of the accelerator's own."""
+COUNTED = "counted"
+"""Field of the first line of a decision: how many decisions the line stands for, this one and
+those like it right before. None of them changed the state."""
+GROUP = "group"
+"""Field of a line that was written in one write with decisions before its own: the seq of the
+first line of that write."""
+
+_TAKEN_OUT = (BATCH, ANSWERS, HEARD, COUNTED, GROUP)
 
 STIMULUS = "stimulus"
 """The name of a stimulus, among its fields."""
@@ -43,7 +51,7 @@ class Codec:
         self, events: Mapping[str, type], stimuli: Mapping[str, type] | None = None
     ) -> None:
         self._events = {
-            name: Form("event", name, cls, ENVELOPE, reserved=(BATCH, ANSWERS, HEARD))
+            name: Form("event", name, cls, ENVELOPE, reserved=_TAKEN_OUT)
             for name, cls in events.items()
         }
         self._stimuli = {
@@ -105,9 +113,9 @@ class Codec:
     def decoders(self, ignore_unknown: bool = False, fill: bool = False) -> dict[str, Decode]:
         """For each event's name, what makes an event of a line's fields.
 
-        BATCH, ANSWERS and HEARD have been taken out of them. The functions raise WrongFields.
-        `ignore_unknown` lets them pass over fields that they do not know, and `fill` gives
-        missing fields their class's default. A look-up raises KeyError for an unknown name.
+        BATCH, ANSWERS, HEARD, COUNTED and GROUP have been taken out of them. The functions raise
+        WrongFields. `ignore_unknown` lets them pass over fields that they do not know, and `fill`
+        gives missing fields their class's default. A look-up raises KeyError for an unknown name.
         """
         return _Decoders(self._events, ignore_unknown, fill)
 

@@ -48,6 +48,27 @@ class LogFile:
             raise
         return cls(name, fd)
 
+    @classmethod
+    def begun(cls, name: str, temporary: str, header: bytes) -> Self:
+        """A new file that has `header` from the moment on at which it is there, locked.
+
+        It comes into being as `temporary`, in the same directory. Raises LogLocked, LogUnreadable,
+        LogWriteError; then there is no file `name`.
+        """
+        file = cls.open(temporary, create=True)
+        try:
+            file.begin(header)
+            try:
+                Path(temporary).rename(name)
+            except OSError as error:
+                raise file._died(error, cut_back=False) from error
+            file.name = name
+            file._sync_directory()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
     def stream(self) -> IO[bytes]:
         """The file from its beginning, to be read and cut; close it after use."""
         os.lseek(self._fd, 0, os.SEEK_SET)
@@ -63,6 +84,10 @@ class LogFile:
         except OSError as error:
             raise self._died(error, cut_back=False) from error
         self.append(header, durable=True)
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        """Have the file's name on the disk. Raises LogWriteError."""
         try:
             directory = os.open(Path(self.name).resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -35,18 +35,28 @@ class LogDamaged(LogError):
     """A line of the log is not what was written.
 
     `line` counts from 1, the header. `seq` is the event that belongs on that line, or
-    None for the header. `why` says what differs.
+    None for the header; `first` is the one that belongs on line 2. `why` says what differs.
     """
 
-    def __init__(self, name: str, line: int, why: str) -> None:
+    def __init__(self, name: str, line: int, why: str, first: int = 1) -> None:
         self.line = line
-        self.seq = line - 1 if line > 1 else None
+        self.seq = line - 2 + first if line > 1 else None
         self.why = why
         where = f"line {line} (seq {self.seq})" if self.seq else f"line {line} (the header)"
         remedy = "nothing in it can be trusted"
         if self.seq:
             remedy = f"the lines before it are good: head -n {line - 1} keeps them"
         super().__init__(f"{name}: {where} is damaged: {why}; {remedy}")
+
+
+class LogGap(LogError):
+    """A segment is missing between two that are there."""
+
+    def __init__(self, missing: str, before: str, after: str) -> None:
+        super().__init__(
+            f"{missing} is missing: what happened between the end of {before} and the head of "
+            f"{after} is not known. Put it back, or read on from {after} alone"
+        )
 
 
 class LogTooNew(LogError):

@@ -8,10 +8,16 @@ from attrs import frozen
 
 from hpcore.log.errors import LogError
 from hpcore.log.reader import Record
+from hpcore.model.events import slot_of
 from hpcore.model.fold import Folded, steps
 from hpcore.model.invariants import HELD
-from hpcore.model.properties import Invariants
+from hpcore.model.properties import Invariants, Violation
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
+
+COUNTED = "counted_changes_nothing"
+"""Named like an invariant: a line that stands for several decisions."""
+_SAYS = "What is counted and not written each leaves the state as it is."
 
 
 @frozen
@@ -47,9 +53,23 @@ def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
 
 
 def fold(
-    state: State, decision: LoggedDecision, invariants: Invariants = HELD
+    state: State,
+    decision: LoggedDecision,
+    invariants: Invariants = HELD,
+    rules: Rules = RULES,
 ) -> Iterator[tuple[Record, Folded]]:
     """Apply the events of `decision` to `state`, up to the first that breaks something."""
     events = (record.event for record in decision.records)
-    folded = steps(state, events, settled=decision.settled, invariants=invariants)
+    folded = steps(state, events, rules, settled=decision.settled, invariants=invariants)
+    if decision.records[0].counted != 1:
+        folded = _unchanged(folded)
     return zip(decision.records, folded, strict=False)
+
+
+def _unchanged(folded: Iterator[Folded]) -> Iterator[Folded]:
+    """The same, with a violation where something changes: what is counted may not."""
+    for each in folded:
+        if each.violation is None and each.after != each.before:
+            yield each._replace(violation=Violation(COUNTED, slot_of(each.event) or 0, _SAYS))
+            return
+        yield each

@@ -11,11 +11,17 @@ import attrs
 import orjson
 from attrs import field, frozen
 from cattrs import Converter, transform_error
+from cattrs.gen import make_dict_unstructure_fn
 
 from hpcore.log.errors import LogDamaged, LogTooNew
 from hpcore.log.framing import NO_SUM, is_sealed
+from hpcore.log.segments import FIRST, Head
 from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep, Step
+from hpcore.model.machines import GiccState, Phase, SlotState
+from hpcore.model.revision import HPCORE, Revision, revision_of
+from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.version import __version__
 
 FORMAT = "hpcore-log"
@@ -46,7 +52,9 @@ class Header:
     `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
-    has none.
+    has none. `segment` is what was before this segment of the log; None in the first one, and
+    in any log before format 1.3. `rules` is the protocol that the machine was run by, where it
+    is not hpcore's own.
     """
 
     machine: MachineConfig
@@ -56,7 +64,31 @@ class Header:
     sync: Sync = Sync.DURABLE
     modelled: Mapping[str, str] = field(factory=dict, hash=False)
     differs: Mapping[str, str] = field(factory=dict, hash=False)
+    segment: Head | None = None
+    rules: Revision | None = None
     format: FormatVersion | None = None
+
+    @property
+    def protocol(self) -> Revision:
+        """The protocol by which the log is to be judged."""
+        return self.rules or HPCORE
+
+    @property
+    def number(self) -> int:
+        """The number of the segment that begins so."""
+        return FIRST if self.segment is None else self.segment.number
+
+    @property
+    def first(self) -> int:
+        """The number of the first event after this header."""
+        return 1 if self.segment is None else self.segment.first
+
+    @property
+    def state(self) -> State:
+        """The machine's state before the first event after this header."""
+        if self.segment is None:
+            return initial(self.machine)
+        return State(self.machine, self.segment.shared, self.segment.slots)
 
 
 def _exact(wanted: type, words: str) -> Any:
@@ -73,8 +105,15 @@ def _converter(strict: bool) -> Converter:
     # By itself cattrs would take "3" for 3 and 3 for "3".
     converter.register_structure_hook(int, _exact(int, "an integer"))
     converter.register_structure_hook(str, _exact(str, "a string"))
-    # Or else it would be structured as the str that it is, too, and be no Sync.
-    converter.register_structure_hook(Sync, lambda value, _: Sync(value))
+    converter.register_structure_hook(bool, _exact(bool, "true or false"))
+    for enum in (Sync, SlotState, GiccState, Phase, Owed, Step, MachineStep):
+        # Or else it would be structured as the str that it is, too, and be no Sync.
+        converter.register_structure_hook(enum, lambda value, wanted: wanted(value))
+    for cls in (Shared, Slot):  # most of a parked slot is as it was at first
+        short = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True)
+        converter.register_unstructure_hook(cls, short)
+    converter.register_structure_hook(Revision, lambda value, _: revision_of(value))
+    converter.register_unstructure_hook(Revision, lambda revision: revision.plain)
     return converter
 
 
@@ -91,6 +130,10 @@ def encode(header: Header) -> bytes:
     """The header's JSON object, without its sum."""
     plain = _STRICT.unstructure(header)
     del plain["format"]
+    if header.segment is None:
+        del plain["segment"]
+    if header.rules is None:  # as in most logs
+        del plain["rules"]
     return orjson.dumps({"format": FORMAT, "version": str(header.format), **plain})
 
 
@@ -127,4 +170,8 @@ def decode(name: str, line: bytes, formats: Formats) -> Header:
     except Exception as error:  # a group of whatever the classes' own validators raise
         why = "; ".join(transform_error(error, path="header"))
         raise LogDamaged(name, 1, f"it is sealed, but {why}") from None
+    slots = header.machine.possible if header.segment is None else len(header.segment.slots)
+    if slots != header.machine.possible:
+        why = f"its state has {slots} slots, and its machine {header.machine.possible}"
+        raise LogDamaged(name, 1, f"it is sealed, but {why}")
     return attrs.evolve(header, format=version)

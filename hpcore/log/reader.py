@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
-from hpcore.log.codec import ANSWERS, BATCH, HEARD, Codec, model_codec
+from hpcore.log.chain import Chain, More, Source, no_more
+from hpcore.log.codec import ANSWERS, BATCH, COUNTED, GROUP, HEARD, Codec, model_codec
 from hpcore.log.errors import LogDamaged, LogTooNew, LogUnreadable
 from hpcore.log.foreign import no_text
 from hpcore.log.forms import WrongFields
 from hpcore.log.framing import MAGIC
 from hpcore.log.header import Header
-from hpcore.log.scan import Scan
+from hpcore.log.segments import Head, numbers, segment_path
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats
 from hpcore.model.events import Event
 from hpcore.model.stimuli import Stimulus
 from hpcore.version import __version__
-
-Source = str | PathLike[str] | IO[bytes]
 
 
 class Record(NamedTuple):
@@ -31,7 +31,9 @@ class Record(NamedTuple):
     `seq` counts from 1. `t` is in seconds on a monotonic clock, since the log was opened.
     The first event of a decision has no `batch`; it has the stimulus that it
     `answers`, where the log says so (format 1.2), and how far the accelerator had been `heard`,
-    where that was said. The later ones have the seq of the first as their `batch`.
+    where that was said. The later ones have the seq of the first as their `batch`. `counted` is
+    how many decisions the line stands for (format 1.3): itself, and those like it right before,
+    all in the same state, which the last one's line was written for.
 
     A tuple, and no attrs class, because it is made a million times: 0.2 us less each.
     """
@@ -42,14 +44,19 @@ class Record(NamedTuple):
     batch: int | None = None
     answers: Stimulus | None = None
     heard: int | None = None
+    counted: int = 1
 
 
 def is_log(path: str | PathLike[str]) -> bool:
-    """Whether the file at `path` begins like a log; False for what cannot be read."""
+    """Whether the file at `path`, or the oldest segment of a log named so, begins like a log.
+
+    False for what cannot be read.
+    """
     try:
-        with Path(path).open("rb") as file:
+        there = [] if os.path.lexists(path) else numbers(fspath(path))
+        with Path(segment_path(fspath(path), there[0]) if there else path).open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except (OSError, LogUnreadable):
         return False
 
 
@@ -66,53 +73,57 @@ def why_no_text(path: str | PathLike[str]) -> str | None:
 
 
 def read(
-    source: Source, codec: Codec | None = None, formats: Formats = FORMATS
+    source: Source,
+    codec: Codec | None = None,
+    formats: Formats = FORMATS,
+    *,
+    more: More = no_more,
 ) -> tuple[Header, Records]:
     """The header and the events of the log at the path `source`, or of a binary stream.
 
     Strict: each line's checksum, sequence number and fields are verified before its event
-    is given out. A pipe, such as stdin's `buffer`, is read as its bytes come.
+    is given out. A pipe, such as stdin's `buffer`, is read as its bytes come. A log in segments
+    is read from its oldest one on, or from the one that `source` names; the header is that
+    one's, and so is the state before the first event. At the end, `more` is asked whether to
+    look again, for a log that is being written.
 
     Raises LogUnreadable, LogEmpty, NotALog, LogTooNew, LogTooOld, or LogDamaged for the
     header; for the errors of later lines see Records.
     """
-    name = str(getattr(source, "name", "stream"))
-    owned: IO[bytes] | None = None
-    if isinstance(source, str | PathLike):
-        name = fspath(source)
-        try:
-            source = owned = Path(name).open("rb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise LogUnreadable(name, error) from error
-    try:
-        scan = Scan(source, name, formats)
-    except BaseException:
-        if owned is not None:
-            owned.close()
-        raise
-    return scan.header, Records(scan, name, codec or model_codec(), formats, owned)
+    chain = Chain(source, formats, more)
+    return chain.header, Records(chain, codec or model_codec(), formats)
 
 
 class Records:
     """An iterator over the events of a log, in order, in bounded memory.
 
-    Iterating raises LogDamaged, which names the line; LogTooNew for an event that a later
-    hpcore has added; LogUnreadable. Where a log ends in a torn tail, iteration just ends,
-    and `torn` says what was left out. Close it, or use it in a `with`, where you may stop
-    before the end.
+    Iterating raises LogDamaged, which names the line; LogGap for a segment that is missing;
+    LogTooNew for an event that a later hpcore has added; LogUnreadable. Where a log ends in a
+    torn tail, iteration just ends, and `torn` says what was left out. Close it, or use it in a
+    `with`, where you may stop before the end.
     """
 
-    def __init__(
-        self, scan: Scan, name: str, codec: Codec, formats: Formats, owned: IO[bytes] | None
-    ) -> None:
-        self._scan = scan
-        self._owned = owned
-        self._records = self._read(name, codec, formats)
+    def __init__(self, chain: Chain, codec: Codec, formats: Formats) -> None:
+        self._chain = chain
+        self._records = self._read(codec, formats)
 
     @property
     def torn(self) -> Torn | None:
         """What was left out at the end of the log; None until iteration has ended."""
-        return self._scan.torn
+        return self._chain.torn
+
+    @property
+    def head(self) -> Head | None:
+        """What stands at the head of the segment that the last record is of; None for the first.
+
+        Once iteration has ended: of the last segment, even if it has no event.
+        """
+        return self._chain.head
+
+    @property
+    def file(self) -> str:
+        """The file that the last record is in."""
+        return self._chain.name
 
     def __iter__(self) -> Iterator[Record]:
         return self._records  # the generator itself saves a call for each event
@@ -123,8 +134,7 @@ class Records:
     def close(self) -> None:
         """Read no more. A stream that was passed to `read` stays open."""
         self._records.close()
-        if self._owned is not None:
-            self._owned.close()
+        self._chain.close()
 
     def __enter__(self) -> Self:
         return self
@@ -133,9 +143,10 @@ class Records:
         self.close()
 
     def _read(  # noqa: PLR0912 - one loop, flat because it is the reader's speed
-        self, name: str, codec: Codec, formats: Formats
+        self, codec: Codec, formats: Formats
     ) -> Generator[Record, None, None]:
-        version = self._scan.header.format or formats.current
+        chain = self._chain
+        version = chain.header.format or formats.current
         decoders = codec.decoders(
             ignore_unknown=version > formats.current, fill=version != formats.current
         )
@@ -146,9 +157,9 @@ class Records:
         # Bound to names that are cheap to look up.
         loads, new, record = orjson.loads, tuple.__new__, Record
         fields: Any = None
-        seq, first = 0, 0  # of the line, and of the decision that it belongs to
+        seq, first = chain.first - 1, 0  # of the line, and of the decision that it belongs to
         try:
-            for lines in self._scan.lines():
+            for lines in chain.lines():
                 for line in lines:
                     seq += 1
                     try:
@@ -161,7 +172,8 @@ class Records:
                         if type(t) is not float:
                             t = _seconds(t)
                         answers, batch = fields.pop(ANSWERS, None), fields.pop(BATCH, None)
-                        heard = fields.pop(HEARD, None)
+                        heard, counted = fields.pop(HEARD, None), fields.pop(COUNTED, 1)
+                        fields.pop(GROUP, None)
                         event = decoders[fields["event"]](fields)
                         if batch is None:
                             first = seq
@@ -169,18 +181,22 @@ class Records:
                                 answers = stimulus(answers)
                             if heard is not None:
                                 _check_heard(heard)
+                            if counted != 1:
+                                _check_counted(counted)
                         else:
-                            _check_later(batch, first, answers, heard)
+                            _check_later(batch, first, answers, heard, counted)
                     except (ValueError, LookupError, TypeError, WrongFields) as error:
                         if isinstance(error, orjson.JSONDecodeError):
                             fields = None  # and not those of the line before
                         elif version > formats.current and _is_unknown(fields, codec):
-                            raise _too_new(name, seq, fields, self._scan.header) from None
-                        raise LogDamaged(name, seq + 1, _why(error, fields)) from None
-                    yield new(record, (seq, t, event, batch, answers, heard))
+                            raise _too_new(chain, seq, fields) from None
+                        at = seq - chain.first + 2
+                        raise LogDamaged(
+                            chain.name, at, _why(error, fields), chain.first
+                        ) from None
+                    yield new(record, (seq, t, event, batch, answers, heard, counted))
         finally:
-            if self._owned is not None:
-                self._owned.close()
+            chain.close()
 
 
 def _seconds(t: Any) -> float:
@@ -194,24 +210,32 @@ def _check_heard(heard: Any) -> None:
         raise WrongFields(f"it has {HEARD} {heard!r}, which is no number")
 
 
-def _check_later(batch: Any, first: int, answers: Any, heard: Any) -> None:
+def _check_counted(counted: Any) -> None:
+    if type(counted) is not int or counted < 1:
+        raise WrongFields(f"it has {COUNTED} {counted!r}, which is no number of decisions")
+
+
+def _check_later(batch: Any, first: int, answers: Any, heard: Any, counted: Any) -> None:
     """Raises WrongFields for a line that is not the first of its decision and is wrong."""
     if type(batch) is not int or batch != first:
         raise WrongFields(f"it has {BATCH} {batch!r}, and its decision began at seq {first}")
-    if answers is not None or heard is not None:
-        raise WrongFields(f"it has {ANSWERS} or {HEARD}, which only a decision's first line has")
+    if answers is not None or heard is not None or counted != 1:
+        raise WrongFields(
+            f"it has {ANSWERS}, {HEARD} or {COUNTED}, which only a decision's first line has"
+        )
 
 
 def _is_unknown(fields: Any, codec: Codec) -> bool:
     return isinstance(fields, dict) and not codec.knows(fields.get("event"))
 
 
-def _too_new(name: str, seq: int, fields: Mapping[str, Any], header: Header) -> LogTooNew:
+def _too_new(chain: Chain, seq: int, fields: Mapping[str, Any]) -> LogTooNew:
+    header = chain.header
     wrote = header.versions.get("hpcore", "unknown")
     return LogTooNew(
-        f"{name}: line {seq + 1} (seq {seq}) is an event {fields.get('event')!r} of log "
-        f"format {header.format}, which this hpcore, {__version__}, does not know. "
-        f"Install hpcore {wrote} or later"
+        f"{chain.name}: line {seq - chain.first + 2} (seq {seq}) is an event "
+        f"{fields.get('event')!r} of log format {header.format}, which this hpcore, "
+        f"{__version__}, does not know. Install hpcore {wrote} or later"
     )
 
 

@@ -54,7 +54,9 @@ def recover(file: IO[bytes], name: str, formats: Formats) -> Sound:
     last = b""
     for lines in scan.lines():
         last = lines[-1]
-    last_t = _time_of(last, name, scan.good) if last else 0.0
+    head = scan.header.segment
+    began = 0.0 if head is None else head.t
+    last_t = _time_of(last, name, scan.good) if last else began
     torn = scan.torn
     if torn is None:
         return Sound(scan.header, scan.good, last_t, None)
@@ -71,9 +73,9 @@ def _time_of(line: bytes, name: str, good: Place) -> float:
     """When the last event was; also a last check of the line that appends go after."""
     try:
         fields = orjson.loads(line)
-        if fields["seq"] == good.lines - 1:
+        if fields["seq"] == good.seq - 1:
             return float(fields["t"])
         why = f"it is sealed, but has seq {fields['seq']!r}"
     except (ValueError, LookupError, TypeError):
         why = "it is sealed, but is no event"
-    raise LogDamaged(name, good.lines, why)
+    raise LogDamaged(name, good.lines, why, good.first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import IO
 
@@ -22,17 +22,25 @@ class Scan:
 
     `header` is read at once: raises LogUnreadable, LogEmpty, NotALog, LogTooNew,
     LogTooOld, or LogDamaged for line 1. `good` says how far the log has been verified, and
-    `torn`, once `lines` has ended, what was left out at the end, or None.
+    `torn`, once `lines` has ended, what was left out at the end, or None. At the end of the
+    stream, `again` is asked whether there may be more of it by now.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, formats: Formats) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        name: str,
+        formats: Formats,
+        again: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._read = getattr(stream, "read1", stream.read)  # a pipe's bytes as they come
         self._name = name
+        self._again = again
         self._rest = b""
         self.torn: Torn | None = None
         line = self._first_line()
         self.header: Header = decode(name, line, formats)
-        self.good = Place(1, len(line) + 1, sum_of(line))
+        self.good = Place(1, len(line) + 1, sum_of(line), self.header.first)
 
     def lines(self) -> Iterator[list[bytes]]:
         """The event lines, without their newlines, in lists; each with the right checksum.
@@ -48,6 +56,9 @@ class Scan:
                 self._end(b"\n".join([*lines[count:], unfinished]))
                 return
             chunk = self._chunk()
+            if not chunk and self._again():
+                self._rest = unfinished
+                continue
             if not chunk:
                 self._rest = b""
                 if unfinished:
@@ -68,7 +79,8 @@ class Scan:
             count += 1
         if count:
             size = sum(map(len, lines[:count])) + count
-            self.good = Place(self.good.lines + count, self.good.offset + size, before)
+            good = self.good
+            self.good = Place(good.lines + count, good.offset + size, before, good.first)
         return count
 
     def _end(self, rest: bytes) -> None:
@@ -79,7 +91,7 @@ class Scan:
             size += len(chunk)
         verdict = judge(b"".join(parts), self.good)
         if isinstance(verdict, str):
-            raise LogDamaged(self._name, self.good.lines + 1, verdict)
+            raise LogDamaged(self._name, self.good.lines + 1, verdict, self.good.first)
         self.torn = verdict
 
     def _first_line(self) -> bytes:

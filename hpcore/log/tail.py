@@ -17,8 +17,8 @@ before. It is *damage*, and never cut, where
 - a line is whole, newline included, and its checksum is wrong, without any hole: no crash
   does that;
 - a line after the first wrong one belongs to an append that began after the hole (the
-  line's `batch`, or its own seq): that append was made once the one before it was over, so
-  acknowledged events are missing;
+  line's `group` or `batch`, or its own seq): that append was made once the one before it was
+  over, so acknowledged events are missing;
 - a NUL byte stands where no sector begins or ends;
 - a whole, sealed line has something other than a newline or a hole after it;
 - it is longer than any append.
@@ -34,7 +34,7 @@ import re
 import orjson
 from attrs import frozen
 
-from hpcore.log.codec import BATCH
+from hpcore.log.codec import BATCH, GROUP
 from hpcore.log.framing import (
     END,
     MAX_BATCH,
@@ -69,14 +69,20 @@ class Torn:
 
 @frozen
 class Place:
-    """How far a log is good: `lines` whole lines in `offset` bytes, the last one's `sum`.
+    """How far a file is good: `lines` whole lines in `offset` bytes, the last one's `sum`.
 
-    As the header is line 1, `lines` is also the seq that belongs on the next line.
+    `first` is the seq that belongs on its second line, after the header.
     """
 
     lines: int
     offset: int
     sum: bytes
+    first: int = 1
+
+    @property
+    def seq(self) -> int:
+        """The seq that belongs on the next line."""
+        return self.first - 1 + self.lines
 
 
 def judge(rest: bytes, good: Place) -> Torn | str:
@@ -98,7 +104,7 @@ def judge(rest: bytes, good: Place) -> Torn | str:
             at = good.offset + hole.start()
             return f"a NUL byte at offset {at}, where no lost sector would leave one"
     if after:
-        later = _later_append(after, good.lines)
+        later = _later_append(after, good.seq)
         if later is not None:
             return f"{damage}; and seq {later} was appended after it"
     why = "sectors were lost" if holes else "it breaks off"
@@ -119,8 +125,8 @@ def explain(line: bytes, good: Place) -> str:
         return "it does not end in a checksum"
     why = []
     seq = fields.get("seq")
-    if seq != good.lines:
-        why.append(f"it has seq {seq!r} where {good.lines} belongs")
+    if seq != good.seq:
+        why.append(f"it has seq {seq!r} where {good.seq} belongs")
     if not is_sealed(line, good.sum):
         is_now = sum_of(line).decode()
         must_be = checksum(good.sum, line[:-TAIL]).decode()
@@ -154,7 +160,7 @@ def _later_append(after: bytes, expected: int) -> int | None:
         if not isinstance(fields, dict):
             continue
         seq = fields.get("seq")
-        began = fields.get(BATCH, seq)
+        began = fields.get(GROUP, fields.get(BATCH, seq))
         if type(seq) is int and type(began) is int and began > expected:
             return seq
     return None

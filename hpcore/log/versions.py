@@ -105,6 +105,7 @@ class Formats:
         return upgrade
 
 
-FORMATS = Formats(current=FormatVersion(1, 2))
+FORMATS = Formats(current=FormatVersion(1, 3))
 """What this hpcore writes and reads. 1.1 added `modelled` and `differs` to the header; 1.2
-added `answers` and `heard` to the first line of a decision."""
+added `answers` and `heard` to the first line of a decision; 1.3 added `segment` and `rules` to the
+header, `counted` to the first line of a decision and `group` to any line."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from os import PathLike, fspath
-from typing import Self
+from typing import NamedTuple, Self
+
+import attrs
 
 from hpcore.log import header as headers
-from hpcore.log.codec import ANSWERS, BATCH, HEARD, Codec, model_codec
+from hpcore.log import segments
+from hpcore.log.codec import ANSWERS, BATCH, COUNTED, GROUP, HEARD, Codec, model_codec
 from hpcore.log.disk import LogFile
-from hpcore.log.errors import EventRefused, LogEmpty, LogError, LogExists, LogTooOld
+from hpcore.log.errors import EventRefused, LogEmpty, LogError, LogExists, LogLocked, LogTooOld
 from hpcore.log.framing import MAX_BATCH, MAX_LINE, NO_SUM, seal
 from hpcore.log.header import Header, Sync
 from hpcore.log.recovery import Recovered, Sound, recover
 from hpcore.log.scan import Scan
+from hpcore.log.segments import Head, Rotation, segment_path
 from hpcore.log.tail import Place
 from hpcore.log.versions import FORMATS, Fields, Formats
+from hpcore.model.states import State
 
 BUFFER = 1 << 18
 """Bytes that a `buffered` writer holds back, at most, between two appends."""
@@ -24,18 +29,36 @@ BUFFER = 1 << 18
 Name = str | PathLike[str]
 
 
+class Entry(NamedTuple):
+    """One decision to be logged: its events, when it was made, and the stimulus that it answers.
+
+    `t` is in seconds. `heard` is how far the accelerator had been heard, a number of its own.
+    `counted` is how many decisions this one stands for: itself, and those like it right before.
+    """
+
+    events: Iterable[object]
+    t: float
+    answers: object | None = None
+    heard: int | None = None
+    counted: int = 1
+
+
 class LogWriter:
     """The one writer of a log; make it with `create` or `resume`. Not for several threads.
 
-    `header` is the one in the file. `recovered` is what `resume` cut off the log's end,
-    or None.
+    `header` is the one in the file that is appended to. `recovered` is what `resume` cut off the
+    log's end, or None. With a `rotation`, the log is in segments; `settled` begins them.
     """
 
-    def __init__(self, file: LogFile, codec: Codec, sound: Sound) -> None:
+    def __init__(
+        self, name: str, file: LogFile, codec: Codec, sound: Sound, rotation: Rotation | None
+    ) -> None:
         self.header: Header = sound.header
         self.recovered: Recovered | None = sound.cut
-        self._file, self._codec = file, codec
-        self._seq, self._sum, self._t = sound.end.lines, sound.end.sum, sound.last_t
+        self.rotation = rotation
+        self._name, self._file, self._codec = name, file, codec
+        self._seq, self._sum, self._t = sound.end.seq, sound.end.sum, sound.last_t
+        self._heard = None if self.header.segment is None else self.header.segment.heard
         self._buffer = bytearray()
 
     # ------------------------------------------------------------------- opening
@@ -48,19 +71,22 @@ class LogWriter:
         *,
         sync: Sync = Sync.DURABLE,
         overwrite: bool = False,
+        rotation: Rotation | None = None,
         codec: Codec | None = None,
         formats: Formats = FORMATS,
     ) -> Self:
         """Start a log at `path`. Its header, and its name, are on the disk on return.
 
         A file that is there already is refused unless it is empty or a log whose header
-        was never finished; `overwrite` makes it empty first, whatever it is.
+        was never finished, and so are later segments of a log of that name; `overwrite` removes
+        these, and makes the file empty first, whatever it is.
 
         Raises LogExists, LogLocked, LogUnreadable, LogWriteError.
         """
         name = fspath(path)
         header = headers.completed(header, sync, formats)
         line, own = seal(headers.encode(header), NO_SUM)
+        _make_room(name, overwrite=overwrite)
         file = LogFile.open(name, create=True)
         try:
             if not overwrite and not _is_empty(file, formats):
@@ -69,21 +95,30 @@ class LogWriter:
         except BaseException:
             file.close()
             raise
-        end = Place(1, file.size, own)
-        return cls(file, codec or model_codec(), Sound(header, end, 0.0, None))
+        end = Place(1, file.size, own, header.first)
+        began = 0.0 if header.segment is None else header.segment.t
+        return cls(name, file, codec or model_codec(), Sound(header, end, began, None), rotation)
 
     @classmethod
-    def resume(cls, path: Name, *, codec: Codec | None = None, formats: Formats = FORMATS) -> Self:
+    def resume(
+        cls,
+        path: Name,
+        *,
+        rotation: Rotation | None = None,
+        codec: Codec | None = None,
+        formats: Formats = FORMATS,
+    ) -> Self:
         """Open the log at `path` to append to it, under the policy in its header.
 
-        The whole log is verified first and a torn tail is cut, which `recovered` reports.
-        Times go on from `last_t`.
+        The segment that it ends with, of most logs the only one, is verified first and a torn
+        tail is cut, which `recovered` reports. Times go on from `last_t`.
 
         Raises LogLocked, LogUnreadable, LogEmpty, NotALog, LogDamaged, LogTooNew,
         LogWriteError where a torn tail cannot be cut, and LogTooOld for any format but the
         current one: such a log can only be read.
         """
-        file = LogFile.open(fspath(path))
+        name = fspath(path)
+        file = _open_last(name)
         try:
             with file.stream() as stream:
                 sound = recover(stream, file.name, formats)
@@ -96,7 +131,22 @@ class LogWriter:
             file.close()
             raise
         file.size = sound.end.offset
-        return cls(file, codec or model_codec(), sound)
+        return cls(name, file, codec or model_codec(), sound, rotation)
+
+    @classmethod
+    def go_on(cls, path: Name, so_far: bytes, *, overwrite: bool = False) -> Self:
+        """Start a log at `path` with all that another's `so_far` was, and append to that.
+
+        Raises as `create` and `resume` do.
+        """
+        file = LogFile.open(fspath(path), create=True)
+        try:
+            if not overwrite and not _is_empty(file, FORMATS):
+                raise LogExists(fspath(path))
+            file.begin(so_far)
+        finally:
+            file.close()
+        return cls.resume(path)
 
     # ----------------------------------------------------------------- appending
 
@@ -109,6 +159,13 @@ class LogWriter:
     def last_t(self) -> float:
         """The time of the last event, in seconds; no later one may be smaller."""
         return self._t
+
+    @property
+    def so_far(self) -> bytes:
+        """All of the log's file, as acknowledged. Raises LogWriteError, LogUnreadable."""
+        self.flush()
+        with self._file.stream() as stream:
+            return stream.read(self._file.size)
 
     def append(
         self,
@@ -131,33 +188,44 @@ class LogWriter:
         dead: it refuses every later append. A `buffered` writer may learn of the failure
         some appends late, and loses what it held back.
         """
+        return self.append_all((Entry(events, t, answers, heard),))
+
+    def append_all(self, entries: Iterable[Entry]) -> int:
+        """Append several decisions in one write; as `append`.
+
+        Likewise all of them are acknowledged, or none is.
+        """
         self._file.check()
-        t = self._checked_time(t)
-        first = seq = self._seq
-        before = self._sum
+        began = seq = self._seq
+        before, heard, t = self._sum, self._heard, self._t
         lines: list[bytes] = []
         encode, dump = self._codec.encode, self._codec.dump
-        for event in events:
-            fields = encode(event, seq, t)
-            if seq != first:
-                fields[BATCH] = first
-            elif answers is not None or heard is not None:
-                fields |= self._first_line(answers, heard)
-            line, before = seal(dump(fields), before)
-            if len(line) > MAX_LINE:
-                raise EventRefused(
-                    f"event {fields['event']}: its line has {len(line)} bytes; "
-                    f"a log holds {MAX_LINE} at most"
-                )
-            lines.append(line)
-            seq += 1
+        for entry in entries:
+            first, t = seq, _checked_time(entry.t, t)
+            for event in entry.events:
+                fields = encode(event, seq, t)
+                if seq != first:
+                    fields[BATCH] = first
+                elif entry[2:] != _BARE:
+                    fields |= self._first_line(entry)
+                    heard = heard if entry.heard is None else entry.heard
+                if first != began:
+                    fields[GROUP] = began
+                line, before = seal(dump(fields), before)
+                if len(line) > MAX_LINE:
+                    raise EventRefused(
+                        f"event {fields['event']}: its line has {len(line)} bytes; "
+                        f"a log holds {MAX_LINE} at most"
+                    )
+                lines.append(line)
+                seq += 1
         if not lines:
-            return first
+            return began
         lines.append(b"")
         data = b"\n".join(lines)
         if len(data) > MAX_BATCH:
             raise EventRefused(
-                f"{seq - first} events make {len(data)} bytes; append at most {MAX_BATCH} at a time"
+                f"{seq - began} events make {len(data)} bytes; append at most {MAX_BATCH} at a time"
             )
         if self.header.sync is Sync.BUFFERED:
             self._buffer += data
@@ -165,8 +233,39 @@ class LogWriter:
                 self.flush()
         else:
             self._file.append(data, durable=self.header.sync is Sync.DURABLE)
-        self._seq, self._sum, self._t = seq, before, t
-        return first
+        self._seq, self._sum, self._t, self._heard = seq, before, t, heard
+        return began
+
+    def settled(self, state: State) -> None:
+        """Say that the events so far have led to `state`, and nothing of it is left to append.
+
+        Where the segment is full by the log's `rotation`, a new one begins, with this state at
+        its head. The one before is on the disk by then, whatever the policy. Raises
+        LogWriteError.
+        """
+        if self.rotation is None or self._file.size < self.rotation.size:
+            return
+        if self._seq == self.header.first:  # a state of this size leaves room for nothing else
+            return
+        self._begin_segment(state, self.rotation)
+
+    def _begin_segment(self, state: State, rotation: Rotation) -> None:
+        self.sync()
+        number = self.header.number + 1
+        head = Head(
+            number, self._seq, self._t, self._sum.decode(), state.shared, state.slots, self._heard
+        )
+        header = attrs.evolve(self.header, segment=head)
+        line, own = seal(headers.encode(header), NO_SUM)
+        if len(line) > MAX_LINE:
+            return
+        path = segment_path(self._name, number)
+        full, self._file = self._file, LogFile.begun(path, path + segments.UNFINISHED, line + b"\n")
+        self.header, self._sum = header, own
+        full.close()
+        if rotation.keep is not None:
+            there = segments.numbers(self._name)
+            segments.remove(self._name, [n for n in there if n <= number - rotation.keep])
 
     def flush(self) -> None:
         """Hand to the kernel what a `buffered` writer holds back. Raises LogWriteError."""
@@ -194,24 +293,55 @@ class LogWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _first_line(self, answers: object | None, heard: int | None) -> Fields:
+    def _first_line(self, entry: Entry) -> Fields:
         fields: Fields = {}
-        if answers is not None:
-            fields[ANSWERS] = self._codec.encode_stimulus(answers)
-        if heard is not None:
-            fields[HEARD] = heard
+        if entry.answers is not None:
+            fields[ANSWERS] = self._codec.encode_stimulus(entry.answers)
+        if entry.heard is not None:
+            fields[HEARD] = entry.heard
+        if entry.counted != 1:
+            fields[COUNTED] = entry.counted
         return fields
 
-    def _checked_time(self, t: float) -> float:
-        if not math.isfinite(t):
-            raise EventRefused(f"a time of {t!r} seconds is no time")
-        t = round(float(t), 6)
-        if t < self._t:
-            raise EventRefused(
-                f"a time of {t} seconds is before the last event's, {self._t}; after "
-                "resume, go on from last_t"
-            )
-        return t
+
+_BARE = (None, None, 1)
+"""What an entry has beside its events and their time, where it has nothing."""
+
+
+def _checked_time(t: float, last: float) -> float:
+    if not math.isfinite(t):
+        raise EventRefused(f"a time of {t!r} seconds is no time")
+    t = round(float(t), 6)
+    if t < last:
+        raise EventRefused(
+            f"a time of {t} seconds is before the last event's, {last}; after "
+            "resume, go on from last_t"
+        )
+    return t
+
+
+def _make_room(name: str, *, overwrite: bool) -> None:
+    """See to it that no later segment of a log named `name` is there.
+
+    The newest goes first: whatever is left by then is a log that ends earlier. Raises LogExists,
+    LogLocked, LogUnreadable.
+    """
+    later = [number for number in segments.numbers(name) if number > segments.FIRST]
+    if later and not overwrite:
+        raise LogExists(name)
+    for number in reversed(later):
+        LogFile.open(segment_path(name, number)).close()  # nobody writes it
+        segments.remove(name, [number])
+
+
+def _open_last(name: str) -> LogFile:
+    """The file of the last segment, opened and locked. Raises LogUnreadable, LogLocked."""
+    there = segments.numbers(name) or [segments.FIRST]
+    file = LogFile.open(segment_path(name, there[-1]))
+    if segments.numbers(name)[-1:] not in ([], there[-1:]):
+        file.close()
+        raise LogLocked(name)  # by whoever has begun a segment just now
+    return file
 
 
 def _is_empty(file: LogFile, formats: Formats) -> bool:

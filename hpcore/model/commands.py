@@ -1,4 +1,4 @@
-"""What the user asks for: boot, plug, unplug, reset, pause, migrate, end."""
+"""What the user asks for: boot, plug, unplug, reset, pause, migrate, save, end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpcore.model.draft import Draft
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.model.progress import advance
-from hpcore.model.rules import Habit
+from hpcore.model.rules import Habit, Trait
 from hpcore.model.states import Owed
 from hpcore.model.topology import TopologyError
 
@@ -63,6 +63,9 @@ def _device_del(draft: Draft, s: stimuli.DeviceDel) -> None:
         return
     if draft.refused(guards.UNPLUG, s, index):
         return
+    if s.force and draft.has(Trait.NO_FORCE):
+        draft.refuse(s, guards.FORCE_KNOWN, index)
+        return
     slot = draft.slot(index)
     if slot.command is Owed.UNPLUG and not s.force:
         draft.emit(ev.UnplugRepeated(index, s.id))
@@ -111,13 +114,21 @@ def _power_down(draft: Draft, s: stimuli.PowerDown) -> None:
 
 
 def _migrate(draft: Draft, s: stimuli.Migrate) -> None:
+    _carry(draft, s, MachineStep.MIGRATE)
+
+
+def _save(draft: Draft, s: stimuli.Save) -> None:
+    _carry(draft, s, MachineStep.SAVE)
+
+
+def _carry(draft: Draft, s: stimuli.Migrate | stimuli.Save, step: MachineStep) -> None:
     if draft.refused(guards.MIGRATE, s):
         return
     busy = [i for i, slot in enumerate(draft.state.slots) if slot.busy]
     if busy and draft.guarded(guards.MIGRATION_QUIET):
         draft.refuse(s, guards.MIGRATION_QUIET, i=busy[0])
         return
-    draft.emit(ev.MachineStepBegun(MachineStep.MIGRATE))
+    draft.emit(ev.MachineStepBegun(step))
 
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
@@ -129,4 +140,5 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     stimuli.Resume: _resume,
     stimuli.PowerDown: _power_down,
     stimuli.Migrate: _migrate,
+    stimuli.Save: _save,
 }

@@ -10,7 +10,7 @@ from hpcore.model.evolve import evolve
 from hpcore.model.guards import Ask, Guard, Reason, first_refusal
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.plain import plain
-from hpcore.model.rules import Habit, Rules
+from hpcore.model.rules import Habit, Rules, Trait
 from hpcore.model.states import Shared, Slot, State
 
 
@@ -73,8 +73,8 @@ class Draft:
     def ask(self, slot: int | None = None) -> Ask:
         """What a guard is asked about."""
         if slot is None:
-            return Ask(self.state.config, self.state.shared)
-        return Ask(self.state.config, self.state.shared, slot, self.state.slots[slot])
+            return Ask(self.state.config, self.state.shared, self.rules)
+        return Ask(self.state.config, self.state.shared, self.rules, slot, self.state.slots[slot])
 
     def slot(self, index: int) -> Slot:
         """The slot as it is so far."""
@@ -92,6 +92,10 @@ class Draft:
     def keeps(self, habit: Habit) -> bool:
         """Whether the rules have this habit."""
         return habit in self.rules.habits
+
+    def has(self, trait: Trait) -> bool:
+        """Whether the rules have this trait."""
+        return trait in self.rules.traits
 
     def decision(self) -> Decision:
         """The draft as it is, done."""

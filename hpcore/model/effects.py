@@ -32,6 +32,14 @@ class Step(StrEnum):
     STOP = "stop"  # stop and join the thread
     RELEASE = "release"  # destroy the vCPU's address space
     PARK = "park"  # keep the bare vCPU for the next plug
+    WAKE = "wake"  # its thread, which was halted, goes on; powered off
+    OPEN = "open"  # the registers of its GICC can be reached again
+    SHUT = "shut"  # the registers of its GICC can be reached no more; it stays wired
+    HALT = "halt"  # keep the vCPU with its thread, out of use, for the next plug
+
+
+OTHERS_STEPS = frozenset({Step.WAKE, Step.OPEN, Step.SHUT, Step.HALT})
+"""The steps that hpcore's own protocol has not: revisions that keep a vCPU whole have them."""
 
 
 NOTIFICATIONS = frozenset({Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE})
@@ -50,6 +58,11 @@ class MachineStep(StrEnum):
     RESUME = "resume"
     POWER_DOWN = "power_down"  # end the machine
     MIGRATE = "migrate"  # carry the whole state to the destination
+    SAVE = "save"  # write the whole state to a file, and go on
+
+
+CARRYING = frozenset({MachineStep.MIGRATE, MachineStep.SAVE})
+"""The steps that carry the whole state away, while which nothing else is begun."""
 
 
 @frozen

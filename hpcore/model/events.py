@@ -83,6 +83,14 @@ class MachinePoweredOff:
 
 
 @frozen
+class Restored:
+    """The machine goes on, from `file`, where a save of it had it stand still: it owes what it
+    owed, has been told what it was told, and stands still until it is resumed."""
+
+    file: str
+
+
+@frozen
 class MachineLost:
     """The accelerator is gone, or can't be trusted any more."""
 
@@ -309,8 +317,8 @@ class CpuWentOff:
 
 Event = (
     Refused | Noted | MachineStepBegun | MachineStepDone | MachineStepFailed | MachineWasReset
-    | MachinePoweredOff | MachineLost | StepBegun | StepDone | StepFailed | ColdBootBegun
-    | ColdBootDone | PlugAccepted | PlugCompleted | PlugFailed | UnplugAccepted
+    | MachinePoweredOff | Restored | MachineLost | StepBegun | StepDone | StepFailed
+    | ColdBootBegun | ColdBootDone | PlugAccepted | PlugCompleted | PlugFailed | UnplugAccepted
     | UnplugRepeated | UnplugCompleted | UnplugFailed | TakenByForce | ScanBegun
     | ScanFinished | GedRaised | InsertCleared | RemoveCleared | OstReceived | Registered
     | EjectAccepted | EjectUnconfirmed | EjectRefused | CpuOnGranted | CpuOnDenied

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpcore.model.acpi import ends_eject
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.events import (
     USER,
     ColdBootBegun,
@@ -37,6 +37,7 @@ from hpcore.model.events import (
     Refused,
     Registered,
     RemoveCleared,
+    Restored,
     ScanBegun,
     ScanFinished,
     StepBegun,
@@ -49,9 +50,17 @@ from hpcore.model.events import (
     UnplugRepeated,
     slot_of,
 )
-from hpcore.model.machines import Phase, SlotState, Trigger, next_gicc, next_phase, next_slot
-from hpcore.model.rules import RULES, Habit, Rules
-from hpcore.model.states import Owed, Shared, Slot, State
+from hpcore.model.machines import (
+    GiccState,
+    Phase,
+    SlotState,
+    Trigger,
+    next_gicc,
+    next_phase,
+    next_slot,
+)
+from hpcore.model.rules import RULES, Habit, Rules, Trait
+from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot, State
 
 if TYPE_CHECKING:
     from attrs import evolve as changed  # a type checker knows which fields it takes
@@ -70,8 +79,6 @@ else:
         return out
 
 
-BOOT_VCPU = 0
-
 _PHASE_TRIGGERS = {
     MachineStep.CREATE_VCPUS: Trigger.CREATE_VCPUS,
     MachineStep.INIT_GIC: Trigger.INIT_GIC,
@@ -85,6 +92,8 @@ _GICC_TRIGGERS = {
     Step.WIRE: Trigger.WIRE,
     Step.UNWIRE: Trigger.UNWIRE,
     Step.UNBIND: Trigger.UNBIND,
+    Step.OPEN: Trigger.OPEN,
+    Step.SHUT: Trigger.SHUT,
 }
 """The steps of a slot that, once done, change its GIC CPU interface."""
 
@@ -121,6 +130,7 @@ _MACHINE_WIDE = (
     MachineStepDone,
     MachineWasReset,
     MachinePoweredOff,
+    Restored,
     MachineLost,
 )
 """Events without a slot that change every slot."""
@@ -133,15 +143,13 @@ def evolve_shared(shared: Shared, event: Event) -> Shared:
     """The shared part after `event`."""
     match event:
         case MachineStepBegun(step=step):
-            return changed(
-                shared, step=step, migrating=shared.migrating or step is MachineStep.MIGRATE
-            )
+            return changed(shared, step=step, migrating=shared.migrating or step in CARRYING)
         case MachineStepDone(step=step):
             return _machine_step_done(shared, step)
         case MachineStepFailed(step=step):
-            return changed(
-                shared, step=None, migrating=shared.migrating and step is not MachineStep.MIGRATE
-            )
+            return changed(shared, step=None, migrating=shared.migrating and step not in CARRYING)
+        case Restored():
+            return changed(shared, step=None, migrating=False, paused=True)
         case MachineWasReset():
             phase = next_phase(shared.phase, Trigger.RESET)
             return changed(shared, phase=phase, ged=False, scanning=False)
@@ -172,7 +180,7 @@ def _machine_step_done(shared: Shared, step: MachineStep) -> Shared:
         case MachineStep.PAUSE | MachineStep.RESUME:
             # A machine that went off meanwhile stands still, though it was just resumed.
             return changed(shared, paused=step is MachineStep.PAUSE or shared.phase is Phase.OFF)
-        case MachineStep.MIGRATE:
+        case MachineStep.MIGRATE | MachineStep.SAVE:
             return changed(shared, migrating=False)
     return shared
 
@@ -244,15 +252,17 @@ def evolve_slot(slot: Slot, event: Event, *, boot: bool, rules: Rules = RULES) -
         case Registered():
             return changed(slot, registered=True)
         case CpuOnGranted():
-            return _powered_on(slot)
+            return _powered_on(slot, rules)
         case CpuWentOff():
             return _powered_off(slot, Trigger.CPU_OFF)
         case MachineStepBegun(step=MachineStep.START | MachineStep.RESTART):
             slot = changed(slot, registered=slot.enabled)  # a kernel that boots finds it
-            return _started(slot) if boot else slot
+            return _started(slot, rules) if boot else slot
         case MachineStepDone(step=MachineStep.CREATE_VCPUS):
-            return changed(slot, created=True)
-        case MachineStepDone(step=MachineStep.MIGRATE):
+            return _created(slot, rules)
+        case MachineStepDone(step=MachineStep.INIT_GIC):
+            return _realized_at_start(slot, rules)
+        case MachineStepDone(step=MachineStep.MIGRATE) | Restored():
             return _migrated(slot, rules)
         case MachineWasReset():
             return _reset(slot, rules)
@@ -277,10 +287,13 @@ def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Sl
     match step:
         case Step.REALIZE:
             lifecycle = next_slot(slot.lifecycle, Trigger.REALIZE)
-            return changed(slot, lifecycle=lifecycle, thread=True, space=True)
+            thread = Trait.THREAD_AT_CPU_ON not in rules.traits
+            return changed(slot, lifecycle=lifecycle, thread=thread, space=True)
+        case Step.WAKE:
+            return changed(slot, lifecycle=next_slot(slot.lifecycle, Trigger.WAKE))
         case Step.BIND:
             return changed(slot, gicc=next_gicc(slot.gicc, Trigger.BIND), affinity=affinity)
-        case Step.WIRE | Step.UNWIRE | Step.UNBIND:
+        case Step.WIRE | Step.UNWIRE | Step.UNBIND | Step.OPEN | Step.SHUT:
             return changed(slot, gicc=next_gicc(slot.gicc, _GICC_TRIGGERS[step]))
         case Step.ENABLE:
             lifecycle = next_slot(slot.lifecycle, Trigger.ENABLE)
@@ -293,8 +306,9 @@ def _step_done(slot: Slot, step: Step, affinity: int | None, rules: Rules) -> Sl
             return changed(slot, thread=False)
         case Step.RELEASE:
             return changed(slot, space=False)
-        case Step.PARK:
-            lifecycle = next_slot(slot.lifecycle, Trigger.PARK)
+        case Step.PARK | Step.HALT:
+            trigger = Trigger.PARK if step is Step.PARK else Trigger.HALT
+            lifecycle = next_slot(slot.lifecycle, trigger)
             return changed(slot, lifecycle=lifecycle, id=None, registered=False)
     return slot
 
@@ -321,14 +335,29 @@ def _plug_failed(slot: Slot) -> Slot:
     return changed(slot, lifecycle=next_slot(slot.lifecycle, Trigger.ABANDON))
 
 
-def _powered_on(slot: Slot) -> Slot:
+def _created(slot: Slot, rules: Rules) -> Slot:
+    final = Trait.FINALIZED_WHEN_CREATED in rules.traits and not slot.cold
+    return changed(slot, created=True, finalized=final)
+
+
+def _realized_at_start(slot: Slot, rules: Rules) -> Slot:
+    if slot.cold or Trait.REALIZED_AT_START not in rules.traits:
+        return slot
+    return changed(slot, thread=True, space=True, gicc=GiccState.SHUT)
+
+
+def _powered_on(slot: Slot, rules: Rules) -> Slot:
+    if Trait.THREAD_AT_CPU_ON in rules.traits:
+        slot = changed(slot, thread=True)
     if slot.lifecycle is SlotState.EJECTING:
         # Granted by the accelerator before it was told to disable: it is taken off next.
         return changed(slot, powered=True)
     return changed(slot, powered=True, lifecycle=next_slot(slot.lifecycle, Trigger.CPU_ON))
 
 
-def _started(slot: Slot) -> Slot:
+def _started(slot: Slot, rules: Rules) -> Slot:
+    if Trait.THREAD_AT_CPU_ON in rules.traits:
+        slot = changed(slot, thread=True)
     lifecycle = next_slot(slot.lifecycle, Trigger.START)
     return changed(slot, lifecycle=lifecycle, powered=True)
 
@@ -349,6 +378,8 @@ def _reset(slot: Slot, rules: Rules) -> Slot:
 
 
 def _migrated(slot: Slot, rules: Rules) -> Slot:
+    if Trait.DISABLED_STAY_BEHIND in rules.traits and slot.lifecycle is SlotState.PARKED:
+        slot = changed(slot, thread=False, space=False, gicc=GiccState.UNBOUND)
     if Habit.MIGRATION_KEEPS_HOTPLUGGABLE in rules.habits:
         return slot
     return changed(slot, cold=slot.cold or slot.enabled)

@@ -15,8 +15,8 @@ from attrs import field, frozen
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase, SlotState
-from hpcore.model.rules import Rules
-from hpcore.model.states import Owed, Shared, Slot
+from hpcore.model.rules import RULES, Rules, Trait
+from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot
 
 
 class QmpErrorClass(StrEnum):
@@ -46,10 +46,14 @@ class Reason:
 
 @frozen
 class Ask:
-    """What a guard may look at: the machine's shape, the shared part, and one slot, if any."""
+    """What a guard may look at: the machine's shape, the shared part, and one slot, if any.
+
+    And at the rules, which may say for whom a guard is.
+    """
 
     config: MachineConfig
     shared: Shared
+    rules: Rules = RULES
     index: int | None = None
     _slot: Slot | None = None
 
@@ -58,6 +62,12 @@ class Ask:
         """The slot asked about; only a guard of the whole machine is asked about none."""
         assert self._slot is not None, "this guard is asked of a slot"
         return self._slot
+
+    @property
+    def stays(self) -> bool:
+        """Whether the slot's vCPU is there for the machine's life."""
+        can_go = Trait.COLD_BOOTED_CAN_GO in self.rules.traits and self.index != BOOT_VCPU
+        return self.slot.cold and not can_go
 
     @property
     def words(self) -> dict[str, object]:
@@ -111,7 +121,7 @@ GUEST_RUNS = Guard(
 )  # fmt: skip
 NOT_MIGRATING = Guard(
     "not_migrating", "migration_carries_all",
-    "a migration is under way; try again when it has ended",
+    "the machine is being migrated or saved; try again when that has ended",
     holds=lambda a: not a.shared.migrating,
 )  # fmt: skip
 HOTPLUG_SUPPORTED = Guard(
@@ -123,12 +133,13 @@ SLOT_VACANT = Guard(
     "slot_vacant", "eject_in_order",
     "cpu({arch}) with arch-id {i} exist",
     holds=lambda a: a.slot.lifecycle is SlotState.PARKED and a.slot.command is Owed.NONE
-    and a.slot.step is None and not a.slot.cold,
+    and a.slot.step is None
+    and not (a.slot.cold and (a.stays or a.shared.booting)),
 )  # fmt: skip
 NOT_COLD_BOOTED = Guard(
     "not_cold_booted", "cold_booted_stays",
     "Hot-unplug of cold-booted CPU not supported!",
-    holds=lambda a: not a.slot.cold,
+    holds=lambda a: not a.stays,
 )  # fmt: skip
 PLUG_FINISHED = Guard(
     "plug_finished", "no_command_lost",
@@ -146,7 +157,7 @@ NOT_BEING_EJECTED = Guard(
 EJECT_NOT_COLD_BOOTED = Guard(
     "eject_not_cold_booted", "cold_booted_stays",
     "the guest ejects vCPU {i}, which is cold-booted",
-    holds=lambda a: not a.slot.cold,
+    holds=lambda a: not a.stays,
 )  # fmt: skip
 EJECT_OF_ENABLED = Guard(
     "eject_of_enabled", "eject_in_order",
@@ -207,14 +218,17 @@ PLUG = (HOTPLUG_SUPPORTED, MACHINE_NOT_OFF, NOT_MIGRATING, SLOT_VACANT)
 UNPLUG = (MACHINE_UP, NOT_MIGRATING, NOT_COLD_BOOTED, PLUG_FINISHED, NOT_BEING_EJECTED)
 """Asked of a `device_del`, with force or without. One that is pending is no hindrance:
 the guest is asked again, or not any more."""
-EJECT = (GUEST_RUNS, NOT_MIGRATING, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED,
-         EJECT_WAS_REQUESTED, EJECT_POWERED_OFF)  # fmt: skip
+EJECT = (GUEST_RUNS, EJECT_NOT_COLD_BOOTED, EJECT_OF_ENABLED, EJECT_WAS_REQUESTED,
+         EJECT_POWERED_OFF)  # fmt: skip
+"""Asked also while the machine migrates: the guest has let go of the vCPU by then, and would not
+know it any more if it were left to it. What follows waits for the migration's end."""
 CPU_ON = (GUEST_RUNS, CPU_ON_ENABLED, CPU_ON_WHILE_OFF)
 BOOT = (MACHINE_NEW,)
 RESET = (RESET_TAKEN, MACHINE_IDLE)
 PAUSE = (MACHINE_RUNS, MACHINE_IDLE)
 RESUME = (RESUME_TAKEN, RESET_FIRST, MACHINE_IDLE)
 MIGRATE = (MACHINE_RUNS, MACHINE_IDLE)
+"""And of a save, which carries the state into a file."""
 
 # ------------------------------------------- reasons that are found on the way
 
@@ -258,12 +272,22 @@ OUTCOME_EXPECTED = Reason(
     "outcome_expected", "one_step_at_a_time",
     "'{step}' of {whose} is reported, but {under_way} is under way",
 )  # fmt: skip
+SAVED_BEFORE = Reason(
+    "saved_before", None, "the machine is taken up where it was saved, and {under_way} is under way"
+)
 WAITS_FOR_GUEST = Reason("waits_for_guest", None, "vCPU {i} does not wait for the guest")
+FORCE_KNOWN = Reason("force_known", None, "Parameter 'force' is unexpected")
+"""By rules with `Trait.NO_FORCE` alone."""
+DEADLINE_KNOWN = Reason(
+    "deadline_known", None, "the guest is waited for without end; vCPU {i} waits on"
+)
+"""By rules with `Trait.NO_DEADLINE` alone."""
 
 _FOUND = (
     MACHINE_ENDED, SLOT_EXISTS, ID_GIVEN, ID_WELL_FORMED, DRIVER_KNOWN, DRIVER_MATCHES,
     PROPS_NAME_A_VCPU, ID_UNUSED, DEVICE_EXISTS, MIGRATION_QUIET, SCAN_BEGUN, BIT_SET, POWERED,
-    NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, WAITS_FOR_GUEST,
+    NOTHING_TO_RESET, BIND_MATCHES, OUTCOME_EXPECTED, SAVED_BEFORE, WAITS_FOR_GUEST,
+    FORCE_KNOWN, DEADLINE_KNOWN,
 )  # fmt: skip
 _TABLES = (COMMAND, PLUG, UNPLUG, EJECT, CPU_ON, BOOT, RESET, PAUSE, RESUME, MIGRATE)
 GUARDS: dict[str, Guard] = {g.name: g for table in _TABLES for g in table}

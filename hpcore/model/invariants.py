@@ -10,7 +10,7 @@ from hpcore.model import events as ev
 from hpcore.model.acpi import MadtFlag
 from hpcore.model.answers import ANSWERS
 from hpcore.model.consequences import CONSEQUENCES
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Invariants, Property, always
 from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
@@ -95,10 +95,33 @@ def _only_boot_vcpu_on(index: int, slot: Slot, shared: Shared) -> bool:
     return not (waits and slot.powered)
 
 
+def _nothing_under_way(index: int, slot: Slot, shared: Shared) -> bool:
+    if not shared.migrating:
+        return True
+    ejected = slot.command is Owed.UNPLUG and slot.lifecycle is SlotState.EJECTING
+    return slot.step is None and (ejected or not slot.busy)
+
+
 def _migration_carries(c: Change) -> bool:
-    if isinstance(c.event, ev.MachineStepDone) and c.event.step is MachineStep.MIGRATE:
-        return c.after == c.before
+    match c.event:
+        case ev.MachineStepBegun(step=step) if step in CARRYING:
+            return not c.before.busy
+        case ev.MachineStepDone(step=step) | ev.MachineStepFailed(step=step) if step in CARRYING:
+            return c.after == c.before
     return True
+
+
+def _restored_as_saved(c: Change) -> bool:
+    if not isinstance(c.event, ev.Restored):
+        return True
+    told = (c.shared_before.ged, c.shared_before.scanning, c.shared_before.phase)
+    return (
+        c.shared_before.step is MachineStep.SAVE
+        and c.after == c.before
+        and told == (c.shared.ged, c.shared.scanning, c.shared.phase)
+        and c.shared.paused
+        and c.shared.step is None
+    )
 
 
 def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
@@ -107,7 +130,7 @@ def _owed_by_someone(index: int, slot: Slot, shared: Shared) -> bool:
     if shared.phase is Phase.OFF:
         return not slot.waits_for_guest
     if slot.lifecycle is SlotState.EJECTING and slot.step is None and not slot.stalled:
-        return False
+        return shared.migrating and slot.command is Owed.UNPLUG
     being_reset = shared.phase is Phase.RESETTING
     match slot.command:
         case Owed.NONE:
@@ -158,7 +181,9 @@ def _accepted_while_up(c: Change) -> bool:
             # What was plugged before the boot can be taken back before the boot.
             up = c.shared.phase in (Phase.RUNNING, Phase.RESETTING, Phase.DEFINED)
             return up and not c.shared.migrating
-        case ev.MachineStepBegun(step=MachineStep.PAUSE | MachineStep.MIGRATE):
+        case ev.MachineStepBegun(
+            step=MachineStep.PAUSE | MachineStep.MIGRATE | MachineStep.SAVE
+        ):
             return c.shared_before.phase is Phase.RUNNING
         case ev.MachineStepBegun(step=MachineStep.RESUME):
             return c.shared_before.phase is Phase.RUNNING or _reset_in_a_pause(c.shared_before)
@@ -363,9 +388,19 @@ INVARIANTS: tuple[Property, ...] = (
     ),
     always(
         "migration_carries_all",
-        "Migration starts when nothing is owed and carries the whole state.",
-        lambda i, s, m: not (m.migrating and s.busy),
+        "A migration, or a save, starts when nothing is owed and carries the whole state. "
+        "Meanwhile nothing is under way, and nothing comes to be owed but what the guest ejects; "
+        "it leaves every slot as it is, also when it fails.",
+        _nothing_under_way,
         _migration_carries,
+        at_rest=True,
+        number=12,
+    ),
+    always(
+        "restored_as_saved",
+        "A machine that is restored owes what it owed when it was saved and has been told no "
+        "more and no less; it stands still until it is resumed.",
+        on_event=_restored_as_saved,
         number=12,
     ),
     always(
@@ -422,6 +457,9 @@ INVARIANTS: tuple[Property, ...] = (
 
 
 BY_NAME = {i.name: i for i in INVARIANTS}
+OF_HPCORE_ALONE = frozenset(p.name for p in (*CONSEQUENCES, *ANSWERS))
+"""Held of hpcore's own rules and their mutants. They say what each event does and each question is
+answered with, which a revision with other habits and steps answers otherwise."""
 
 HELD = Invariants(INVARIANTS)
 """hpcore's own invariants, as they are held wherever no others are given."""

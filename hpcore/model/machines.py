@@ -39,6 +39,7 @@ class GiccState(StrEnum):
     UNBOUND = "unbound"  # belongs to no vCPU thread; nobody touches its registers
     BOUND = "bound"  # found by mp-affinity, its redistributor awake
     WIRED = "wired"  # its interrupts reach the vCPU
+    SHUT = "shut"  # wired, and nobody may touch its registers; hpcore's own protocol has it not
 
 
 class Phase(StrEnum):
@@ -71,6 +72,10 @@ class Trigger(StrEnum):
     WIRE = "wire"
     UNWIRE = "unwire"
     UNBIND = "unbind"
+    WAKE = "wake"
+    OPEN = "open"
+    SHUT = "shut"
+    HALT = "halt"
     CREATE_VCPUS = "create_vcpus"
     INIT_GIC = "init_gic"
     RESTART = "restart"
@@ -150,16 +155,20 @@ def _slot() -> Table:
         Transition(Trigger.RESET, o, e, "PSCI, SYSTEM_RESET: a cold reset, one core runs; RFC: what is plugged stays."),
         Transition(Trigger.START, e, o, "PSCI: the primary core is the one that is on at start."),
         Transition(Trigger.START, o, o, "A reset while the boot core runs starts it again."),
+        Transition(Trigger.WAKE, p, r, "Series v6, not hpcore's own: the thread that was parked in user space goes on."),
+        Transition(Trigger.HALT, x, p, "Series v6, not hpcore's own: the vCPU stays whole, its thread parked in user space."),
     ))  # fmt: skip
 
 
 def _gicc() -> Table:
-    u, b, w = GiccState
+    u, b, w, s = GiccState
     return Table("gicc", GiccState.UNBOUND, (
         Transition(Trigger.BIND, u, b, "RFC: the GICC whose GICR_TYPER has the vCPU's mp-affinity is its own."),
         Transition(Trigger.WIRE, b, w, "RFC, E.7: wire the PPIs and the timer before the guest can see the vCPU."),
         Transition(Trigger.UNWIRE, w, b, "RFC, E.8: unwire once _STA says not enabled."),
         Transition(Trigger.UNBIND, b, u, "RFC, E.8: after this the accessors must not touch the CPU interface."),
+        Transition(Trigger.SHUT, w, s, "Series v6, not hpcore's own: inaccessible, and nothing is unwired."),
+        Transition(Trigger.OPEN, s, w, "Series v6, not hpcore's own: accessible again, before _STA says enabled."),
     ))  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hpcore.model import events as ev
 from hpcore.model import guards, stimuli
 from hpcore.model.draft import Draft
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.plain import plain
 from hpcore.model.progress import (
@@ -20,7 +20,7 @@ from hpcore.model.progress import (
     start_is_done,
     start_when_ready,
 )
-from hpcore.model.rules import Habit
+from hpcore.model.rules import Habit, Trait
 from hpcore.model.states import Owed
 from hpcore.model.topology import mp_affinity
 
@@ -37,7 +37,7 @@ def _done(draft: Draft, s: stimuli.Done) -> None:
         return
     leaving = draft.slot(s.slot)
     draft.emit(ev.StepDone(s.slot, s.step, s.affinity))
-    if s.step is Step.PARK:
+    if s.step in (Step.PARK, Step.HALT):
         if leaving.command in (Owed.UNPLUG, Owed.REVOKE):
             draft.emit(ev.UnplugCompleted(s.slot, leaving.id or ""))
         return
@@ -97,7 +97,7 @@ def _machine_done(draft: Draft, s: stimuli.MachineDone) -> None:
                     draft.emit(ev.ColdBootBegun(index))
                     advance(draft, index)
             begin_what_waited(draft)
-        case MachineStep.START | MachineStep.RESTART:
+        case MachineStep.START | MachineStep.RESTART | MachineStep.MIGRATE | MachineStep.SAVE:
             begin_what_waited(draft)
         case MachineStep.POWER_DOWN:
             end_commands(draft, "the machine was powered off")
@@ -112,8 +112,19 @@ def _machine_failed(draft: Draft, s: stimuli.MachineFailed) -> None:
     error = plain(s.error)
     draft.emit(ev.MachineStepFailed(s.step, error))
     off = draft.shared.phase is Phase.OFF and s.step is MachineStep.RESET
-    if s.step not in (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE) and not off:
+    if s.step in CARRYING:
+        begin_what_waited(draft)  # the machine is where it was, and goes on
+    elif s.step not in (MachineStep.PAUSE, MachineStep.RESUME) and not off:
         lose(draft, f"{s.step} failed: {error}")
+    restart_when_idle(draft)
+
+
+def _restored(draft: Draft, s: stimuli.Restored) -> None:
+    if draft.shared.step is not MachineStep.SAVE:
+        draft.refuse(s, guards.SAVED_BEFORE, under_way=draft.shared.step or "nothing")
+        return
+    draft.emit(ev.Restored(s.file))
+    begin_what_waited(draft)
     restart_when_idle(draft)
 
 
@@ -130,6 +141,9 @@ def _lost(draft: Draft, s: stimuli.Lost) -> None:
 
 def _guest_silent(draft: Draft, s: stimuli.GuestSilent) -> None:
     slot = draft.slot(s.slot)
+    if draft.has(Trait.NO_DEADLINE):
+        draft.refuse(s, guards.DEADLINE_KNOWN, s.slot, i=s.slot)
+        return
     if slot.unconfirmed:
         draft.emit(ev.EjectUnconfirmed(s.slot))
         advance(draft, s.slot)
@@ -148,6 +162,7 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     stimuli.Failed: _failed,
     stimuli.MachineDone: _machine_done,
     stimuli.MachineFailed: _machine_failed,
+    stimuli.Restored: _restored,
     stimuli.Lost: _lost,
     stimuli.GuestSilent: _guest_silent,
 }

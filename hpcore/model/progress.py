@@ -24,7 +24,7 @@ def advance(draft: Draft, index: int, done: Step | None = None) -> None:
     if slot.command in (Owed.PLUG, Owed.COLD_BOOT):
         _advance_build(draft, index, slot, done)
     elif slot.lifecycle is SlotState.EJECTING:
-        if not slot.stalled:
+        if not (slot.stalled or _held(draft)):
             draft.emit(ev.StepBegun(index, draft.rules.teardown_step(slot)))
     elif slot.command is Owed.REVOKE:
         draft.emit(ev.TakenByForce(index))
@@ -36,13 +36,18 @@ def advance(draft: Draft, index: int, done: Step | None = None) -> None:
             draft.emit(ev.StepBegun(index, Step.NOTIFY_REMOVE))
 
 
+def _held(draft: Draft) -> bool:
+    """Whether an eject that the guest has made waits, since the state is being carried away."""
+    return draft.shared.migrating and draft.keeps(Habit.EJECT_WAITS_FOR_MIGRATION)
+
+
 def _advance_build(draft: Draft, index: int, slot: Slot, done: Step | None) -> None:
     if done is None:
         if slot.unconfirmed and draft.keeps(Habit.PLUG_WAITS_FOR_CONFIRMATION):
             return
         if slot.enabled or _plugs_wait(draft.shared):
             return
-    step = draft.rules.build_step_after(done)
+    step = draft.rules.build_step_after(done, slot)
     booting = draft.shared.booting  # a guest that boots finds it by itself
     if step is None or (booting and step is Step.NOTIFY_INSERT):
         if slot.command is Owed.COLD_BOOT:
@@ -91,7 +96,7 @@ def restart_when_idle(draft: Draft) -> None:
 
 
 def begin_what_waited(draft: Draft) -> None:
-    """Go on, after a start, with what has waited for the guest, or for the start's end."""
+    """Go on, after a start or a migration, with what has waited for the guest, or for its end."""
     for index, slot in enumerate(draft.state.slots):
         if slot.command in (Owed.PLUG, Owed.UNPLUG):
             advance(draft, index)

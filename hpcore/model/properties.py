@@ -8,14 +8,16 @@
   over loops can say so.
 
 A property looks at one slot and the shared part, never at two slots, so that it can be
-held against tables of slots. `always`, `sometimes` and `eventually` make one.
+held against tables of slots. `always`, `sometimes` and `eventually` make one, as calls or as
+decorators of a function whose docstring is the sentence.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, overload
 
 from attrs import frozen
 
@@ -100,6 +102,13 @@ class Property:
     since: tuple[int, ...] = ()
 
 
+@overload
+def always(name: OnState | OnEvent, /) -> Property: ...
+@overload
+def always(
+    name: None = None, /, *, at_rest: bool = False
+) -> Callable[[OnState | OnEvent], Property]: ...
+@overload
 def always(
     name: str,
     says: str,
@@ -110,13 +119,34 @@ def always(
     at_rest: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
-) -> Property:
+) -> Property: ...
+def always(
+    name: str | Callable[..., bool] | None = None,
+    says: str = "",
+    on_state: OnState | None = None,
+    on_event: OnEvent | None = None,
+    *,
+    on_decision: OnDecision | None = None,
+    at_rest: bool = False,
+    number: int | None = None,
+    since: tuple[int, ...] = (),
+) -> Property | Callable[[OnState | OnEvent], Property]:
     """What must hold of each slot in every state, and of every event as each slot saw it.
 
     `on_decision` is asked of a whole decision: of the stimulus and what came of it, refusals
     and effects among it. `at_rest`: a state is asked where a whole decision leads to, not
-    between its events. Raises ValueError for a property that asks nothing.
+    between its events. As a decorator it takes the name and the sentence from the function, and
+    asks a function of one argument about changes. Raises ValueError for a property that asks
+    nothing.
     """
+    if not isinstance(name, str):
+
+        def made(function: OnState | OnEvent) -> Property:
+            asked = {"on_event" if _arguments(function) == 1 else "on_state": function}
+            named = (*_named(function), Kind.ALWAYS)
+            return Property(*named, **asked, at_rest=at_rest)  # type: ignore[arg-type]
+
+        return made if name is None else made(name)
     if on_state is None and on_event is None and on_decision is None:
         raise ValueError(
             f"the property {name} asks nothing: give it on_state, on_event or on_decision"
@@ -126,32 +156,66 @@ def always(
     )
 
 
+@overload
+def sometimes(name: Callable[[Event], bool], /) -> Property: ...
+@overload
 def sometimes(
     name: str,
     says: str,
     shows: Callable[[Event], bool],
     possible: Callable[[Any], bool] = _everywhere,
+) -> Property: ...
+def sometimes(
+    name: str | Callable[[Event], bool],
+    says: str = "",
+    shows: Callable[[Event], bool] | None = None,
+    possible: Callable[[Any], bool] = _everywhere,
 ) -> Property:
     """What must be able to happen: `shows` says whether an event is it.
 
     It is asked where `possible` says so of the checker's environment, which may leave it
-    out: a reset, of one without resets.
+    out: a reset, of one without resets. As a decorator it takes name and sentence from the
+    function.
     """
+    if not isinstance(name, str):
+        return Property(*_named(name), Kind.SOMETIMES, shows=name)
     return Property(name, says, Kind.SOMETIMES, shows=shows, possible=possible)
 
 
+@overload
+def eventually(name: OnState, /) -> Property: ...
+@overload
 def eventually(
     name: str,
     says: str,
-    owes: Callable[[int, Slot, Shared], bool],
+    owes: OnState,
+    possible: Callable[[Any], bool] = _everywhere,
+) -> Property: ...
+def eventually(
+    name: str | OnState,
+    says: str = "",
+    owes: OnState | None = None,
     possible: Callable[[Any], bool] = _everywhere,
 ) -> Property:
     """What must come to an end: a slot of which `owes` holds comes to be one of which it does not.
 
     Fair is a run in which an effect under way ends, for good or ill, and a deadline runs
-    out, unless they stop being possible.
+    out, unless they stop being possible. As a decorator it takes name and sentence from the
+    function.
     """
+    if not isinstance(name, str):
+        return Property(*_named(name), Kind.EVENTUALLY, owes=name)
     return Property(name, says, Kind.EVENTUALLY, owes=owes, possible=possible)
+
+
+def _named(function: Callable[..., bool]) -> tuple[str, str]:
+    """A property's name and sentence, from a function's own."""
+    name = getattr(function, "__name__", "property")
+    return name, " ".join((inspect.getdoc(function) or f"{name}.").split())
+
+
+def _arguments(function: Callable[..., bool]) -> int:
+    return len(inspect.signature(function).parameters)
 
 
 @frozen

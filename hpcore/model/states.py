@@ -15,6 +15,9 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 
+BOOT_VCPU = 0
+"""The vCPU that starts the kernel."""
+
 
 class Owed(StrEnum):
     """The accepted command that a slot still owes an end."""
@@ -60,6 +63,9 @@ class Slot:
     id: str | None = None
     affinity: int | None = None
     """What GICR_TYPER said at the first bind; the same GICC is the slot's for good."""
+    finalized: bool = field(default=False, repr=False)
+    """Its SVE lengths were made final when it was created, under rules that do so
+    (`Trait.FINALIZED_WHEN_CREATED`); hpcore's own do not."""
 
     @property
     def busy(self) -> bool:
@@ -107,6 +113,7 @@ class Shared:
     paused: bool = False
     """The machine's time stands still: by the user's word, or since the machine is off."""
     migrating: bool = False
+    """The whole state is being carried away: to another process, or into a file."""
     gic_inits: int = 0
     """How often the GIC was initialised; counted to 2, which is once too often."""
     ged: bool = False

@@ -69,6 +69,13 @@ class Migrate:
     """Carry the machine elsewhere."""
 
 
+@frozen
+class Save:
+    """Write the machine's whole state to `file`; it goes on here afterwards."""
+
+    file: str = ""
+
+
 # --------------------------------------------------------------- guest's calls
 
 
@@ -188,6 +195,16 @@ class MachineFailed:
 
 
 @frozen
+class Restored:
+    """The machine has been taken up again from `file`, as it was while that was written.
+
+    It stands still until it is resumed.
+    """
+
+    file: str = ""
+
+
+@frozen
 class Lost:
     """The accelerator is gone: its process died, or it stopped answering."""
 
@@ -208,12 +225,12 @@ class Note:
     text: str
 
 
-Command = Boot | DeviceAdd | DeviceDel | Reset | Pause | Resume | PowerDown | Migrate
+Command = Boot | DeviceAdd | DeviceDel | Reset | Pause | Resume | PowerDown | Migrate | Save
 GuestCall = (
     ScanStarted | ScanEnded | InsertAcked | RemoveAcked | OstReported | EjectCalled
     | CpuOnCalled | CpuOffSeen | ResetSeen | PowerOffSeen
 )  # fmt: skip
-Outcome = Done | Failed | MachineDone | MachineFailed | Lost | GuestSilent
+Outcome = Done | Failed | MachineDone | MachineFailed | Restored | Lost | GuestSilent
 Stimulus = Command | GuestCall | Outcome | Note
 
 STIMULI: dict[str, type[Stimulus]] = {snake_case(cls): cls for cls in Stimulus.__args__}

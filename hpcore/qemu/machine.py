@@ -11,14 +11,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
+from hpcore.qemu.migration_words import MigrationWords
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
-
-log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 2.0
 
@@ -46,6 +43,7 @@ class QemuMachine:
         self.process = process
         self.running_since: float | None = None
         """When the machine's time began to pass, in seconds of the loop; None in a stop."""
+        self.migration = MigrationWords()
         self._told = told
         self._qmp: Qmp | None = None
         self._console: SocketConsole | None = None
@@ -73,6 +71,10 @@ class QemuMachine:
         """The guest's console; None where it is somebody else's."""
         return self._console
 
+    def listen(self, told: Told) -> None:
+        """Tell `told` from now on. Of a machine that was carried here, when it has come."""
+        self._told = told
+
     async def quit(self) -> None:
         """Ask QEMU to end, and wait until it has."""
         self._ending = True
@@ -93,7 +95,6 @@ class QemuMachine:
         """The machine is of no use any more; say so once."""
         if not self._ending:
             self._ending = True
-            log.error("the machine is lost", why=why)
             self._told.lost(why)
 
     def begin(self, work: Coroutine[None, None, None]) -> None:
@@ -110,6 +111,8 @@ class QemuMachine:
             self.running_since = asyncio.get_running_loop().time()
         elif name == "STOP":
             self.running_since = None
+        elif name == "MIGRATION":
+            self.migration.hear(str(data.get("status")))
         elif name == "SHUTDOWN":
             self._told.shut_down(str(data.get("reason")))
         elif name == "RESET" and self.running_since is None:
@@ -125,4 +128,5 @@ class QemuMachine:
 
     async def _watch_process(self) -> None:
         await self.process.wait()
+        self.migration.gone(f"QEMU is gone: {self.process.last_words}")
         self.lose(f"QEMU is gone: {self.process.last_words}")

@@ -7,9 +7,9 @@ A distribution offers one by naming a class in the entry-point group
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -18,6 +18,7 @@ from hpcore.guest.played.answers import Answers, said
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect
+from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 
 Report = Callable[[Stimulus], None]
@@ -37,12 +38,17 @@ NEVER_WIRED = "vCPU {} is to be enabled and was never wired"
 """What every session says to a START or a RESTART that it cannot carry out."""
 
 
+NOT_SAVED = "it does not say how a machine of its is saved"
+"""What an accelerator says of a save where it says nothing."""
+
+
 @frozen
 class Capabilities:
     """What an accelerator can do on this machine.
 
     `unavailable` is None where it can run, or else the reason and the remedy. `no_hotplug`
-    likewise gives the reason why possible vCPUs are capped to those present. `modelled`
+    likewise gives the reason why possible vCPUs are capped to those present, `no_migration` and
+    `no_save` why a machine is neither carried elsewhere nor saved and restored. `modelled`
     maps what the accelerator cannot do for real to the reason, and the protocol goes on
     without it. With `plays_guest` it runs no guest code: it takes a `GuestScript`, and its
     sessions have a `played` guest.
@@ -55,6 +61,8 @@ class Capabilities:
 
     unavailable: str | None = None
     no_hotplug: str | None = None
+    no_migration: str | None = None
+    no_save: str | None = NOT_SAVED
     max_vcpus: int = 512
     plays_guest: bool = False
     modelled: Mapping[str, str] = field(factory=dict)
@@ -92,6 +100,39 @@ class GuestScript:
     def __str__(self) -> str:
         chosen = f"; {said(self.answers)}" if self.answers else ""
         return f"{self.kind} (played{chosen})"
+
+
+@frozen
+class Stream:
+    """A part of a file: the machine's memory and devices, in the accelerator's own form."""
+
+    file: Path
+    offset: int
+    size: int
+
+
+@frozen
+class Belongings:
+    """What a machine is beyond its log, as a session gives it to be saved.
+
+    `facts` are the accelerator's own: versions, digests, numbers. `files` are small ones, by
+    their names.
+    """
+
+    facts: Mapping[str, str]
+    files: Mapping[str, bytes] = field(factory=dict)
+
+
+class Writes(Protocol):
+    """Where a machine's stream is appended; it may be used in any one thread."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Append all of `data`. Raises OSError where that cannot be."""
+
+
+Keep = Callable[[Belongings], Awaitable[Writes]]
+"""Awaited by a session that is being saved, once its machine stands still and all that this has
+said is reported. Returns the file to which the machine's stream is appended."""
 
 
 class Console(Protocol):
@@ -149,4 +190,33 @@ class Accelerator(Protocol):
 
         Raises AcceleratorError where the machine or the guest cannot run here, before
         anything is created.
+        """
+
+
+@runtime_checkable
+class SavableSession(Session, Protocol):
+    """A session whose machine can be saved: of an accelerator without `no_save`."""
+
+    async def save(self, keep: Keep) -> None:
+        """SAVE: write the machine's state, and return when it goes on as it went before.
+
+        The machine stands still meanwhile; see `Keep`. Nothing is pending by then: what waited
+        for an answer has it. Raises EffectError where that failed, and the machine goes on, or
+        where it cannot be saved; AcceleratorError when the machine is lost.
+        """
+
+
+@runtime_checkable
+class RestoringAccelerator(Accelerator, Protocol):
+    """An accelerator without `no_save`: it takes up again what its sessions have saved."""
+
+    async def restore(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> Session:
+        """A session of the machine that a session of this accelerator has saved.
+
+        The machine stands still: RESUME lets it go on. `state` is what its log had come to by
+        then: slots, ids, what is cold-booted or plugged, what is owed. Several may be restored
+        from one stream. Raises AcceleratorError where something does not fit, and leaves
+        nothing behind.
         """

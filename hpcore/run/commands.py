@@ -16,23 +16,16 @@ from attrs import define, field, frozen
 
 from hpcore.model import events as ev
 from hpcore.model import stimuli
-from hpcore.model.acpi import OstSource, check_refusal, refuses
 from hpcore.model.effects import MachineStep
-from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.run.controller import Controller, RunError
-
-OnTheMachine = stimuli.Boot | stimuli.Reset | stimuli.Pause | stimuli.Resume | stimuli.Migrate
-"""The commands on the whole machine that leave it there."""
-
-LAST_STEP: dict[type[OnTheMachine], MachineStep] = {
-    stimuli.Boot: MachineStep.START,
-    stimuli.Reset: MachineStep.RESTART,
-    stimuli.Pause: MachineStep.PAUSE,
-    stimuli.Resume: MachineStep.RESUME,
-    stimuli.Migrate: MachineStep.MIGRATE,
-}
-"""The step that a command on the whole machine ends with."""
+from hpcore.run.courses import (
+    MachineCourse,
+    OnTheMachine,
+    PlugCourse,
+    UnplugCourse,
+    course_of,
+)
 
 _WAITING_FOR = {
     MachineStep.START: "the machine's start",
@@ -40,6 +33,7 @@ _WAITING_FOR = {
     MachineStep.PAUSE: "the pause",
     MachineStep.RESUME: "the resumption",
     MachineStep.MIGRATE: "the migration's end",
+    MachineStep.SAVE: "the save's end",
 }
 
 
@@ -87,7 +81,7 @@ class Plug:
     """An accepted `device_add`: the vCPU that is being plugged, and how far that has come.
 
     `notified_after` and `registered_after` are the seconds from the command to the stage,
-    or None where it has not come to that. `failure` is the event that ended it otherwise.
+    or None where it has not come to that.
     """
 
     _asked: Asked
@@ -95,18 +89,24 @@ class Plug:
     id: str
     notified_after: float | None = None
     registered_after: float | None = None
-    failure: ev.PlugFailed | None = None
-    _overtaken: str | None = None
-    """Why the guest will not register the vCPU any more."""
+    _course: PlugCourse = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._course = PlugCourse(self.slot)
+
+    @property
+    def failure(self) -> ev.PlugFailed | None:
+        """The event that ended it, where it failed."""
+        return self._course.failure
 
     @property
     def stage(self) -> PlugStage:
         """How far it has come."""
         if self.failure is not None:
             return PlugStage.FAILED
-        if self.notified_after is None:
+        if not self._course.notified:
             return PlugStage.ACCEPTED
-        return PlugStage.NOTIFIED if self.registered_after is None else PlugStage.REGISTERED
+        return PlugStage.REGISTERED if self._course.registered else PlugStage.NOTIFIED
 
     async def ended(self) -> bool:
         """Wait until the vCPU is enabled and the guest has been notified: the plug's end.
@@ -115,10 +115,7 @@ class Plug:
         given before the boot with the boot. Raises CommandFailed where it failed, RunError
         where the machine ended first.
         """
-        await self._asked.until(
-            lambda s: self.stage is not PlugStage.ACCEPTED or s.shared.waits_for_user,
-            "the plug's end",
-        )
+        await self._asked.until(lambda s: self._course.has_ended(s.shared), "the plug's end")
         if self.failure is not None:
             raise CommandFailed(self.failure)
         return self.stage is not PlugStage.ACCEPTED
@@ -133,56 +130,47 @@ class Plug:
         if not await self.ended():
             return False
         await self._asked.until(
-            lambda s: self.registered_after is not None
-            or self._overtaken is not None
-            or s.shared.waits_for_user,
+            lambda s: self._course.guest_has_answered(s.shared),
             f"the guest's word that it has registered vCPU {self.slot}",
         )
-        if self.registered_after is None and self._overtaken is not None:
-            raise NeverRegistered(self._overtaken)
-        return self.registered_after is not None
+        if not self._course.registered and self._course.overtaken is not None:
+            raise NeverRegistered(self._course.overtaken)
+        return self._course.registered
 
     def follow(self, event: ev.Event) -> None:
         """Take note of an event of this machine's, about this slot or no slot."""
-        match event:
-            case ev.PlugCompleted():
-                self.notified_after = self._asked.ago
-            case ev.PlugFailed():
-                self.failure = event
-            case ev.Registered():
-                self.registered_after = self._asked.ago
-            case ev.MachineStepBegun(
-                step=MachineStep.START | MachineStep.RESTART, enabled=enabled
-            ):
-                if self.slot in enabled:
-                    self.registered_after = self._asked.ago
-            case ev.OstReceived(source=OstSource.DEVICE_CHECK, status=status) if refuses(status):
-                self._overtaken = f"vCPU {self.slot} is plugged, but {check_refusal(status)}"
-            case ev.EjectAccepted() | ev.TakenByForce():
-                self._overtaken = (
-                    f"vCPU {self.slot} was unplugged before the guest had registered it"
-                )
+        before, self._course = self._course, self._course.after(event)
+        if isinstance(event, ev.PlugCompleted):
+            self.notified_after = self._asked.ago
+        if self._course.registered and not before.registered:
+            self.registered_after = self._asked.ago
 
     @property
     def over(self) -> bool:
         """Whether no event can say more of it."""
-        settled = self.registered_after is not None or self._overtaken is not None
-        return self.failure is not None or (self.notified_after is not None and settled)
+        return self._course.over
 
 
 @define(eq=False)
 class Unplug:
     """An accepted `device_del`: the vCPU that is asked back, or taken, and what came of it.
 
-    `ejected_after` is the seconds from the command to the vCPU's being parked. `failure` is
-    the event that ended it otherwise; where that is `still_asked`, the guest may yet eject.
+    `ejected_after` is the seconds from the command to the vCPU's being parked.
     """
 
     _asked: Asked
     slot: int
     id: str
     ejected_after: float | None = None
-    failure: ev.UnplugFailed | None = None
+    _course: UnplugCourse = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._course = UnplugCourse(self.slot)
+
+    @property
+    def failure(self) -> ev.UnplugFailed | None:
+        """The event that ended it otherwise; where it is `still_asked`, the guest may yet eject."""
+        return self._course.failure
 
     async def ended(self) -> bool:
         """Wait until the vCPU is parked.
@@ -190,23 +178,21 @@ class Unplug:
         Returns whether it is: a guest that is paused can't give it back before it runs
         again. Raises CommandFailed where the vCPU stays, RunError where the machine ended.
         """
-        await self._asked.until(lambda s: self.over or s.shared.waits_for_user, "the unplug's end")
+        await self._asked.until(lambda s: self._course.has_ended(s.shared), "the unplug's end")
         if self.failure is not None:
             raise CommandFailed(self.failure)
-        return self.ejected_after is not None
+        return self._course.ejected
 
     def follow(self, event: ev.Event) -> None:
         """Take note of an event of this machine's, about this slot or no slot."""
-        match event:
-            case ev.UnplugCompleted():
-                self.ejected_after = self._asked.ago
-            case ev.UnplugFailed():
-                self.failure = event
+        self._course = self._course.after(event)
+        if isinstance(event, ev.UnplugCompleted):
+            self.ejected_after = self._asked.ago
 
     @property
     def over(self) -> bool:
         """Whether no event can say more of it."""
-        return self.ejected_after is not None or self.failure is not None
+        return self._course.over
 
 
 @define(eq=False)
@@ -219,7 +205,15 @@ class MachineCommand:
     _asked: Asked
     last: MachineStep
     already: bool = False
-    end: ev.MachineStepDone | ev.MachineStepFailed | None = None
+    _course: MachineCourse = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._course = MachineCourse(self.last, self.already)
+
+    @property
+    def end(self) -> ev.MachineStepDone | ev.MachineStepFailed | None:
+        """The event that ended it, once it has."""
+        return self._course.ended_with
 
     async def ended(self) -> None:
         """Wait until it is done; a reset in a pause, until it waits for the end of the pause.
@@ -227,7 +221,9 @@ class MachineCommand:
         Raises CommandFailed where it failed and the machine is as before, RunError where the
         machine has ended.
         """
-        await self._asked.until(self._done_in, _WAITING_FOR[self.last])
+        await self._asked.until(
+            lambda s: self._course.has_ended(s.shared), _WAITING_FOR[self.last]
+        )
         if isinstance(self.end, ev.MachineStepFailed):
             if self._asked.controller.state.shared.ended:
                 raise RunError(self._asked.controller.why_ended())
@@ -235,20 +231,12 @@ class MachineCommand:
 
     def follow(self, event: ev.Event) -> None:
         """Take note of an event of this machine's, about this slot or no slot."""
-        match event:
-            case ev.MachineStepDone(step=step) | ev.MachineStepFailed(step=step):
-                if step is self.last:
-                    self.end = event
-
-    def _done_in(self, state: State) -> bool:
-        shared = state.shared
-        reset = shared.phase is Phase.RESETTING and shared.paused and shared.step is None
-        return self.over or (reset and self.last is MachineStep.RESTART)
+        self._course = self._course.after(event)
 
     @property
     def over(self) -> bool:
         """Whether no event can say more of it."""
-        return self.already or self.end is not None
+        return self._course.over
 
 
 Accepted = Plug | Unplug | MachineCommand
@@ -260,16 +248,15 @@ def begun_by(
     events: tuple[ev.Event, ...],
 ) -> Accepted:
     """What stands for the command that was answered with `events`."""
-    for event in events:
-        match event:
-            case ev.PlugAccepted(slot=slot, id=id_):
-                return Plug(asked, slot, id_)
-            case ev.UnplugAccepted(slot=slot, id=id_) | ev.UnplugRepeated(slot=slot, id=id_):
-                return Unplug(asked, slot, id_)
-    assert not isinstance(command, stimuli.DeviceAdd | stimuli.DeviceDel), "it is answered so"
-    last = LAST_STEP[type(command)]
-    done = not events and asked.controller.state.shared.step is not last
-    return MachineCommand(asked, last, already=done)
+    course = course_of(command, events, asked.controller.state.shared)
+    match course, command:
+        case PlugCourse(slot=slot), stimuli.DeviceAdd(id=id_):
+            return Plug(asked, slot, id_)
+        case UnplugCourse(slot=slot), stimuli.DeviceDel(id=id_):
+            return Unplug(asked, slot, id_)
+        case MachineCourse(last=last, already=already), _:
+            return MachineCommand(asked, last, already)
+    raise AssertionError(f"{command} was answered with {events}")
 
 
 @define

@@ -40,7 +40,7 @@ class ConsoleWatch:
     def follow(self, event: ev.Event, state: State) -> None:
         """Take note of an event of this machine's, and of the state after it."""
         match event:
-            case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS):
+            case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS) | ev.Restored():
                 if self.console is None and (console := self._c.session.console) is not None:
                     self.console = WatchedConsole(
                         console, self._printed, self._panicked, self._c.fail

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, cast
 
 import structlog
 from attrs import frozen
 
 from hpcore.errors import HpcoreError
+from hpcore.log import Entry
 from hpcore.model import stimuli
-from hpcore.model.decide import Decision, decide
-from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.decide import decide
+from hpcore.model.effects import CARRYING, Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.events import (
     Event,
     MachineLost,
@@ -29,7 +30,7 @@ from hpcore.model.events import (
     Refused,
     UnplugRepeated,
 )
-from hpcore.model.fold import steps
+from hpcore.model.fold import Folded, steps
 from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
 from hpcore.model.states import Owed, State
@@ -44,6 +45,10 @@ from hpcore.run.deadlines import (
     Wait,
     WordWait,
 )
+from hpcore.run.noise import Noise, changes_nothing
+
+AT_ONCE = 32
+"""Of what was posted, how much is decided before others have their turn: some milliseconds."""
 
 TICK = 0.1
 """Seconds between two looks at the deadlines."""
@@ -63,10 +68,11 @@ _log = structlog.get_logger(__name__)
 class Log(Protocol):
     """Where events go; see hpcore.log.LogWriter."""
 
-    def append(
-        self, events: Iterable[object], t: float, answers: object | None = None
-    ) -> int:
-        """Append what `answers` led to, durably, and return the first event's number."""
+    def append_all(self, entries: Iterable[Entry]) -> int:
+        """Append these decisions, durably, and return the first event's number."""
+
+    def settled(self, state: State) -> None:
+        """Told the state after what was appended: a new segment may begin with it."""
 
 
 class RunError(HpcoreError):
@@ -93,6 +99,9 @@ class ProtocolBroken(RunError):
 
 
 Watcher = Callable[[Event, State], None]
+Saver = Callable[[Session, str, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Saves the machine of a session in a file. The last argument is awaited for all to be in the
+log that the machine has said before it stood still."""
 OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 
 
@@ -100,6 +109,20 @@ OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 class _Posted:
     stimulus: Stimulus
     answer: Callable[[tuple[Event, ...]], None] | None = None
+
+
+@frozen
+class _Turn:
+    """One decision in a turn of the loop, or a line that stands for several that were counted.
+
+    `entry` is what is logged of it, or None for one that is only counted. `posted` is what it
+    answers, or None for the line.
+    """
+
+    entry: Entry | None
+    posted: _Posted | None
+    folded: tuple[Folded, ...]
+    effects: tuple[Effect, ...] = ()
 
 
 class Controller:
@@ -111,21 +134,29 @@ class Controller:
         open_log: Callable[[], Log],
         open_session: OpenSession,
         patience: Patience | None = None,
+        *,
+        saver: Saver | None = None,
+        resumed_at: float = 0.0,
     ) -> None:
+        """`state` is what the log to be opened has come to, at `resumed_at` seconds of its time."""
         self.state = state
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = _ENDED
         self._given_up: str | None = None
+        self._given_time_up: str | None = None
         self._open_log, self._open = open_log, open_session
         self.patience = patience or Patience()
         self._deadlines = Deadlines(self.patience)
-        self._queue: asyncio.Queue[_Posted] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Posted | None] = asyncio.Queue()
+        self._noise = Noise()
         self._changed = asyncio.Condition()
         self._halted = asyncio.Event()
         self._effects: set[asyncio.Task[None]] = set()
-        self._began = time.monotonic()
-        self._last_tick = self._began
+        self._saver = saver
+        self._last_tick = time.monotonic()
+        self._began = self._last_tick - resumed_at
+        self._carrying: tuple[MachineWait, asyncio.Task[None]] | None = None
 
     async def __aenter__(self) -> Controller:
         self._thread_loop = asyncio.get_running_loop()
@@ -258,30 +289,89 @@ class Controller:
     async def _run(self) -> None:
         try:
             while not self.state.shared.ended:
-                posted = await self._queue.get()
-                stimulus = plain_stimulus(posted.stimulus)
-                decision = decide(self.state, stimulus)
-                if decision.events:
-                    self._log.append(decision.events, self._now(), stimulus)  # logged before done
-                self._take(decision)
-                for effect in decision.effects:
-                    self._begin(effect)
-                if posted.answer is not None:
-                    posted.answer(decision.events)
+                self._take_turns(await self._at_hand())
                 await self._tell()
         except Exception as error:
-            self.failure = error
-            _log.error("run_ended", error=str(error), kind=type(error).__name__)
+            self._fails(error)
         finally:
+            if self.failure is None:
+                self._end_noise()
             await self._tell()
 
-    def _take(self, decision: Decision) -> None:
-        """Make the decision's state ours, having held every invariant against it."""
-        for folded in steps(self.state, decision.events):
+    def _fails(self, error: Exception) -> None:
+        self.failure = error
+        _log.error("run_ended", error=str(error), kind=type(error).__name__)
+
+    def _end_noise(self) -> None:
+        """Log what is counted by now: nothing comes any more that would be logged after it."""
+        try:
+            self._do(self._counted_turns(self.state, self._now()))
+        except Exception as error:
+            self._fails(error)
+
+    async def _at_hand(self) -> list[_Posted]:
+        """What was posted, and none of it taken yet: one thing at least, or a look at the noise."""
+        out = [await self._queue.get()]
+        while len(out) < AT_ONCE and not self._queue.empty():
+            out.append(self._queue.get_nowait())
+        return [posted for posted in out if posted is not None]
+
+    def _take_turns(self, at_hand: list[_Posted]) -> None:
+        """Decide all that is at hand, one by one, log it in one write, and have it done.
+
+        One write, because a disk takes its time for each, and a guest that calls without end would
+        have everybody else wait for that.
+        """
+        state, now = self.state, self._now()
+        turns = self._counted_turns(state, now) if self._noise.due(now) else []
+        for posted in at_hand:
+            now = self._now()
+            stimulus = plain_stimulus(posted.stimulus)
+            decision = decide(state, stimulus)
+            folded = tuple(steps(state, decision.events))
+            entry = Entry(decision.events, now, stimulus)
+            if changes_nothing(state, stimulus, decision):
+                counted = self._noise.takes(entry, len(state.slots))
+                turns.append(_Turn(None if counted else entry, posted, folded, decision.effects))
+                continue
+            if decision.state != state:
+                turns += self._counted_turns(state, now)
+            turns.append(_Turn(entry, posted, folded, decision.effects))
+            state = decision.state
+            if state.shared.ended or (folded and folded[-1].violation is not None):
+                break  # nothing comes after it
+        self._do(turns)
+
+    def _counted_turns(self, state: State, now: float) -> list[_Turn]:
+        """A line for each kind of call that was counted in `state`, now counted no longer."""
+        return [
+            _Turn(entry, None, tuple(steps(state, cast("tuple[Event, ...]", entry.events))))
+            for entry in self._noise.taken(now)
+        ]
+
+    def _do(self, turns: list[_Turn]) -> None:
+        """Log what is to be logged of `turns`, and only then have it done."""
+        entries = [turn.entry for turn in turns if turn.entry is not None and turn.entry.events]
+        if entries:
+            self._log.append_all(entries)
+        for turn in turns:
+            self._take(turn)
+            if turn.posted is None:
+                continue
+            for effect in turn.effects:
+                self._begin(effect, turn.posted.stimulus)
+            if turn.posted.answer is not None:
+                turn.posted.answer(tuple(folded.event for folded in turn.folded))
+        self._log.settled(self.state)
+
+    def _take(self, turn: _Turn) -> None:
+        """Make the state after a decision ours, having held every invariant against it."""
+        before = self.state
+        for folded in turn.folded:
             event, self.state = folded.event, folded.after
             if folded.violation is not None:
                 raise ProtocolBroken(folded.violation, event)
-            if isinstance(event, OstReceived | UnplugRepeated):
+            if isinstance(event, OstReceived | UnplugRepeated) and turn.posted is not None:
                 self._deadlines.restart(GuestWait(event.slot))
             elif isinstance(event, MachineLost):
                 self._end = event.error
@@ -289,8 +379,11 @@ class Controller:
                 self._end = self._given_up or f"the machine was powered off by the {event.by}"
             elif isinstance(event, MachineWasReset):
                 self._end = _ENDED
-            for watcher in self.watchers:
-                watcher(event, self.state)
+            if turn.entry is not None:
+                for watcher in self.watchers:
+                    watcher(event, self.state)
+        if self.state is before:
+            return
         self._deadlines.follow(self.state)
         if self.state.shared.halted:
             self._halted.set()
@@ -306,19 +399,44 @@ class Controller:
 
     # ------------------------------------------------------- effects and deadlines
 
-    def _begin(self, effect: Effect) -> None:
-        task = asyncio.create_task(self._execute(effect), name=str(effect))
+    def _begin(self, effect: Effect, stimulus: Stimulus) -> None:
+        match effect, stimulus:
+            case RunMachineStep(step=MachineStep.SAVE), stimuli.Save(file=file):
+                work: Coroutine[object, object, int | None] = self._save(file)
+            case _:
+                work = self.session.execute(effect)
+        task = asyncio.create_task(self._execute(effect, work), name=str(effect))
         self._effects.add(task)
         task.add_done_callback(self._effects.discard)
+        if isinstance(effect, RunMachineStep) and effect.step in CARRYING:
+            self._carrying = MachineWait(effect.step), task
 
-    async def _execute(self, effect: Effect) -> None:
+    async def _save(self, file: str) -> None:
+        if self._saver is None:
+            raise EffectError("this machine keeps no log that could be saved with it")
+        await self._saver(self.session, file, self._decided_all)
+
+    async def _decided_all(self) -> None:
+        """Wait until all that was posted has been decided, and is in the log."""
+        async with self._changed:
+            while not self._queue.empty():
+                await self._changed.wait()
+
+    async def _execute(
+        self, effect: Effect, work: Coroutine[object, object, int | None]
+    ) -> None:
         """Have the accelerator do it, and report the outcome.
 
         The outcome is posted in the same turn of the event loop in which the session's
         `execute` returns, so that a session can order it before what the guest does next.
         """
         try:
-            value = await self.session.execute(effect)
+            value = await work
+        except asyncio.CancelledError:
+            if self._given_time_up is None:
+                raise
+            self.post(_failed(effect, self._given_time_up))
+            self._given_time_up = None
         except EffectError as error:
             self.post(_failed(effect, str(error)))
         except AcceleratorError as error:
@@ -335,9 +453,28 @@ class Controller:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
+            if self._noise.due(self._now()):
+                self._queue.put_nowait(None)
             passed, self._last_tick = min(now - self._last_tick, LATEST_LOOK), now
             for wait in self._deadlines.pass_time(passed, self.state.shared.paused):
-                self.post(_expired(wait, self._deadlines.patience))
+                if not self._gave_up_carrying(wait):
+                    self.post(_expired(wait, self._deadlines.patience))
+
+    def _gave_up_carrying(self, wait: Wait) -> bool:
+        """Whether `wait` was for a migration or a save, which is given up: the machine goes on.
+
+        The session has as long again to have it go on. If it has not by then, it is lost.
+        """
+        if self._carrying is None or wait != self._carrying[0]:
+            return False
+        _, task = self._carrying
+        self._carrying = None
+        if task.done():
+            return False
+        self._given_time_up = f"it did not end in {self._deadlines.patience.of(wait):g} s"
+        task.cancel()
+        self._deadlines.follow(self.state)
+        return True
 
 
 def _done(effect: Effect, value: int | None) -> Stimulus | None:

@@ -54,6 +54,12 @@ async def execute_log(
     AcceleratorError where the machine can't run or is lost.
     """
     header, iterator = read(path)
+    if header.segment is not None:
+        iterator.close()
+        raise LogError(
+            f"{path}: what was before event {header.first} is not kept; what is executed has to "
+            "begin with the machine's start"
+        )
     with iterator:
         records = [record for record, _ in zip(iterator, range(MOST_EVENTS + 1), strict=False)]
     if len(records) > MOST_EVENTS:

@@ -54,6 +54,11 @@ class MetGuest:
         if self.met is not None:
             await unless_ended(self._c, self.met.wait_ready(self._c.patience.boot))
 
+    def again(self) -> None:
+        """Meet the guest of a machine that was restored: it has booted long ago."""
+        if self.met is None and self._shell and (console := self._watch.console) is not None:
+            self.met = LinuxGuest(Shell(console))
+
     async def ready_again(self, since: int) -> None:
         """Wait until it has booted once more than `since` times, where it was met."""
         if self.met is not None:
@@ -64,13 +69,19 @@ class MetGuest:
         if self.met is None:
             return {}
         masks = await unless_ended(self._c, _masks(self.met))
-        known = masks.present if masks.enabled is None else masks.enabled
-        return {
-            cpu: f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
-            f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
-            f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
-            for cpu in cpus if cpu not in known
-        }  # fmt: skip
+        return {cpu: why for cpu in cpus if (why := not_known(cpu, masks)) is not None}
+
+
+def not_known(cpu: int, masks: Masks) -> str | None:
+    """Why a guest that shows `masks` does not know the plugged vCPU `cpu`; None if it does."""
+    known = masks.present if masks.enabled is None else masks.enabled
+    if cpu in known:
+        return None
+    return (
+        f"vCPU {cpu} is plugged, and the guest answered with success, but does not know "
+        f"it: its kernel has place for CPUs {format_cpu_list(masks.possible)} and shows "
+        f"{format_cpu_list(known)} as usable; look at nr_cpus=, nosmp and its version"
+    )
 
 
 async def _masks(guest: Guest) -> Masks:

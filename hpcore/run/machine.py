@@ -13,6 +13,7 @@ core refuses those that exclude each other. All is for one event loop.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from os import PathLike, fspath
 from typing import TypeVar, overload
 
 from hpcore.guest.protocol import Guest
@@ -27,13 +28,13 @@ from hpcore.run.commands import (
     Ends,
     MachineCommand,
     NeverRegistered,
-    OnTheMachine,
     Plug,
     Unplug,
     begun_by,
 )
 from hpcore.run.console import ConsoleWatch, Printed
 from hpcore.run.controller import Controller, Watcher
+from hpcore.run.courses import OnTheMachine
 from hpcore.run.deadlines import Patience
 from hpcore.run.guest import MetGuest
 from hpcore.run.rest import at_rest, takes_commands
@@ -295,6 +296,18 @@ class LiveMachine:
     async def migrate(self) -> None:
         """Carry the machine elsewhere."""
         await (await self.begin(stimuli.Migrate())).ended()
+
+    async def save(self, file: str | PathLike[str]) -> None:
+        """Write the machine's state to `file`, and its log with it; it goes on here afterwards.
+
+        The guest stands still meanwhile. Nothing is left in `file`'s place where that fails, and
+        the machine goes on, too. `hpcore.run.saving.restore_machine` takes it up again.
+        """
+        await (await self.begin(stimuli.Save(fspath(file)))).ended()
+
+    def meet_again(self) -> None:
+        """Have the `guest` of a machine that was restored, without waiting for its boot."""
+        self._guest.again()
 
     async def power_off(self) -> None:
         """Have the guest power the machine off, and wait for the machine's end."""

@@ -11,7 +11,7 @@ from os import PathLike
 import structlog
 
 from hpcore.guest.kernel import load_kernel
-from hpcore.log import Header, LogWriter, Sync
+from hpcore.log import Header, LogWriter, Rotation, Sync
 from hpcore.model.config import MachineConfig, cap
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
@@ -20,6 +20,7 @@ from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, usable
 from hpcore.run.machine import LiveMachine
+from hpcore.run.saving import saver_of
 
 
 def fit(found: Found, config: MachineConfig) -> MachineConfig:
@@ -47,6 +48,7 @@ async def open_machine(
     log: str | PathLike[str],
     overwrite: bool = False,
     sync: Sync = Sync.DURABLE,
+    rotation: Rotation | None = None,
     patience: Patience | None = None,
     printed: Printed = lambda _data: None,
 ) -> AsyncIterator[LiveMachine]:
@@ -55,8 +57,8 @@ async def open_machine(
     `guest` is what boots in it, or a script where the accelerator plays its guest; without
     one the machine has none. Of a guest that boots without a shell no more is known than what
     its kernel does: `boot` and `reset` do not wait for it, and there is no `guest`. `printed`
-    is told what the guest prints. On leaving, the machine is gone and the log closed, whatever
-    happened.
+    is told what the guest prints. With a `rotation` the log is in segments. On leaving,
+    the machine is gone and the log closed, whatever happened.
 
     Raises AcceleratorError where the machine cannot run here, GuestError for a kernel that
     is none, LogError where the log cannot be started, and on leaving ProtocolBroken for a
@@ -65,17 +67,22 @@ async def open_machine(
     _say_warnings_alone()
     accelerator, fitted = usable(found), fit(found, config)
     header = header_of(found, fitted, guest)
+    logs: list[LogWriter] = []
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
-            writer = LogWriter.create(log, header, sync=sync, overwrite=overwrite)
-            return stack.enter_context(writer)
+            writer = LogWriter.create(
+                log, header, sync=sync, overwrite=overwrite, rotation=rotation
+            )
+            logs.append(stack.enter_context(writer))
+            return writer
 
         controller = Controller(
             initial(fitted),
             open_log,
             lambda report: accelerator.open(fitted, guest, report),
             patience,
+            saver=saver_of(found.name, lambda: logs[0]),
         )
         shell = not isinstance(guest, GuestImages) or guest.shell
         machine = LiveMachine(controller, printed, shell=shell)

@@ -18,13 +18,21 @@ from typing import Protocol, overload
 from attrs import define, field
 
 from hpcore.guest.errors import GuestError
-from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
 from hpcore.model.states import State
 from hpcore.model.stimuli import DeviceAdd, DeviceDel
 from hpcore.run.commands import Plug, Unplug
 from hpcore.run.controller import CommandRefused, RunError
-from hpcore.run.scale_plan import Change, Scaled, count, idle, next_change, plan, will_be_enabled
+from hpcore.run.scale_plan import (
+    Change,
+    Scaled,
+    count,
+    idle,
+    next_change,
+    not_to_be_had,
+    plan,
+    will_be_enabled,
+)
 
 WAITING_FOR = "the end of what other commands do with the slots"
 
@@ -286,13 +294,5 @@ class Scaler:
         state = self._m.state
         if state.shared.halted:
             raise RunError(self._m.why_ended())
-        if state.shared.phase not in (Phase.RUNNING, Phase.RESETTING):
-            raise ScaleRefused(
-                f"scale to {to}: the machine is {state.shared.phase}; boot it first"
-            )
-        cold, possible = state.config.topology.cpus, state.config.possible
-        if not cold <= to <= possible:
-            raise ScaleRefused(
-                f"scale to {to}: this machine can have {cold} to {possible} vCPUs enabled: "
-                f"{cold} are cold-booted and stay, {possible} are possible"
-            )
+        if (why := not_to_be_had(state, to)) is not None:
+            raise ScaleRefused(why)

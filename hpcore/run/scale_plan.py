@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from hpcore.model.machines import SlotState
+from hpcore.model.machines import Phase, SlotState
 from hpcore.model.states import Owed, Slot, State
 
 
@@ -114,6 +114,19 @@ def will_be_free(slot: Slot) -> bool:
 def count(state: State) -> int:
     """How many vCPUs are enabled, once all that is owed is done."""
     return sum(map(will_be_enabled, state.slots))
+
+
+def not_to_be_had(state: State, to: int) -> str | None:
+    """Why a machine that has not ended cannot have the count `to`; None where it can."""
+    if state.shared.phase not in (Phase.RUNNING, Phase.RESETTING):
+        return f"scale to {to}: the machine is {state.shared.phase}; boot it first"
+    cold, possible = state.config.topology.cpus, state.config.possible
+    if not cold <= to <= possible:
+        return (
+            f"scale to {to}: this machine can have {cold} to {possible} vCPUs enabled: "
+            f"{cold} are cold-booted and stay, {possible} are possible"
+        )
+    return None
 
 
 def plan(state: State, to: int) -> tuple[Change, ...]:

@@ -10,7 +10,6 @@ from typing import ClassVar
 from attrs import field, frozen
 
 from hpcore.errors import HpcoreError
-from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.errors import GuestError
 from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call, Move
@@ -21,6 +20,7 @@ from hpcore.run.machine import LiveMachine
 from hpcore.run.scale import ScaleFailed
 from hpcore.run.scale_plan import Scaled
 from hpcore.scenario import values as sc
+from hpcore.scenario.judged import differences, judged
 from hpcore.scenario.reboots import Reboots
 
 EXPECT_SECONDS = 15.0
@@ -112,14 +112,7 @@ class Player:
             await self._m.unless_ended(self._DOES[type(line.step)](self, line.step))
         except (ScenarioStepFailed, RunError, GuestError) as error:
             self._failure = str(error)
-            if line.fails is None:
-                return str(error)
-            if line.fails not in str(error):
-                return f"it failed as it should, but not with '{line.fails}': {error}"
-            return None
-        if line.fails is not None:
-            return f"it should have failed with '{line.fails}', and did not"
-        return None
+        return judged(line, self._failure)
 
     # --------------------------------------------------------------------- steps
 
@@ -182,23 +175,8 @@ class Player:
             raise ScenarioStepFailed("; ".join(differences))
 
     async def _differences(self, step: sc.ExpectStep) -> list[str]:
-        out = []
-        for cpu, wanted in step.slots.items():
-            actual = self._m.slot(cpu).state
-            if actual != wanted:
-                out.append(f"slot {cpu} is {actual}, not {wanted}")
-        if step.masks:
-            masks = await self._m.guest.masks()
-            for name, expected in step.masks.items():
-                found = getattr(masks, name)
-                if found is None:
-                    out.append(f"the guest has no mask '{name}': its kernel is older than 6.11")
-                elif found != expected:
-                    out.append(
-                        f"{name} is {format_cpu_list(found) or 'empty'}, "
-                        f"not {format_cpu_list(expected) or 'empty'}"
-                    )
-        return out
+        masks = await self._m.guest.masks() if step.masks else None
+        return differences(step, self._m.state, masks)
 
     async def _reset(self, _step: sc.ScenarioStep) -> None:
         await self._m.reset()

@@ -13,7 +13,7 @@ from attrs import field, frozen, mutable
 
 from hpcore.guest.played import KINDS
 from hpcore.guest.played.answers import said
-from hpcore.log import Sync
+from hpcore.log import Rotation, Sync
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.console import Printed
@@ -40,6 +40,7 @@ class Job:
     overwrite: bool = False
     sync: Sync = Sync.DURABLE
     console: Path | None = None
+    rotation: Rotation | None = None
 
 
 @mutable
@@ -90,6 +91,7 @@ async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[Li
         async with open_machine(
             job.found, job.scenario.machine, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
+            rotation=job.rotation,
         ) as machine:  # fmt: skip
             yield machine
 

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Generic, TypeVar
 
+import structlog
+
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep
@@ -20,6 +22,8 @@ from hpcore.qemu.qmp import QmpRefused
 from hpcore.run.accelerator import AcceleratorError, Console, EffectError, Report
 from hpcore.run.gate import ENDED, Gate
 from hpcore.session.turn import CallerTurn
+
+log = structlog.get_logger(__name__)
 
 RESET_ASKED = "host-qmp-system-reset"
 """QEMU's reason where a reset that was asked for by QMP is a shutdown."""
@@ -134,7 +138,13 @@ class QemuSession(ABC, Generic[M]):
                     await self._machine.quit()
                 self._end(ENDED)
             case MachineStep.MIGRATE:
-                raise EffectError(f"migration is not supported yet on {self._accelerator}")
+                await self._migrate()
+            case MachineStep.SAVE:
+                raise EffectError("a machine is saved by Session.save, which knows where to")
+
+    async def _migrate(self) -> None:
+        """MIGRATE, where the accelerator can do that. See `hpcore.qemu.migration`."""
+        raise EffectError(f"migration is not supported yet on {self._accelerator}")
 
     async def _reset(self) -> None:
         """Have QEMU reset the machine, and wait until it has, or has shut down instead."""
@@ -185,6 +195,7 @@ class QemuSession(ABC, Generic[M]):
         """The reset is reported once all that was under way has been told of it."""
         if self._machine is None:
             return
+        self._machine.migration.interrupt("the machine was reset meanwhile")
         self._reset_settled.set()
         await self._settle()
         if self._machine_turn is not None:
@@ -192,6 +203,8 @@ class QemuSession(ABC, Generic[M]):
         self._report(ResetSeen())
 
     async def _shut_down(self, reason: str) -> None:
+        if self._machine is not None:
+            self._machine.migration.interrupt("the machine was shut down meanwhile")
         async with self._changes:
             await self._told_of_power_off(reason)
             self._gate.shut()
@@ -202,6 +215,7 @@ class QemuSession(ABC, Generic[M]):
 
     def _lose(self, why: str) -> None:
         if self._end(why):
+            log.error("the machine is lost", why=why)
             self._report(Lost(why))
 
     def _end(self, why: str) -> bool:

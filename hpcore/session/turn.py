@@ -1,8 +1,16 @@
-"""The turn of one caller: how an answer and what follows it are heard in their order."""
+"""The turn of one caller: how an answer and what follows it are heard in their order.
+
+And what of a caller's turn must not be given up.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class CallerTurn:
@@ -24,3 +32,15 @@ class CallerTurn:
         await self._over.wait()
         for _ in range(2):
             await asyncio.sleep(0)
+
+
+async def without_cancelling(work: Coroutine[object, object, T]) -> T:
+    """Do `work` to its end, although this is cancelled meanwhile: it can't be given up half way.
+
+    Being cancelled is forgotten then, as what was to be given up has been done.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()

@@ -17,7 +17,7 @@ Within a sequence one pair has no order, see `_lives_apart`: two actors of the g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from os import PathLike
 from typing import get_args
 
@@ -30,6 +30,8 @@ from hpcore.model.acpi import ends_eject
 from hpcore.model.stimuli import GuestCall
 
 Source = str | PathLike[str]
+
+COUNTED = "calls of the guest that change nothing were counted, as time had it"
 
 NOT_COMPARED: Mapping[str, str] = {
     "scan_begun": "one look at the event bits finds one event or several, as time has it",
@@ -129,8 +131,9 @@ def compare(
     """As `diff`, of logs that were read."""
     (header_a, records_a), (header_b, records_b) = a, b
     differs = {**header_b.differs, **header_a.differs}
-    tracks_a = _tracks(records_a, differs)
-    tracks_b = _tracks(records_b, differs)
+    counted = {_noise(record.event) for record in (*records_a, *records_b) if record.counted > 1}
+    tracks_a = _tracks(_without(records_a, counted), differs)
+    tracks_b = _tracks(_without(records_b, counted), differs)
     ended = _ended_from_outside(records_a), _ended_from_outside(records_b)
     found: list[Difference] = []
     cut: list[Track] = []
@@ -154,7 +157,7 @@ def compare(
         compared=compared,
         differences=tuple(found),
         machines=tuple(_machine_differences(header_a, header_b)),
-        apart=_apart(differs, (*records_a, *records_b)),
+        apart={name: COUNTED for name, *_ in counted} | _apart(differs, (*records_a, *records_b)),
         cut=tuple(cut),
     )
 
@@ -174,6 +177,16 @@ def _read(source: Source) -> tuple[tuple[Header, list[Record]], str | None]:
     return (header, events), None if records.torn is None else str(records.torn)
 
 
+def _noise(event: ev.Event) -> tuple[str, object, int | None]:
+    """What is counted together with `event`, or written, as the clock would have it."""
+    said = getattr(event, "guard", getattr(event, "status", None))
+    return ev.event_name(event), said, ev.slot_of(event)
+
+
+def _without(records: list[Record], counted: Set[object]) -> list[Record]:
+    return [r for r in records if not counted or _noise(r.event) not in counted]
+
+
 def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track, list[Record]]:
     tracks: dict[Track, list[Record]] = {}
     for record in records:
@@ -181,7 +194,7 @@ def _tracks(records: Iterable[Record], differs: Mapping[str, str]) -> dict[Track
         if name in NOT_COMPARED or name in differs:
             continue
         slot = ev.slot_of(record.event)
-        track = Track(slot, slot is not None and _is_guests(record.event))
+        track = Track(slot, slot is not None and is_guests(record.event))
         tracks.setdefault(track, []).append(record)
     return {t: _lives_apart(found) if t.guest else found for t, found in tracks.items()}
 
@@ -209,7 +222,8 @@ def _lives_apart(records: list[Record]) -> list[Record]:
     return out
 
 
-def _is_guests(event: ev.Event) -> bool:
+def is_guests(event: ev.Event) -> bool:
+    """Whether an event about a slot is what the guest did, or the refusal of a call of its."""
     refused = isinstance(event, ev.Refused) and event.stimulus in _CALLS
     return refused or isinstance(event, _GUESTS)
 
@@ -252,6 +266,8 @@ def _last_words(a: list[Record], b: list[Record], ended: tuple[bool, bool]) -> b
 
 
 def _machine_differences(a: Header, b: Header) -> Iterator[str]:
+    if a.first != b.first:
+        yield f"the first event that is kept is {a.first} and {b.first}"
     for each in attrs.fields(type(a.machine)):
         one, other = getattr(a.machine, each.name), getattr(b.machine, each.name)
         if each.name == "no_hotplug":

@@ -11,11 +11,11 @@ from typing import IO
 
 from attrs import field, frozen, mutable
 
-from hpcore.log import Header, LogError, Record, read
+from hpcore.log import Head, Header, LogDamaged, LogError, Record, Records, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.invariants import kept_by
 from hpcore.model.properties import Invariants, Violation
-from hpcore.model.states import State, initial
+from hpcore.model.states import State
 from hpcore.triage.decide_again import DecidedOtherwise, decide_again
 from hpcore.version import __version__
 
@@ -97,20 +97,25 @@ def replay(
     """Fold the log at `source`, checking every invariant; `each` is told every decision.
 
     The invariants are those that the hpcore which wrote the log has kept. Stops at the first
-    event that is wrong. Raises LogError where the header cannot be read; damage further down
-    is in the result, with all that came before it.
+    event that is wrong. The state at the head of a segment is held against what the events before
+    led to, where these are kept, and against the invariants where they are not. Raises LogError
+    where the header cannot be read; damage further down is in the result, with all that came
+    before it.
     """
     header, records = read(source)
-    result = Replay(header, initial(header.machine))
-    invariants = kept_by(result.written_by)
-    if at == 0:
+    result = Replay(header, header.state)
+    # Another protocol than hpcore's is written down whole in the header, promises and all.
+    invariants = kept_by(result.written_by) if header.rules is None else header.rules.invariants
+    if at == header.first - 1:
         result.at = result.state
     with records:
         try:
+            _check_first_state(result.state, records, invariants)
             for decision in decisions(records):
                 if not _take(result, decision, at, invariants):
                     break
                 each(ReplayedDecision(decision.records, result.state))
+                _check_head(result.state, decision.records[-1].seq, records)
         except LogError as error:
             result.damage = error
         if records.torn is not None:
@@ -119,13 +124,36 @@ def replay(
     return result
 
 
+def _check_first_state(state: State, records: Records, invariants: Invariants) -> None:
+    """Hold the invariants against the state that a log begins with. Raises LogDamaged."""
+    for violation in invariants.of_state(state):
+        raise LogDamaged(
+            records.file, 1, f"its state breaks {violation.invariant} for vCPU {violation.slot}"
+        )
+
+
+def _check_head(state: State, seq: int, records: Records) -> None:
+    """Hold `state`, that after event `seq`, against a segment's head that has come after it.
+
+    Raises LogDamaged.
+    """
+    head = records.head
+    if head is not None and head.first == seq + 1 and not _is_head(head, state):
+        raise LogDamaged(records.file, 1, "its state is not what the events before it led to")
+
+
+def _is_head(head: Head, state: State) -> bool:
+    return (head.shared, head.slots) == (state.shared, state.slots)
+
+
 def _take(
     result: Replay, decision: LoggedDecision, at: int | None, invariants: Invariants
 ) -> bool:
+    rules = result.header.protocol.rules
     if decision.records[0].answers is not None:
         result.decided_again += 1
-        result.otherwise = result.otherwise or decide_again(result.state, decision)
-    for record, folded in fold(result.state, decision, invariants):
+        result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
+    for record, folded in fold(result.state, decision, invariants, rules):
         if folded.violation is not None:
             result.wrong = WrongEvent(record, folded.violation, folded.before)
             return False

@@ -47,6 +47,7 @@ _MACHINE = {
     MachineStep.RESUME: "resuming",
     MachineStep.POWER_DOWN: "ending the machine",
     MachineStep.MIGRATE: "migrating",
+    MachineStep.SAVE: "saving",
 }
 
 
@@ -68,6 +69,9 @@ def say(event: ev.Event) -> str:
             return f"the machine was reset; {_cpus(event.enabled)} stay plugged"
         case ev.MachinePoweredOff():
             return f"the machine is off, by the {event.by}'s word"
+        case ev.Restored():
+            where = f" from {event.file}" if event.file else ""
+            return f"the machine is restored{where}, and stands still"
         case ev.MachineLost():
             return f"the machine is lost: {event.error}"
         case ev.ScanBegun():

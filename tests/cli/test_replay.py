@@ -237,7 +237,7 @@ def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_log_of_a_later_hpcore_is_refused_with_its_version(log: Path) -> None:
     def later(lines: Lines) -> None:
         body = lines[0].rpartition(b',"sum"')[0] + b"}"
-        body = body.replace(b'"version":"1.2"', b'"version":"9.0"')
+        body = body.replace(b'"version":"1.3"', b'"version":"9.0"')
         lines[0] = seal(body.replace(b'"hpcore":"', b'"hpcore":"77.'), NO_SUM)[0] + b"\n"
 
     rewrite(log, later)

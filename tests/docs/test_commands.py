@@ -43,6 +43,7 @@ NOT_RUN: Mapping[str, str] = {
 EXIT_CODES: Mapping[str, int] = {
     r"hpcore check --mutant .*": 1,  # it finds what the mutant breaks
     r"hpcore replay broken.jsonl": 1,
+    r"hpcore triage (.* )?report\.trace.*": 1,
 }
 """Where a command does not exit with 0, as the docs say."""
 
@@ -127,6 +128,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     least = re.sub(r"slots: .*\nguest: .*", "slots: [2]\nguest: [hostile]", sweep)
     assert least != sweep
     (here / "sweep.yaml").write_text(least)
+    for name in ("qemu.trace", "console.txt", "report.trace"):
+        shutil.copy(ROOT / "tests" / "foreign" / "cases" / name, here)
+    run(here, "hpcore import qemu.trace --log imported.jsonl")
     (here / "disk.img").write_bytes(debian())
     qcow2(debian(), here / "debian.qcow2")
     return here

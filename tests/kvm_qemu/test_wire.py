@@ -21,11 +21,14 @@ int main(void)
 {
     SHOW("VERSION", WIRE_VERSION); SHOW("MAGIC", WIRE_MAGIC);
     SHOW("VCPUS", WIRE_VCPUS); SHOW("REGIONS", WIRE_REGIONS);
+    SHOW("TOLD", WIRE_TOLD); SHOW("TOLD_AT", AT(told)); SHOW("ASKED_AT", AT(asked));
+    SHOW("LAST_AT", AT(last)); SHOW("NOTE_AT", AT(note));
     SHOW("HEAD_AT", AT(magic)); SHOW("REGION_AT", AT(region)); SHOW("GRANTED_AT", AT(granted));
     SHOW("FORCE_AT", AT(force)); SHOW("GIC_AT", AT(gic)); SHOW("ALLOWED_AT", AT(allowed));
     SHOW("RESETS_AT", AT(resets)); SHOW("SEEN_AT", AT(seen)); SHOW("LINE", WIRE_LINE);
     SHOW("PAGE_SIZE", sizeof(struct wire_page));
     SHOW("version", AT(version)); SHOW("possible", AT(possible)); SHOW("spi", AT(spi));
+    SHOW("kept", AT(kept));
     SHOW("tid", AT(seen[1].tid)); SHOW("powered", AT(seen[1].powered));
     SHOW("forced", AT(seen[1].forced)); SHOW("affinity", AT(seen[1].affinity));
     SHOW("runs", AT(seen[1].runs)); SHOW("gic", AT(seen[1].gic));
@@ -49,11 +52,12 @@ def test_the_page_and_the_messages_are_the_same_in_c(tmp_path: Path) -> None:
     second = wire.SEEN_AT + wire.SEEN.size
     names = (
         "VERSION", "MAGIC", "VCPUS", "REGIONS", "LINE", "HEAD_AT", "REGION_AT", "GRANTED_AT",
-        "FORCE_AT", "GIC_AT", "ALLOWED_AT", "RESETS_AT", "SEEN_AT", "PAGE_SIZE",
+        "FORCE_AT", "GIC_AT", "ALLOWED_AT", "RESETS_AT", "SEEN_AT", "PAGE_SIZE", "TOLD", "TOLD_AT",
+        "ASKED_AT", "LAST_AT", "NOTE_AT",
     )  # fmt: skip
     assert layout_of_c(tmp_path) == {
         **{name: getattr(wire, name) for name in names},
-        "version": 4, "possible": 8, "spi": 12,
+        "version": 4, "possible": 8, "spi": 12, "kept": 16,
         "tid": second, "powered": second + 4, "forced": second + 8, "affinity": second + 12,
         "runs": second + 16, "gic": second + 24,
         "MESSAGE": wire.MESSAGE.size, "vcpu": 4, "a": 8, "d": 32,

@@ -72,8 +72,11 @@ class ByHand:
 
 
 @asynccontextmanager
-async def qemu(link: Path, *more: str, vcpus: int = POSSIBLE) -> AsyncIterator[ByHand]:
-    """A QEMU that boots the puppet, with -S, its interposer told of the socket `link`."""
+async def qemu(link: Path | None, *more: str, vcpus: int = POSSIBLE) -> AsyncIterator[ByHand]:
+    """A QEMU that boots the puppet, with -S, its interposer told of the socket `link`.
+
+    Without a socket there is no interposer either: plain QEMU.
+    """
     directory = runtime_directory()
     kernel = directory / "puppet"
     kernel.write_bytes(programs.kernel())
@@ -84,7 +87,10 @@ async def qemu(link: Path, *more: str, vcpus: int = POSSIBLE) -> AsyncIterator[B
         *socket_chardev("console", directory / "console"), "-serial", "chardev:console",
         *qmp_monitor(directory / "qmp"), *more,
     ]  # fmt: skip
-    environment = {"LD_PRELOAD": str(build.ensure_interposer()), "HPCORE_INTERPOSER": str(link)}
+    environment = {}
+    if link is not None:
+        environment["LD_PRELOAD"] = str(build.ensure_interposer())
+        environment["HPCORE_INTERPOSER"] = str(link)
     try:
         made = ByHand(await QemuProcess.start(argv, directory, (), environment), directory)
         try:

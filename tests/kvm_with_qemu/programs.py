@@ -13,10 +13,11 @@ from hpcore.platform import virt
 from tests.kvm import programs
 from tests.kvm.programs import Program
 
-CALL, STORE, LOAD, STORE_64, LOAD_64, CHURN, TIMER = range(1, 8)
+CALL, STORE, LOAD, STORE_64, LOAD_64, CHURN, TIMER, LOADS = range(1, 9)
 """What to do: an HVC with x0 to x4; x2 to the address in x1, of 32 or 64 bits; a load from
-there; CHURN, an HVC that is a CPU_ON, and the target's CPU_OFF, x4 times; and TIMER, which
-leaves the virtual timer on, and due."""
+there; CHURN, an HVC that is a CPU_ON, and the target's CPU_OFF, x4 times; TIMER, which
+leaves the virtual timer on, and due; and LOADS, loads from the address in x1, x2 times, and how
+many ticks of the counter they took."""
 
 ORDER = struct.Struct("<6Q")
 RESULT_AT, BEGUN_AT, MAILBOX_SIZE = 48, 56, 64
@@ -72,17 +73,19 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("ldp x2, x3, [x9, #24]", 0xA941_8D22),
     ("ldr x4, [x9, #40]", 0xF940_1524),
     ("cmp x10, #1", 0xF100_055F),
-    ("b.eq 11f", 0x5400_06C0),
+    ("b.eq 11f", 0x5400_0700),
     ("cmp x10, #2", 0xF100_095F),
-    ("b.eq 12f", 0x5400_06C0),
+    ("b.eq 12f", 0x5400_0700),
     ("cmp x10, #3", 0xF100_0D5F),
-    ("b.eq 13f", 0x5400_06E0),
+    ("b.eq 13f", 0x5400_0720),
     ("cmp x10, #4", 0xF100_115F),
-    ("b.eq 14f", 0x5400_06E0),
+    ("b.eq 14f", 0x5400_0720),
     ("cmp x10, #5", 0xF100_155F),
-    ("b.eq 15f", 0x5400_0700),
+    ("b.eq 15f", 0x5400_0740),
     ("cmp x10, #7", 0xF100_1D5F),
-    ("b.eq 24f", 0x5400_0700),
+    ("b.eq 24f", 0x5400_0740),
+    ("cmp x10, #8", 0xF100_215F),
+    ("b.eq 25f", 0x5400_0780),
     # CHURN: CPU_ON of x1, a CPU_OFF of it by its mailbox at x3, x4 times; how many failed
     ("mov x11, x4", 0xAA04_03EB),
     ("mov x12, #0", 0xD280_000C),
@@ -143,6 +146,13 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("24: msr cntv_tval_el0, xzr", 0xD51B_E31F),
     ("mov x0, #1", 0xD280_0020),
     ("msr cntv_ctl_el0, x0", 0xD51B_E320),
+    ("ret", 0xD65F_03C0),
+    ("25: mrs x11, cntvct_el0", 0xD53B_E04B),
+    ("26: ldr w10, [x1]", 0xB940_002A),
+    ("subs x2, x2, #1", 0xF100_0442),
+    ("b.ne 26b", 0x54FF_FFC1),
+    ("mrs x10, cntvct_el0", 0xD53B_E04A),
+    ("sub x0, x10, x11", 0xCB0B_0140),
     ("ret", 0xD65F_03C0),
 )
 

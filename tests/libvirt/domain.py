@@ -1,4 +1,4 @@
-"""The XML of a domain, as a person would write it for an arm64 guest under TCG."""
+"""The XML of a domain, as a person would write it for an arm64 guest, under TCG or KVM."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ def domain_xml(
     vcpus: Iterable[VcpuState] = (),
     memory: int = 512,
     devices: str = "",
+    kvm: bool = False,
 ) -> str:
     """A domain that boots `images`, or else what is on `disk`, its console at the socket `serial`.
 
     `disk` is a qcow2 image on virtio; `append` is added to its kernel's command line. `vcpus`
     says of each vCPU whether it is there at boot and may go; `devices` is XML of more devices;
-    `memory` is in MiB.
+    `memory` is in MiB. With `kvm` its CPU is the host's.
     """
     boot = ""
     if images is not None:
@@ -58,15 +59,18 @@ def domain_xml(
         devices += disk_xml(disk, "vda")
         boot = f"<cmdline>{escape(append)}</cmdline>" if append else ""
     states = "".join(vcpu.xml() for vcpu in vcpus)
+    cpu = "<cpu mode='custom' match='exact'><model>cortex-a57</model></cpu>"
+    if kvm:
+        cpu = "<cpu mode='host-passthrough'/>"
     return f"""\
-<domain type='qemu'>
+<domain type='{"kvm" if kvm else "qemu"}'>
   <name>{escape(name)}</name>
   <memory unit='MiB'>{memory}</memory>
   <vcpu current='{current}'>{maximum}</vcpu>
   {f"<vcpus>{states}</vcpus>" if states else ""}
   <os><type arch='aarch64' machine='virt'>hvm</type>{boot}</os>
   <features><gic version='3'/></features>
-  <cpu mode='custom' match='exact'><model>cortex-a57</model></cpu>
+  {cpu}
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
   <devices>

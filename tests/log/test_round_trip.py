@@ -62,7 +62,7 @@ def test_a_line_is_what_the_documentation_says(tmp_path: Path) -> None:
         assert (log.next_seq, log.last_t) == (4, 1.0)
     heads = [line.rpartition(b',"sum":"')[0].decode() for line in path.open("rb")]
     assert heads[0] == (
-        '{"format":"hpcore-log","version":"1.2","machine":{"topology":{"cpus":1,"maxcpus":4,'
+        '{"format":"hpcore-log","version":"1.3","machine":{"topology":{"cpus":1,"maxcpus":4,'
         '"sockets":1,"clusters":1,"cores":4,"threads":1},"cpu_model":"cortex-a57",'
         '"gic_version":3,"memory":1024,"no_hotplug":null},"accelerator":"qtest",'
         f'"versions":{{"qemu":"7.2.0","hpcore":"{__version__}"}},'
@@ -85,7 +85,7 @@ def test_the_header_comes_back(tmp_path: Path) -> None:
     header, records = read(path)
     assert list(records) == []
     versions = {"kernel": "6.12", "hpcore": __version__}
-    assert str(header.format) == "1.2"
+    assert str(header.format) == "1.3"
     assert header == attrs.evolve(capped, sync=Sync.OS, versions=versions, format=header.format)
 
 

@@ -27,7 +27,7 @@ from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Change
 from hpcore.model.states import Shared, Slot
 from hpcore.version import __version__
-from tests.model.drawn import alike, answers, cases, drawn
+from tests.model.drawn import alike, answers, cases, drawn, of_type
 from tests.support.world import World
 
 WRITTEN_DOWN = Path(__file__).with_name("decisions.json")
@@ -41,13 +41,14 @@ AFTER_THE_END = (st.Reset(), st.DeviceDel("core2"), st.Note("a last word"))
 
 CHANGES = 8000
 EVENTS: list[ev.Event] = [
-    *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in Step),
-    *(ev.StepFailed(0, step, "x") for step in Step),
+    *(kind(0, step) for kind in (ev.StepBegun, ev.StepDone) for step in of_type(Step)),
+    *(ev.StepFailed(0, step, "x") for step in of_type(Step)),
     *(ev.MachineStepBegun(step, enabled) for step in MachineStep for enabled in ((), (0,))),
     *(ev.MachineStepDone(step) for step in MachineStep),
     *(ev.MachineStepFailed(step, "x") for step in MachineStep),
     ev.MachineWasReset(()), ev.MachineWasReset((0,)), ev.MachinePoweredOff("user"),
-    ev.MachineLost("x"), ev.ColdBootBegun(0), ev.ColdBootDone(0), ev.PlugAccepted(0, "a"),
+    ev.Restored("x"), ev.MachineLost("x"), ev.ColdBootBegun(0), ev.ColdBootDone(0),
+    ev.PlugAccepted(0, "a"),
     ev.PlugCompleted(0, "a"), ev.PlugFailed(0, "a", "x"), ev.UnplugAccepted(0, "a"),
     ev.UnplugAccepted(0, "a", forced=True), ev.UnplugRepeated(0, "a"), ev.UnplugCompleted(0, "a"),
     ev.UnplugFailed(0, "a", "x"), ev.TakenByForce(0), ev.EjectAccepted(0), ev.CpuOnGranted(0, 0),

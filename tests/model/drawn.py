@@ -14,7 +14,7 @@ import attrs
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import OTHERS_STEPS, MachineStep, Step
 from hpcore.model.guards import SWITCHES
 from hpcore.model.machines import GiccState, IllegalTransition, Phase, SlotState
 from hpcore.model.rules import BUILD, RULES, TEARDOWN, Habit, Rules
@@ -24,7 +24,12 @@ from hpcore.model.topology import mp_affinity
 VALUES: dict[str, list[object]] = {
     "id": [None, "core0"], "affinity": [None, 0, 1], "gic_inits": [0, 1, 2],
 }  # fmt: skip
-HINTS = {kind: get_type_hints(kind) for kind in (Slot, Shared)}
+OTHERS = frozenset({*OTHERS_STEPS, GiccState.SHUT, "finalized"})
+"""What only other protocols than hpcore's own have."""
+HINTS = {
+    kind: {name: hint for name, hint in get_type_hints(kind).items() if name not in OTHERS}
+    for kind in (Slot, Shared)
+}
 STATES = 500
 CONFIG = MachineConfig.of(cpus=1, maxcpus=3)
 WITHOUT_HOTPLUG = attrs.evolve(CONFIG, no_hotplug="it has none")
@@ -47,7 +52,8 @@ def of_type(hint: Any) -> list[object]:
     if hint is bool:
         return [False, True]
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return [*kinds[0], *([None] if get_args(hint) else [])]
+    own = [value for value in kinds[0] if value not in OTHERS]
+    return [*own, *([None] if get_args(hint) else [])]
 
 
 def alike(random: Random, usual: T, kind: type[T], most: int) -> T:
@@ -92,7 +98,7 @@ def states(random: Random) -> Iterator[State]:
 def about(state: State, random: Random) -> list[st.Stimulus]:
     """One stimulus of each kind; an outcome is mostly of what is under way."""
     n = random.choice([n for n, slot in enumerate(state.slots) if slot.step] or [0, 1, 2])
-    step, whole = random.choice(list(Step)), random.choice(list(MachineStep))
+    step, whole = random.choice(of_type(Step)), random.choice(list(MachineStep))
     if random.random() < 0.8:
         step, whole = state.slots[n].step or step, state.shared.step or whole
     affinity = random.choice([mp_affinity(n), mp_affinity(n), state.slots[n].affinity, 7])
@@ -100,13 +106,14 @@ def about(state: State, random: Random) -> list[st.Stimulus]:
     return [
         st.Boot(), st.DeviceAdd("new", core), st.DeviceAdd(random.choice(["core0", "4"]), core),
         st.DeviceDel(f"core{n}"), st.DeviceDel(f"core{n}", force=True), st.Reset(), st.Pause(),
-        st.Resume(), st.PowerDown(), st.Migrate(), st.ScanStarted(), st.ScanEnded(),
+        st.Resume(), st.PowerDown(), st.Migrate(), st.Save("file"), st.ScanStarted(),
+        st.ScanEnded(),
         st.InsertAcked(n), st.RemoveAcked(n), st.OstReported(n, 1, random.choice(STATUSES)),
         st.OstReported(n, random.choice([3, 0x103]), random.choice(STATUSES)), st.EjectCalled(n),
         st.CpuOnCalled(n), st.CpuOnCalled(n, 1, verdict=random.choice([False, True])),
         st.CpuOffSeen(n), st.ResetSeen(), st.PowerOffSeen(), st.Done(step, n, affinity),
         st.Failed(step, n, "as told"), st.MachineDone(whole), st.MachineFailed(whole, "as told"),
-        st.Lost("it is gone"), st.GuestSilent(n), st.Note("a word"),
+        st.Restored("file"), st.Lost("it is gone"), st.GuestSilent(n), st.Note("a word"),
     ]  # fmt: skip
 
 

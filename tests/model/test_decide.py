@@ -429,7 +429,7 @@ def test_migration_waits_for_quiet_and_changes_nothing() -> None:
     settle(world)
     before = world.state.slots
     world.feed(st.Migrate())
-    assert "migration" in refusal(world, st.DeviceDel("core2"))
+    assert "being migrated or saved" in refusal(world, st.DeviceDel("core2"))
     assert settle(world).state.slots == before
 
 
@@ -461,8 +461,9 @@ ASKS_FOR: dict[MachineStep, st.Stimulus] = {
     MachineStep.RESUME: st.Resume(),
     MachineStep.POWER_DOWN: st.PowerDown(),
     MachineStep.MIGRATE: st.Migrate(),
+    MachineStep.SAVE: st.Save("file"),
 }
-MAY_FAIL = (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE)
+MAY_FAIL = (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE, MachineStep.SAVE)
 """The steps without which the machine goes on as it was."""
 
 
@@ -480,7 +481,7 @@ def test_a_machine_whose_step_fails_has_failed_with_it(step: MachineStep) -> Non
 
 
 @pytest.mark.parametrize("step", MAY_FAIL)
-def test_a_pause_a_resume_and_a_migration_may_fail_and_the_machine_goes_on(
+def test_a_pause_a_resume_a_migration_and_a_save_may_fail_and_the_machine_goes_on(
     step: MachineStep,
 ) -> None:
     world = at(step)

@@ -19,6 +19,7 @@ CORE3 = (("core-id", 3),)
 COMMANDS = (
     st.Boot(), st.DeviceAdd("core3", CORE3), st.DeviceDel("core2"),
     st.DeviceDel("core2", force=True), st.Reset(), st.Pause(), st.Resume(), st.Migrate(),
+    st.Save("file"),
 )  # fmt: skip
 
 

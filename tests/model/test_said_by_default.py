@@ -43,6 +43,8 @@ def test_what_a_stimulus_says_where_nothing_is_said() -> None:
         "device_add": {"props": (), "driver": None},
         "device_del": {"force": False},
         "cpu_on_called": {"caller": 0, "entry": 0, "context": 0, "verdict": None},
+        "save": {"file": ""},
+        "restored": {"file": ""},
         "done": {"affinity": None},
         "failed": {"error": "failed"},
         "machine_failed": {"error": "failed"},

@@ -12,6 +12,7 @@ from hpcore.errors import HpcoreError
 from hpcore.guest.images import fetch_guest
 from tests.nested.image import nested_image
 from tests.nested.kernels import old_kernel
+from tests.nested.libvirt import nested_libvirt
 from tests.nested.machine import NestedMachine, run
 from tests.nested.qemu import SERIES, nested_qemu
 
@@ -25,6 +26,7 @@ OUT = Path("build/nested")
 @click.option("--kernel", type=click.Path(path_type=Path, exists=True), help="L1's; default: 6.12.")
 @click.option("--qemu", type=click.Choice(list(SERIES)), help="Give L1 Debian's QEMU, too.")
 @click.option("--uefi", is_flag=True, help="Give L1 UEFI firmware and a small disk, too.")
+@click.option("--libvirt", is_flag=True, help="Give L1 Debian's libvirt, too.")
 @click.option("--smp", default=2, show_default=True, help="CPUs of L1.")
 @click.option("--seconds", default=600.0, show_default=True, help="What the command has.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True,
@@ -32,8 +34,8 @@ OUT = Path("build/nested")
 @click.option("--build", is_flag=True, help="Only build what L1 is made of, where it is missing.")
 @click.argument("command", nargs=-1)
 def main(
-    cpu: str, gic: int, no_el2: bool, kernel: Path | None, qemu: str | None, uefi: bool, smp: int,
-    seconds: float, out: Path, build: bool, command: tuple[str, ...],
+    cpu: str, gic: int, no_el2: bool, kernel: Path | None, qemu: str | None, uefi: bool,
+    libvirt: bool, smp: int, seconds: float, out: Path, build: bool, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run COMMAND in an arm64 Linux with a real /dev/kvm, in a copy of this repository.
 
@@ -51,12 +53,13 @@ def main(
             fetch_guest(progress=_progress)
             parts = [nested_image(progress=_progress), old_kernel(progress=_progress)]
             parts += [nested_qemu(series, progress=_progress) for series in SERIES]
+            parts.append(nested_libvirt(progress=_progress))
             for file in parts:
                 click.echo(f"{file} ({file.stat().st_size >> 20} MiB)")
             if not build:
                 click.echo("no command given; see --help")
             return
-        machine = NestedMachine(cpu, gic, not no_el2, smp, kernel, qemu, uefi)
+        machine = NestedMachine(cpu, gic, not no_el2, smp, kernel, qemu, uefi, libvirt)
         out.mkdir(parents=True, exist_ok=True)
         ended = run(command, out, machine=machine, seconds=seconds, hear=_hear, progress=_progress)
     except HpcoreError as error:

@@ -17,6 +17,7 @@ from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_dire
 from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
+from tests.nested.libvirt import nested_libvirt
 from tests.nested.payload import KILL_AFTER, PayloadCommand, payload
 from tests.nested.qemu import nested_qemu
 from tests.nested.uefi import nested_uefi
@@ -39,7 +40,8 @@ class NestedMachine:
     """How L1 is made. `cpu` as QEMU's -cpu: `max` has VHE, `cortex-a57` has not.
 
     `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None. With
-    `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it.
+    `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it; with
+    `libvirt` Debian's libvirtd and virsh.
     """
 
     cpu: str = "max"
@@ -49,6 +51,7 @@ class NestedMachine:
     kernel: Path | None = None
     qemu: str | None = None
     uefi: bool = False
+    libvirt: bool = False
 
     @property
     def memory(self) -> int:
@@ -114,6 +117,8 @@ def run(
         layers.append(nested_qemu(machine.qemu, progress=progress))
     if machine.uefi:
         layers.append(nested_uefi(progress=progress))
+    if machine.libvirt:
+        layers.append(nested_libvirt(progress=progress))
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
         command = PayloadCommand(script, seconds, nonce)

@@ -38,7 +38,7 @@ INIT = """\
 #!/bin/sh
 /bin/busybox --install -s /bin
 export PATH=/usr/local/bin:/usr/bin:/bin HOME=/root TERM=dumb LANG=C.UTF-8 COLUMNS=100
-export PYTHONPATH=/{here}:/{here}/backends/kvm {mark_variable}={nonce}
+export {mark_variable}={nonce}
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -117,7 +117,12 @@ def _program(entry_point: str) -> bytes:
 
 
 def _distributions() -> Iterator[Entry]:
-    """That hpcore and its accelerator are installed: their versions and entry points."""
+    """That hpcore and its accelerator are installed: where, their versions and entry points.
+
+    A .pth file, since libvirt starts programs without this environment's variables.
+    """
+    yield from parents(f"{SITE}/any")
+    yield Entry(f"{SITE}/hpcore.pth", FILE, f"/{HERE}\n/{HERE}/backends/kvm\n".encode())
     for name in OURS:
         found = distribution(name)
         directory = f"{SITE}/{name.replace('-', '_')}-{found.version}.dist-info"

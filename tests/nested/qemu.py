@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
@@ -69,7 +70,7 @@ def _build(work: Path, suite: str, progress: TellFetch) -> Path:
     program = own / BINARY
     if not program.is_file():
         raise NestedError(f"package {PACKAGE} of {suite} has no {BINARY}")
-    loaded = libraries(program, own, base)
+    loaded = libraries([program], own, base)
 
     complete = work / "complete"
     complete.mkdir()
@@ -84,18 +85,18 @@ def _build(work: Path, suite: str, progress: TellFetch) -> Path:
     return complete
 
 
-def libraries(program: Path, own: Path, base: Path) -> dict[str, Path]:
-    """The shared libraries below `own` that `program` loads, at any remove, by their names.
+def libraries(programs: Iterable[Path], own: Path, base: Path) -> dict[str, Path]:
+    """The shared libraries below `own` that `programs` load, at any remove, by their names.
 
     Those below `base` are in L1 already. Raises NestedError for one that neither has.
     """
     there = {path.name for path in base.rglob("*.so*")}
     found = {path.name: path for path in own.rglob("*.so*")}
     loaded: dict[str, Path] = {}
-    ahead = needed(program)
+    ahead = needed(*programs)
     while ahead:
         if missing := ahead - there - set(found):
-            raise NestedError(f"no package has {', '.join(sorted(missing))}, which QEMU loads")
+            raise NestedError(f"no package has {', '.join(sorted(missing))}, which is loaded")
         new = {name: found[name] for name in ahead - there}
         loaded |= new
         ahead = needed(*new.values()) - set(loaded) if new else set()

@@ -54,7 +54,7 @@ def ran(path: str | Path, accel: str, log: Path) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("name", sorted(set(bundled()) - {"cycles"}))
+@pytest.mark.parametrize("name", sorted(set(bundled()) - {"cycles", "migrations"}))
 def test_a_scenario_runs_as_on_our_own_registers(name: str, tmp_path: Path) -> None:
     ours = tmp_path / "ours.jsonl"
     ran(name, "qtest", ours)

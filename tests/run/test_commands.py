@@ -14,7 +14,6 @@ from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import Phase
 from hpcore.model.states import initial
 from hpcore.run.commands import (
-    LAST_STEP,
     Asked,
     CommandFailed,
     Ends,
@@ -26,6 +25,7 @@ from hpcore.run.commands import (
     begun_by,
 )
 from hpcore.run.controller import Controller
+from hpcore.run.courses import LAST_STEP
 from tests.run.test_controller import SOON, play
 from tests.support.paper import Behaviour
 

@@ -12,10 +12,12 @@ import structlog
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.kernel import KernelImage
-from hpcore.log import Sync, read
+from hpcore.log import Rotation, Sync, read
+from hpcore.log.segments import LEAST_SIZE, numbers
 from hpcore.model import events as ev
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import SlotState
+from hpcore.model.states import State
 from hpcore.run import (
     AcceleratorError,
     Capabilities,
@@ -228,3 +230,26 @@ def test_a_real_qemu_is_driven_from_python(tmp_path: Path) -> None:
 
     asyncio.run(asyncio.wait_for(main(), 8 * SOON))
     assert replay(log).ok
+
+
+def test_a_log_in_segments_is_as_the_machine_was(tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    rotation = Rotation(LEAST_SIZE, 3)
+
+    async def main() -> State:
+        opened = open_machine(
+            found(), CONFIG, GuestScript(), log=log, sync=Sync.OS, rotation=rotation
+        )
+        async with opened as machine:
+            await machine.boot()
+            for _ in range(4):
+                await machine.plug("core3", core_id=3)
+                await machine.unplug("core3")
+        return machine.state
+
+    state = asyncio.run(asyncio.wait_for(main(), 4 * SOON))
+    assert len(numbers(str(log))) == 3
+    replayed = replay(log)
+    assert replayed.ok
+    assert replayed.state == state
+    assert replayed.decided_again == sum(r.batch is None for r in read(log)[1])

@@ -426,8 +426,9 @@ def test_a_command_that_is_refused_leaves_the_rest_unbegun() -> None:
         with pytest.raises(ScaleFailed) as failed:
             await m.scale(4, undo=True)
         assert str(failed.value) == (
-            "scale to 4: plug cpu2 failed: a migration is under way; try again when it has "
-            "ended. Done: nothing. Failed: plug cpu2. Not begun: plug cpu3. 2 vCPUs are enabled now"
+            "scale to 4: plug cpu2 failed: the machine is being migrated or saved; try again "
+            "when that has ended. Done: nothing. Failed: plug cpu2. Not begun: plug cpu3. 2 vCPUs "
+            "are enabled now"
         )
 
     on_paper(Behaviour(deaf_to={MachineStep.MIGRATE}), script)

@@ -70,12 +70,14 @@ def begun(accepted: Plug | Unplug, **fields: Any) -> _Begun:
 
 
 def test_the_first_reason_for_which_a_change_was_given_up_stays() -> None:
-    failed = Plug(Asked(NOBODY, 1), 2, "cpu2", failure=ev.PlugFailed(2, "cpu2", "later"))
+    failed = Plug(Asked(NOBODY, 1), 2, "cpu2")
+    failed.follow(ev.PlugFailed(2, "cpu2", "later"))
     assert begun(failed).failure == "later"
     assert begun(failed, error="first").failure == "first"
     assert begun(Plug(Asked(NOBODY, 1), 2, "cpu2"), error="first").failure == "first"
     assert begun(Plug(Asked(NOBODY, 1), 2, "cpu2")).failure is None
-    refused = Unplug(Asked(NOBODY, 1), 2, "cpu2", failure=ev.UnplugFailed(2, "cpu2", "busy"))
+    refused = Unplug(Asked(NOBODY, 1), 2, "cpu2")
+    refused.follow(ev.UnplugFailed(2, "cpu2", "busy"))
     assert begun(refused).failure == "busy"
 
 

@@ -15,36 +15,40 @@ from hpcore.model.invariants import INVARIANTS
 from tests.specs.tools import SPECS, spin_states, tlc_states
 
 
-def as_specified(slots: int, faults: int, plugged: int = 0) -> Environment:
+def as_specified(
+    slots: int, faults: int, plugged: int = 0, saves: bool = False
+) -> Environment:
     """What the specs are about: also a guest that powers the machine off, and what follows."""
     return Environment(
         slots=slots, boot=1, guest=HOSTILE, faults=faults,
-        power_off=False, power_on=True, plugged=plugged,
+        power_off=False, power_on=True, plugged=plugged, save=saves,
     )  # fmt: skip
 
 
-def hpcore_states(slots: int, faults: int, plugged: int = 0) -> set[int]:
-    tables = tabulate(as_specified(slots, faults, plugged))
+def hpcore_states(slots: int, faults: int, plugged: int = 0, saves: bool = False) -> set[int]:
+    tables = tabulate(as_specified(slots, faults, plugged, saves))
     return {symbolic.check(tables).states, explicit.check(tables).states}
 
 
 @pytest.mark.parametrize(
-    ("slots", "faults", "plugged"),
-    [(1, 1, 0), (2, 0, 0), (2, 1, 0), (2, 3, 1), (3, 1, 1)],
+    ("slots", "faults", "plugged", "saves"),
+    [(1, 1, 0, False), (2, 0, 0, False), (2, 1, 0, True), (2, 3, 1, False), (3, 1, 1, False)],
 )
 def test_spin_agrees_with_both_engines(
-    tmp_path: Path, slots: int, faults: int, plugged: int
+    tmp_path: Path, slots: int, faults: int, plugged: int, saves: bool
 ) -> None:
-    found = spin_states(tmp_path, slots, faults, plugged)
-    assert {found} == hpcore_states(slots, faults, plugged)
+    found = spin_states(tmp_path, slots, faults, plugged, saves)
+    assert {found} == hpcore_states(slots, faults, plugged, saves)
 
 
-@pytest.mark.parametrize(("slots", "faults", "plugged"), [(1, 1, 0), (2, 1, 1)])
+@pytest.mark.parametrize(
+    ("slots", "faults", "plugged", "saves"), [(1, 1, 0, False), (2, 1, 1, True)]
+)
 def test_tlc_agrees_with_both_engines(
-    tmp_path: Path, slots: int, faults: int, plugged: int
+    tmp_path: Path, slots: int, faults: int, plugged: int, saves: bool
 ) -> None:
-    found = tlc_states(tmp_path, slots, faults, plugged)
-    assert {found} == hpcore_states(slots, faults, plugged)
+    found = tlc_states(tmp_path, slots, faults, plugged, saves)
+    assert {found} == hpcore_states(slots, faults, plugged, saves)
 
 
 def test_a_broken_spec_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

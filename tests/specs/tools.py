@@ -13,10 +13,14 @@ MODULE = "VcpuHotplug"
 SECONDS = 300
 
 
-def spin_states(work: Path, slots: int, faults: int, plugged: int = 0) -> int:
+def spin_states(
+    work: Path, slots: int, faults: int, plugged: int = 0, saves: bool = False
+) -> int:
     """Verify the Promela model; the number of states, without the one before its init."""
     model = SPECS / "vcpu_hotplug.pml"
-    defined = (f"-DN={slots}", f"-DFAULTS={faults}", f"-DPLUGGED={plugged}")
+    defined = (
+        f"-DN={slots}", f"-DFAULTS={faults}", f"-DPLUGGED={plugged}", f"-DSAVES={saves:d}"
+    )  # fmt: skip
     _run(work, "spin", "-a", *defined, str(model))
     _run(work, "gcc", "-O1", "-DSAFETY", "-w", "-o", "pan", "pan.c")
     text = _run(work, "./pan", "-m2000000")
@@ -51,21 +55,26 @@ def read_tlc_states(text: str) -> int:
     return int(re.findall(r"([\d,]+) distinct states found", text)[-1].replace(",", ""))
 
 
-def tlc_states(work: Path, slots: int, faults: int, plugged: int = 0) -> int:
+def tlc_states(
+    work: Path, slots: int, faults: int, plugged: int = 0, saves: bool = False
+) -> int:
     """Check the TLA+ module; the number of distinct states."""
-    write_tlc_config(work, slots, faults, plugged)
+    write_tlc_config(work, slots, faults, plugged, saves)
     text = _run(work, *tlc_command(work))
     assert "No error has been found" in text, text
     return read_tlc_states(text)
 
 
-def write_tlc_config(work: Path, slots: int, faults: int, plugged: int = 0) -> None:
+def write_tlc_config(
+    work: Path, slots: int, faults: int, plugged: int = 0, saves: bool = False
+) -> None:
     """The module and its configuration, in `work`."""
     shutil.copy(SPECS / f"{MODULE}.tla", work)
     text = (SPECS / f"{MODULE}.cfg").read_text()
     text = re.sub(r"N = \d+", f"N = {slots}", text)
     text = re.sub(r"Faults = \d+", f"Faults = {faults}", text)
     text = re.sub(r"Plugged = \d+", f"Plugged = {plugged}", text)
+    text = text.replace("Saves = FALSE", f"Saves = {str(saves).upper()}")
     (work / f"{MODULE}.cfg").write_text(text)
 
 

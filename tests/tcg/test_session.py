@@ -142,8 +142,6 @@ def test_an_illegal_step_is_an_effect_error_with_the_remedy() -> None:
                 await rig.machine_step(MachineStep.CREATE_VCPUS)
             with pytest.raises(EffectError, match="no guest"):
                 await rig.machine_step(MachineStep.START)
-            with pytest.raises(EffectError, match="not supported yet on tcg"):
-                await rig.machine_step(MachineStep.MIGRATE)
             with pytest.raises(AcceleratorError, match="answers CPU_ON by itself"):
                 await rig.do(AnswerCpuOn(1, 0, True, 0))
             await rig.do(RaiseGed())

@@ -17,7 +17,15 @@ from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
 from hpcore.model.effects import Step
 from hpcore.model.states import initial
-from hpcore.triage.diff import NOT_COMPARED, Diff, Track, compare, diff, unknown_names
+from hpcore.triage.diff import (
+    COUNTED,
+    NOT_COMPARED,
+    Diff,
+    Track,
+    compare,
+    diff,
+    unknown_names,
+)
 from tests.support.world import World
 from tests.triage.test_replay import PLUG, batches, write
 
@@ -313,3 +321,16 @@ def test_files_are_compared_and_a_bad_one_is_an_error(tmp_path: Path) -> None:
     b.write_bytes(b.read_bytes().replace(b'"slot":2', b'"slot":3', 1))
     with pytest.raises(LogDamaged):
         diff(a, b)
+
+
+def test_calls_that_were_counted_are_not_compared_and_that_is_said() -> None:
+    """How many lines there are of them is a matter of time."""
+    denied = ev.CpuOnDenied(3, 0, -3)
+    other = ev.CpuOnDenied(2, 0, -3)
+    a = [Record(1, 0.0, denied), Record(2, 0.1, denied, counted=900), Record(3, 0.2, other)]
+    b = [Record(1, 0.0, other)]
+    found = compare((HEADER, a), (HEADER, b))
+    assert found.same
+    assert found.apart == {"cpu_on_denied": COUNTED}
+    lacks = compare((HEADER, a), (HEADER, []))
+    assert [str(d.track) for d in lacks.differences] == [str(Track(2, True))]

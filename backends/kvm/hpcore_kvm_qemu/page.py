@@ -16,9 +16,12 @@ class PolicyPage:
     A word of 32 bits is written by one store, so that the interposer never reads half of it.
     """
 
-    def __init__(self, possible: int, spi: int, regions: Iterable[tuple[int, int]]) -> None:
+    def __init__(
+        self, possible: int, spi: int, regions: Iterable[tuple[int, int]], *, kept: bool = False
+    ) -> None:
         """For `possible` vCPUs; `spi` is the event device's interrupt, its INTID less 32, and
-        `regions` are address and size of the MMIO that is hpcore's."""
+        `regions` are address and size of the MMIO that is hpcore's. With `kept` QEMU outlives
+        hpcore, and the interposer looks for one that comes back."""
         self.fd = os.memfd_create("hpcore-policy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, wire.PAGE_SIZE)
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -26,7 +29,9 @@ class PolicyPage:
         self._page = mmap.mmap(self.fd, wire.PAGE_SIZE)
         self._bytes = memoryview(self._page)
         self._words = self._bytes.cast("I")
-        wire.HEAD.pack_into(self._page, wire.HEAD_AT, wire.MAGIC, wire.VERSION, possible, spi)
+        wire.HEAD.pack_into(
+            self._page, wire.HEAD_AT, wire.MAGIC, wire.VERSION, possible, spi, kept
+        )
         for number, (base, size) in enumerate(regions):
             at = wire.REGION_AT + number * wire.REGION.size
             wire.REGION.pack_into(self._page, at, base, size)

@@ -10,15 +10,20 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-VERSION = 2
+VERSION = 3
 MAGIC = 0x6870_6770
 VCPUS = 512
 REGIONS = 4
 LINE = 64
 """Bytes of a cache line: the interposer's words of two vCPUs are never in the same one."""
 
-HEAD = struct.Struct("<IIII")
-"""magic, version, possible vCPUs, the GED's SPI."""
+TOLD = 1024
+"""How many messages the page remembers."""
+
+HEAD = struct.Struct("<IIIII")
+"""magic, version, possible vCPUs, the GED's SPI, whether QEMU outlives hpcore."""
+NOTE = struct.Struct("<III")
+"""hpcore's own."""
 REGION = struct.Struct("<QQ")
 """base and size of MMIO that is hpcore's."""
 SEEN = struct.Struct("<IIIIQI36x")
@@ -37,17 +42,23 @@ class Seen(NamedTuple):
 
 
 HEAD_AT = 0
-REGION_AT = HEAD_AT + HEAD.size
+NOTE_AT = HEAD_AT + HEAD.size
+REGION_AT = NOTE_AT + NOTE.size
 GRANTED_AT = REGION_AT + REGIONS * REGION.size  # u8 a vCPU
 FORCE_AT = GRANTED_AT + VCPUS  # u32 a vCPU
 GIC_AT = FORCE_AT + 4 * VCPUS  # u32 a vCPU
 ALLOWED_AT = GIC_AT + 4 * VCPUS  # u32
 RESETS_AT = ALLOWED_AT + 4  # u32, the interposer's
 SEEN_AT = -(-(RESETS_AT + 4) // LINE) * LINE
-PAGE_SIZE = SEEN_AT + VCPUS * SEEN.size
 
 MESSAGE = struct.Struct("<IIQQQQ")
 """type, vcpu, a, b, c, d."""
+COUNT = struct.Struct("<Q")
+TOLD_AT = SEEN_AT + VCPUS * SEEN.size
+ASKED_AT = TOLD_AT + COUNT.size
+LAST_AT = ASKED_AT + COUNT.size
+PAGE_SIZE = -(-(LAST_AT + TOLD * MESSAGE.size) // LINE) * LINE
+
 ANSWER = struct.Struct("<IIQ")
 """The type that is answered, nothing, the value."""
 
@@ -68,7 +79,14 @@ class Message(IntEnum):
     RESET = 11
     KEPT_OFF = 12
     GIC = 13
+    AGAIN = 14
+    RESUMED = 15
 
 
-ANSWERED = frozenset({Message.HELLO, Message.START, Message.READ, Message.WRITE})
+ANSWERED = frozenset({
+    Message.HELLO, Message.AGAIN, Message.START, Message.READ, Message.WRITE,
+})  # fmt: skip
 """The messages after which the interposer waits for an answer."""
+
+UNCOUNTED = frozenset({Message.HELLO, Message.AGAIN, Message.RESUMED})
+"""Those about the link itself; all others are counted, and remembered in the page."""

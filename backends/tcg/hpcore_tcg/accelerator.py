@@ -13,22 +13,28 @@ from hpcore.door.options import Options
 from hpcore.fetch.zig import NO_COMPILER, zig_version
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
+from hpcore.model.machines import Phase
+from hpcore.model.states import State
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform.firmware import QEMU_VIRT, Board
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import find_qemu
+from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.qemu.running import RunningQemu
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
+    Belongings,
     Capabilities,
     GuestImages,
     GuestScript,
     Report,
+    Stream,
 )
 from hpcore_tcg import build
+from hpcore_tcg.belongings import MONITOR, boot_files, refuse_unlike
+from hpcore_tcg.elsewhere import Elsewhere, LoadedFiles, live_on
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
-from hpcore_tcg.machine import TcgMachine
+from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
 
 MODELLED = {
@@ -54,6 +60,7 @@ class TcgAccelerator:
             versions["monitor"] = build.digest()
         return Capabilities(
             unavailable="; ".join(problems) or None,
+            no_save=None,
             max_vcpus=MAX_POSSIBLE,
             modelled=MODELLED,
             versions=versions,
@@ -68,14 +75,52 @@ class TcgAccelerator:
         """
         images = admission.images_of("tcg", guest)
         admission.need_gicv3("tcg", machine)
-        try:
-            qemu = await asyncio.to_thread(find_qemu)
-        except QemuError as error:
-            raise AcceleratorError(str(error)) from error
+        qemu = await self._qemu()
         boot = await admission.prepare(machine, self.board, images)
         monitor = await asyncio.to_thread(build.ensure_monitor)
+        return self._session(machine, boot, qemu, monitor, report)
+
+    async def restore(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> TcgSession:
+        """See `hpcore.run.accelerator.RestoringAccelerator`."""
+        if state.shared.phase is not Phase.RUNNING:
+            raise AcceleratorError(
+                f"the saved machine is {state.shared.phase}; one that runs or is paused is restored"
+            )
+        qemu = await self._qemu()
+        monitor = await asyncio.to_thread(build.ensure_monitor)
+        refuse_unlike(belongings, MONITOR, monitor.digest, "restore it with the hpcore-tcg of then")
+        boot = await asyncio.to_thread(boot_files, belongings)
+        session = self._session(state.config, boot, qemu, monitor, report)
+        await session.load(state, belongings, stream)
+        return session
+
+    async def _qemu(self) -> Qemu:
+        try:
+            return await asyncio.to_thread(find_qemu)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+
+    def _session(
+        self,
+        machine: MachineConfig,
+        boot: BootFiles | None,
+        qemu: Qemu,
+        monitor: build.Monitor,
+        report: Report,
+    ) -> TcgSession:
         start = partial(TcgMachine.start, machine, boot, qemu, monitor)
-        return TcgSession(machine, start, report, boots=boot is not None)
+        files = [] if boot is None else [boot.kernel, boot.initrd]
+        try:
+            loaded = LoadedFiles.of([qemu.path, monitor.path, *files])
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        other = partial(start, DEAF, incoming=True)
+        elsewhere = Elsewhere(other, loaded, boot, monitor, live=live_on(qemu.version))
+        return TcgSession(
+            machine, start, report, boots=boot is not None, elsewhere=elsewhere
+        )
 
     # --------------------------------------------- under a VM that somebody else starts
 

@@ -23,20 +23,24 @@ LINK_LOG = "HPCORE_TCG_LINK_LOG"
 
 @frozen
 class Sockets:
-    """Where QEMU listens. `console` is None where the guest's console is not hpcore's."""
+    """Where QEMU listens. `console` is None where the guest's console is not hpcore's, and
+    `incoming` where no machine is to come by a migration."""
 
     qmp: Path
     console: Path | None
     link: Path
+    incoming: Path | None = None
 
     @classmethod
-    def below(cls, directory: Path) -> Sockets:
-        """All three in QEMU's own directory."""
-        return cls(directory / "qmp", directory / "console", directory / LINK)
+    def below(cls, directory: Path, *, incoming: bool = False) -> Sockets:
+        """All of them in QEMU's own directory."""
+        comes = directory / "incoming" if incoming else None
+        return cls(directory / "qmp", directory / "console", directory / LINK, comes)
 
     def all(self) -> tuple[Path, ...]:
         """Every one, for the check that none is occupied."""
-        return tuple(path for path in (self.qmp, self.console, self.link) if path is not None)
+        every = (self.qmp, self.console, self.link, self.incoming)
+        return tuple(path for path in every if path is not None)
 
 
 def command_line(
@@ -63,6 +67,8 @@ def command_line(
         *qmp_monitor(sockets.qmp),
         *link_arguments(sockets.link), "-bios", str(monitor.path),
     ]  # fmt: skip
+    if sockets.incoming is not None:
+        argv += ["-incoming", "defer"]
     return argv if images is None else [*argv, *image_arguments(images, directory)]
 
 

@@ -9,6 +9,9 @@ coroutine that waited for it has had its say: until its turn is over (hpcore.ses
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Awaitable, Callable, Generator
 
 import structlog
@@ -22,6 +25,9 @@ from hpcore_tcg.protocol import MEANING, Decoder, Frame, Op, Status
 log = structlog.get_logger(__name__)
 
 READ_SIZE = 64 * 1024
+QUIET_LOOKS = 3
+"""Passes of the event loop that find nothing to read: what the last one read has woken the
+reader by then."""
 
 
 class ResetMeanwhile(Exception):
@@ -83,6 +89,11 @@ class Link:
         self._pending: dict[int, _Pending] = {}
         self._next_tag = 0
         self._gone: str | None = None
+        self.silent = True
+        """Whether nothing has ever come."""
+        self._idle = False  # all that was read has been delivered
+        self._answered = asyncio.Event()
+        self._answered.set()
         self._task = asyncio.create_task(self._read())
 
     def send(
@@ -102,6 +113,7 @@ class Link:
         self._next_tag = (tag + 1) % protocol.TAGS
         pending = _Pending(op, slot, loop.create_future(), turn, loop.time())
         self._pending[tag] = pending
+        self._answered.clear()
         self._writer.write(protocol.encode(op, tag=tag, slot=slot, arg=arg))
         return Request(pending.future)
 
@@ -109,6 +121,20 @@ class Link:
         """The request that has waited longest: op, slot, and when it was sent."""
         waiting = min(self._pending.values(), key=lambda p: p.sent, default=None)
         return None if waiting is None else (waiting.op, waiting.slot, waiting.sent)
+
+    async def answered(self) -> None:
+        """Wait until nothing that was sent waits for its answer."""
+        await self._answered.wait()
+
+    async def heard_all(self) -> None:
+        """Wait until all is delivered that the monitor of a machine that stands still has sent.
+
+        QEMU hands on each byte as the monitor writes it, so all of it is in the socket.
+        """
+        quiet = 0
+        while quiet < QUIET_LOOKS and self._gone is None:
+            quiet = quiet + 1 if self._idle and not self._unread() else 0
+            await asyncio.sleep(0)
 
     def interrupt(self) -> list[Interrupted]:
         """End every request under way with ResetMeanwhile, and say which they were."""
@@ -135,11 +161,25 @@ class Link:
     def _take(self) -> list[_Pending]:
         waiting = [p for p in self._pending.values() if not p.future.done()]
         self._pending.clear()
+        self._answered.set()
         return waiting
+
+    def _unread(self) -> int:
+        sock = self._writer.get_extra_info("socket")
+        (size,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+        return int(size)
+
+    async def _more(self) -> bytes:
+        self._idle = True
+        try:
+            return await self._reader.read(READ_SIZE)
+        finally:
+            self._idle = False
 
     async def _read(self) -> None:
         try:
-            while data := await self._reader.read(READ_SIZE):
+            while data := await self._more():
+                self.silent = False
                 for frame in self._decoder.feed(data):
                     await self._deliver(frame)
                 self._say_dropped()
@@ -158,6 +198,8 @@ class Link:
 
     async def _answer(self, frame: Frame) -> None:
         pending = self._pending.pop(frame["tag"], None)
+        if not self._pending:
+            self._answered.set()
         if pending is None or pending.future.done():  # asked before a reset, or given up
             log.warning("an answer that nobody waits for; dropped", tag=frame["tag"])
             return

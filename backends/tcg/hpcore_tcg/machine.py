@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
+import structlog
 from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
@@ -20,6 +22,9 @@ from hpcore.qemu.runtime_directory import directory_of_a_start
 from hpcore_tcg import launch
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.link import Link, OnEvent
+from hpcore_tcg.protocol import Frame
+
+log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 120.0
 """How long the monitor may take to answer while QEMU runs. It takes about a millisecond
@@ -40,6 +45,18 @@ class Told:
     reset_still: Callable[[], None]
 
 
+async def _drop(frame: Frame) -> None:
+    log.warning("a QEMU that waits for its machine has sent a frame; dropped", kind=frame.kind)
+
+
+def _ignore(_why: str = "") -> None:
+    """Whoever carries a machine there looks for himself what becomes of that QEMU."""
+
+
+DEAF = Told(_drop, _ignore, _ignore, _ignore)
+"""Of a machine that is not the session's: not yet, or not any more."""
+
+
 class TcgMachine(QemuMachine):
     """Made by `start` or `attach`; all its sockets are drained until `close`."""
 
@@ -47,6 +64,8 @@ class TcgMachine(QemuMachine):
         super().__init__(process, told)
         self._on_event = told.event
         self._link: Link | None = None
+        self.incoming: Path | None = None
+        """Where it is to listen for the machine that is carried to it."""
 
     @classmethod
     async def start(
@@ -56,17 +75,22 @@ class TcgMachine(QemuMachine):
         qemu: Qemu,
         monitor: Monitor,
         told: Told,
+        *,
+        incoming: bool = False,
     ) -> TcgMachine:
         """Start QEMU, stopped before its first instruction, and connect to it.
 
-        Raises QemuError and leaves nothing behind.
+        With `incoming` it has no machine of its own: one is carried to it. Its directory stays
+        until then. Raises QemuError and leaves nothing behind.
         """
         with directory_of_a_start() as directory:
-            sockets = launch.Sockets.below(directory)
+            sockets = launch.Sockets.below(directory, incoming=incoming)
             argv = launch.command_line(config, boot, qemu, monitor, directory, sockets)
             process = await QemuProcess.start(argv, directory, sockets.all())
         machine = await cls.attach(process, sockets, told)
-        process.remove_directory()
+        machine.incoming = sockets.incoming
+        if not incoming:
+            process.remove_directory()
         return machine
 
     @classmethod
@@ -92,6 +116,16 @@ class TcgMachine(QemuMachine):
         assert self._link is not None, "start comes first"
         return self._link
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come from its guest, on either port: it may not have run at all."""
+        return self.link.silent and (self.console is None or self.console.silent)
+
+    def tell(self, told: Told) -> None:
+        """Tell `told` from now on, also what the link brings."""
+        self.listen(told)
+        self._on_event = told.event
+
     async def close(self) -> None:
         """See QemuMachine."""
         await super().close()
@@ -100,8 +134,11 @@ class TcgMachine(QemuMachine):
 
     async def _connect_link(self, sockets: launch.Sockets) -> None:
         streams = await self.process.connect(sockets.link)
-        self._link = Link(*streams, self._on_event, self._link_ended)
+        self._link = Link(*streams, self._hear, self._link_ended)
         self.begin(self._watch_answers())
+
+    async def _hear(self, frame: Frame) -> None:
+        await self._on_event(frame)
 
     def _link_ended(self, why: str) -> None:
         self.ended("the link to the EL3 monitor", why)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from hpcore.model.effects import Step
+from hpcore.model.machines import GiccState
+from hpcore.model.states import State
 
 KEPT = (Step.REALIZE, Step.BIND, Step.WIRE)
 """What stays with a slot, in order. Whether it is enabled is the core's to say anew."""
@@ -17,6 +19,16 @@ class SlotMirror:
 
     def __init__(self) -> None:
         self._has: dict[int, set[Step]] = {}
+
+    @classmethod
+    def of(cls, state: State) -> SlotMirror:
+        """What each slot has, as the log of a machine says that is taken up again."""
+        mirror = cls()
+        for index, slot in enumerate(state.slots):
+            has = (slot.thread, slot.gicc is not GiccState.UNBOUND, slot.gicc is GiccState.WIRED)
+            for step in (step for step, given in zip(KEPT, has, strict=True) if given):
+                mirror.done(step, index)
+        return mirror
 
     def done(self, step: Step, slot: int) -> None:
         """The monitor has answered that `step` on `slot` is done."""

@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from attrs import frozen
 
-from hpcore.model.effects import Step
+from hpcore.model.effects import OTHERS_STEPS, Step
 
 VERSION = 1
 """Said in HELLO; the host refuses a monitor that speaks another one."""
@@ -50,7 +50,7 @@ class Op(IntEnum):
     REASSERT = 0x1D
 
 
-STEP_OPS: dict[Step, Op] = {step: Op[step.name] for step in Step}
+STEP_OPS: dict[Step, Op] = {step: Op[step.name] for step in Step if step not in OTHERS_STEPS}
 """The request that carries out each step of a slot: the two have the same names."""
 
 REPLY = 0x30

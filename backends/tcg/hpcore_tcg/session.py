@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
+import attrs
 import structlog
 
 from hpcore.door.front import BeforeStart
@@ -17,25 +19,44 @@ from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
+    MachineStep,
     RaiseGed,
     Reassert,
     RunMachineStep,
     RunStep,
     Step,
 )
+from hpcore.model.states import State
+from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
+from hpcore.qemu.migration import (
+    NotTakenUp,
+    hand_over,
+    load_from,
+    machine_type_of,
+    save_to,
+    take_up,
+    version_of,
+)
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
     AcceleratorError,
+    Belongings,
+    Console,
     EffectError,
+    Keep,
     Report,
+    Stream,
+    Writes,
 )
 from hpcore.session.qemu import QemuSession
-from hpcore.session.turn import CallerTurn
+from hpcore.session.turn import CallerTurn, without_cancelling
+from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of, refuse_unlike
+from hpcore_tcg.elsewhere import NOT_OURS_TO_START, Elsewhere
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import LinkGone, RequestRefused, ResetMeanwhile
-from hpcore_tcg.machine import TcgMachine, Told
+from hpcore_tcg.machine import DEAF, TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import STEP_OPS, Event, Frame, Op
 
@@ -49,6 +70,8 @@ OFF_SECONDS = 10.0
 monitor says it first; QEMU's two sockets are read one after the other."""
 OTHER_OFF_SECONDS = 0.5
 """For what the link still has where QEMU shuts down, and the monitor knows nothing of it."""
+ANSWERED_SECONDS = 10.0
+"""For the monitor's answers before the machine is carried. It takes about a millisecond."""
 NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
 
 
@@ -78,19 +101,30 @@ class TcgSession(QemuSession[TcgMachine]):
         *,
         boots: bool,
         before_start: BeforeStart | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run.
 
-        `before_start` is waited for at each RESTART, while the monitor alone runs.
+        `before_start` is waited for at each RESTART, while the monitor alone runs. `elsewhere`
+        is where MIGRATE carries the machine; None where it is not ours to start a QEMU.
         """
         super().__init__("tcg", config, report)
         self._start_machine, self._boots, self._before_start = start, boots, before_start
+        self._elsewhere = elsewhere
+        self._followed: FollowedConsole | None = None
+        self._free = asyncio.Event()  # not while the machine is carried
+        self._free.set()
         self._mirror = SlotMirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
         self._off_said = asyncio.Event()
         self._hello_due = False  # by a reset that QEMU has told of
+
+    @property
+    def console(self) -> Console | None:
+        """The guest's console, once CREATE_VCPUS is done; the same one wherever the machine is."""
+        return self._followed
 
     async def execute(self, effect: Effect) -> int | None:
         """Carry `effect` out; see the protocol."""
@@ -121,6 +155,9 @@ class TcgSession(QemuSession[TcgMachine]):
     async def _step(self, step: Step, slot: int, turn: CallerTurn) -> int | None:
         cold = step is Step.REALIZE and self._config.cold_booted(slot)
         while await self._gate.admits(step, slot):
+            if not self._free.is_set():
+                await self._free.wait()
+                continue
             try:
                 value = await self._running().link.send(
                     STEP_OPS[step], slot, int(cold), turn=turn
@@ -137,6 +174,7 @@ class TcgSession(QemuSession[TcgMachine]):
 
     async def _answer(self, op: Op, slot: int, turn: CallerTurn) -> None:
         """Nothing is reported for these, so a reset in between has simply settled them."""
+        await self._free.wait()
         machine = self._running()
         if not self._gate.is_open or slot >= self._config.possible:
             return
@@ -149,14 +187,9 @@ class TcgSession(QemuSession[TcgMachine]):
 
     async def _create(self) -> None:
         try:
-            self._machine = await self._start_machine(
-                Told(
-                    self._event,
-                    self._lose,
-                    lambda reason: self._tell(self._shut_down(reason)),
-                    lambda: self._tell(self._reset_standing_still()),
-                )
-            )
+            self._machine = await self._start_machine(self._told())
+            if self._machine.console is not None:
+                self._followed = FollowedConsole(self._machine.console)
             await self._machine.qmp.execute("cont")
         except QemuError as error:
             raise EffectError(str(error)) from error
@@ -168,6 +201,153 @@ class TcgSession(QemuSession[TcgMachine]):
             raise EffectError(
                 f"the EL3 monitor did not start within {HELLO_SECONDS:g} s; QEMU: {words}"
             ) from error
+
+    def _told(self) -> Told:
+        return Told(
+            self._event,
+            self._lose,
+            lambda reason: self._tell(self._shut_down(reason)),
+            lambda: self._tell(self._reset_standing_still()),
+        )
+
+    async def _migrate(self) -> None:
+        """MIGRATE: to another QEMU on this host, which is the session's from then on."""
+        here, elsewhere = self._running(), self._elsewhere
+        if elsewhere is None:
+            raise EffectError(NOT_OURS_TO_START)
+        try:
+            there = await elsewhere.start()
+        except QemuError as error:
+            raise EffectError(f"the QEMU to migrate to did not start: {error}") from error
+        try:
+            assert there.incoming is not None, "it was started to wait for a machine"
+            async with self._held(here):
+                ran = await hand_over(
+                    here, there, there.incoming, live=elsewhere.live, still=here.link.heard_all
+                )
+                await without_cancelling(self._take_over(here, there, ran=ran))
+        except NotTakenUp as error:
+            raise AcceleratorError(str(error)) from error
+        except QemuError as error:
+            raise EffectError(str(error)) from error
+        finally:
+            await (here if self._machine is there else there).close()
+
+    async def save(self, keep: Keep) -> None:
+        """See `hpcore.run.accelerator.SavableSession`."""
+        self._gate.check(MachineStep.SAVE)
+        turn = self._machine_turn = CallerTurn()
+        try:
+            await self._save(keep)
+        except NotTakenUp as error:
+            raise AcceleratorError(str(error)) from error
+        except QemuError as error:
+            raise EffectError(str(error)) from error
+        except OSError as error:
+            raise EffectError(f"the file takes no more: {error.strerror or error}") from error
+        finally:
+            turn.end()
+            if self._machine_turn is turn:
+                self._machine_turn = None
+
+    async def _save(self, keep: Keep) -> None:
+        here, elsewhere, epoch = self._running(), self._elsewhere, self._epoch
+        if elsewhere is None or epoch is None:
+            raise EffectError(NOT_OURS_TO_START)
+        elsewhere.files.require_unchanged()
+        saved = await asyncio.to_thread(
+            belongings, elsewhere.boot, elsewhere.monitor, epoch=epoch,
+            qemu=await version_of(here.qmp), machine_type=await machine_type_of(here.qmp),
+        )  # fmt: skip
+
+        async def still() -> Writes:
+            await here.link.heard_all()
+            return await keep(saved)
+
+        async with self._held(here):
+            await save_to(here, still)
+
+    async def load(self, state: State, saved: Belongings, stream: Stream) -> None:
+        """In place of CREATE_VCPUS and all that followed: the machine that was saved.
+
+        Raises AcceleratorError, and leaves nothing behind.
+        """
+        assert self._elsewhere is not None, "a machine is restored in a QEMU that we start"
+        epoch = epoch_of(saved)
+        try:
+            there = await self._elsewhere.start()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        try:
+            for name, ask in ((QEMU, version_of), (MACHINE_TYPE, machine_type_of)):
+                refuse_unlike(saved, name, await ask(there.qmp), "restore it with that one")
+            assert there.incoming is not None, "it was started to wait for a machine"
+            await load_from(there, there.incoming, stream)
+        except QemuError as error:
+            await there.close()
+            raise AcceleratorError(f"QEMU does not take the saved machine: {error}") from error
+        except BaseException:
+            await there.close()
+            raise
+        there.tell(self._told())
+        there.process.remove_directory()
+        self._machine, self._epoch, self._mirror = there, epoch, SlotMirror.of(state)
+        if there.console is not None:
+            self._followed = FollowedConsole(there.console)
+        self._hello.set()
+        self._gate.created()
+        self._gate.open()
+        self._gate.pause()
+
+    async def _take_over(self, here: TcgMachine, there: TcgMachine, *, ran: bool) -> None:
+        """`there` has the machine, whole, and alone is told to let it go on.
+
+        Where it dies over that, and its guest was not heard of, nobody has seen it run: the
+        machine is taken up where it was. Raises QemuError then, and AcceleratorError for one
+        that was seen.
+        """
+        there.tell(attrs.evolve(DEAF, event=self._event))
+        self._machine = there
+        if ran:
+            try:
+                await there.qmp.execute("cont")
+            except QemuError as error:
+                await there.close()
+                if not there.silent:
+                    raise AcceleratorError(str(error)) from error
+                self._machine = here
+                await take_up(here, ran=ran)
+                raise
+        here.tell(DEAF)
+        there.tell(self._told())
+        if self._followed is not None and there.console is not None:
+            self._followed.follow(there.console)
+        there.process.remove_directory()
+        if not there.process.running:
+            raise AcceleratorError(f"QEMU is gone: {there.process.last_words}")
+        await here.quit()
+
+    @asynccontextmanager
+    async def _held(self, machine: TcgMachine) -> AsyncIterator[None]:
+        """Nothing new is sent to `machine` within, and nothing is under way on its way there.
+
+        What its ports take once it stands still moves in part, and is lost in part.
+        """
+        self._free.clear()
+        try:
+            try:
+                await asyncio.wait_for(machine.link.answered(), ANSWERED_SECONDS)
+            except TimeoutError:
+                raise EffectError(
+                    "the EL3 monitor still owes answers, which it gives while the machine runs"
+                ) from None
+            if self._followed is not None:
+                await self._followed.hold()
+            yield
+        finally:
+            self._free.set()
+            if self._followed is not None:
+                self._followed.release()
 
     async def _init_gic(self) -> None:
         link, epoch = self._running().link, self._epoch

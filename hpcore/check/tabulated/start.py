@@ -25,6 +25,7 @@ import attrs
 from attrs import frozen
 
 from hpcore.check.world.environment import Environment
+from hpcore.log import Head
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
@@ -115,11 +116,15 @@ class Decided(NamedTuple):
 
 @frozen
 class Start:
-    """A machine to start from, and the decisions that led there."""
+    """A machine to start from, and the decisions that led there.
+
+    `head` is what the first of them goes on from, where a log has no more of what was before.
+    """
 
     state: State
     decisions: tuple[Decided, ...] = ()
     broken: Violation | None = None
+    head: Head | None = None
 
     @property
     def stimuli(self) -> tuple[st.Stimulus, ...]:

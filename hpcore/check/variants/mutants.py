@@ -32,6 +32,7 @@ _ASKS: Mapping[str, Mapping[str, Any]] = {
     "not_migrating": {"migration": True},
     "migration_quiet": {"migration": True},
     "migration_keeps_hotpluggable": {"migration": True},
+    "eject_waits_for_migration": {"migration": True},
     "machine_idle": {"migration": True},
     "guest_runs": {"reset": True, "migration": True},
     "reset_drops_pending": {"reset": True},

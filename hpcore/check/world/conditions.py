@@ -1,8 +1,8 @@
 """What may come, and on what terms: what a stimulus may ask of the other slots is all here.
 
 A decision looks at one slot and the shared part, with three exceptions: the end of a scan
-asks whether any event bit is set, a migration whether any slot owes something, and the end
-of a restart whether the guest is to be asked for any slot, which raises the GED. The
+asks whether any event bit is set, a migration or a save whether any slot owes something, and
+the end of a restart whether the guest is to be asked for any slot, which raises the GED. The
 environment asks one more: how many commands are owed, before the user gives another one.
 Each is a *count* of slots with a property, and each is here; nothing else may look across
 slots. That this is so is tested: the engines, which know no more than these conditions,
@@ -19,7 +19,7 @@ from attrs import frozen
 
 from hpcore.model.effects import MachineStep
 from hpcore.model.states import Owed, Slot
-from hpcore.model.stimuli import MachineDone, Migrate, ScanEnded, Stimulus
+from hpcore.model.stimuli import MachineDone, Migrate, Save, ScanEnded, Stimulus
 
 
 @frozen
@@ -42,7 +42,7 @@ BUSY = Condition(
     lambda slot: slot.busy,
     lambda slot: attrs.evolve(slot, command=Owed.PLUG),
 )
-"""Asked by Migrate."""
+"""Asked by Migrate and by Save."""
 UNASKED = Condition(
     "unasked",
     lambda slot: slot.unasked and not slot.insert,
@@ -81,6 +81,7 @@ ANYHOW: Needs = ()
 _ASKED_BY: Mapping[Stimulus, Condition] = {
     ScanEnded(): EVENT_BITS,
     Migrate(): BUSY,
+    Save(): BUSY,
     MachineDone(MachineStep.RESTART): UNASKED,
 }
 """The stimuli that look at every slot, and for what."""

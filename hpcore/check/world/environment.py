@@ -54,7 +54,8 @@ class Environment:
     of the accelerator. `commands` is how many commands the user has in flight at most,
     None for any number. `pause` and `power_off` let the user, and for the latter the guest,
     do so. With `power_on` the guest may as well, and the user start the machine anew after
-    that, which is an end without it. `plugged` vCPUs were plugged before the boot.
+    that, which is an end without it. With `save` the user may save the machine, and have it
+    restored. `plugged` vCPUs were plugged before the boot.
     """
 
     slots: int = 4
@@ -66,6 +67,7 @@ class Environment:
     pause: bool = False
     power_off: bool = True
     power_on: bool = False
+    save: bool = False
     plugged: int = 0
     commands: int | None = None
 
@@ -116,8 +118,7 @@ class Environment:
         if self.reset:
             yield Offer(st.Reset())
             yield Offer(st.ResetSeen())
-        if self.migration:
-            yield from offered(st.Migrate())
+        yield from self._carriers(shared)
         if self.pause:
             yield Offer(st.Pause())
         if self.pause or self.power_on:
@@ -138,6 +139,14 @@ class Environment:
             yield Offer(st.Lost("the accelerator is gone"), fault=1)
             if shared.step is not None:
                 yield Offer(st.MachineFailed(shared.step), fault=1)
+
+    def _carriers(self, shared: Shared) -> Iterator[Offer]:
+        if self.migration:
+            yield from offered(st.Migrate())
+        if self.save:
+            yield from offered(st.Save())
+            if shared.step is MachineStep.SAVE:
+                yield Offer(st.Restored())
 
     def _resets_of_what_is_off(self, shared: Shared) -> Iterator[Offer]:
         if shared.phase is Phase.OFF:

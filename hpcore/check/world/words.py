@@ -41,6 +41,8 @@ _PLAIN: dict[type, str] = {
     st.Resume: "the user resumes the machine",
     st.PowerDown: "the user ends the machine",
     st.Migrate: "the user migrates the machine",
+    st.Save: "the user saves the machine",
+    st.Restored: "the machine is restored from what was saved",
     st.ScanStarted: "the guest begins to read the event bits",
     st.ScanEnded: "the guest has read the event bits",
     st.InsertAcked: "the guest clears the insert bit",
@@ -58,7 +60,7 @@ _PLAIN: dict[type, str] = {
 def describe(environment: Environment) -> str:
     """The environment in a line."""
     e = environment
-    options = ("reset", "migration", "pause", "power_off", "power_on")
+    options = ("reset", "migration", "save", "pause", "power_off", "power_on")
     may = [name.replace("_", "-") for name in options if getattr(e, name)]
     faults = "1 fault" if e.faults == 1 else f"{e.faults or 'no'} faults"
     slots = "1 slot" if e.slots == 1 else f"{e.slots} slots"

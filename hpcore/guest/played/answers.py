@@ -32,6 +32,12 @@ SILENT: Answers = {Notification.EJECT_REQUEST: LOST}
 """A guest that registers what is plugged, and never hears that it should give any back."""
 
 
+def nth_answer(answers: Answers, notification: Notification, given: int) -> tuple[Answer, ...]:
+    """The answer that follows `given` others, by itself; nothing where the kernel has its own."""
+    wanted = answers.get(notification, ())
+    return wanted[given : given + 1] if isinstance(wanted, tuple) else (wanted,)
+
+
 @mutable
 class AnswersOfABoot:
     """The answers that are left in one boot of the kernel; the next boot begins them anew."""
@@ -41,16 +47,14 @@ class AnswersOfABoot:
 
     def knows(self, notification: Notification) -> bool:
         """Whether the next `notification` has an answer that the kernel does not give itself."""
-        wanted = self._answers.get(notification, ())
-        given = self._given.get(notification, 0)
-        return not isinstance(wanted, tuple) or given < len(wanted)
+        return bool(nth_answer(self._answers, notification, self._given.get(notification, 0)))
 
     def take(self, notification: Notification) -> Answer:
         """That answer, which is then given."""
-        wanted = self._answers[notification]
         given = self._given.get(notification, 0)
+        (answer,) = nth_answer(self._answers, notification, given)
         self._given[notification] = given + 1
-        return wanted[given] if isinstance(wanted, tuple) else wanted
+        return answer
 
 
 def said(answers: Answers) -> str:

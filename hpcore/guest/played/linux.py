@@ -108,17 +108,10 @@ class LinuxKernel(PlayedKernel):
 
     async def write_online(self, cpu: int, wanted: bool) -> None:
         """`echo 1 > cpuN/online`, or 0. Raises GuestError with the shell's words."""
-        path = f"{CPU_DIRECTORY}/cpu{cpu}/online"
         async with self.hotplug:
             error = await self._write_online(cpu, wanted)
-        if error == NO_SUCH_FILE:
-            error = f"eval: can't create {path}: nonexistent directory"
-        elif error is not None:
-            error = f"write error: {error}"
         if error is not None:
-            raise GuestError(
-                f"the guest can't write {int(wanted)} to {path}: {error} (status 1)"
-            )
+            raise GuestError(not_written(cpu, wanted, error))
 
     async def _write_online(self, cpu: int, wanted: bool) -> str | None:
         if cpu not in self.registered:
@@ -133,3 +126,13 @@ class LinuxKernel(PlayedKernel):
                 return BUSY
             await self.cpu_off(cpu)
         return None
+
+
+def not_written(cpu: int, wanted: bool, error: str) -> str:
+    """What the guest's shell says of `error` when it writes a vCPU's `online`."""
+    path = f"{CPU_DIRECTORY}/cpu{cpu}/online"
+    if error == NO_SUCH_FILE:
+        said = f"eval: can't create {path}: nonexistent directory"
+    else:
+        said = f"write error: {error}"
+    return f"the guest can't write {int(wanted)} to {path}: {said} (status 1)"

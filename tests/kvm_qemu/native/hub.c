@@ -19,14 +19,15 @@ enum hub_fault hub_fault;
 uint64_t hub_value;
 void (*hub_on_write)(const struct wire_message *);
 int hub_event = -1;
-bool hub_holds, hub_hung_up;
+int hub_passed;
+bool hub_holds, hub_hung_up, hub_keeps;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct wire_message kept[KEPT];
 static int messages, listener, talk = -1, page;
 static char path[64];
 
-union passed { char room[CMSG_SPACE(sizeof(int))]; struct cmsghdr header; };
+union passed { char room[CMSG_SPACE(2 * sizeof(int))]; struct cmsghdr header; };
 
 static void answer(uint32_t type, uint64_t value, int fd)
 {
@@ -36,7 +37,7 @@ static void answer(uint32_t type, uint64_t value, int fd)
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
     if (fd >= 0) {
         header.msg_control = &passed;
-        header.msg_controllen = sizeof passed.room;
+        header.msg_controllen = CMSG_SPACE(sizeof fd);
         passed.header.cmsg_level = SOL_SOCKET;
         passed.header.cmsg_type = SCM_RIGHTS;
         passed.header.cmsg_len = CMSG_LEN(sizeof fd);
@@ -56,6 +57,13 @@ static void handle(const struct wire_message *message)
             shutdown(talk, SHUT_RDWR);
         else
             answer(WIRE_HELLO, WIRE_VERSION, hub_fault == HUB_NO_PAGE ? -1 : page);
+        break;
+    case WIRE_AGAIN:
+        answer(WIRE_AGAIN, WIRE_VERSION + (hub_fault == HUB_OTHER_VERSION), -1);
+        break;
+    case WIRE_RESUMED:
+        if (message->b)
+            answer(hub_page->last[message->b % WIRE_TOLD].type, hub_value, -1);
         break;
     case WIRE_START:
         if (hub_fault != HUB_SILENT)
@@ -88,11 +96,15 @@ static void *serve(void *nothing)
         if (got < 0 && errno == EINTR)
             continue;
         if (got != (ssize_t)sizeof message) {
+            close(talk);
             __atomic_store_n(&hub_hung_up, true, __ATOMIC_RELEASE);
             return nothing;
         }
-        if (CMSG_FIRSTHDR(&header))
-            memcpy(&hub_event, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof hub_event);
+        struct cmsghdr *first = CMSG_FIRSTHDR(&header);
+        if (first) {
+            hub_passed = (int)((first->cmsg_len - CMSG_LEN(0)) / sizeof hub_event);
+            memcpy(&hub_event, CMSG_DATA(first), sizeof hub_event);
+        }
         pthread_mutex_lock(&lock);
         if (messages < KEPT)
             kept[messages++] = message;
@@ -114,31 +126,46 @@ static void make_page(uint32_t possible, uint32_t granted)
     hub_page->version = hub_fault == HUB_OLD_PAGE ? 0 : WIRE_VERSION;
     hub_page->possible = hub_fault == HUB_NO_VCPUS ? 0 : possible;
     hub_page->spi = 9;
+    hub_page->kept = hub_keeps;
     hub_page->region[0].base = 0x090c0000;
     hub_page->region[0].size = 12;
     for (uint32_t i = 0; i < 32; i++)
         hub_page->granted[i] = granted >> i & 1;
 }
 
-void hub_start(uint32_t possible, uint32_t granted)
+static void listen_and_serve(void)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     pthread_t thread;
-    snprintf(path, sizeof path, "hub-%d", (int)getpid());
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     strcpy(address.sun_path, path);
     unlink(path);
-    make_page(possible, granted);
     listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1))
         abort();
-    setenv("HPCORE_INTERPOSER", path, 1);
+    __atomic_store_n(&hub_hung_up, false, __ATOMIC_RELEASE);
     if (pthread_create(&thread, NULL, serve, NULL) || pthread_detach(thread))
         abort();
 }
 
+void hub_start(uint32_t possible, uint32_t granted)
+{
+    snprintf(path, sizeof path, "hub-%d", (int)getpid());
+    make_page(possible, granted);
+    setenv("HPCORE_INTERPOSER", path, 1);
+    listen_and_serve();
+}
+
 void hub_leave(void)
 {
+    close(listener);
     shutdown(talk, SHUT_RDWR);
+    while (!__atomic_load_n(&hub_hung_up, __ATOMIC_ACQUIRE))
+        usleep(1000);
+}
+
+void hub_return(void)
+{
+    listen_and_serve();
 }
 
 void hub_grant(uint32_t index, bool yes)

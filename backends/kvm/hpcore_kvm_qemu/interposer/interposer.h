@@ -21,6 +21,7 @@ _Noreturn void fail_closed(const char *what, int error);
 /* --------------------------------------------------------------------- page.c: what is granted */
 
 void page_open(int fd);
+bool page_is_kept(void);        /* the machine, when hpcore is gone */
 uint32_t page_possible(void);
 uint32_t page_spi(void);
 bool page_has(uint64_t address);
@@ -37,15 +38,35 @@ void page_set_affinity(uint32_t index, uint32_t affinity);
 void page_set_thread(uint32_t index, uint32_t tid);
 void page_set_powered(uint32_t index, bool on);
 void page_count_run(uint32_t index);
+/* these four with the link's lock held */
+void page_remember(const struct wire_message *message, bool asks);
+void page_has_answer(void);
+uint64_t page_told(void);
+uint64_t page_asked(void);
 
-/* ---------------------------------------------------------------------- link.c: hpcore's socket */
+/* ------------------------------------------------------------------- packet.c: on hpcore's socket */
+
+#ifndef PATIENCE    /* the tests' is shorter */
+#define PATIENCE 20 /* seconds; a vCPU waits inside of a load no longer, and QMP's stop with it */
+#endif
+#define PACKET_PATH 108         /* bytes, with the 0 at its end */
+#define PACKET_DESCRIPTORS 2
+
+int packet_connect(const char *path);
+bool packet_path_fits(const char *path);
+int64_t packet_peer(int sock);
+bool packet_send(int sock, const struct wire_message *message, const int *descriptors, int count);
+bool packet_receive(int sock, uint32_t type, uint64_t *value, int *descriptor);
+
+/* ---------------------------------------------------------------------- link.c: the link to hpcore */
 
 void link_open(const char *path);
 int link_event(void);           /* the GED's eventfd */
-bool link_alive(void);          /* false once hpcore is gone; it never comes back */
+bool link_alive(void);          /* false while hpcore is gone */
 void link_must_live(void);
 bool link_tell(struct wire_message message);
 bool link_ask(struct wire_message message, uint64_t *value);
+void link_keep(void);           /* have an hpcore that comes back find the machine */
 
 /* --------------------------------------------------------------------- vcpu.c: one of QEMU's vCPUs */
 

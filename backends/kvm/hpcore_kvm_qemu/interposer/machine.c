@@ -67,6 +67,7 @@ void machine_start(struct vcpu *vcpu)
                                         .b = (uint64_t)getpid(), .c = vcpus}, &consent)
         || consent != 1)
         fail_closed("hpcore does not let this machine run", 0);
+    link_keep();
     started = vcpu->vm;
 }
 
@@ -79,12 +80,13 @@ void machine_note_reset(const struct vcpu *vcpu)
     link_tell((struct wire_message){.type = WIRE_RESET, .a = page_count_reset()});
 }
 
-/* Asked before each KVM_RUN. What hpcore has let run once runs on without hpcore. */
+/* Asked before each KVM_RUN. What hpcore has let run once runs on without hpcore; a machine that is
+ * kept waits for hpcore after a reset. */
 bool machine_is_held(void)
 {
     if (page_allows())
         return false;
-    if (link_alive())
+    if (link_alive() || (page_is_kept() && page_has_allowed()))
         return true;
     if (!page_has_allowed())
         fail_closed("hpcore is gone before it has let the machine run", 0);

@@ -28,6 +28,11 @@ void page_open(int fd)
         fail_closed("the policy page names an impossible number of vCPUs", 0);
 }
 
+bool page_is_kept(void)
+{
+    return page->kept;
+}
+
 uint32_t page_possible(void)
 {
     return page->possible;
@@ -114,4 +119,29 @@ void page_count_run(uint32_t index)
 {
     uint64_t runs = __atomic_load_n(&page->seen[index].runs, __ATOMIC_RELAXED);
     __atomic_store_n(&page->seen[index].runs, runs + 1, __ATOMIC_RELAXED);
+}
+
+/* The message before the count: who reads the count finds what is counted. */
+void page_remember(const struct wire_message *message, bool asks)
+{
+    uint64_t number = page->told + 1;
+    page->last[number % WIRE_TOLD] = *message;
+    if (asks)
+        __atomic_store_n(&page->asked, number, __ATOMIC_RELEASE);
+    __atomic_store_n(&page->told, number, __ATOMIC_RELEASE);
+}
+
+void page_has_answer(void)
+{
+    __atomic_store_n(&page->asked, 0, __ATOMIC_RELEASE);
+}
+
+uint64_t page_told(void)
+{
+    return page->told;
+}
+
+uint64_t page_asked(void)
+{
+    return page->asked;
 }

@@ -6,11 +6,15 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_MAGIC 0x68706770u
 #define WIRE_VCPUS 512
 #define WIRE_REGIONS 4
 #define WIRE_LINE 64        /* bytes of a cache line */
+#define WIRE_TOLD 1024      /* messages that the page remembers */
+
+struct wire_message { uint32_t type, vcpu; uint64_t a, b, c, d; };
+struct wire_answer { uint32_t type, pad; uint64_t value; };
 
 /* The policy page: shared memory, made by hpcore, passed with the answer to HELLO. Every field
  * has one writer. `magic` to `region` do not change once the page is passed. */
@@ -19,6 +23,8 @@ struct wire_page {
     uint32_t magic, version;
     uint32_t possible;                  /* the machine's vCPUs */
     uint32_t spi;                       /* the GED's interrupt: its INTID less 32 */
+    uint32_t kept;                      /* 1: QEMU outlives hpcore, which may come back */
+    uint32_t note[3];                   /* hpcore's own, for when it comes back */
     struct { uint64_t base, size; } region[WIRE_REGIONS];   /* MMIO that is hpcore's; size 0: none */
     uint8_t granted[WIRE_VCPUS];        /* whether CPU_ON of it may succeed */
     uint32_t force[WIRE_VCPUS];         /* counts the times that it is to be off at once */
@@ -34,9 +40,13 @@ struct wire_page {
         uint64_t runs;                  /* how often KVM_RUN was made */
         uint32_t gic;                   /* has caught up with `gic`: its interface is reset */
     } __attribute__((aligned(WIRE_LINE))) seen[WIRE_VCPUS];     /* no two threads share a line */
+    uint64_t told;                      /* counts the messages, those that hpcore missed as well */
+    uint64_t asked;                     /* the count of the one that waits for an answer, or 0 */
+    struct wire_message last[WIRE_TOLD];        /* message number n, from 1 on, at n % WIRE_TOLD */
 };
 
-/* One message is one packet of SOCK_SEQPACKET. Those marked ? wait for an answer. */
+/* One message is one packet of SOCK_SEQPACKET. Those marked ? wait for an answer. All but HELLO,
+ * AGAIN and RESUMED are counted, and remembered in the page. */
 enum wire_type {
     WIRE_HELLO = 1,     /* ? a: version, b: process id; carries the GED's eventfd, gets the page */
     WIRE_VM = 2,        /* a: the VM's descriptor; it has the filter */
@@ -51,9 +61,8 @@ enum wire_type {
     WIRE_RESET = 11,    /* a: `resets`; QEMU has reset the machine, and it is held */
     WIRE_KEPT_OFF = 12, /* vcpu was not granted, and QEMU would have it run */
     WIRE_GIC = 13,      /* vcpu: its CPU interface is in reset state, a: `gic`, which said so */
+    WIRE_AGAIN = 14,    /* ? as HELLO, to an hpcore that came back; carries eventfd and page */
+    WIRE_RESUMED = 15,  /* a: `told`, b: `asked`: what hpcore has missed; the rest comes here */
 };
-
-struct wire_message { uint32_t type, vcpu; uint64_t a, b, c, d; };
-struct wire_answer { uint32_t type, pad; uint64_t value; };
 
 #endif

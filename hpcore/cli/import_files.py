@@ -1,0 +1,123 @@
+"""`hpcore import`: files of somebody else's become a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.foreign import Imported, SourceError, import_files
+from hpcore.foreign.streams import Clock, File
+from hpcore.foreign.ways import BY_NAME
+from hpcore.log import LogError
+from hpcore.model.rules import Rules
+
+rules_option = click.option(
+    "--rules", "rules_name", default="hpcore", show_default=True, metavar="NAME",
+    help="By whose protocol it is judged: hpcore, or stock, a QEMU of today.",
+)  # fmt: skip
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--log", "log", required=True, type=OUTPUT_FILE, help="The log to write.")
+@rules_option
+@click.option("--force", is_flag=True, help="Overwrite the log.")
+@json_option
+def import_(
+    files: tuple[str, ...], log: Path, rules_name: str, force: bool, as_json: bool
+) -> None:
+    """Make a log of QEMU's traces, QMP transcripts and guests' consoles.
+
+    All FILEs are those of one machine. What each is, its lines say themselves; it may be packed
+    with gzip, zstd, xz or bzip2. What QEMU did is a fact: where it is not what the rules have, the
+    log is marked, and the import goes on from what QEMU did.
+
+    \b
+    hpcore import qemu.trace --log imported.jsonl
+    hpcore import qemu.trace console.txt --log imported.jsonl --force
+    hpcore import qemu.trace --log imported.jsonl --force --rules stock
+
+    `hpcore triage` says what the log comes to, `hpcore replay` shows it step by step.
+
+    Exits with 1 if a step is wrong, with 2 if no file says anything about vCPUs.
+    """
+    out = Output(json=as_json)
+    rules = find_rules(rules_name)
+    refuse_unwritable({"--log": log}, force=force)
+    done = bring_in(out, files, log, rules)
+    say_files(out, done)
+    style = "bold red" if done.wrong else "green"
+    out.say(f"{log}: {done.events} events of {done.used} lines; {done.wrong} findings. "
+            f"{flags(done)}", style=style)  # fmt: skip
+    out.end(
+        not done.wrong,
+        log=str(log),
+        events=done.events,
+        findings=done.wrong,
+        marks={f"{kind}/{name}": count for (kind, name), count in done.marks.items()},
+        flags_read=done.flags_read,
+        flags_differ=done.flags_differ,
+        assumed=done.assumed,
+        files=[_plain(file) for file in done.files],
+    )
+
+
+def find_rules(name: str) -> Rules:
+    """The rules of that name. Raises Problem."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    raise Problem(f"there are no rules '{name}'; there are {', '.join(BY_NAME)}")
+
+
+def bring_in(out: Output, files: tuple[str, ...], log: Path, rules: Rules) -> Imported:
+    """Import, with progress. Raises Problem."""
+    for file in files:
+        if Path(file).resolve() == log.resolve():
+            raise Problem(f"{file} is the log that is to be written; give another --log")
+    try:
+        with out.progress("looking through the files ...") as tell:
+            return import_files(files, log, rules, overwrite=True, progress=tell)
+    except (SourceError, LogError) as error:
+        raise Problem(str(error)) from error
+
+
+def say_files(out: Output, done: Imported) -> None:
+    """A line for each file, and what of it could not be used."""
+    for file in done.files:
+        kinds = ", ".join(f"{count} lines of {kind}" for kind, count in file.formats.most_common())
+        packed = "" if file.packed is None else f", packed with {file.packed}"
+        clock = "no times" if file.clock is Clock.NONE else f"by {file.clock}"
+        out.say(f"{file.path}: {kinds or 'nothing that is known'}{packed}; {clock}")
+        if file.unknown:
+            out.say(f"  {file.unknown} lines are none of these, the first is line "
+                    f"{file.first_unknown}")  # fmt: skip
+        if file.repeated:
+            out.say(f"  {file.repeated} lines are printed again, and were taken once")
+        if not file.whole:
+            out.say("  its last line is cut short")
+        if file.doubt > 0.001:
+            out.say(f"  its order against the other files is known to {file.doubt:.3f} s")
+        for said in file.said:
+            out.say(f"  {said}")
+    for what, count in done.assumed.items():
+        out.say(f"Assumed, {count} times: {what}.")
+
+
+def flags(done: Imported) -> str:
+    """How the flags that the guest read compare with the model's."""
+    if not done.flags_read:
+        return "The guest's reads of flags were not traced."
+    if not done.flags_differ:
+        return f"Flags read: {done.flags_read}, all equal."
+    return f"Flags read: {done.flags_read}, {done.flags_differ} differ."
+
+
+def _plain(file: File) -> dict[str, object]:
+    return {
+        "path": file.path, "lines": file.lines, "formats": dict(file.formats),
+        "unknown": file.unknown, "first_unknown": file.first_unknown, "clock": str(file.clock),
+        "doubt": file.doubt, "whole": file.whole, "packed": file.packed, "said": file.said,
+    }  # fmt: skip

@@ -1,0 +1,226 @@
+"""`hpcore triage`: a page of words on a log, or on somebody else's files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcore.cli.import_files import bring_in, find_rules, rules_option, say_files
+from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.cli.replay import NO_VERDICT, plain_state, show_state
+from hpcore.foreign import Mark
+from hpcore.log import LogError, is_log
+from hpcore.triage.known import KnownBug
+from hpcore.triage.verdict import Happened, Verdict, WrongStep, judge
+
+SHOWN = 12
+"""Lines of one kind that the page has; --json has all that were kept."""
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--log", "log", type=OUTPUT_FILE, help="Keep the log that is made of the files.")
+@rules_option
+@click.option("--force", is_flag=True, help="Overwrite the log.")
+@json_option
+def triage(
+    files: tuple[str, ...], log: Path | None, rules_name: str, force: bool, as_json: bool
+) -> None:
+    """Say what happened in FILE, and which step was the first that is wrong.
+
+    FILE is a log of hpcore's, or what `hpcore import` takes: QEMU's traces, QMP transcripts,
+    guests' consoles. Several of these are taken for one machine's; several logs are told of one
+    by one.
+
+    \b
+    hpcore triage run.jsonl
+    hpcore triage qemu.trace console.txt --log imported.jsonl --force
+    hpcore triage qemu.trace --rules stock --json | jq .looks_like
+
+    The page says what was asked, what came of it, the first wrong step with the state before it,
+    what was open at the end, how the machine ended, and which known bug it looks like.
+
+    Exits with 1 if a step is wrong or the machine died of what it did, with 2 if there is nothing
+    to judge.
+    """
+    out = Output(json=as_json)
+    rules = find_rules(rules_name)
+    refuse_unwritable({"--log": log}, force=force)
+    logs = [file for file in files if _is_log(file)]
+    if logs and len(logs) < len(files):
+        other = next(file for file in files if file not in logs)
+        raise Problem(f"{logs[0]} is a log of hpcore's, and {other} is none; give them one by one")
+    if logs:
+        verdicts = [_judged(out, name) for name in logs]
+        rest = [_plain(name, verdict) for name, verdict in zip(logs, verdicts, strict=True)]
+        if len(verdicts) == 1:
+            out.end(verdicts[0].ok, **rest[0])
+        out.end(all(verdict.ok for verdict in verdicts), logs=rest)
+    with tempfile.TemporaryDirectory(prefix="hpcore-") as directory:
+        made = Path(directory) / "imported.jsonl" if log is None else log
+        done = bring_in(out, files, made, rules)
+        say_files(out, done)
+        verdict = judge(made)
+    out.say("")
+    _page(out, "" if log is None else str(log), verdict)
+    out.end(verdict.ok, **_plain("" if log is None else str(log), verdict))
+
+
+def _is_log(file: str) -> bool:
+    try:
+        return is_log(file)
+    except LogError as error:
+        raise Problem(str(error)) from error
+
+
+def _judged(out: Output, name: str) -> Verdict:
+    try:
+        verdict = judge(name)
+    except LogError as error:
+        raise Problem(str(error)) from error
+    if isinstance(verdict.damage, NO_VERDICT):
+        raise Problem(str(verdict.damage), events=verdict.events)
+    _page(out, name, verdict)
+    return verdict
+
+
+def _page(out: Output, name: str, verdict: Verdict) -> None:
+    made_by = ", ".join(f"{k} {v}" for k, v in verdict.header.versions.items())
+    out.say(f"{name}{': ' if name else ''}{verdict.header.accelerator}; {made_by}; "
+            f"{verdict.events} events")  # fmt: skip
+    _list(out, "Asked", verdict.asked)
+    _list(out, "Came of it", verdict.happened)
+    if verdict.wrong:
+        _first_wrong(out, name, verdict)
+    elif verdict.damage is None:
+        style = "bold red" if verdict.died else "green"
+        out.say("\nNo step is wrong.", style=style)
+    if verdict.damage is not None:
+        out.say(f"\nDamaged: {verdict.damage}", style="bold red")
+    if verdict.remarks:
+        out.say("\nNot wrong, and worth knowing")
+        for mark in verdict.remarks[:SHOWN]:
+            out.say(f"  {_words(mark)}")
+    if verdict.open:
+        out.say("\nOpen at the end")
+        for text in verdict.open[:SHOWN]:
+            out.say(f"  {text}")
+    _say_end(out, verdict)
+    bug = verdict.looks_like
+    if bug is not None:
+        out.say(f"\nLooks like {bug.name}: {bug.says}.\n  {bug.where}", style="bold yellow")
+    elif not verdict.ok:
+        out.say("\nLooks like no bug that is known.", style="yellow")
+    for mark in verdict.summary:
+        if mark.name != "machine":
+            out.say(f"{mark.name}: {mark.text}")
+
+
+def _list(out: Output, title: str, what: list[Happened]) -> None:
+    if not what:
+        return
+    out.say(f"\n{title}")
+    for each in what if len(what) <= SHOWN else what[: SHOWN - 2]:
+        out.say(f"  {each.seq:>6} {each.t:10.4f}  {each.text}")
+    if len(what) > SHOWN:
+        out.say(f"         ... and {len(what) - SHOWN + 1} more, the last:")
+        out.say(f"  {what[-1].seq:>6} {what[-1].t:10.4f}  {what[-1].text}")
+
+
+def _first_wrong(out: Output, name: str, verdict: Verdict) -> None:
+    first = verdict.wrong[0]
+    out.say(f"\nFirst wrong step, of {verdict.wrong_in_all}", style="bold red")
+    at = "" if first.place is None else f", {first.place}"
+    out.say(f"  event {first.seq}, {first.t:.4f} s{at}")
+    for text in first.did[:4]:
+        out.say(f"  {text}")
+    for mark in first.marks:
+        out.say(f"  {_words(mark)}", style="red" if mark.wrong else None)
+    if first.looks_like is not None:
+        out.say(f"  looks like {first.looks_like.name}")
+    show_state(out, first.before, "State before it")
+    if len(verdict.wrong) > 1:
+        out.say("\nAfter it")
+        for step in verdict.wrong[1:SHOWN]:
+            out.say(f"  {_in_a_line(step)}")
+        if verdict.wrong_in_all > SHOWN:
+            out.say(f"  ... and {verdict.wrong_in_all - SHOWN} more")
+    if name:
+        out.say(f"Step by step: hpcore replay {name} --at {first.seq}")
+
+
+def _in_a_line(step: WrongStep) -> str:
+    wrong = [mark for mark in step.marks if mark.wrong]
+    names = ", ".join(dict.fromkeys(f"{mark.kind} {mark.name}" for mark in wrong))
+    at = "" if step.place is None else f" ({step.place})"
+    like = "" if step.looks_like is None else f"; looks like {step.looks_like.name}"
+    return f"{step.seq:>6} {step.t:10.4f}  {step.did[0]}: {names}{at}{like}"
+
+
+def _words(mark: Mark) -> str:
+    of = "" if mark.slot is None else f" for vCPU {mark.slot}"
+    return f"{mark.kind} {mark.name}{of}: {mark.text}"
+
+
+def _say_end(out: Output, verdict: Verdict) -> None:
+    shared = verdict.state.shared
+    out.say("\nThe end")
+    if verdict.end is not None:
+        out.say(f"  {verdict.end.text}")
+    elif verdict.lost is not None:
+        out.say(f"  the machine is lost: {verdict.lost}")
+    elif shared.halted:
+        out.say(f"  the machine is {shared.phase}")
+    else:
+        out.say("  the log does not say how the machine ended")
+    if verdict.died and len(verdict.last) == 2:
+        out.say(f"  between: {verdict.last[0].text}")
+        out.say(f"      and: {verdict.last[1].text}")
+    for mark in verdict.threads if verdict.died else ():
+        out.say(f"  thread {mark.name} last {mark.text} at {mark.place}")
+
+
+def _plain(name: str, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "log": name or None,
+        "events": verdict.events,
+        "accelerator": verdict.header.accelerator,
+        "versions": dict(verdict.header.versions),
+        "asked": [_happened(each) for each in verdict.asked],
+        "happened": [_happened(each) for each in verdict.happened],
+        "wrong": [_wrong(step) for step in verdict.wrong],
+        "wrong_in_all": verdict.wrong_in_all,
+        "remarks": [_mark(mark) for mark in verdict.remarks],
+        "open": verdict.open,
+        "end": None if verdict.end is None else _mark(verdict.end),
+        "died": verdict.died,
+        "threads": [_mark(mark) for mark in verdict.threads],
+        "looks_like": _bug(verdict.looks_like),
+        "summary": [_mark(mark) for mark in verdict.summary],
+        "damage": None if verdict.damage is None else str(verdict.damage),
+    }
+
+
+def _happened(each: Happened) -> dict[str, object]:
+    return {"seq": each.seq, "t": each.t, "text": each.text}
+
+
+def _mark(mark: Mark) -> dict[str, object]:
+    return {"kind": str(mark.kind), "name": mark.name, "slot": mark.slot, "place": mark.place,
+            "text": mark.text}  # fmt: skip
+
+
+def _wrong(step: WrongStep) -> dict[str, object]:
+    return {
+        "seq": step.seq, "t": step.t, "place": step.place, "did": list(step.did),
+        "marks": [_mark(mark) for mark in step.marks], "before": plain_state(step.before),
+        "looks_like": None if step.looks_like is None else step.looks_like.name,
+    }  # fmt: skip
+
+
+def _bug(bug: KnownBug | None) -> dict[str, str] | None:
+    return None if bug is None else {"name": bug.name, "says": bug.says, "where": bug.where}

@@ -1,0 +1,154 @@
+"""Files as lines, whatever they are packed in, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from hpcore.errors import HpcoreError
+from hpcore.foreign import simple_trace
+
+LONGEST_LINE = 8 << 20
+"""Bytes: the answer to a big query has a few megabytes. What is longer is cut, and said."""
+
+_ENCODINGS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
+
+class SourceError(HpcoreError):
+    """A file that cannot be read at all: which, why, and what to do."""
+
+
+class Lines:
+    """The lines of one file, numbered from 1. `said` is what could not be read, and why.
+
+    `size` and `read` are bytes of the file as it lies there, for progress.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = Path(path).name
+        self.said: list[str] = []
+        self.number = 0
+        self.ended_whole = True
+        """Whether the last line ended; a file that was cut, or is written still, has a torn one."""
+        self.packed: str | None = None
+        self.size = 0
+        self.binary = False
+
+    def __iter__(self) -> Iterator[str]:
+        self.said, self.number = [], 0
+        try:
+            with _opened(self.path) as raw:
+                self.size = _size(raw)
+                yield from self._unpacked(raw)
+        except OSError as error:
+            raise SourceError(f"{self.path}: {error.strerror or error}") from error
+
+    def _unpacked(self, raw: IO[bytes]) -> Iterator[str]:
+        stream, self.packed = _unpack(raw)
+        buffered = io.BufferedReader(stream, 1 << 20)
+        try:
+            beginning = buffered.peek(16)[:16]
+            if beginning.startswith(simple_trace.BEGINNING):
+                self.binary = True
+                yield from self._records(buffered)
+            else:
+                yield from self._text(buffered, beginning)
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
+            if self.packed is None:
+                raise
+            self._damaged(error)
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":
+                raise
+            self._damaged(error)
+
+    def _damaged(self, error: Exception) -> None:
+        self.ended_whole = False
+        self.said.append(
+            f"{self.path}:{self.number}: the {self.packed} stream is damaged or cut after this "
+            f"line: {error}"
+        )
+
+    def _records(self, stream: IO[bytes]) -> Iterator[str]:
+        try:
+            for line in simple_trace.records(stream):
+                self.number += 1
+                if line is not None:
+                    yield line
+        except simple_trace.Damaged as error:
+            self.ended_whole = False
+            self.said.append(f"{self.path}: {error}; what comes after is left out")
+
+    def _text(self, stream: io.BufferedReader, beginning: bytes) -> Iterator[str]:
+        for mark, encoding in _ENCODINGS:
+            if beginning.startswith(mark):
+                yield from self._decoded(stream, encoding)
+                return
+        cut = False
+        while line := stream.readline(LONGEST_LINE):
+            ended = line.endswith(b"\n")
+            if not ended and len(line) >= LONGEST_LINE:
+                if not cut:
+                    self.number += 1
+                    self.said.append(f"{self.path}:{self.number}: the line is longer than "
+                                     f"{LONGEST_LINE >> 20} MiB; it is left out")
+                cut = True
+                continue
+            if cut:
+                cut = False
+                continue
+            self.number += 1
+            self.ended_whole = ended
+            if self.number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            yield line.decode(errors="replace").rstrip("\r\n\0")
+
+    def _decoded(self, stream: IO[bytes], encoding: str) -> Iterator[str]:
+        stream.read(2)
+        for line in io.TextIOWrapper(stream, encoding=encoding, errors="replace"):
+            self.number += 1
+            self.ended_whole = line.endswith("\n")
+            yield line.rstrip("\r\n\0")
+
+
+def _unpack(raw: IO[bytes]) -> tuple[Any, str | None]:
+    beginning = raw.peek(6)[:6] if isinstance(raw, io.BufferedReader) else b""
+    if beginning.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=raw), "gzip"
+    if beginning.startswith(b"BZh"):
+        return bz2.BZ2File(raw), "bzip2"
+    if beginning.startswith(b"\xfd7zXZ\0"):
+        return lzma.LZMAFile(raw), "xz"
+    if beginning.startswith(b"\x28\xb5\x2f\xfd"):
+        if sys.version_info >= (3, 14):
+            from compression import zstd  # noqa: PLC0415 - what few files need
+        else:
+            from backports import zstd  # noqa: PLC0415 - what few files need
+        return zstd.ZstdFile(raw), "zstd"
+    return raw, None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[io.BufferedReader]:
+    where = Path(path)
+    if where.is_dir():
+        raise SourceError(f"{path}: Is a directory; name the files in it")
+    with where.open("rb") as file:
+        yield file
+
+
+def _size(file: IO[bytes]) -> int:
+    try:
+        return file.seek(0, 2) if file.seekable() else 0
+    finally:
+        if file.seekable():
+            file.seek(0)

@@ -1,0 +1,158 @@
+"""To save a machine, and to take it up again: its log, and what it is beyond that, in one file."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from os import PathLike
+from pathlib import Path
+
+from attrs import frozen
+
+from hpcore.log import Header, LogError, LogWriter, read
+from hpcore.log.fold import decisions, fold
+from hpcore.model import stimuli
+from hpcore.model.states import State, initial
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    Belongings,
+    EffectError,
+    RestoringAccelerator,
+    SavableSession,
+    Session,
+    Writes,
+)
+from hpcore.run.console import Printed
+from hpcore.run.controller import Controller, ProtocolBroken
+from hpcore.run.deadlines import Patience
+from hpcore.run.discovery import Found, usable
+from hpcore.run.machine import LiveMachine
+from hpcore.run.saved_file import SavedFile, SavedFileError, SavedFileWriter, read_saved
+
+
+def saver_of(
+    accelerator: str, log: Callable[[], LogWriter]
+) -> Callable[[Session, str, Callable[[], Awaitable[None]]], Awaitable[None]]:
+    """What a controller saves its machine by: one on `accelerator`, with that log."""
+
+    async def save(session: Session, file: str, decided: Callable[[], Awaitable[None]]) -> None:
+        if not isinstance(session, SavableSession):
+            raise EffectError(f"a machine cannot be saved on {accelerator}")
+        try:
+            writer = SavedFileWriter(Path(file))
+        except SavedFileError as error:
+            raise EffectError(str(error)) from error
+
+        async def keep(belongings: Belongings) -> Writes:
+            await decided()
+            return await asyncio.to_thread(writer.begin, accelerator, belongings, log().so_far)
+
+        try:
+            await session.save(keep)
+            await asyncio.to_thread(writer.finish)
+        except (SavedFileError, LogError) as error:
+            raise EffectError(str(error)) from error
+        finally:
+            writer.discard()
+
+    return save
+
+
+@frozen
+class Saved:
+    """A saved machine: the file, and what its log had come to."""
+
+    file: SavedFile
+    header: Header
+    state: State
+    last_seq: int
+    last_t: float
+
+    @property
+    def accelerator(self) -> str:
+        """On which it was saved, and alone can be restored."""
+        return self.file.accelerator
+
+
+def load_saved(path: Path) -> Saved:
+    """The saved machine in `path`, whole and as its log has it. Raises SavedFileError."""
+    file = read_saved(path)
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy:
+        copy.write(file.log)
+        copy.flush()
+        try:
+            header, state, seq, t = _folded(copy.name)
+        except LogError as error:
+            raise SavedFileError(f"{path}: its log: {error}") from error
+    return Saved(file, header, state, seq, t)
+
+
+def _folded(log: str) -> tuple[Header, State, int, float]:
+    header, records = read(log)
+    state, seq, t = initial(header.machine), 0, 0.0
+    with records:
+        for decision in decisions(records):
+            for record, folded in fold(state, decision):
+                if folded.violation is not None:
+                    raise SavedFileError(
+                        f"its log is wrong at event {record.seq}: {folded.violation.says}"
+                    )
+                state, seq, t = folded.after, record.seq, record.t
+    return header, state, seq, t
+
+
+@asynccontextmanager
+async def restore_machine(
+    found: Found,
+    saved: Saved,
+    *,
+    log: str | PathLike[str],
+    overwrite: bool = False,
+    patience: Patience | None = None,
+    printed: Printed = lambda _data: None,
+    shell: bool = True,
+) -> AsyncIterator[LiveMachine]:
+    """The machine of `saved` on `found`, as it was saved; it stands still until it is resumed.
+
+    Its log begins as the saved one had come to be, and goes on from there. Several machines may
+    be made of one file: each is another from then on, and all have the seeds of the first. On
+    leaving, the machine is gone and the log closed. Raises AcceleratorError where it does not
+    fit, LogError where the log cannot be started, and on leaving ProtocolBroken for a fault of
+    hpcore.
+    """
+    accelerator = usable(found)
+    if found.name != saved.accelerator or not isinstance(accelerator, RestoringAccelerator):
+        raise AcceleratorError(
+            f"{saved.file.path} was saved on '{saved.accelerator}', and is restored there alone"
+        )
+    logs: list[LogWriter] = []
+    with ExitStack() as stack:
+
+        def open_log() -> LogWriter:
+            writer = LogWriter.go_on(log, saved.file.log, overwrite=overwrite)
+            logs.append(stack.enter_context(writer))
+            return writer
+
+        controller = Controller(
+            saved.state,
+            open_log,
+            lambda report: accelerator.restore(
+                saved.state, saved.file.belongings, saved.file.stream, report
+            ),
+            patience,
+            saver=saver_of(found.name, lambda: logs[0]),
+            resumed_at=saved.last_t,
+        )
+        machine = LiveMachine(controller, printed, shell=shell)
+        machine.last_seq = saved.last_seq
+        try:
+            async with controller:
+                await controller.submit(stimuli.Restored(str(saved.file.path)))
+                machine.meet_again()
+                yield machine
+        finally:
+            await machine.console_read()
+        if isinstance(controller.failure, ProtocolBroken):
+            raise controller.failure

@@ -1,0 +1,1 @@
+"""Pictures: a log, or the states that can be reached, as something to look at."""

@@ -1,0 +1,115 @@
+"""A log event by event, with the states before and after each, also beyond what is wrong.
+
+`replay` judges a log and stops at the first event that is wrong. Whoever draws a log, or
+looks for a smaller one, wants all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import PathLike
+from typing import IO, NamedTuple
+
+from attrs import field, mutable
+
+from hpcore.log import Header, LogError, Record, read
+from hpcore.log.fold import LoggedDecision, decisions, fold
+from hpcore.model.evolve import NoSuchSlot, evolve
+from hpcore.model.invariants import kept_by
+from hpcore.model.machines import IllegalTransition
+from hpcore.model.properties import Invariants, Violation
+from hpcore.model.states import State, initial
+from hpcore.triage.decide_again import DecidedOtherwise, decide_again
+
+UNKNOWN = "unknown"
+
+
+class Walked(NamedTuple):
+    """One event of a walk. `violation` is on the first event that breaks something.
+
+    A tuple, and no attrs class, because it is made for every event of a log.
+    """
+
+    record: Record
+    before: State
+    after: State
+    violation: Violation | None
+
+
+@mutable
+class Walk:
+    """An iterator over the steps of a log, and what it has found so far.
+
+    Beyond the first wrong event the events are applied as they stand, with nothing held
+    against them; one that no state machine has a transition for changes nothing.
+    `otherwise` are the decisions that this hpcore would make otherwise, up to there.
+    """
+
+    header: Header
+    state: State
+    _decisions: Iterator[LoggedDecision]
+    _records: object
+    _invariants: Invariants
+    wrong: Walked | None = None
+    damage: LogError | None = None
+    otherwise: list[DecidedOtherwise] = field(factory=list)
+    events: int = 0
+    decided_again: int = 0
+
+    @property
+    def written_by(self) -> str:
+        """The version of the hpcore that wrote the log."""
+        return self.header.versions.get("hpcore", UNKNOWN)
+
+    @property
+    def torn(self) -> str | None:
+        """What was left out at the end of the log, once it has been walked to its end."""
+        torn = getattr(self._records, "torn", None)
+        return None if torn is None else str(torn)
+
+    def __iter__(self) -> Iterator[Walked]:
+        return (step for decision in self.decisions() for step in decision[1])
+
+    def decisions(self) -> Iterator[tuple[LoggedDecision, tuple[Walked, ...]]]:
+        """Decision by decision, each with its steps. Damage ends it, and is in `damage`."""
+        try:
+            for decision in self._decisions:
+                yield decision, tuple(self._take(decision))
+        except LogError as error:
+            self.damage = error
+
+    def _take(self, decision: LoggedDecision) -> Iterator[Walked]:
+        judged = 0
+        if self.wrong is None:
+            if decision.records[0].answers is not None:
+                self.decided_again += 1
+                other = decide_again(self.state, decision)
+                if other is not None:
+                    self.otherwise.append(other)
+            for record, folded in fold(self.state, decision, self._invariants):
+                judged += 1
+                step = Walked(record, folded.before, folded.after, folded.violation)
+                if folded.violation is not None:
+                    self.wrong = step
+                yield self._at(step)
+        for record in decision.records[judged:]:
+            yield self._at(Walked(record, self.state, _applied(self.state, record), None))
+
+    def _at(self, step: Walked) -> Walked:
+        self.state = step.after
+        self.events += 1
+        return step
+
+
+def walk(source: str | PathLike[str] | IO[bytes]) -> Walk:
+    """The walk of the log at `source`. Raises LogError where its header cannot be read."""
+    header, records = read(source)
+    invariants = kept_by(header.versions.get("hpcore", UNKNOWN))
+    return Walk(header, initial(header.machine), decisions(iter(records)), records, invariants)
+
+
+def _applied(state: State, record: Record) -> State:
+    try:
+        return evolve(state, record.event)
+    except (IllegalTransition, NoSuchSlot):
+        return state

@@ -1,0 +1,70 @@
+"""Real QEMUs that are traced while something happens, for what an import makes of the trace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import attrs
+from hpcore_qtest.native.block import Block
+from hpcore_qtest.native.boards import NativeBoard
+
+from hpcore.foreign import Imported, import_files
+from hpcore.platform.hotplug_registers import Flag, RegisterCommand
+from hpcore.triage.verdict import Verdict, judge
+from tests.qtest.test_known_flaws import Raw, qemus_scan, raw
+
+EVENTS = ("cpuhp_acpi*", "gicv3_*", "cpu_reset", "*qmp*", "acpi_gpe_*")
+Scene = Callable[[Raw], Awaitable[None]]
+
+
+def traced(board: NativeBoard, trace: Path, *, times: bool = True) -> NativeBoard:
+    """The board, its QEMU tracing to the file `trace`."""
+    options = ["-D", str(trace), *(word for event in EVENTS for word in ("-trace", event))]
+    options += ["-msg", "timestamp=on"] * times
+    return attrs.evolve(board, options=(*board.options, *options))
+
+
+def play(board: NativeBoard, trace: Path, scene: Scene, *, times: bool = True) -> None:
+    """Have `scene` happen on a QEMU that is traced."""
+
+    async def whole() -> None:
+        async with raw(traced(board, trace, times=times)) as it:
+            await scene(it)
+
+    asyncio.run(whole())
+
+
+def verdict_on(tmp_path: Path, *files: Path) -> tuple[Imported, Verdict]:
+    """What an import makes of files, and the verdict on that."""
+    log = tmp_path / "imported.jsonl"
+    done = import_files([str(file) for file in files], log, overwrite=True)
+    return done, judge(log)
+
+
+async def ost(block: Block, slot: int, source: int, status: int) -> None:
+    """The guest's word on an event, as AML writes it."""
+    await block.select(slot)
+    await block.give_command(RegisterCommand.OST_EVENT)
+    await block.write_data(source)
+    await block.give_command(RegisterCommand.OST_STATUS)
+    await block.write_data(status)
+
+
+async def plugged(it: Raw, slot: int = 2) -> None:
+    """A vCPU is plugged, and the guest has seen it."""
+    await it.machine.add(slot)
+    await it.machine.board.events.take(it.machine.qemu.qtest)
+    assert (slot, Flag.INSERT) in await qemus_scan(it)
+    await ost(it.block, slot, 1, 0)
+
+
+async def unplugged(it: Raw, slot: int = 2) -> None:
+    """A vCPU is asked for, and given back as the guest should."""
+    await it.machine.request_removal(slot)
+    await it.machine.board.events.take(it.machine.qemu.qtest)
+    assert (slot, Flag.REMOVE) in await qemus_scan(it)
+    await it.eject(slot)
+    await ost(it.block, slot, 3, 0)
+
