@@ -81,14 +81,23 @@ class Acts:
             self.machine.finish(slot, Step.ENABLE)
         return taken
 
-    def seen_there(self, slot: int) -> None:
+    def seen_there(self, slot: int, id_: str | None = None) -> None:
         """A vCPU is there whose plug no file has."""
         if self.slot(slot).enabled or self.slot(slot).step is not None:
             return
         self.assume("a plug that no file has, of a vCPU that is there")
-        if self.plug(slot, None):
+        if self.plug(slot, id_):
             self.machine.finish(slot, Step.NOTIFY_INSERT)
             self.creations += 1
+
+    def asked_for(self, index: int) -> None:
+        """The guest is asked for a vCPU by a device_del that no file has."""
+        slot = self.slot(index)
+        if slot.remove or not slot.enabled or slot.id is None or slot.cold:
+            return
+        self.assume("a device_del that no file has, of a vCPU that the guest is asked for")
+        if accepts(self.give(st.DeviceDel(slot.id))):
+            self.machine.finish(index, Step.NOTIFY_REMOVE)
 
     def eject(self, index: int) -> None:
         """QEMU has carried out the guest's `_EJ0`."""

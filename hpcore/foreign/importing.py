@@ -10,7 +10,7 @@ from attrs import frozen
 
 from hpcore.foreign import qmp
 from hpcore.foreign.follow import Follower
-from hpcore.foreign.machine import Machine
+from hpcore.foreign.machine import MOST_OF_A_KIND, Machine
 from hpcore.foreign.marks import Kind, Mark
 from hpcore.foreign.source import SourceError
 from hpcore.foreign.streams import Clock, File, Progress, in_order
@@ -123,6 +123,9 @@ def _say_counts(machine: Machine, follower: Follower) -> None:
             text = f"{file.path}: its lines may be {file.doubt:.3f} s off against the others'"
             counts.append(("order", text))
         counts += [("file", said) for said in file.said]
+    for (kind, name), count in machine.marks.items():
+        if count > MOST_OF_A_KIND and kind is not Kind.ASKED:
+            counts.append(("more", f"{kind} {name}: {count} in all, {MOST_OF_A_KIND} written"))
     for name, text in counts:
         machine.mark(Mark(Kind.SUMMARY, name, text))
 

@@ -13,7 +13,7 @@ from hpcore.foreign.commands import Commands
 from hpcore.foreign.machine import cpu_on
 from hpcore.foreign.marks import Kind
 from hpcore.foreign.registers import Registers
-from hpcore.foreign.survey import Arch
+from hpcore.foreign.survey import Arch, of_vcpu
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import MachineStep
@@ -45,6 +45,8 @@ class Notices:
             return
         if acts.slot(slot).lifecycle is not SlotState.EJECTING:
             self.commands.flush(slot)
+            if not acts.survey.asks:
+                acts.asked_for(slot)
             acts.guest_reads(slot)
             if acts.survey.registers:
                 acts.mark(Kind.STATE, "deleted", "QEMU tells of the end of a vCPU that was not "
@@ -111,19 +113,16 @@ class Notices:
         self.acts.mark(Kind.GUEST, "panic", "QEMU tells of GUEST_PANICKED")
 
     def _ost_told(self, what: s.Told) -> None:
-        info = what.data.get("info")
-        acts = self.acts
-        if s.OstStatus in acts.survey.traced or not isinstance(info, dict):
+        acts, told = self.acts, of_vcpu(what)
+        if told is None or s.OstStatus in acts.survey.traced or not acts.machine.has(told[0]):
             return
-        number, source, status = str(info.get("slot")), info.get("source"), info.get("status")
-        of_cpu = info.get("slot-type") == "CPU" and number.isdecimal() and len(number) < 6
-        if not of_cpu or not acts.machine.has(int(number)):
-            return
-        if isinstance(source, int) and isinstance(status, int):
-            slot = int(number)
-            self.commands.flush(slot)
-            acts.guest_reads(slot)
-            acts.give(st.OstReported(slot, source & 0xFFFF_FFFF, status & 0xFFFF_FFFF))
+        slot, source, status = told
+        self.commands.flush(slot)
+        if not acts.survey.asks and source == OstSource.DEVICE_CHECK:
+            named = what.data["info"].get("device")
+            acts.seen_there(slot, named if isinstance(named, str) else None)
+        acts.guest_reads(slot)
+        acts.give(st.OstReported(slot, source, status))
 
     def _migration(self, what: s.Told) -> None:
         self.commands.migration(str(what.data.get("status")))

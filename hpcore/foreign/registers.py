@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import field, mutable
 
 from hpcore.foreign import seen as s
-from hpcore.foreign.acts import Acts, accepts
+from hpcore.foreign.acts import Acts
 from hpcore.foreign.commands import Commands
 from hpcore.foreign.marks import Kind
 from hpcore.model import stimuli as st
@@ -163,11 +163,8 @@ class Registers:
         acts = self.acts
         if flags & (ENABLED | INSERT):
             acts.seen_there(index)
-        slot = acts.slot(index)
-        if flags & REMOVE and not slot.remove and slot.enabled and slot.id and not slot.cold:
-            acts.assume("a device_del that no file has, of a vCPU that the guest is asked for")
-            if accepts(acts.give(st.DeviceDel(slot.id))):
-                acts.machine.finish(index, Step.NOTIFY_REMOVE)
+        if flags & REMOVE:
+            acts.asked_for(index)
 
     # --------------------------------------------------------------------- _OST, _EJ0
 

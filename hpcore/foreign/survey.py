@@ -15,6 +15,7 @@ from attrs import field, mutable
 from hpcore.foreign import console, qmp, trace
 from hpcore.foreign import seen as s
 from hpcore.foreign.streams import WALL, Clock, File, Progress, read
+from hpcore.model.acpi import OstSource
 from hpcore.model.topology import MAX_POSSIBLE
 
 _PERIPHERAL = re.compile(r"/machine/peripheral/([^/]+)")
@@ -45,6 +46,8 @@ class Survey:
     """The kinds of sightings that QEMU's trace has."""
     told: bool = False
     """Whether QMP's events are seen, in the trace or a transcript."""
+    asks: bool = False
+    """Whether the commands are in the files; a chardev's logfile has QEMU's side alone."""
     qmp_in_trace: bool = False
     main: int | None = None
     """The main thread of QEMU: the one that resets the vCPUs before the machine goes."""
@@ -244,6 +247,7 @@ def _learn(out: Survey, what: s.Seen, in_trace: bool) -> None:
         case s.VcpuReset() if not out._begun and in_trace and what.slot < MAX_POSSIBLE:
             out.cold.add(what.slot)
         case s.Asked():
+            out.asks = True
             out.qmp_in_trace |= in_trace
             _command(out, what)
         case s.Answered(value=list() as value):
@@ -302,6 +306,11 @@ def _command(out: Survey, what: s.Asked) -> None:
 
 def _event(out: Survey, what: s.Told) -> None:
     out.incoming |= what.name == "MIGRATION" and not out._migrates
+    told = of_vcpu(what)
+    if told is not None and told[0] < MAX_POSSIBLE:
+        out.highest = max(out.highest, told[0])
+        if told[1] == OstSource.DEVICE_CHECK:
+            out.added_later.add(told[0])
     if what.name == "RESUME" and not out._ran:
         out.starts_stopped = out._plugs > 0
     if what.name in ("RESUME", "STOP", "RESET"):
@@ -313,12 +322,28 @@ def _event(out: Survey, what: s.Told) -> None:
             out.given.setdefault(slot, found[1])
 
 
+def of_vcpu(what: s.Told) -> tuple[int, int, int] | None:
+    """The slot, the source and the status of an `_OST` that QEMU tells of; None of another device.
+
+    The device that QEMU names is the one that is in the slot by now: the slot alone counts.
+    """
+    info = what.data.get("info")
+    if what.name != "ACPI_DEVICE_OST" or not isinstance(info, dict):
+        return None
+    number, source, status = str(info.get("slot")), info.get("source"), info.get("status")
+    of_cpu = info.get("slot-type") == "CPU" and number.isdecimal() and len(number) < 6
+    if not of_cpu or type(source) is not int or type(status) is not int:
+        return None
+    return int(number), source & 0xFFFF_FFFF, status & 0xFFFF_FFFF
+
+
 def _list(out: Survey, value: list[object]) -> None:
     rows = [row for row in value if isinstance(row, dict) and isinstance(row.get("props"), dict)]
     cpus = [row for row in rows if "vcpus-count" in row]
     if not cpus:
         return
     out.maxcpus = len(cpus)
+    out.listed.clear()
     for slot, row in enumerate(reversed(cpus)):
         out.listed[frozenset(cpu_props(row["props"]).items())] = slot
         path = str(row.get("qom-path", ""))
