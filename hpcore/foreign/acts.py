@@ -32,6 +32,10 @@ class Acts:
     assumed: Counter[str] = field(factory=Counter)
     booted: bool = False
     creations: int = 0
+    touched: set[int] = field(factory=set)
+    """The slots that were plugged in these files; of any other it is not known how it began."""
+    unnamed: set[int] = field(factory=set)
+    """The slots whose id no file has."""
 
     def give(self, stimulus: Stimulus, *, insists: bool = False) -> tuple[Event, ...]:
         """A stimulus; with `insists` it is something that QEMU has done."""
@@ -70,6 +74,8 @@ class Acts:
 
     def plug(self, slot: int, id_: str | None, place: str | None = None) -> bool:
         """QEMU has made the vCPU in `slot`; whether the rules go along."""
+        self.touched.add(slot)
+        (self.unnamed.discard if id_ else self.unnamed.add)(slot)
         there = self.slot(slot)
         if there.lifecycle is not SlotState.PARKED or there.step is not None:
             self.mark(Kind.STATE, "plugged_again", "QEMU plugs a vCPU that is there; its eject was "

@@ -58,11 +58,12 @@ class Notices:
         device = what.data.get("device")
         named = _PERIPHERAL.match(str(what.data.get("path", "")))
         id_ = device if isinstance(device, str) else (named[1] if named else None)
-        if id_ is not None:
-            return self.acts.slot_with(id_)
         slots = self.acts.machine.state.slots
-        ejecting = (i for i, slot in enumerate(slots) if slot.lifecycle is SlotState.EJECTING)
-        return next(ejecting, None)
+        ejecting = [i for i, slot in enumerate(slots) if slot.lifecycle is SlotState.EJECTING]
+        if id_ is not None:
+            known = self.acts.slot_with(id_)
+            ejecting = [i for i in ejecting if i in self.acts.unnamed] if known is None else [known]
+        return next(iter(ejecting), None)
 
     def _was_reset(self, what: s.Told) -> None:
         self.registers.was_reset()
@@ -161,8 +162,8 @@ class Notices:
             acts.give(cpu_on(slot))
             return
         where = acts.slot(slot).lifecycle
-        acts.mark(Kind.GUARD, "cpu_on_enabled", f"QEMU did so, but vCPU {slot} is {where}, not "
-                  "enabled; the guard keeps cpu_on_only_enabled", slot)  # fmt: skip
+        acts.mark(Kind.STATE, "cpu_on_enabled", f"QEMU grants CPU_ON, but vCPU {slot} is {where}, "
+                  "not enabled; that guard keeps cpu_on_only_enabled", slot)  # fmt: skip
 
     def cpu_on_refused(self, what: s.CpuOnRefused) -> None:
         """QEMU has denied CPU_ON."""
