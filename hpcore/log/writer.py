@@ -139,6 +139,7 @@ class LogWriter:
 
         Raises as `create` and `resume` do.
         """
+        _make_room(fspath(path), overwrite=overwrite)
         file = LogFile.open(fspath(path), create=True)
         try:
             if not overwrite and not _is_empty(file, FORMATS):
@@ -162,7 +163,10 @@ class LogWriter:
 
     @property
     def so_far(self) -> bytes:
-        """All of the log's file, as acknowledged. Raises LogWriteError, LogUnreadable."""
+        """All of the file that is appended to, as acknowledged: of a log in segments the last one.
+
+        Raises LogWriteError, LogUnreadable.
+        """
         self.flush()
         with self._file.stream() as stream:
             return stream.read(self._file.size)

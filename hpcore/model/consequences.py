@@ -13,9 +13,8 @@ from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Property, always
-from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
+from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot, madt_flags, sta
 
-_BOOT_VCPU = 0
 _NOBODY_YET = (Phase.DEFINED, Phase.CREATED)
 _STARTS = (MachineStep.START, MachineStep.RESTART)
 _CARRIES = (MachineStep.MIGRATE, MachineStep.SAVE)
@@ -52,7 +51,7 @@ _CAUSES: Mapping[str, frozenset[Cause]] = {
     "created": frozenset({("done", MachineStep.CREATE_VCPUS)}),
     "thread": frozenset({Step.REALIZE, Step.STOP}),
     "space": frozenset({Step.REALIZE, Step.RELEASE}),
-    "gicc": frozenset({Step.BIND, Step.WIRE, Step.UNWIRE, Step.UNBIND}),
+    "gicc": frozenset({Step.BIND, Step.WIRE, Step.UNWIRE, Step.UNBIND, Step.OPEN, Step.SHUT}),
     "affinity": frozenset({Step.BIND}),
     "enabled": frozenset({Step.ENABLE, Step.DISABLE}),
     "powered": frozenset({
@@ -72,23 +71,39 @@ _CAUSES: Mapping[str, frozenset[Cause]] = {
         ev.EjectAccepted, ev.OstReceived, ev.EjectUnconfirmed, *_NO_GUEST,
     }),
     "registered": frozenset({
-        ev.Registered, ev.EjectAccepted, ev.EjectRefused, Step.PARK, *_STARTED, *_NO_GUEST,
+        ev.Registered, ev.EjectAccepted, ev.EjectRefused, Step.PARK, Step.HALT, *_STARTED,
+        *_NO_GUEST,
     }),
-    "id": frozenset({ev.PlugAccepted, ev.PlugFailed, Step.PARK}),
+    "id": frozenset({ev.PlugAccepted, ev.PlugFailed, Step.PARK, Step.HALT}),
 }  # fmt: skip
 """Each fact of a slot, and the events that may change it."""
 
-_FACTS = tuple(_CAUSES.items())
+def _changes_rightly(causes: Mapping[str, frozenset[Cause]]) -> Callable[[Change], bool]:
+    facts = tuple(causes.items())
+
+    def changed_rightly(c: Change) -> bool:
+        if c.before is c.after:
+            return True
+        cause = _cause(c.event)
+        return all(
+            cause in causes or getattr(c.before, fact) == getattr(c.after, fact)
+            for fact, causes in facts
+        )
+
+    return changed_rightly
 
 
-def _changed_rightly(c: Change) -> bool:
-    if c.before is c.after:
-        return True
-    cause = _cause(c.event)
-    return all(
-        cause in causes or getattr(c.before, fact) == getattr(c.after, fact)
-        for fact, causes in _FACTS
-    )
+_changed_rightly = _changes_rightly(_CAUSES)
+
+_AT_ONCE: tuple[Cause, ...] = (("done", MachineStep.INIT_GIC), ("done", MachineStep.MIGRATE))
+changed_rightly_by_others = _changes_rightly({
+    **_CAUSES,
+    "thread": _CAUSES["thread"] | {*_AT_ONCE, *_STARTED, ev.CpuOnGranted},
+    "space": _CAUSES["space"] | {*_AT_ONCE},
+    "gicc": _CAUSES["gicc"] | {*_AT_ONCE},
+})  # fmt: skip
+"""The same for protocols that realize all vCPUs at once, leave the disabled ones behind when they
+migrate, or start a thread by CPU_ON."""
 
 
 _Leaves = Callable[[Slot, Slot, Change], bool]
@@ -106,6 +121,10 @@ _LEAVES: Mapping[Cause, _Leaves] = {
     Step.STOP: lambda b, a, c: not a.thread,
     Step.RELEASE: lambda b, a, c: not a.space,
     Step.PARK: lambda b, a, c: a.lifecycle is SlotState.PARKED and a.id is None,
+    Step.WAKE: lambda b, a, c: a.lifecycle is SlotState.REALIZED and not a.powered,
+    Step.OPEN: lambda b, a, c: a.gicc is GiccState.WIRED,
+    Step.SHUT: lambda b, a, c: a.gicc is GiccState.SHUT,
+    Step.HALT: lambda b, a, c: a.lifecycle is SlotState.PARKED and a.id is None,
     _NOTIFY_INSERT: lambda b, a, c: a.insert and c.shared.ged,
     _NOTIFY_REMOVE: lambda b, a, c: a.remove and a.requested and c.shared.ged,
     _NOT_INSERTED: lambda b, a, c: not a.insert,
@@ -245,7 +264,7 @@ def _realized_as_new(c: Change) -> bool:
 def _boot_vcpu_alone(c: Change) -> bool:
     if not isinstance(c.event, ev.MachineStepBegun) or c.event.step not in _STARTS:
         return True
-    on = c.index == _BOOT_VCPU
+    on = c.index == BOOT_VCPU
     return c.after.powered == on and (c.after.lifecycle is SlotState.ONLINE) == on
 
 

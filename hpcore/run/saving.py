@@ -14,7 +14,7 @@ from attrs import frozen
 from hpcore.log import Header, LogError, LogWriter, read
 from hpcore.log.fold import decisions, fold
 from hpcore.model import stimuli
-from hpcore.model.states import State, initial
+from hpcore.model.states import State
 from hpcore.run.accelerator import (
     AcceleratorError,
     Belongings,
@@ -91,7 +91,8 @@ def load_saved(path: str | PathLike[str]) -> Saved:
 
 def _folded(log: str) -> tuple[Header, State, int, float]:
     header, records = read(log)
-    state, seq, t = initial(header.machine), 0, 0.0
+    state, seq = header.state, header.first - 1
+    t = 0.0 if header.segment is None else header.segment.t
     by = header.protocol
     with records:
         for decision in decisions(records):
