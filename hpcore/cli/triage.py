@@ -79,7 +79,8 @@ def _is_log(file: str) -> bool:
 
 def _judged(out: Output, name: str) -> Verdict:
     try:
-        verdict = judge(name)
+        with out.progress(f"reading {name} ..."):
+            verdict = judge(name)
     except LogError as error:
         raise Problem(str(error)) from error
     if isinstance(verdict.damage, NO_VERDICT):
