@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -54,7 +55,8 @@ def spread(
         if scheduler is None:
             cores = {"n_workers": os.cpu_count() or 1, "threads_per_worker": 1}
             quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-            cluster = stack.enter_context(make_cluster(**cores, **quiet))
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="hpcore-"))
+            cluster = stack.enter_context(make_cluster(**cores, **quiet, local_directory=own))
             client = stack.enter_context(make_client(cluster))
         else:
             client = stack.enter_context(_connected(make_client, scheduler))
