@@ -42,7 +42,8 @@ def spread(
     CannotSpread; without `failed`, also what the function raised.
     """
     try:
-        import distributed  # noqa: PLC0415 - an extra
+        import dask  # noqa: PLC0415 - an extra
+        import distributed  # noqa: PLC0415
     except ImportError:
         raise CannotSpread(
             "this needs the package distributed; install it with: pip install distributed"
@@ -56,6 +57,8 @@ def spread(
             cores = {"n_workers": os.cpu_count() or 1, "threads_per_worker": 1}
             quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="hpcore-"))
+            # else Dask leaves a directory behind
+            stack.enter_context(dask.config.set({"temporary-directory": own}))
             cluster = stack.enter_context(make_cluster(**cores, **quiet, local_directory=own))
             client = stack.enter_context(make_client(cluster))
         else:
