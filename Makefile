@@ -1,16 +1,20 @@
 # make demo   set-up, then Linux boots on unpatched QEMU and a vCPU is plugged, logged, replayed
 # make test   set-up, then all tests, ruff and mypy
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
+# make mutation-protocol  set-up, then the protocol is changed: does hpcore check notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
 # make nested-more  what of kvm-qemu takes long: all scenarios, QEMU 10, UEFI, a host without VHE
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
 # make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation nested nested-more kvm-host nested-long setup check bench bench-long wheels docs clean
+# make attach-long  200 kill -9 of hpcore at random moments, each machine taken up again: half an hour
+.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long attach-long setup \
+	check bench bench-long wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
+PROTOCOL ?= --seed 1 --sample 100
 DEMO_LOG := build/cover-letter.jsonl
 
 demo:
@@ -29,6 +33,10 @@ mutation:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m tests.mutation $(MUTATION)
 
+mutation-protocol:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m tests.mutation.protocol $(PROTOCOL)
+
 nested:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m pytest tests/nested
@@ -46,6 +54,10 @@ nested-long:
 	$(BIN)/python -m bench.kvm_qemu --moments 1000
 	$(BIN)/python -m tests.nested --qemu 7.2 --seconds 20000 -- \
 		python3 -m bench.hotplug --accel kvm-qemu --rounds 500
+
+attach-long:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m tests.tcg.kills --kills 200 --seed 1
 
 check:
 	$(BIN)/ruff check .

@@ -213,10 +213,11 @@ Eject(i) ==
                           !.cmd = IF @ = "none" THEN "unplug" ELSE @])
   /\ Rest
 
+\* A request that it has yet to take stays before it.
 OstRefuses(i) ==
   LET s == slot[i] IN
   /\ GuestRuns /\ s.requested /\ s.cmd = "unplug"
-  /\ Quietly(i, [s EXCEPT !.cmd = "none", !.requested = FALSE]) /\ Rest
+  /\ Quietly(i, [s EXCEPT !.cmd = "none", !.requested = s.remove]) /\ Rest
 
 \* The guest's word on the eject that it has begun.
 OstConfirms(i) ==
@@ -392,6 +393,11 @@ ParkedIsInert == \A i \in Slots : LET s == slot[i] IN
                        /\ s.gicc = "unbound"
 EnabledIsWired == \A i \in Slots : LET s == slot[i] IN
   s.enabled => s.thread /\ s.space /\ s.gicc = "wired"
+TablesSayWhatIs == \A i \in Slots : LET s == slot[i] IN
+  s.enabled = (s.life \in {"enabled", "online"}) \/ s.life = "ejecting"
+RealizedAsNew == \A i \in Slots : LET s == slot[i] IN
+  s.step = "realize" => /\ s.life = "parked" /\ s.gicc = "unbound"
+                        /\ ~s.thread /\ ~s.space /\ ~s.stalled
 NotifiedOnlyEnabled == \A i \in Slots : LET s == slot[i] IN
   s.insert \/ s.remove \/ s.requested => s.enabled
 OnlineIsEnabled == \A i \in Slots : LET s == slot[i] IN
@@ -419,6 +425,8 @@ NoCommandLost == \A i \in Slots : LET s == slot[i] IN
   /\ s.cmd = "revoke" => s.step # "none"
 NoNotificationLost ==
   (\E i \in Slots : slot[i].insert \/ slot[i].remove) => ged \/ scanning
+RequestWithdrawnWhole == \A i \in Slots : LET s == slot[i] IN
+  s.remove => s.requested \/ s.life = "ejecting"
 RemovalNotShadowed == \A i \in Slots : ~(slot[i].insert /\ slot[i].remove)
 
 \* Orders, as properties of what an effect finds when it is begun.
@@ -439,5 +447,6 @@ Invariants ==
   /\ TypeOK /\ ParkedIsInert /\ EnabledIsWired /\ NotifiedOnlyEnabled /\ OnlineIsEnabled
   /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ OffKeepsPlugged
   /\ StartsInOrder /\ MigrationCarriesAll /\ NoCommandLost
-  /\ NoNotificationLost /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
+  /\ NoNotificationLost /\ RequestWithdrawnWhole /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
+  /\ TablesSayWhatIs /\ RealizedAsNew
 =============================================================================

@@ -264,6 +264,8 @@ inline check(i) {
          || s[i].gicc != UNBOUND));               /* parked_is_inert */
   assert(!s[i].sta || (s[i].thread && s[i].space && s[i].gicc == WIRED));
                                                                      /* enabled_is_wired */
+  assert(s[i].sta == (s[i].life == ENABLED || s[i].life == ONLINE) || s[i].life == EJECTING);
+                                                                     /* tables_say_what_is */
   assert(s[i].sta || !(s[i].insert || s[i].remove || s[i].requested));
                                                                      /* notified_only_enabled */
   assert(s[i].life != ONLINE || (s[i].sta && s[i].powered));     /* online_is_enabled */
@@ -284,12 +286,15 @@ inline check(i) {
          || phase == OFF || mstep == START);
   assert(s[i].cmd != REVOKE || s[i].step != NONE);
   assert(!has_bit(i) || ged || scanning);                            /* no_notification_lost */
+  assert(!s[i].remove || s[i].requested || s[i].life == EJECTING); /* request_withdrawn_whole */
   assert(!(s[i].insert && s[i].remove));                             /* removal_not_shadowed */
   assert(s[i].step < UNWIRE || !(s[i].sta || s[i].powered));     /* eject_in_order */
   assert(s[i].step != UNBIND || s[i].gicc == BOUND);
   assert(s[i].step != STOP || s[i].gicc == UNBOUND);
   assert(s[i].step != RELEASE || !s[i].thread);
   assert(s[i].step != PARK || !s[i].space);
+  assert(s[i].step != REALIZE || (s[i].life == PARKED && s[i].gicc == UNBOUND
+         && !(s[i].thread || s[i].space || s[i].stalled)));          /* realized_as_new */
   assert(s[i].step != BIND || (s[i].thread && s[i].gicc == UNBOUND)); /* built_in_order */
   assert(s[i].step != WIRE || s[i].gicc == BOUND);
   assert(s[i].step != ENABLE || s[i].gicc == WIRED)
@@ -332,7 +337,7 @@ inline check_all() {
        if :: s[i].cmd == NONE -> s[i].cmd = UNPLUG :: else -> skip fi; \
        advance(i); check_all() } \
   :: d_step { guest_runs && s[i].requested && s[i].cmd == UNPLUG -> \
-       s[i].cmd = NONE; s[i].requested = 0; check_all() } \
+       s[i].cmd = NONE; s[i].requested = s[i].remove; check_all() } \
   :: d_step { guest_runs && s[i].unconfirmed -> \
        s[i].unconfirmed = 0; advance(i); check_all() } \
   /* the deadline */ \

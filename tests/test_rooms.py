@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "platform": {"model"},
     "fetch": set(),
     "yaml": set(),
-    "protocols": set(),
+    "protocols": {"model", "yaml"},
     "spread": set(),
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},
@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sequence": {"model", "log", "guest", "run", "scenario", "check"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "sequence", "triage",
-        "fetch", "qemu", "disk", "door", "foreign", "show",
+        "fetch", "qemu", "disk", "door", "foreign", "show", "protocols",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""

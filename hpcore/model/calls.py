@@ -69,7 +69,9 @@ def _ost_reported(draft: Draft, s: stimuli.OstReported) -> None:
         and slot.command is Owed.UNPLUG
         and draft.keeps(Habit.GUEST_REFUSAL_ENDS_UNPLUG)
     ):
-        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", eject_refusal(s.status)))
+        # A request that the guest has yet to take stays before it: it may follow that one.
+        why = eject_refusal(s.status)
+        draft.emit(ev.UnplugFailed(s.slot, slot.id or "", why, still_asked=slot.remove))
     advance(draft, s.slot)  # with a plug that has waited for this word
 
 

@@ -200,7 +200,7 @@ class UnplugCompleted:
 class UnplugFailed:
     """The vCPU stays: QMP's DEVICE_UNPLUG_GUEST_ERROR.
 
-    `still_asked`: the guest has not refused, and may eject later.
+    `still_asked`: a request is before the guest still, and it may eject later.
     """
 
     slot: int

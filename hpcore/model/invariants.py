@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from hpcore.model import events as ev
 from hpcore.model.acpi import MadtFlag
+from hpcore.model.answers import ANSWERS
+from hpcore.model.consequences import CONSEQUENCES
 from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Invariants, Property, always
@@ -449,6 +451,8 @@ INVARIANTS: tuple[Property, ...] = (
         on_event=_one_at_a_time,
         number=13,
     ),
+    *CONSEQUENCES,
+    *ANSWERS,
 )  # fmt: skip
 
 

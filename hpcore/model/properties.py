@@ -1,7 +1,7 @@
 """What can be asked of every run of a machine: one kind of thing, with a name and a sentence.
 
-- *always*: holds in every state, and of every event. A replay, the controller and the
-  checker hold it; the invariants of `invariants` are of this kind.
+- *always*: holds in every state, of every event and of every decision. A replay, the
+  controller and the checker hold it; the invariants of `invariants` are of this kind.
 - *sometimes*: can be seen in some run. Only a search over all runs can say that it never
   is, which tells of a model in which nothing happens.
 - *eventually*: what a slot has come to owe has an end, in every fair run. Only a search
@@ -21,14 +21,16 @@ from typing import Any, overload
 
 from attrs import frozen
 
+from hpcore.model.effects import Effect
 from hpcore.model.events import Event, slot_of
 from hpcore.model.states import Shared, Slot, State
+from hpcore.model.stimuli import Stimulus
 
 
 class Kind(StrEnum):
     """Of what a property is asked."""
 
-    ALWAYS = "always"  # of every state, or every event
+    ALWAYS = "always"  # of every state, every event, or every decision
     SOMETIMES = "sometimes"  # of one event at least, in all runs together
     EVENTUALLY = "eventually"  # of every fair run
 
@@ -45,8 +47,31 @@ class Change:
     shared: Shared
 
 
+@frozen
+class Turn:
+    """One decision, as one slot saw it: what it answers, what it made happen, what it asks for.
+
+    `effects` are all that the accelerator is asked for, of whichever slot.
+    """
+
+    index: int
+    before: Slot
+    shared_before: Shared
+    stimulus: Stimulus
+    events: tuple[Event, ...]
+    effects: tuple[Effect, ...]
+    after: Slot
+    shared: Shared
+
+    @property
+    def told(self) -> Iterator[Event]:
+        """The events that are about this slot."""
+        return (event for event in self.events if slot_of(event) == self.index)
+
+
 OnState = Callable[[int, Slot, Shared], bool]
 OnEvent = Callable[[Change], bool]
+OnDecision = Callable[[Turn], bool]
 
 
 def _everywhere(_environment: object) -> bool:
@@ -69,6 +94,7 @@ class Property:
     number: int | None = None
     on_state: OnState | None = None
     on_event: OnEvent | None = None
+    on_decision: OnDecision | None = None
     at_rest: bool = False
     shows: Callable[[Event], bool] | None = None
     possible: Callable[[Any], bool] = _everywhere
@@ -89,6 +115,7 @@ def always(
     on_state: OnState | None = None,
     on_event: OnEvent | None = None,
     *,
+    on_decision: OnDecision | None = None,
     at_rest: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
@@ -99,15 +126,18 @@ def always(
     on_state: OnState | None = None,
     on_event: OnEvent | None = None,
     *,
+    on_decision: OnDecision | None = None,
     at_rest: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
 ) -> Property | Callable[[OnState | OnEvent], Property]:
     """What must hold of each slot in every state, and of every event as each slot saw it.
 
-    `at_rest`: a state is asked where a whole decision leads to, not between its events. As a
-    decorator it takes the name and the sentence from the function, and asks a function of one
-    argument about changes. Raises ValueError for a property that asks nothing.
+    `on_decision` is asked of a whole decision: of the stimulus and what came of it, refusals
+    and effects among it. `at_rest`: a state is asked where a whole decision leads to, not
+    between its events. As a decorator it takes the name and the sentence from the function, and
+    asks a function of one argument about changes. Raises ValueError for a property that asks
+    nothing.
     """
     if not isinstance(name, str):
 
@@ -117,9 +147,13 @@ def always(
             return Property(*named, **asked, at_rest=at_rest)  # type: ignore[arg-type]
 
         return made if name is None else made(name)
-    if on_state is None and on_event is None:
-        raise ValueError(f"the property {name} asks nothing: give it on_state or on_event")
-    return Property(name, says, Kind.ALWAYS, number, on_state, on_event, at_rest, since=since)
+    if on_state is None and on_event is None and on_decision is None:
+        raise ValueError(
+            f"the property {name} asks nothing: give it on_state, on_event or on_decision"
+        )
+    return Property(
+        name, says, Kind.ALWAYS, number, on_state, on_event, on_decision, at_rest, since=since
+    )
 
 
 @overload
@@ -202,6 +236,9 @@ class Invariants:
     def __init__(self, properties: Iterable[Property]) -> None:
         self.rules = tuple(p for p in properties if p.kind is Kind.ALWAYS)
         self._on_event = tuple((p, p.on_event) for p in self.rules if p.on_event is not None)
+        self._on_decision = tuple(
+            (p, p.on_decision) for p in self.rules if p.on_decision is not None
+        )
         self._at_rest = tuple((p, p.on_state) for p in self.rules if p.on_state is not None)
         self._between = tuple((p, holds) for p, holds in self._at_rest if not p.at_rest)
 
@@ -246,5 +283,34 @@ class Invariants:
                         return Violation(rule.name, i, rule.says)
             for rule, always_holds in on_state:
                 if not always_holds(i, here, shared):
+                    return Violation(rule.name, i, rule.says)
+        return None
+
+    def of_decision(
+        self,
+        before: State,
+        stimulus: Stimulus,
+        events: tuple[Event, ...],
+        effects: tuple[Effect, ...],
+        after: State,
+        *,
+        only: int | None = None,
+    ) -> Violation | None:
+        """The first thing that a whole decision breaks, its effects among what is looked at.
+
+        Looks only at the slots that the decision is about, which are all where an event is
+        about none, and of those only at slot `only`.
+        """
+        about = {slot_of(event) for event in events}
+        about.add(getattr(stimulus, "slot", None if not events else -1))
+        for i in range(len(after.slots)):
+            if only not in (None, i) or (None not in about and i not in about):
+                continue
+            turn = Turn(
+                i, before.slots[i], before.shared, stimulus, events, effects,
+                after.slots[i], after.shared,
+            )  # fmt: skip
+            for rule, holds in self._on_decision:
+                if not holds(turn):
                     return Violation(rule.name, i, rule.says)
         return None

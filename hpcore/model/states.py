@@ -15,7 +15,6 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 
-
 BOOT_VCPU = 0
 """The vCPU that starts the kernel."""
 

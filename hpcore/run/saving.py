@@ -76,9 +76,9 @@ class Saved:
         return self.file.accelerator
 
 
-def load_saved(path: Path) -> Saved:
+def load_saved(path: str | PathLike[str]) -> Saved:
     """The saved machine in `path`, whole and as its log has it. Raises SavedFileError."""
-    file = read_saved(path)
+    file = read_saved(Path(path))
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy:
         copy.write(file.log)
         copy.flush()
@@ -92,9 +92,10 @@ def load_saved(path: Path) -> Saved:
 def _folded(log: str) -> tuple[Header, State, int, float]:
     header, records = read(log)
     state, seq, t = initial(header.machine), 0, 0.0
+    by = header.protocol
     with records:
         for decision in decisions(records):
-            for record, folded in fold(state, decision):
+            for record, folded in fold(state, decision, header.invariants, by.rules):
                 if folded.violation is not None:
                     raise SavedFileError(
                         f"its log is wrong at event {record.seq}: {folded.violation.says}"

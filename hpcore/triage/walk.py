@@ -15,7 +15,6 @@ from attrs import field, mutable
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.rules import Rules
@@ -108,16 +107,9 @@ def walk(source: str | PathLike[str] | IO[bytes]) -> Walk:
     """The walk of the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
     return Walk(
-        header, header.state, decisions(iter(records)), records, invariants_of(header),
+        header, header.state, decisions(iter(records)), records, header.invariants,
         header.protocol.rules,
     )  # fmt: skip
-
-
-def invariants_of(header: Header) -> Invariants:
-    """What a log with this header is held against, as a replay does."""
-    if header.rules is not None:
-        return header.rules.invariants
-    return kept_by(header.versions.get("hpcore", UNKNOWN))
 
 
 def _applied(state: State, record: Record, rules: Rules) -> State:

@@ -165,10 +165,23 @@ def test_an_unplug_while_the_guest_is_being_asked_asks_it_no_third_time() -> Non
 def test_an_unplug_after_a_refusal_that_came_while_the_guest_was_asked_asks_it_again() -> None:
     world = registered()
     world.feed(st.DeviceDel("core2"))
+    world.feed(st.RemoveAcked(2))
     world.feed(st.OstReported(2, 3, 0x82))
     world.feed(st.DeviceDel("core2"))
     world.finish_one()
     assert world.steps == [RunStep(Step.NOTIFY_REMOVE, 2)]
+
+
+def test_a_refusal_withdraws_no_request_that_the_guest_has_yet_to_take() -> None:
+    world = registered()
+    world.feed(st.DeviceDel("core2"))
+    world.finish_one()
+    world.feed(st.OstReported(2, 3, 0x82))
+    assert not world.state.slots[2].waits_for_guest
+    world.feed(st.RemoveAcked(2))
+    world.feed(st.EjectCalled(2))
+    assert world.state.slots[2].command is Owed.UNPLUG
+    assert world.state.slots[2].lifecycle is SlotState.EJECTING
 
 
 def test_what_is_being_ejected_is_not_unplugged_again() -> None:

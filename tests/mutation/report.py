@@ -65,6 +65,8 @@ class Report:
     tried: Sequence[Tried]
     stale: Sequence[Known] = ()
     seconds: float = 0.0
+    known_list: str = "known.toml"
+    """The file beside this one in which the known survivors stand."""
     rows: tuple[Row, ...] = field(init=False)
     total: Row = field(init=False)
 
@@ -100,10 +102,11 @@ class Report:
             yield from (line for tried in listed for line in _survivor(tried))
         wrong = [t for t in self.tried if t.outcome.found and t.known is not None]
         if wrong:
-            yield "\nknown as survivors, yet found; take these out of tests/mutation/known.toml:"
+            yield ("\nknown as survivors, yet found; take these out of "
+                   f"tests/mutation/{self.known_list}:")  # fmt: skip
             yield from (line for tried in wrong for line in _survivor(tried))
         if self.stale:
-            yield "\nentries of tests/mutation/known.toml that are of no mutant any more:"
+            yield f"\nentries of tests/mutation/{self.known_list} that are of no mutant any more:"
             yield from (f"  {e.file}: {e.operator}: {e.line}" for e in self.stale)
         verdict = "enough" if self.passed else "too few"
         yield (f"\n{self.total.tried} of {self.total.made} mutants tried (seed {self.seed}) in "

@@ -116,6 +116,8 @@ def _of(system: System, vm: Vm, versions: dict[str, str]) -> Capabilities:
     return Capabilities(
         unavailable=unavailable,
         no_hotplug=None if smccc.has_filter(vm) else smccc.NO_FILTER,
+        no_migration="not supported yet on kvm",
+        no_save="not supported yet on kvm",
         max_vcpus=most,
         modelled=MODELLED,
         versions=versions,

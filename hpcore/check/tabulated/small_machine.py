@@ -17,7 +17,7 @@ from hpcore.check.tabulated.schema import Role
 from hpcore.check.tabulated.start import TOTAL, booted, config_of, local, placed
 from hpcore.check.world.conditions import Needs
 from hpcore.check.world.environment import Environment
-from hpcore.model.decide import decide
+from hpcore.model.decide import Decision, decide
 from hpcore.model.events import Refused, slot_of
 from hpcore.model.fold import TRANSITION, Folded, steps
 from hpcore.model.machines import IllegalTransition
@@ -101,16 +101,18 @@ class SmallMachine:
             name for event in events for name, shows in self._sometimes if shows(event)
         )
         refused = end is state and all(isinstance(event, Refused) for event in events)
-        if refused and not self._alike.asks_of_events:  # hpcore's own ask nothing of refusals
-            return Seen(slot, None, refused=True, shown=shown)
-        broken, shared_changes = None, 0
+        broken = None
+        if refused and not self._alike.asks_of_events:  # no event of hpcore's own asks of refusals
+            broken = self._answered(state, stimulus, decision, index)
+            return Seen(slot, None, broken, refused=True, shown=shown)
+        shared_changes = 0
         for folded in steps(
             state, events, self._rules,
             invariants=self._invariants, only=index, states=decision.states,
         ):  # fmt: skip
             before, after = folded.before.shared, folded.after.shared
             shared_changes += before is not after and before != after
-            broken = folded.violation
+            broken = None if folded.violation is None else folded.violation.invariant
             if self._alike.asks_of_events:
                 self._ask_alike(role, folded)
         if end.slots[index] is not state.slots[index]:
@@ -120,8 +122,17 @@ class SmallMachine:
             or end.slots[index + 1 :] != state.slots[index + 1 :]
         )
         shared = None if end.shared is state.shared else end.shared
-        name = None if broken is None else broken.invariant
-        return Seen(slot, shared, name, refused, others_changed, shared_changes, shown)
+        broken = broken or self._answered(state, stimulus, decision, index)
+        return Seen(slot, shared, broken, refused, others_changed, shared_changes, shown)
+
+    def _answered(
+        self, state: State, stimulus: Stimulus, decision: Decision, index: int
+    ) -> str | None:
+        """The invariant that the decision as a whole breaks, as the studied slot saw it."""
+        broken = self._invariants.of_decision(
+            state, stimulus, decision.events, decision.effects, decision.state, only=index
+        )
+        return None if broken is None else broken.invariant
 
     def _ask_alike(self, role: Role, folded: Folded) -> None:
         index = INDEX[role]

@@ -24,7 +24,6 @@ SECOND_LINES: Mapping[str, str] = {
     "reset_taken": "a step of the machine is under way whenever it was booted and can't be reset",
     "resume_taken": "a machine that was booted is paused only while it can be resumed",
     "id_unused": "two slots of one name are still two slots",
-    "guest_refusal_ends_unplug": "the deadline ends the command",
 }
 """Rules that another rule stands behind, or that are there for their words; and why."""
 
