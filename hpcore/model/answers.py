@@ -15,6 +15,7 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import (
+    CARRYING,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -247,7 +248,7 @@ def _ost(t: Turn) -> bool:
 def _eject(t: Turn) -> bool:
     m, before = t.shared_before, t.before
     may = (
-        m.guest_runs and not m.migrating and not before.cold and before.requested
+        m.guest_runs and not before.cold and before.requested
         and before.lifecycle is SlotState.ENABLED and not before.powered
     )  # fmt: skip
     return _tells(t, ev.EjectAccepted) == may
@@ -270,7 +271,7 @@ _GUEST: dict[type, Callable[[Turn], bool]] = {
     st.PowerOffSeen: lambda t: t.shared.phase is Phase.OFF or not t.shared_before.guest_runs,
 }  # fmt: skip
 
-_MACHINE_GOES_ON = (MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE)
+_MACHINE_GOES_ON = (MachineStep.PAUSE, MachineStep.RESUME, *CARRYING)
 
 
 def _outcomes(t: Turn) -> bool:

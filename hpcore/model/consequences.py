@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from hpcore.model import events as ev
 from hpcore.model.acpi import OstSource, OstStatus
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Property, always
 from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
@@ -154,14 +154,13 @@ def _leaves_it_so(c: Change) -> bool:
 _SHARED: Mapping[str, Callable[[Change], bool]] = {
     "paused": lambda c: _cause(c.event) in (
         ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME),
-        ev.MachinePoweredOff, ev.MachineLost),
-    "migrating": lambda c: _cause(c.event) in (
-        ("begun", MachineStep.MIGRATE), ("done", MachineStep.MIGRATE),
-        ("failed", MachineStep.MIGRATE), ev.MachinePoweredOff, ev.MachineLost),
+        ev.MachinePoweredOff, ev.MachineLost, ev.Restored),
+    "migrating": lambda c: getattr(c.event, "step", None) in CARRYING or _cause(c.event) in (
+        ev.MachinePoweredOff, ev.MachineLost, ev.Restored),
     "gic_inits": lambda c: _cause(c.event) == ("done", MachineStep.INIT_GIC),
     "step": lambda c: isinstance(c.event, (
         ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.MachinePoweredOff,
-        ev.MachineLost)),
+        ev.MachineLost, ev.Restored)),
 }  # fmt: skip
 """Each fact of the machine, and whether an event may change it."""
 
@@ -175,12 +174,13 @@ def _machine_changed_rightly(c: Change) -> bool:
             return False
     match c.event:
         case ev.MachineStepBegun(step=step):
-            migrates = step is MachineStep.MIGRATE
-            return after.step is step and (after.migrating or not migrates)
+            return after.step is step and (after.migrating or step not in CARRYING)
         case ev.MachineStepDone(step=step):
             return after.step is None and _phase_after(step, before, after)
         case ev.MachineStepFailed(step=step):
-            return after.step is None and not (after.migrating and step is MachineStep.MIGRATE)
+            return after.step is None and not (after.migrating and step in CARRYING)
+        case ev.Restored():
+            return after.step is None and after.paused and not after.migrating
         case ev.MachineWasReset():
             return after.phase is Phase.RESETTING and not (after.ged or after.scanning)
         case ev.MachinePoweredOff(by=by):
@@ -203,7 +203,7 @@ def _phase_after(step: MachineStep, before: Shared, after: Shared) -> bool:
             return after.paused
         case MachineStep.RESUME:
             return after.paused == (before.phase is Phase.OFF)
-        case MachineStep.MIGRATE:
+        case MachineStep.MIGRATE | MachineStep.SAVE:
             return not after.migrating
     return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from os import PathLike
@@ -14,7 +14,7 @@ from attrs import frozen
 from hpcore.log import Header, LogError, LogWriter, read
 from hpcore.log.fold import decisions, fold
 from hpcore.model import stimuli
-from hpcore.model.states import State, initial
+from hpcore.model.states import State
 from hpcore.run.accelerator import (
     AcceleratorError,
     Belongings,
@@ -79,19 +79,17 @@ class Saved:
 def load_saved(path: str | PathLike[str]) -> Saved:
     """The saved machine in `path`, whole and as its log has it. Raises SavedFileError."""
     file = read_saved(Path(path))
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy:
-        copy.write(file.log)
-        copy.flush()
-        try:
-            header, state, seq, t = _folded(copy.name)
-        except LogError as error:
-            raise SavedFileError(f"{path}: its log: {error}") from error
+    try:
+        header, state, seq, t = _folded(file.log)
+    except LogError as error:
+        raise SavedFileError(f"{path}: its log: {error}") from error
     return Saved(file, header, state, seq, t)
 
 
-def _folded(log: str) -> tuple[Header, State, int, float]:
-    header, records = read(log)
-    state, seq, t = initial(header.machine), 0, 0.0
+def _folded(log: bytes) -> tuple[Header, State, int, float]:
+    header, records = read(io.BytesIO(log))
+    state, seq = header.state, header.first - 1
+    t = 0.0 if header.segment is None else header.segment.t
     with records:
         for decision in decisions(records):
             for record, folded in fold(state, decision):
@@ -131,7 +129,9 @@ async def restore_machine(
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
-            writer = LogWriter.go_on(log, saved.file.log, overwrite=overwrite)
+            writer = LogWriter.go_on(
+                log, saved.file.log, segment=saved.header.number, overwrite=overwrite
+            )
             logs.append(stack.enter_context(writer))
             return writer
 
