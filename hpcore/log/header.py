@@ -52,9 +52,10 @@ class Header:
     `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
-    has none. `segment` is what was before this segment of the log; None in the first one, and
-    in any log before format 1.3. `rules` is the protocol that the machine was run by, where it
-    is not hpcore's own.
+    has none. `segment` is what was before this segment of the log; None in the first one.
+    `kept` is the directory of a machine that may outlive hpcore; None for one that does not.
+    `rules` is the protocol that the machine was run by, where it is not hpcore's own. A log
+    before format 1.3 has none of these.
     """
 
     machine: MachineConfig
@@ -64,6 +65,7 @@ class Header:
     sync: Sync = Sync.DURABLE
     modelled: Mapping[str, str] = field(factory=dict, hash=False)
     differs: Mapping[str, str] = field(factory=dict, hash=False)
+    kept: str | None = None
     segment: Head | None = None
     rules: Revision | None = None
     format: FormatVersion | None = None
@@ -130,6 +132,8 @@ def encode(header: Header) -> bytes:
     """The header's JSON object, without its sum."""
     plain = _STRICT.unstructure(header)
     del plain["format"]
+    if header.kept is None:
+        del plain["kept"]
     if header.segment is None:
         del plain["segment"]
     if header.rules is None:  # as in most logs

@@ -15,7 +15,6 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import (
-    CARRYING,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -271,7 +270,9 @@ _GUEST: dict[type, Callable[[Turn], bool]] = {
     st.PowerOffSeen: lambda t: t.shared.phase is Phase.OFF or not t.shared_before.guest_runs,
 }  # fmt: skip
 
-_MACHINE_GOES_ON = (MachineStep.PAUSE, MachineStep.RESUME, *CARRYING)
+_MACHINE_GOES_ON = (
+    MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE, MachineStep.SAVE,
+)  # fmt: skip
 
 
 def _outcomes(t: Turn) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from hpcore.model import events as ev
 from hpcore.model.acpi import OstSource, OstStatus
-from hpcore.model.effects import CARRYING, MachineStep, Step
+from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Property, always
 from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
@@ -18,6 +18,7 @@ from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
 _BOOT_VCPU = 0
 _NOBODY_YET = (Phase.DEFINED, Phase.CREATED)
 _STARTS = (MachineStep.START, MachineStep.RESTART)
+_CARRIES = (MachineStep.MIGRATE, MachineStep.SAVE)
 
 # ------------------------------------------------------------- which event does what
 
@@ -153,14 +154,15 @@ def _leaves_it_so(c: Change) -> bool:
 
 _SHARED: Mapping[str, Callable[[Change], bool]] = {
     "paused": lambda c: _cause(c.event) in (
-        ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME),
-        ev.MachinePoweredOff, ev.MachineLost, ev.Restored),
-    "migrating": lambda c: getattr(c.event, "step", None) in CARRYING or _cause(c.event) in (
-        ev.MachinePoweredOff, ev.MachineLost, ev.Restored),
+        ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME), ev.Restored,
+        ev.MachinePoweredOff, ev.MachineLost),
+    "migrating": lambda c: _cause(c.event) in (
+        *((word, step) for word in ("begun", "done", "failed") for step in _CARRIES),
+        ev.Restored, ev.MachinePoweredOff, ev.MachineLost),
     "gic_inits": lambda c: _cause(c.event) == ("done", MachineStep.INIT_GIC),
     "step": lambda c: isinstance(c.event, (
-        ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.MachinePoweredOff,
-        ev.MachineLost, ev.Restored)),
+        ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.Restored,
+        ev.MachinePoweredOff, ev.MachineLost)),
 }  # fmt: skip
 """Each fact of the machine, and whether an event may change it."""
 
@@ -174,13 +176,13 @@ def _machine_changed_rightly(c: Change) -> bool:
             return False
     match c.event:
         case ev.MachineStepBegun(step=step):
-            return after.step is step and (after.migrating or step not in CARRYING)
+            return after.step is step and (after.migrating or step not in _CARRIES)
         case ev.MachineStepDone(step=step):
             return after.step is None and _phase_after(step, before, after)
         case ev.MachineStepFailed(step=step):
-            return after.step is None and not (after.migrating and step in CARRYING)
+            return after.step is None and not (after.migrating and step in _CARRIES)
         case ev.Restored():
-            return after.step is None and after.paused and not after.migrating
+            return after.paused and after.step is None and not after.migrating
         case ev.MachineWasReset():
             return after.phase is Phase.RESETTING and not (after.ged or after.scanning)
         case ev.MachinePoweredOff(by=by):

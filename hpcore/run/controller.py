@@ -109,6 +109,7 @@ OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 class _Posted:
     stimulus: Stimulus
     answer: Callable[[tuple[Event, ...]], None] | None = None
+    heard: int | None = None
 
 
 @frozen
@@ -177,16 +178,25 @@ class Controller:
         if not self._tasks[0].done() and (owed or not self.state.shared.halted):
             self.post(stimuli.PowerDown())
             await asyncio.wait({self._tasks[0]}, timeout=END_SECONDS)
+        await self._stop()
+        await self.session.close()
+
+    async def _stop(self) -> None:
+        """Take nothing more, and wait for no outcome any more."""
         for task in (*self._tasks, *self._effects):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
-        await self.session.close()
 
     # ------------------------------------------------------------- from outside
 
     def post(self, stimulus: Stimulus) -> None:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
-        self._put(_Posted(stimulus))
+        self._put(_Posted(stimulus, heard=self._heard))
+
+    @property
+    def _heard(self) -> int | None:
+        """How far the accelerator has been heard, where it says so."""
+        return None
 
     async def submit(
         self,
@@ -207,7 +217,7 @@ class Controller:
             if not answer.done():
                 answer.set_result(events)
 
-        self._put(_Posted(command, decided))
+        self._put(_Posted(command, decided, self._heard))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -329,7 +339,7 @@ class Controller:
             stimulus = plain_stimulus(posted.stimulus)
             decision = decide(state, stimulus)
             folded = tuple(steps(state, decision.events))
-            entry = Entry(decision.events, now, stimulus)
+            entry = Entry(decision.events, now, stimulus, posted.heard)
             if changes_nothing(state, stimulus, decision):
                 counted = self._noise.takes(entry, len(state.slots))
                 turns.append(_Turn(None if counted else entry, posted, folded, decision.effects))
@@ -382,8 +392,11 @@ class Controller:
             if turn.entry is not None:
                 for watcher in self.watchers:
                     watcher(event, self.state)
-        if self.state is before:
-            return
+        if self.state is not before:
+            self._follow_state()
+
+    def _follow_state(self) -> None:
+        """Wait for what the state owes, and say whether the machine is over."""
         self._deadlines.follow(self.state)
         if self.state.shared.halted:
             self._halted.set()

@@ -41,6 +41,8 @@ class Job:
     sync: Sync = Sync.DURABLE
     console: Path | None = None
     rotation: Rotation | None = None
+    keep: bool = False
+    """Whether the machine goes on afterwards, also if hpcore is killed."""
 
 
 @mutable
@@ -54,6 +56,8 @@ class Outcome:
     latencies: Latencies = field(factory=Latencies)
     capped: str | None = None
     error: str | None = None
+    kept: bool = False
+    """Whether the machine goes on."""
 
 
 async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) -> Outcome:
@@ -92,7 +96,7 @@ async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[Li
         async with open_machine(
             job.found, job.scenario.machine, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
-            rotation=job.rotation,
+            rotation=job.rotation, keep=job.keep,
         ) as machine:  # fmt: skip
             yield machine
 
@@ -108,6 +112,7 @@ def outcome(machine: LiveMachine, player: Player, *, ok: bool) -> Outcome:
         latencies=player.latencies,
         capped=machine.config.no_hotplug,
         error=machine.why_ended() if wrong else None,
+        kept=machine.is_kept,
     )
 
 

@@ -28,6 +28,9 @@ NOT_RUN: Mapping[str, str] = {
     r"hpcore run .*--accel kvm(-qemu)?\b.*":
         "needs an arm64 KVM: tests/nested runs every scenario on one",
     r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",
+    r"hpcore run mine.yaml --keep .*": "boots Linux, and leaves it: tests/tcg/test_kept.py does",
+    r"hpcore attach .*": "a machine that goes on: tests/tcg/test_kept.py has some",
+    r"hpcore kept --json .*": "asks for machines that go on: tests/tcg/test_kept.py has some",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu|uefi) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",

@@ -389,6 +389,7 @@ class TcgSession(QemuSession[TcgMachine]):
             await self._before_start()
             if self._epoch != epoch or not self._hello.is_set():
                 return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
+        link.one_by(turn)
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
@@ -416,6 +417,7 @@ class TcgSession(QemuSession[TcgMachine]):
         elif frame.kind == Event.SYSTEM_OFF:
             self._off_said.set()
         elif (stimulus := self._interpreter.stimulus(frame)) is not None:
+            self._mark_heard()
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
@@ -426,7 +428,11 @@ class TcgSession(QemuSession[TcgMachine]):
         self._gate.shut()
         self._hello.set()
         if not first and not told:
-            await self._was_reset()
+            await self._was_reset(self._mark_heard)
+
+    def _mark_heard(self) -> None:
+        if self._machine is not None:
+            self._machine.link.told()
 
     async def _settle(self) -> None:
         assert self._machine is not None, "who was reset was there"

@@ -32,7 +32,8 @@ PROMPT = {
     "save": ("save FILE", "write what was done as a scenario"),
     "log": ("log", "say where the log goes"),
     "help": ("help; help plug", "show these words"),
-    "quit": ("quit", "end the machine and leave; Ctrl-D does the same"),
+    "quit": ("quit", "leave, as Ctrl-D does; the machine ends, but for one that is kept"),
+    "end": ("end", "end the machine, also one that is kept, and leave"),
 }
 """Every word about the prompt itself."""
 
