@@ -26,7 +26,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "vm.saved"
 
 
-def refused(*arguments: object) -> str:
+def refused(*arguments: str | Path) -> str:
     ended = hpcore("restore", *arguments)
     assert ended.code == 2, ended
     assert "Traceback" not in ended.err

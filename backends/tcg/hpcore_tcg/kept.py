@@ -32,6 +32,11 @@ from hpcore_tcg.session import TcgSession
 class KeptTcgSession(TcgSession):
     """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
 
+    stays = (
+        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
+        "nor saved yet: run it without --keep"
+    )
+
     def __init__(
         self, config: MachineConfig, report: Report, directory: Path, *, boots: bool
     ) -> None:
