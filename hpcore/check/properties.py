@@ -19,6 +19,7 @@ from hpcore.model import events as ev
 from hpcore.model.effects import MachineStep
 from hpcore.model.fold import TRANSITION
 from hpcore.model.invariants import INVARIANTS
+from hpcore.model.other_invariants import OTHER_INVARIANTS
 from hpcore.model.properties import Kind, Property, eventually, sometimes
 from hpcore.model.psci import PsciStatus
 from hpcore.model.states import Owed
@@ -87,6 +88,10 @@ EVENTUALLY: tuple[Property, ...] = (
 )  # fmt: skip
 
 PROPERTIES: Properties = (*INVARIANTS, *SOMETIMES, *EVENTUALLY)
+
+SHIPPED: frozenset[Property] = frozenset((*PROPERTIES, *OTHER_INVARIANTS))
+"""All that come with hpcore, those that other protocols promise among them. Of these it is known
+what they read; of any other it is not."""
 
 _ASKED_OF = {
     "on_state": ("index", "slot", "shared"),

@@ -70,6 +70,7 @@ def _describe(out: Output, one: Found) -> None:
         out.say(", ".join(f"{k} {v}" for k, v in c.versions.items()))
     for title, lead, entries in (
         ("modelled", "Not done for real, but modelled:", c.modelled),
+        ("of other protocols", "Not done, where `--rules` asks for it:", c.lacks),
         ("in its logs", "Otherwise than with others, and left out by `hpcore diff`:", c.differs),
     ):  # fmt: skip
         if entries:
@@ -95,5 +96,6 @@ def _fields(one: Found) -> dict[str, object]:
         "plays_guest": c.plays_guest,
         "modelled": dict(c.modelled),
         "differs": dict(c.differs),
+        "lacks": dict(c.lacks),
         "versions": dict(c.versions),
     }

@@ -40,6 +40,7 @@ COMMANDS = {
     "scenarios": "List the scenarios that come with hpcore, or print one.",
     "shell": "A prompt: type the steps of a scenario, and see what comes of each.",
     "show": "Draw LOG: a lane for each vCPU, the machine and the guest.",
+    "shrink": "Find the shortest stimuli that break what LOG breaks.",
     "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
     "triage": "Say what happened in FILE, and which step was the first that is wrong.",
     "uefi": "The UEFI firmware of arm64 guests.",

@@ -75,6 +75,7 @@ def replay(log: str, at: int | None, quiet: bool, as_json: bool) -> None:
         ended=found.says_the_end,
         in_flight=found.in_flight,
         decided_again=_decided_again(found),
+        rules=found.header.protocol.name,
     )
 
 
@@ -94,7 +95,8 @@ def _printer(out: Output, quiet: bool, at: int | None) -> Any:
 
 def _verdict(out: Output, log: str, found: Replay) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in found.header.versions.items())
-    out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}")
+    by = "" if found.header.rules is None else f"; by the rules of {found.header.rules.name}"
+    out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}{by}")
     if found.torn is not None:
         out.say(f"The log ends in a torn line ({found.torn}): hpcore or its host died there.")
     if found.in_flight and not found.state.shared.ended:
@@ -121,10 +123,12 @@ def _decided(found: Replay) -> str:
 
 
 def _say_otherwise(out: Output, found: Replay, other: DecidedOtherwise) -> None:
+    rules = found.header.rules
+    whose = f"hpcore {__version__}" if rules is None else f"{rules.name}, in hpcore {__version__}"
     why = (
         f"Decided otherwise: at event {other.record.seq}, {type(other.stimulus).__name__} led to "
-        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of hpcore "
-        f"{__version__}."
+        f"{_told(other.logged)}, and leads to {_told(other.now)} by the rules of "
+        f"{whose}."
     )
     if found.same_version:
         out.say(f"{why} The log was written by other rules, or was changed.", style="bold red")

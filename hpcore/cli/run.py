@@ -16,6 +16,8 @@ from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.signals import Stopped, until_stopped
 from hpcore.cli.step_words import fields_of, say_kept, say_step
 from hpcore.log import LogExists, Rotation, Sync, is_log, why_no_text
+from hpcore.model.revision import HPCORE
+from hpcore.protocols import load
 from hpcore.run.discovery import find
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
@@ -28,12 +30,15 @@ from hpcore.scenario.values import Line
 @click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
 @click.option("--log", type=OUTPUT_FILE,
               help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
+@click.option("--rules", metavar="FILE",
+              help="Run by another protocol; see `hpcore model protocols`.")  # fmt: skip
 @guest_options
 @json_option
 def run(
     scenario: str,
     accel: str,
     log: Path | None,
+    rules: str | None,
     force: bool,
     boots: Boots,
     sync: str,
@@ -52,6 +57,7 @@ def run(
     hpcore run long.yaml --log-segment 32M --log-keep 8    # at most 256 MB of log
     hpcore scenarios                         # those that come with hpcore
     hpcore run broken.jsonl --accel tcg      # ask the accelerator for a counterexample
+    hpcore run mine.yaml --accel qtest --rules v6    # by another protocol: docs/protocols.md
 
     \b
     A scenario is a machine and steps:
@@ -73,7 +79,7 @@ def run(
         given = {
             "--log": log, "--console": boots.console, "--force": force or None,
             "--no-shell": boots.no_shell or None, "--keep": boots.keep or None,
-            "--log-segment": rotation,
+            "--log-segment": rotation, "--rules": rules,
         }  # fmt: skip
         refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
@@ -88,7 +94,7 @@ def run(
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
-        rotation=rotation, keep=boots.keep,
+        rotation=rotation, keep=boots.keep, protocol=HPCORE if rules is None else load(rules),
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))

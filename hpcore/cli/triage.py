@@ -136,8 +136,10 @@ def _first_wrong(out: Output, name: str, verdict: Verdict) -> None:
     out.say(f"\nFirst wrong step, of {verdict.wrong_in_all}", style="bold red")
     at = "" if first.place is None else f", {first.place}"
     out.say(f"  event {first.seq}, {first.t:.4f} s{at}")
+    said = {mark.text for mark in first.marks}
     for text in first.did[:4]:
-        out.say(f"  {text}")
+        if text not in said:
+            out.say(f"  {text}")
     for mark in first.marks:
         out.say(f"  {_words(mark)}", style="red" if mark.wrong else None)
     if first.looks_like is not None:

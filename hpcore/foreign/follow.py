@@ -55,7 +55,8 @@ class Follower:
         for slot, id_ in sorted(self.survey.given.items()):
             if self.machine.has(slot):
                 self.acts.plug(slot, id_)
-        self.registers.unknown_state = self.survey.incoming
+        if self.survey.incoming:
+            self.registers.unknown |= set(range(len(self.machine.state.slots)))
         if not self.survey.starts_stopped:
             self.acts.boot()
 
@@ -87,18 +88,19 @@ class Follower:
         for thread, last in sorted(self._last.items(), key=lambda pair: pair[1].t)[-THREADS_SHOWN:]:
             main = " (main)" if thread == self.survey.main else ""
             self.acts.mark(Kind.THREAD, str(thread), f"{last.what}{main}", None, last.place)
+        self.notices.close()
         self._end(open_)
 
     def _end(self, open_: list[Open]) -> None:
         shared, mark = self.machine.state.shared, self.acts.mark
         if self._died is not None:
-            mark(Kind.END, "died", f"QEMU's process is gone: {self._died.text}")
+            mark(Kind.END, "died", f"QEMU is gone, or stands still: {self._died.text}")
             self._lose(f"QEMU is gone: {self._died.text}")
         elif shared.ended or shared.phase is Phase.OFF:
             return
         elif self._hung(open_):
             mark(Kind.END, "hung", "the main thread does nothing any more, while others go on")
-        elif self.survey.qmp_in_trace and self.survey.told:
+        elif self.survey.qmp_in_trace and s.Answered in self.survey.traced:
             mark(Kind.END, "silent", "the trace ends without SHUTDOWN: QEMU died, was killed, or "
                  "the file was taken while it ran")  # fmt: skip
             self._lose("the trace ends without SHUTDOWN")
@@ -139,6 +141,7 @@ class Follower:
             s.CpuOnRefused: notices.cpu_on_refused,
             s.CpuKilled: notices.killed,
             s.CpuCameUp: notices.came_up,
+            s.CpuAdded: notices.added,
             s.GuestComplains: notices.complains,
             s.GuestSays: notices.guest_says,
             s.QemuSays: self._qemu_says,

@@ -15,10 +15,10 @@ from hpcore.foreign.marks import Kind, Mark
 from hpcore.foreign.source import SourceError
 from hpcore.foreign.streams import Clock, File, Progress, in_order
 from hpcore.foreign.survey import Survey, survey
-from hpcore.foreign.ways import IMPORTED
+from hpcore.foreign.ways import IMPORTED, STOCK, followed
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.config import MachineConfig
-from hpcore.model.rules import RULES, Rules
+from hpcore.model.revision import HPCORE, Revision
 
 ASSUMED = {
     "realize": "a plug's steps up to ENABLE are taken for done as QEMU resets the vCPU",
@@ -66,14 +66,14 @@ class NothingToImport(SourceError):
 def import_files(
     paths: Sequence[str],
     log: str | PathLike[str],
-    rules: Rules = RULES,
+    judge: Revision = HPCORE,
     *,
     overwrite: bool = False,
     progress: Progress = lambda _text: None,
 ) -> Imported:
     """Read the files at `paths` as those of one machine, and write a log of what happened in it.
 
-    `rules` is the protocol that it is judged by. Raises SourceError for a file that cannot be
+    `judge` is the protocol that it is judged by. Raises SourceError for a file that cannot be
     read, NothingToImport, and LogError where the log cannot be written.
     """
     looked = survey(paths, progress)
@@ -81,9 +81,12 @@ def import_files(
         raise NothingToImport(_nothing(looked))
     config = _config(looked)
     versions = {"qemu": looked.qemu} if looked.qemu else {}
-    header = Header(config, IMPORTED, versions, created=_now(), modelled=ASSUMED)
+    header = Header(
+        config, IMPORTED, versions, created=_now(), modelled=ASSUMED,
+        rules=followed(judge) if judge != HPCORE else STOCK,
+    )  # fmt: skip
     with LogWriter.create(log, header, sync=Sync.BUFFERED, overwrite=overwrite) as writer:
-        machine = Machine(config, rules, writer)
+        machine = Machine(config, judge, writer)
         follower = Follower(looked, machine)
         used, start = 0, None
         for t, sighting in in_order(looked.files, progress):

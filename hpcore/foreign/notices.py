@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from attrs import mutable
+from attrs import field, mutable
 
 from hpcore.foreign import seen as s
 from hpcore.foreign.acts import CPU_OFF, Acts
@@ -15,6 +15,7 @@ from hpcore.foreign.marks import Kind
 from hpcore.foreign.registers import Registers
 from hpcore.foreign.survey import Arch
 from hpcore.model import stimuli as st
+from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase, SlotState
 
@@ -28,6 +29,8 @@ class Notices:
     acts: Acts
     commands: Commands
     registers: Registers
+    _known: set[int] = field(factory=set)
+    """vCPUs that the guest says it knows, and of which it has not said that it uses them."""
 
     def told(self, what: s.Told) -> None:
         """An event of QMP's."""
@@ -145,7 +148,7 @@ class Notices:
             return
         elif acts.survey.arch is Arch.ARM and not on_main:
             self._cpu_on(slot)
-        elif not acts.survey.qmp_in_trace and not acts.survey.told:
+        elif not acts.survey.sees_qmp:
             acts.seen_there(slot)
 
     def _cpu_on(self, slot: int) -> None:
@@ -175,11 +178,32 @@ class Notices:
     def came_up(self, what: s.CpuCameUp) -> None:
         """The guest's kernel uses a vCPU; where QEMU traced its reset, that has told of it."""
         survey = self.acts.survey
+        self._known.discard(what.slot)
         if s.VcpuReset in survey.traced or not self.acts.machine.has(what.slot):
             return
         slot = self.acts.slot(what.slot)
         if survey.arch is Arch.ARM and slot.enabled and not slot.powered:
             self.acts.give(cpu_on(what.slot))
+
+    def added(self, what: s.CpuAdded) -> None:
+        """The guest's kernel knows a vCPU; without QMP and registers that alone shows a plug."""
+        acts, slot = self.acts, what.slot
+        if not acts.machine.has(slot):
+            return
+        self._known.add(slot)
+        if acts.survey.sees_qmp or acts.survey.registers:
+            return
+        acts.seen_there(slot)
+        acts.guest_reads(slot)
+        if not acts.slot(slot).registered:
+            acts.give(st.OstReported(slot, OstSource.DEVICE_CHECK, OstStatus.SUCCESS))
+
+    def close(self) -> None:
+        """The files have ended."""
+        if self._known:
+            which = ", ".join(str(slot) for slot in sorted(self._known))
+            self.acts.mark(Kind.SUMMARY, "offline", "the guest knows these vCPUs, and its console "
+                           f"never says that it started them: {which}")  # fmt: skip
 
     def complains(self, what: s.GuestComplains) -> None:
         """The guest's kernel says that something is wrong."""

@@ -20,10 +20,9 @@ from hpcore.model.machines import SlotState
 
 ENABLED, INSERT, REMOVE = 0x1, 0x2, 0x4
 """Bits of the flags that a guest reads (hw/acpi/cpu.c)."""
-_ENDS_SCAN = (
-    s.Searched, s.OstEvent, s.OstStatus, s.Ejecting, s.Asked, s.Told, s.VcpuReset, s.ScanTaken,
-)  # fmt: skip
-"""What shows that a scan whose search had come to its end is over."""
+_ENDS_SCAN = (s.Searched, s.OstEvent, s.OstStatus, s.Ejecting, s.ScanTaken)
+"""What shows that a scan whose search had come to its end is over: AML does one thing at a time,
+under a lock of its own, while commands come at any time."""
 
 
 @mutable
@@ -34,8 +33,8 @@ class Registers:
     commands: Commands
     flags_read: int = 0
     flags_differ: int = 0
-    unknown_state: bool = False
-    """Whether what is pending is not known, as on a machine that came by migration."""
+    unknown: set[int] = field(factory=set)
+    """The slots of which it is not known what is pending: the machine came by migration."""
     _ost: dict[int, int] = field(factory=dict)
     _searching: int | None = None
     _over: bool = False
@@ -48,6 +47,8 @@ class Registers:
         """What anything that is seen says of a search that has had no answer."""
         if self._searching is not None and not isinstance(what, s.Found):
             self._searching, self._over = None, True
+            if not self._found:
+                self.scan_ends()
         if self._over and isinstance(what, _ENDS_SCAN):
             self.scan_ends()
 
@@ -138,11 +139,11 @@ class Registers:
         own = slot.enabled * ENABLED | slot.insert * INSERT | slot.remove * REMOVE
         if flags & mask == own & mask:
             self._differing.pop(index, None)
+            self.unknown.discard(index)
             return
-        survey = self.acts.survey
-        if self.unknown_state:
+        if index in self.unknown:
             return
-        if not (survey.told or survey.qmp_in_trace):
+        if not self.acts.survey.sees_qmp:
             self._make_up(index, flags)  # what was not traced cannot differ
             return
         self.flags_differ += 1
@@ -187,7 +188,7 @@ class Registers:
         if self.acts.machine.has(what.slot):
             self.commands.flush(what.slot)
             self.acts.eject(what.slot)
-            if not self.acts.survey.told:
+            if not self.acts.survey.sees_qmp:
                 self.acts.machine.finish(what.slot)
 
 

@@ -21,6 +21,8 @@ _PERIPHERAL = re.compile(r"/machine/peripheral/([^/]+)")
 TOPOLOGY = ("socket-id", "die-id", "cluster-id", "module-id", "core-id", "thread-id", "book-id",
             "drawer-id", "node-id")  # fmt: skip
 ANCHORS = 1000
+DISTINCT = 4096
+"""vCPUs that are told apart by their properties: more than any machine has."""
 
 
 class Arch(StrEnum):
@@ -53,7 +55,14 @@ class Survey:
     highest: int = -1
     listed: dict[frozenset[tuple[str, int]], int] = field(factory=dict)
     """Which slot the properties of a vCPU name, by query-hotpluggable-cpus."""
-    added: list[dict[str, int]] = field(factory=list)
+    added: dict[frozenset[tuple[str, int]], None] = field(factory=dict)
+    """The properties that device_add was given, each once, in the order of their coming."""
+    vary: set[str] = field(factory=set)
+    """The properties that are not the same in all of these."""
+    added_later: set[int] = field(factory=set)
+    """vCPUs that the guest's kernel says were plugged."""
+    brought_up: int = 0
+    """How many vCPUs the guest's kernel says that it has started at its boot."""
     starts_stopped: bool = False
     """Whether vCPUs were plugged before the machine was let go."""
     gic_traced: bool = False
@@ -67,6 +76,7 @@ class Survey:
     _ran: bool = False
     _main_known: bool = False
     _cpus_listed: int = 0
+    _migrates: bool = False
 
     @property
     def registers(self) -> bool:
@@ -74,13 +84,25 @@ class Survey:
         return bool(self.traced & {s.Searched, s.Found, s.FlagsRead, s.InsertBitCleared})
 
     @property
+    def sees_qmp(self) -> bool:
+        """Whether what QMP was asked, and what it told, is in the files."""
+        return self.told or self.qmp_in_trace
+
+    @property
     def booted(self) -> int:
         """How many vCPUs are taken to be there at boot."""
         cold = self.cold - set(self.given)
+        later = [n for n in (*self.slots_added(), *sorted(self.added_later)) if n > 0]
         if cold:
             count = max(cold) + 1
+        elif self._cpus_listed or self.brought_up:
+            count = self._cpus_listed or self.brought_up
+        elif later:
+            count = min(later) if later[0] == min(later) else 1  # else they come from the top
+        elif self._begun:
+            count = 1
         else:
-            count = self._cpus_listed or min((n for n in self.slots_added() if n > 0), default=1)
+            count = self.highest + 1  # a console alone, which tells of no plug
         return max(1, min(count, MAX_POSSIBLE))
 
     @property
@@ -92,7 +114,7 @@ class Survey:
 
     def slots_added(self) -> list[int]:
         """The slots that device_add has named, as far as its properties tell."""
-        return [slot for props in self.added if (slot := self.slot_of(props)) is not None]
+        return [slot for each in self.added if (slot := self.slot_of(dict(each))) is not None]
 
     def slot_of(self, arguments: Mapping[str, object]) -> int | None:
         """The slot that a device_add names, by the list of QEMU's or by the one id that varies."""
@@ -105,7 +127,7 @@ class Survey:
                 return slot
         if self.listed:
             return None
-        varies = [name for name in props if len({each.get(name) for each in self.added}) > 1]
+        varies = [name for name in props if name in self.vary]
         by = varies or [name for name in props if props[name]]
         named = props[by[0]] if by else None
         return named if named is not None and named < MAX_POSSIBLE else None
@@ -113,11 +135,13 @@ class Survey:
 
 def cpu_props(arguments: Mapping[str, object]) -> dict[str, int]:
     """The properties of a device_add that say where a vCPU sits."""
-    return {
-        name: value for name, value in arguments.items()
-        if name in TOPOLOGY and isinstance(value, int) and not isinstance(value, bool)
-        and 0 <= value < 1 << 16
-    }  # fmt: skip
+    out: dict[str, int] = {}
+    for name, value in arguments.items():
+        if isinstance(value, str) and value.isdecimal() and len(value) < 6:
+            value = int(value)  # noqa: PLW2901 - clients give numbers as texts
+        if name in TOPOLOGY and type(value) is int and 0 <= value < 1 << 16:
+            out[name] = value
+    return out
 
 
 def adds_a_vcpu(arguments: Mapping[str, object]) -> bool:
@@ -224,8 +248,9 @@ def _learn(out: Survey, what: s.Seen, in_trace: bool) -> None:
             _command(out, what)
         case s.Answered(value=list() as value):
             _list(out, value)
-        case s.Answered(value=dict() as value) if not out.qemu and "qemu" in value:
-            out.qemu = qmp.version(value)
+        case s.Answered(value=dict() as value):
+            out.qemu = out.qemu or qmp.version(value)
+            out.incoming |= value.get("status") == "completed" and not out._migrates
         case s.Greeting(version=version):
             out.qemu = out.qemu or version
         case s.Told():
@@ -233,10 +258,21 @@ def _learn(out: Survey, what: s.Seen, in_trace: bool) -> None:
             _event(out, what)
         case s.Ejecting():
             out._ejecting = what.slot
+        case s.Found() if what.insert and not out.qmp_in_trace:
+            out.cold.discard(what.slot)  # its reset was that of a plug
         case s.ScanTaken(arm=arm) | s.ScanLeft(arm=arm):
             out.gic_traced |= arm
-            if out.arch is Arch.UNKNOWN:
-                out.arch = Arch.ARM if arm else Arch.X86
+    _learn_of_guest(out, what)
+
+
+def _learn_of_guest(out: Survey, what: s.Seen) -> None:
+    if isinstance(what, s.CpuAdded) and what.slot < MAX_POSSIBLE:
+        out.added_later.add(what.slot)
+    elif isinstance(what, s.BroughtUp):
+        out.brought_up = out.brought_up or what.count
+    arm = getattr(what, "arm", None)
+    if arm is not None and out.arch is Arch.UNKNOWN:
+        out.arch = Arch.ARM if arm else Arch.X86
 
 
 def _speaks(what: s.Seen) -> bool:
@@ -249,16 +285,23 @@ def _command(out: Survey, what: s.Asked) -> None:
     if what.name == "device_add" and adds_a_vcpu(what.arguments):
         out._begun = True
         out._plugs += 1
-        out.added.append(cpu_props(what.arguments))
+        props = cpu_props(what.arguments)
+        first = dict(next(iter(out.added), frozenset(props.items())))
+        out.vary |= {name for name, value in props.items() if first.get(name) != value}
+        if len(out.added) < DISTINCT:
+            out.added.setdefault(frozenset(props.items()))
         if isinstance(driver, str):
             _arch(out, driver)
     elif what.name in ("device_del", "system_reset", "cont"):
         out._begun = True
     elif what.name == "migrate-incoming":
         out.incoming = True
+    elif what.name == "migrate":
+        out._migrates = True
 
 
 def _event(out: Survey, what: s.Told) -> None:
+    out.incoming |= what.name == "MIGRATION" and not out._migrates
     if what.name == "RESUME" and not out._ran:
         out.starts_stopped = out._plugs > 0
     if what.name in ("RESUME", "STOP", "RESET"):

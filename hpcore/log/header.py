@@ -19,7 +19,9 @@ from hpcore.log.segments import FIRST, Head
 from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.invariants import kept_by
 from hpcore.model.machines import GiccState, Phase, SlotState
+from hpcore.model.properties import Invariants
 from hpcore.model.revision import HPCORE, Revision, revision_of
 from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.version import __version__
@@ -74,6 +76,16 @@ class Header:
     def protocol(self) -> Revision:
         """The protocol by which the log is to be judged."""
         return self.rules or HPCORE
+
+    @property
+    def invariants(self) -> Invariants:
+        """What the log is held against: what the hpcore that wrote it has kept of its own.
+
+        Another protocol than hpcore's stands in the header whole, with what it promises.
+        """
+        if self.rules is not None:
+            return self.rules.invariants
+        return kept_by(self.versions.get("hpcore", "unknown"))
 
     @property
     def number(self) -> int:

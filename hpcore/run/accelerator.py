@@ -17,7 +17,8 @@ from hpcore.errors import HpcoreError
 from hpcore.guest.played.answers import Answers, said
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Effect
+from hpcore.model.effects import OTHERS_STEPS, Effect
+from hpcore.model.rules import Trait
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 
@@ -47,6 +48,13 @@ ENDS_WITH_HPCORE = "its machines end with hpcore"
 NOT_SAVED = "it does not say how a machine of its is saved"
 """What an accelerator says of a save where it says nothing."""
 
+_OWN_ALONE = "it was built for hpcore's own protocol, and does not know it"
+OWN_PROTOCOL_ALONE: Mapping[str, str] = {
+    str(name): _OWN_ALONE for name in (*sorted(OTHERS_STEPS), *Trait)
+    if name not in (Trait.NO_FORCE, Trait.NO_DEADLINE)
+}  # fmt: skip
+"""What an accelerator lacks that says nothing of other protocols. Two traits are the core's."""
+
 
 @frozen
 class Capabilities:
@@ -60,6 +68,10 @@ class Capabilities:
     `modelled` maps what the accelerator cannot do for real to the reason, and the protocol goes
     on without it. With `plays_guest` it runs no guest code: it takes a `GuestScript`, and its
     sessions have a `played` guest.
+
+    `lacks` maps what it cannot do of other protocols than hpcore's own to the reason: a step
+    (hpcore.model.effects.OTHERS_STEPS) or a trait (hpcore.model.rules.Trait) by its name. A
+    run by a protocol that has one is refused before it starts.
 
     `differs` maps what its logs may say otherwise than those of other accelerators to the
     reason: an event of hpcore.model.events by its name in a log, or one of its fields, as
@@ -77,6 +89,7 @@ class Capabilities:
     modelled: Mapping[str, str] = field(factory=dict)
     differs: Mapping[str, str] = field(factory=dict)
     versions: Mapping[str, str] = field(factory=dict)
+    lacks: Mapping[str, str] = field(factory=lambda: dict(OWN_PROTOCOL_ALONE))
 
 
 @frozen

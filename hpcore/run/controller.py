@@ -33,6 +33,7 @@ from hpcore.model.events import (
 from hpcore.model.fold import Folded, steps
 from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import Owed, State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
@@ -138,9 +139,11 @@ class Controller:
         *,
         saver: Saver | None = None,
         resumed_at: float = 0.0,
+        protocol: Revision = HPCORE,
     ) -> None:
         """`state` is what the log to be opened has come to, at `resumed_at` seconds of its time."""
         self.state = state
+        self.protocol = protocol
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = _ENDED
@@ -337,8 +340,8 @@ class Controller:
         for posted in at_hand:
             now = self._now()
             stimulus = plain_stimulus(posted.stimulus)
-            decision = decide(state, stimulus)
-            folded = tuple(steps(state, decision.events))
+            decision = decide(state, stimulus, self.protocol.rules)
+            folded = self._folded(state, decision.events)
             entry = Entry(decision.events, now, stimulus, posted.heard)
             if changes_nothing(state, stimulus, decision):
                 counted = self._noise.takes(entry, len(state.slots))
@@ -355,9 +358,14 @@ class Controller:
     def _counted_turns(self, state: State, now: float) -> list[_Turn]:
         """A line for each kind of call that was counted in `state`, now counted no longer."""
         return [
-            _Turn(entry, None, tuple(steps(state, cast("tuple[Event, ...]", entry.events))))
+            _Turn(entry, None, self._folded(state, cast("tuple[Event, ...]", entry.events)))
             for entry in self._noise.taken(now)
         ]
+
+    def _folded(self, state: State, events: tuple[Event, ...]) -> tuple[Folded, ...]:
+        """`events` of one decision applied to `state`, with every promise held against each."""
+        by = self.protocol
+        return tuple(steps(state, events, by.rules, invariants=by.invariants))
 
     def _do(self, turns: list[_Turn]) -> None:
         """Log what is to be logged of `turns`, and only then have it done."""

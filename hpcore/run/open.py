@@ -15,8 +15,10 @@ import structlog
 from hpcore.guest.kernel import load_kernel
 from hpcore.log import Header, LogWriter, Rotation, Sync
 from hpcore.model.config import MachineConfig, cap
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
@@ -56,13 +58,15 @@ async def open_machine(
     patience: Patience | None = None,
     printed: Printed = lambda _data: None,
     keep: bool = False,
+    protocol: Revision = HPCORE,
 ) -> AsyncIterator[LiveMachine]:
     """A machine on the accelerator `found`, logged in the file `log`, and ready to `boot`.
 
     `guest` is what boots in it, or a script where the accelerator plays its guest; without
     one the machine has none. Of a guest that boots without a shell no more is known than what
     its kernel does: `boot` and `reset` do not wait for it, and there is no `guest`. `printed`
-    is told what the guest prints. With a `rotation` the log is in segments. On leaving, the
+    is told what the guest prints. With a `rotation` the log is in segments. `protocol` is by
+    whose rules it runs; the log's header says so where it is not hpcore's own. On leaving, the
     machine is gone and the log closed, whatever happened; with `keep` the machine goes on unless
     it has ended or is off, also if hpcore is killed, and `attach_machine` takes it up again.
 
@@ -72,7 +76,8 @@ async def open_machine(
     """
     _say_warnings_alone()
     accelerator, fitted = usable(found), fit(found, config)
-    header = header_of(found, fitted, guest)
+    need_protocol(found, protocol)
+    header = header_of(found, fitted, guest, protocol)
     shell = not isinstance(guest, GuestImages) or guest.shell
     logs: list[LogWriter] = []
     with ExitStack() as stack:
@@ -104,6 +109,7 @@ async def open_machine(
                 lambda report: accelerator.open(fitted, guest, report),
                 patience,
                 saver=saver_of(found.name, lambda: logs[0]),
+                protocol=protocol,
             )
         machine = LiveMachine(controller, printed, shell=shell)
         try:
@@ -128,7 +134,10 @@ def _say_warnings_alone() -> None:
 
 
 def header_of(
-    found: Found, config: MachineConfig, guest: GuestImages | GuestScript | None = None
+    found: Found,
+    config: MachineConfig,
+    guest: GuestImages | GuestScript | None = None,
+    protocol: Revision = HPCORE,
 ) -> Header:
     """The head of the log of a machine on `found`; it names the kernel of `guest`."""
     capabilities = found.capabilities
@@ -143,4 +152,5 @@ def header_of(
         versions=versions,
         modelled=capabilities.modelled,
         differs=capabilities.differs,
+        rules=None if protocol == HPCORE else protocol,
     )

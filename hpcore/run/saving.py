@@ -89,10 +89,10 @@ def load_saved(path: str | PathLike[str]) -> Saved:
 def _folded(log: bytes) -> tuple[Header, State, int, float]:
     header, records = read(io.BytesIO(log))
     state, seq = header.state, header.first - 1
-    t = 0.0 if header.segment is None else header.segment.t
+    t, by = 0.0 if header.segment is None else header.segment.t, header.protocol
     with records:
         for decision in decisions(records):
-            for record, folded in fold(state, decision):
+            for record, folded in fold(state, decision, header.invariants, by.rules):
                 if folded.violation is not None:
                     raise SavedFileError(
                         f"its log is wrong at event {record.seq}: {folded.violation.says}"

@@ -15,6 +15,7 @@ from hpcore.guest.played import KINDS
 from hpcore.guest.played.answers import said
 from hpcore.log import Rotation, Sync
 from hpcore.model.machines import Phase
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.console import Printed
 from hpcore.run.controller import RunError
@@ -43,6 +44,7 @@ class Job:
     rotation: Rotation | None = None
     keep: bool = False
     """Whether the machine goes on afterwards, also if hpcore is killed."""
+    protocol: Revision = HPCORE
 
 
 @mutable
@@ -96,7 +98,7 @@ async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[Li
         async with open_machine(
             job.found, job.scenario.machine, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
-            rotation=job.rotation, keep=job.keep,
+            rotation=job.rotation, keep=job.keep, protocol=job.protocol,
         ) as machine:  # fmt: skip
             yield machine
 

@@ -13,7 +13,6 @@ from attrs import field, frozen, mutable
 
 from hpcore.log import Head, Header, LogDamaged, LogError, Record, Records, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.model.invariants import kept_by
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State
 from hpcore.triage.at_once import AtOnce
@@ -107,8 +106,7 @@ def replay(
     """
     header, records = read(source)
     result = Replay(header, header.state)
-    # Another protocol than hpcore's is written down whole in the header, promises and all.
-    invariants = kept_by(result.written_by) if header.rules is None else header.rules.invariants
+    invariants = header.invariants
     if at == header.first - 1:
         result.at = result.state
     with records:
