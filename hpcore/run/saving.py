@@ -24,6 +24,7 @@ from hpcore.run.accelerator import (
     Session,
     Writes,
 )
+from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
@@ -125,6 +126,7 @@ async def restore_machine(
         raise AcceleratorError(
             f"{saved.file.path} was saved on '{saved.accelerator}', and is restored there alone"
         )
+    need_protocol(found, saved.header.protocol)
     logs: list[LogWriter] = []
     with ExitStack() as stack:
 
@@ -144,9 +146,9 @@ async def restore_machine(
             patience,
             saver=saver_of(found.name, lambda: logs[0]),
             resumed_at=saved.last_t,
+            protocol=saved.header.protocol,
         )
-        machine = LiveMachine(controller, printed, shell=shell)
-        machine.last_seq = saved.last_seq
+        machine = LiveMachine(controller, printed, shell=shell, last_seq=saved.last_seq)
         try:
             async with controller:
                 await controller.submit(stimuli.Restored(str(saved.file.path)))
