@@ -41,6 +41,11 @@ STAYS = "a machine of --keep is not migrated yet: what outlives hpcore is this o
 class KeptTcgSession(TcgSession):
     """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
 
+    stays = (
+        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
+        "nor saved yet: run it without --keep"
+    )
+
     def __init__(
         self, config: MachineConfig, report: Report, directory: Path, *, boots: bool
     ) -> None:
