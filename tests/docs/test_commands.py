@@ -48,6 +48,7 @@ EXIT_CODES: Mapping[str, int] = {
     r"hpcore check --mutant .*": 1,  # it finds what the mutant breaks
     r"hpcore replay (broken|small).jsonl": 1,
     r"hpcore check storm.yaml.*": 1,  # it is what fails
+    r"hpcore check mine.yaml --property mine.py": 1,  # what must be seen there is not
     r"hpcore check (mine|calm).yaml --(race|guest hostile).*": 1,
     r"hpcore run small.jsonl .*": 1,  # an order that qtest, too, knows to be wrong
     r"hpcore triage (.* )?report\.trace.*": 1,
