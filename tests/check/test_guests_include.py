@@ -47,12 +47,9 @@ def behaviours(guest: GuestModel, environment: Environment) -> set[Behaviour]:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {}, {"faults": 1, "reset": False}, {"reset": False, "migration": True, "pause": True},
-        {"reset": False, "power_on": True},
-    ],
+    [{}, {"faults": 1, "reset": False}, {"reset": False, "pause": True}],
     ids=str,
-)  # fmt: skip
+)
 def test_a_hostile_guest_does_what_every_other_does(options: dict[str, bool]) -> None:
     environment = attrs.evolve(SMALL, **options)  # type: ignore[arg-type]
     hostile = behaviours(HOSTILE, environment)
