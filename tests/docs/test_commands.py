@@ -45,6 +45,7 @@ NOT_RUN: Mapping[str, str] = {
 """What is only parsed, and why: a pattern of whole commands."""
 
 EXIT_CODES: Mapping[str, int] = {
+    r"hpcore triage logs .*": 1,  # one of the two is the mutant's
     r"hpcore check --mutant .*": 1,  # it finds what the mutant breaks
     r"hpcore replay (broken|small).jsonl": 1,
     r"hpcore check storm.yaml.*": 1,  # it is what fails
@@ -130,6 +131,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(here / "qtest.jsonl", here / f"{name}.jsonl")
     run(here, "hpcore check --slots 2 --mutant unbind_before_unwire --log broken.jsonl", 1)
     run(here, "hpcore shrink broken.jsonl --log small.jsonl --scenario small.yaml")
+    (here / "logs").mkdir()
+    for name in ("run", "broken"):
+        shutil.copy(here / f"{name}.jsonl", here / "logs")
     (here / "mine.yaml").write_text(block(ROOT / "README.md", "machine:"))
     storm, calm = blocks_of(DOCS / "sequences.md", "machine:")
     (here / "storm.yaml").write_text(storm)

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from hpcore.guest.images import fetched_guest
-from hpcore.log import read
+from hpcore.log import LogWriter, read
+from hpcore.model import events as ev
+from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import GuestImages
@@ -133,7 +136,7 @@ def test_what_is_no_log_of_a_kept_machine_is_refused(tmp_path: Path) -> None:
     assert "not a log of hpcore" in refused("attach", other)
     assert "No such file" in refused("attach", tmp_path / "none.jsonl")
     error = refused("run", "cover-letter", "--accel", "qtest", "--keep", "--log", other, "--force")
-    assert error == "no machine of 'qtest' outlives hpcore: its machines end with hpcore"
+    assert error.startswith("no machine of 'qtest' outlives hpcore: the guest that is played")
 
 
 def test_a_kept_machine_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
@@ -193,3 +196,24 @@ def test_at_the_prompt_quit_leaves_the_machine_and_end_ends_it(tmp_path: Path) -
         assert typist.ends() == 0
     assert not alive(pid)
     assert replay(log).state.shared.phase is Phase.ENDED
+
+
+def test_a_kept_machine_is_neither_migrated_nor_saved_and_goes_on(kept: Path) -> None:
+    def fails(*step: str) -> str:
+        ended = hpcore("attach", kept, *step, "--json", env=HERE)
+        assert ended.code == 1, ended
+        assert ended.last["kept"] is True
+        return str(ended.last["error"])
+
+    assert "a machine of --keep is not migrated yet" in fails("migrate")
+    assert replay(kept).ok
+
+
+def test_a_pause_that_was_under_way_is_done_by_who_attaches(kept: Path) -> None:
+    with LogWriter.resume(kept) as writer:
+        begun = ev.MachineStepBegun(MachineStep.PAUSE)
+        writer.append([begun], writer.last_t, st.Pause())
+    ended = hpcore("attach", kept, "resume", "--json", env=HERE)
+    assert ended.code == 0, ended
+    assert replay(kept).ok
+    assert not replay(kept).state.shared.paused

@@ -166,6 +166,7 @@ def _capabilities(
         unavailable=unavailable,
         max_vcpus=most,
         plays_guest=True,
+        no_keep="the guest that is played, and what it has done, is in hpcore's own process",
         modelled=modelled,
         lacks=lacks,
         versions=versions,
