@@ -8,7 +8,9 @@
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
 # make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long setup check bench bench-long wheels docs clean
+# make attach-long  200 kill -9 of hpcore at random moments, each machine taken up again: half an hour
+.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long attach-long setup \
+	check bench bench-long wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -52,6 +54,10 @@ nested-long:
 	$(BIN)/python -m bench.kvm_qemu --moments 1000
 	$(BIN)/python -m tests.nested --qemu 7.2 --seconds 20000 -- \
 		python3 -m bench.hotplug --accel kvm-qemu --rounds 500
+
+attach-long:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m tests.tcg.kills --kills 200 --seed 1
 
 check:
 	$(BIN)/ruff check .

@@ -96,7 +96,7 @@ def workload(events: int) -> Batches:
             stimuli.OstReported(i, 1, 0), stimuli.CpuOnCalled(i, 0, 0x4008_0000, 0x4100_0000),
             stimuli.DeviceDel(f"core{i}"),
             stimuli.ScanStarted(), stimuli.RemoveAcked(i), stimuli.ScanEnded(),
-            stimuli.CpuOffSeen(i), stimuli.EjectCalled(i),
+            stimuli.CpuOffSeen(i), stimuli.EjectCalled(i), stimuli.OstReported(i, 3, 0),
         ):  # fmt: skip
             run.feed(stimulus)
     made: list[Decided] = []

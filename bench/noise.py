@@ -89,7 +89,7 @@ async def live(path: Path, seconds: float, kind: str) -> tuple[int, list[float]]
         return session
 
     with log:
-        controller = Controller(initial(CONFIG), lambda: log, opened)  # type: ignore[arg-type]
+        controller = Controller(initial(CONFIG), lambda: log, opened)
         async with controller:
             await controller.submit(st.Boot())
             await controller.until(lambda s: s.shared.phase is Phase.RUNNING, 60, "boot")

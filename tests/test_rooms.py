@@ -20,6 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "platform": {"model"},
     "fetch": set(),
     "yaml": set(),
+    "protocols": {"model", "yaml"},
+    "spread": set(),
     "guest": {"model", "fetch", "platform"},
     "disk": {"guest", "fetch"},
     "qemu": {"fetch"},
@@ -27,15 +29,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "session": {"model", "guest", "run", "qemu"},
     "scenario": {"model", "log", "guest", "run", "yaml"},
     "promises": {"model", "log", "guest", "run"},
-    "check": {"model", "log", "guest", "yaml"},
+    "check": {"model", "log", "guest", "yaml", "spread"},
     "foreign": {"model", "log"},
-    "triage": {"model", "log", "foreign", "check"},
+    "triage": {"model", "log", "foreign", "check", "spread"},
     "show": {"model", "log", "triage", "check"},
     "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
     "sequence": {"model", "log", "guest", "run", "scenario", "check"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "sequence", "triage",
-        "fetch", "qemu", "disk", "door", "foreign", "show",
+        "fetch", "qemu", "disk", "door", "foreign", "show", "protocols",
     },
 }  # fmt: skip
 """The rooms, and the rooms that each may look into. What is not here may not be."""

@@ -69,7 +69,10 @@ def prove(
     broken = next(invariants.of_state(start.state), None)
     if broken is not None:
         return _broken(engine, Counterexample.of(broken, (), start), began)
-    tables = tabulate(environment, rules, start, properties)
+    tables = tabulate(
+        environment, rules, start, properties,
+        lambda pairs: tell(Progress(engine, f"tabulating the protocol, {pairs:,} pairs")),
+    )  # fmt: skip
     needed, other = memory_needed(tables, engine)
     if needed > available():
         raise CheckError(

@@ -19,6 +19,7 @@ from hpcore.model import events as ev
 from hpcore.model.effects import MachineStep
 from hpcore.model.fold import TRANSITION
 from hpcore.model.invariants import INVARIANTS
+from hpcore.model.other_invariants import OTHER_INVARIANTS
 from hpcore.model.properties import Kind, Property, eventually, sometimes
 from hpcore.model.psci import PsciStatus
 from hpcore.model.states import Owed
@@ -88,6 +89,10 @@ EVENTUALLY: tuple[Property, ...] = (
 
 PROPERTIES: Properties = (*INVARIANTS, *SOMETIMES, *EVENTUALLY)
 
+SHIPPED: frozenset[Property] = frozenset((*PROPERTIES, *OTHER_INVARIANTS))
+"""All that come with hpcore, those that other protocols promise among them. Of these it is known
+what they read; of any other it is not."""
+
 _ASKED_OF = {
     "on_state": ("index", "slot", "shared"),
     "on_event": ("change",),
@@ -116,7 +121,7 @@ def refuse_unfit(properties: Properties) -> None:
     names = Counter(p.name for p in properties)
     names.update((TRANSITION, TOTAL))
     for p in properties:
-        if p.on_decision is not None and p not in PROPERTIES:
+        if p.on_decision is not None and p not in SHIPPED:
             raise CheckError(
                 f"the property {p.name} looks at whole decisions, which hpcore's own alone may: "
                 "give it on_state or on_event"

@@ -1,19 +1,15 @@
 """Many checks at once: environments, engines and mutants, over processes or machines.
 
-The work is spread by Dask's `distributed`, because it is plain Python that pip installs,
-needs no service of its own, takes workers that come and go, and does the work of a worker
-that died again elsewhere. A check is a pure function of its job, so the rows are the same
-whichever way they were computed.
+The work is spread over this machine's cores or a Dask scheduler's workers. A check is a pure
+function of its job, so the rows are the same whichever way they were computed.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +24,10 @@ from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.guests import GUESTS, GuestModel
 from hpcore.model.rules import Rules
+from hpcore.spread import CannotSpread, spread
 from hpcore.yaml import YamlUnreadable, read_yaml
 
 MOST_JOBS = 100_000
-CONNECT_SECONDS = 10
-RETRIES = 5
-"""How often a check is begun anew when the worker that had it died."""
 
 _OPTIONS = tuple(f.name for f in fields(Environment))
 _KEYS = (*_OPTIONS, "mutants", "engines")
@@ -123,42 +117,12 @@ def run_sweep(
     or `distributed` is not installed.
     """
     try:
-        import distributed  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise CheckError(
-            "a sweep needs the package distributed; install it with: pip install distributed"
-        ) from None
-    # distributed has no types
-    make_cluster: Any = distributed.LocalCluster
-    make_client: Any = distributed.Client
-    as_completed: Any = distributed.as_completed
-    with ExitStack() as stack:
-        if scheduler is None:
-            cores = {"n_workers": os.cpu_count() or 1, "threads_per_worker": 1}
-            quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-            cluster = stack.enter_context(make_cluster(**cores, **quiet))
-            client = stack.enter_context(make_client(cluster))
-        else:
-            client = stack.enter_context(_connected(make_client, scheduler))
-        futures = client.map(run_one, jobs, retries=RETRIES, pure=False)
-        place = {future.key: n for n, future in enumerate(futures)}
-        rows: dict[int, SweepRow] = {}
-        for future in as_completed(futures):
-            n = place[future.key]
-            error = future.exception()
-            rows[n] = future.result() if error is None else SweepRow(jobs[n], error=str(error))
-            tell(len(rows), len(jobs), rows[n])
-    return tuple(rows[n] for n in range(len(jobs)))
-
-
-def _connected(client: Any, scheduler: str) -> Any:
-    try:
-        return client(scheduler, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckError(
-            f"no Dask scheduler answers at {scheduler} ({type(error).__name__}: {error}); start "
-            "one with `dask scheduler` and give its address, such as tcp://127.0.0.1:8786"
-        ) from None
+        return spread(
+            run_one, jobs, scheduler, lambda done, row: tell(done, len(jobs), row),
+            lambda job, error: SweepRow(job, error=error),
+        )  # fmt: skip
+    except CannotSpread as error:
+        raise CheckError(str(error)) from None
 
 
 # ------------------------------------------------------------------ a sweep's file

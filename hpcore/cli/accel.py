@@ -61,12 +61,16 @@ def _describe(out: Output, one: Found) -> None:
     out.say(f"{one.name}, of {one.distribution}: {c.unavailable or 'runs here'}")
     if c.unavailable is None:
         out.say(f"At most {c.max_vcpus} vCPUs; {c.no_hotplug or 'they can be hotplugged'}.")
+        out.say(f"Outliving hpcore: {c.no_keep or 'with --keep'}.")
+        out.say(f"Migration: {c.no_migration or 'to another process on this host'}.")
+        out.say(f"Save and restore: {c.no_save or 'in a file'}.")
     if c.plays_guest:
         out.say("No code of a guest runs: it is played.")
     if c.versions:
         out.say(", ".join(f"{k} {v}" for k, v in c.versions.items()))
     for title, lead, entries in (
         ("modelled", "Not done for real, but modelled:", c.modelled),
+        ("of other protocols", "Not done, where `--rules` asks for it:", c.lacks),
         ("in its logs", "Otherwise than with others, and left out by `hpcore diff`:", c.differs),
     ):  # fmt: skip
         if entries:
@@ -85,9 +89,13 @@ def _fields(one: Found) -> dict[str, object]:
         "available": c.unavailable is None,
         "reason": c.unavailable,
         "no_hotplug": c.no_hotplug,
+        "no_keep": c.no_keep,
+        "no_migration": c.no_migration,
+        "no_save": c.no_save,
         "max_vcpus": c.max_vcpus,
         "plays_guest": c.plays_guest,
         "modelled": dict(c.modelled),
         "differs": dict(c.differs),
+        "lacks": dict(c.lacks),
         "versions": dict(c.versions),
     }

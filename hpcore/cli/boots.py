@@ -39,6 +39,10 @@ _OPTIONS = (
     ),
     click.option("--console", type=OUTPUT_FILE, help="Keep what the guest prints here."),
     click.option(
+        "--keep", is_flag=True,
+        help="Leave the machine running at the end, or if hpcore is killed: see hpcore attach.",
+    ),
+    click.option(
         "--sync", type=click.Choice([Sync.DURABLE.value, Sync.OS.value]),
         default=Sync.DURABLE.value, show_default=True,
         help="What an event survives: loss of power, or the death of hpcore.",
@@ -84,6 +88,7 @@ class Boots:
     console: Path | None
     append: str
     no_shell: bool
+    keep: bool = False
 
 
 _OF_BOOTS = tuple(field.name for field in fields(Boots))

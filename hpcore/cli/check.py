@@ -21,16 +21,15 @@ from hpcore.check.result import CheckError, Counterexample, Progress, Result, Te
 from hpcore.check.tabulated.schema import NotTabulable
 from hpcore.check.tabulated.start import Start
 from hpcore.check.tabulated.tabulate import tabulate
-from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.variants.noticed import NOTICED, without
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.words import describe, say
 from hpcore.cli.output import Output, Problem, json_option, many, steps
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.cli.own import GuestType, properties_of, property_option
+from hpcore.cli.protocols import Chosen, chosen_by, hunt_in
 from hpcore.cli.sequence_options import refuse_without_scenario, sequence_options
 from hpcore.model.properties import Kind
-from hpcore.model.rules import RULES, Rules
 
 
 @click.command()
@@ -56,6 +55,8 @@ from hpcore.model.rules import RULES, Rules
               help="Plugs and unplugs in flight at most; any number if not given.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
               help="Decision diagrams, or a breadth-first search.")  # fmt: skip
+@click.option("--rules", metavar="FILE",
+              help="Check another protocol; see `hpcore model protocols`.")  # fmt: skip
 @click.option("--mutant", metavar="NAME", help="Check the protocol with this rule broken.")
 @click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
 @click.option("--ignore", "ignored", metavar="NAME", multiple=True,
@@ -82,6 +83,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     hpcore check --mutant enable_before_wire --ignore built_in_order
                                                   and who would notice?
     hpcore check --from run.jsonl@57              what can happen from there
+    hpcore check --rules v6 --mutant lost_at_reset   another protocol, and a bug of it
     hpcore check --sweep sweep.yaml               many checks, on all cores
     hpcore check --property mine.py --guest mine.py:MyGuest
 
@@ -90,7 +92,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     interleaving with the guest, the clock, and what the accelerator may do:
     hpcore check mine.yaml                        does every run go as it says?
     hpcore check mine.yaml --race                 and where commands overlap?
-    hpcore check mine.yaml --guest hostile --faults 1
+    hpcore check mine.yaml --faults 1             and where an effect fails?
     hpcore check mine.yaml --log found.jsonl --scenario again.yaml
     hpcore run again.yaml --accel qtest           the finding, on a real QEMU
 
@@ -116,16 +118,19 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         refuse_unwritable(files, force=options["force"])
         start = _start(out, options["origin"])
         environment = _environment(options, start)
+        chosen = chosen_by(options["rules"], options["mutant"], options["mutants"], start)
+        if options["mutants"] and options["rules"] is not None:
+            hunt_in(out, chosen.revision)
         if options["mutants"]:
             from hpcore.cli.mutants import hunt_all  # noqa: PLC0415 - as above
 
             hunt_all(out, environment, options["engine"])
-        properties = without(properties_of(options["property_files"]), options["ignored"])
-        name = options["mutant"]
-        rules = RULES if name is None else find_mutant(name).rules
-        if name is not None:
-            environment = find_mutant(name).within(environment)
+        own = properties_of(options["property_files"])[len(PROPERTIES) :]
+        rules = chosen.rules
+        properties = without((*chosen.properties, *own), options["ignored"])
+        environment = chosen.within(environment)
         out.say(describe(environment))
+        chosen.introduce(out)
         graph = options["graph"]
         if graph is not None:  # before the search: a machine may have too many states to draw
             drawing = draw(tabulate(environment, rules, start, properties), graph)
@@ -139,7 +144,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         if graph is not None:
             graph.write_text(drawing.text, encoding="utf-8")
             out.say(f"{drawing.states} states drawn in {graph}")
-        _report(out, environment, rules, properties, result, options)
+        _report(out, environment, chosen, properties, result, options)
     except (CheckError, EnvironmentRefused, NotTabulable) as error:
         raise Problem(str(error)) from error
 
@@ -216,7 +221,7 @@ def _teller(say_now: Callable[[str], None]) -> Tell:
 def _report(
     out: Output,
     environment: Environment,
-    rules: Rules,
+    chosen: Chosen,
     properties: Properties,
     result: Result,
     options: dict[str, Any],
@@ -230,7 +235,7 @@ def _report(
     found = result.counterexample
     if found is not None:
         _show(out, found, result)
-        _write(out, found, rules, properties, options)
+        _write(out, found, chosen, properties, options)
     for rule in of_kind(properties, Kind.SOMETIMES):
         if rule.name in result.missing:
             out.say(f"Never happens: {rule.name}: {rule.says}", style="bold red")
@@ -243,6 +248,7 @@ def _report(
             f"Proven: {held} invariants hold in every state and at every event"
             f"{liveness}.", style="green",
         )  # fmt: skip
+        chosen.say_more(out)
     out.end(
         result.proven,
         engine=result.engine,
@@ -255,6 +261,7 @@ def _report(
         missing=list(result.missing),
         endless=None if result.endless is None else list(result.endless),
         environment=environment.plain,
+        **({} if chosen.written_down is None else {"rules": chosen.written_down.plain}),
         counterexample=_plain(found),
     )
 
@@ -276,7 +283,7 @@ def _show(out: Output, found: Counterexample, result: Result) -> None:
 def _write(
     out: Output,
     found: Counterexample,
-    rules: Rules,
+    chosen: Chosen,
     properties: Properties,
     options: dict[str, Any],
 ) -> None:
@@ -286,10 +293,10 @@ def _write(
     from hpcore.check.evidence import write_log  # noqa: PLC0415 - writes logs
     from hpcore.triage.replay import replay  # noqa: PLC0415 - reads logs
 
-    under = f"of the mutant {options['mutant']}" if options["mutant"] else "of the protocol"
     written = write_log(
-        path, found, rules, under, overwrite=options["force"], properties=properties
-    )
+        path, found, chosen.rules, chosen.name, overwrite=options["force"],
+        properties=properties, protocol=chosen.written_down,
+    )  # fmt: skip
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok and found.invariant in {p.name for p in PROPERTIES}:
         out.say(

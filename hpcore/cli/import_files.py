@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
-from hpcore.foreign import Imported, SourceError, import_files
+from hpcore.foreign import STOCK, Imported, SourceError, import_files
 from hpcore.foreign.streams import Clock, File
-from hpcore.foreign.ways import BY_NAME
 from hpcore.log import LogError
-from hpcore.model.rules import Rules
+from hpcore.model.revision import HPCORE, Revision
+from hpcore.protocols import ProtocolError, bundled, load
 
 rules_option = click.option(
-    "--rules", "rules_name", default="hpcore", show_default=True, metavar="NAME",
-    help="By whose protocol it is judged: hpcore, or stock, a QEMU of today.",
+    "--rules", "rules_name", default="hpcore", show_default=True, metavar="FILE",
+    help="By whose protocol it is judged: hpcore, stock (a QEMU of today), v6, or a file.",
 )  # fmt: skip
 
 
@@ -36,9 +41,9 @@ def import_(
     log is marked, and the import goes on from what QEMU did.
 
     \b
-    hpcore import qemu.trace --log imported.jsonl
-    hpcore import qemu.trace console.txt --log imported.jsonl --force
-    hpcore import qemu.trace --log imported.jsonl --force --rules stock
+    hpcore import qemu.trace --log new.jsonl
+    hpcore import qemu.trace console.txt --log new.jsonl --force
+    hpcore import qemu.trace --log new.jsonl --force --rules stock
 
     `hpcore triage` says what the log comes to, `hpcore replay` shows it step by step.
 
@@ -65,23 +70,41 @@ def import_(
     )
 
 
-def find_rules(name: str) -> Rules:
-    """The rules of that name. Raises Problem."""
-    if name in BY_NAME:
-        return BY_NAME[name]
-    raise Problem(f"there are no rules '{name}'; there are {', '.join(BY_NAME)}")
+def find_rules(name: str) -> Revision:
+    """The protocol of that name, or in that file. Raises Problem."""
+    for known in (HPCORE, STOCK):
+        if name == known.name:
+            return known
+    try:
+        return load(name)
+    except ProtocolError as error:
+        more = "" if name in bundled() or Path(name).exists() else f", and {STOCK.name}"
+        raise Problem(f"{error}{more}") from error
 
 
-def bring_in(out: Output, files: tuple[str, ...], log: Path, rules: Rules) -> Imported:
+def bring_in(out: Output, files: tuple[str, ...], log: Path, rules: Revision) -> Imported:
     """Import, with progress. Raises Problem."""
     for file in files:
         if Path(file).resolve() == log.resolve():
             raise Problem(f"{file} is the log that is to be written; give another --log")
     try:
-        with out.progress("looking through the files ...") as tell:
-            return import_files(files, log, rules, overwrite=True, progress=tell)
+        with _named(files) as names, out.progress("looking through the files ...") as tell:
+            return import_files(names, log, rules, overwrite=True, progress=tell)
     except (SourceError, LogError) as error:
         raise Problem(str(error)) from error
+
+
+@contextmanager
+def _named(files: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The files, with standard input as one of them: it is read twice, as all are."""
+    if "-" not in files:
+        yield files
+        return
+    with tempfile.TemporaryDirectory(prefix="hpcore-") as directory:
+        kept = Path(directory) / "stdin"
+        with kept.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield tuple(str(kept) if name == "-" else name for name in files)
 
 
 def say_files(out: Output, done: Imported) -> None:

@@ -24,19 +24,24 @@ NOBODY_LISTENS = 128 + signal.SIGPIPE
 
 COMMANDS = {
     "accel": "Say which accelerators can run here, and why not.",
+    "attach": "Take the machine of LOG up again, which was kept.",
     "check": "Prove the invariants, or print the shortest way to break one.",
     "diff": "Compare the logs A and B of one scenario, event by event.",
     "disk": "Say which kernel the disk IMAGE would boot, and with what.",
     "domain": "Print the XML of a libvirt domain NAME whose vCPUs can be hotplugged.",
+    "explore": "Write a page to walk in: each state, and what may come next in it.",
     "guest": "The Linux that runs as the guest.",
     "import": "Make a log of QEMU's traces, QMP transcripts and guests' consoles.",
+    "kept": "List the machines that go on without hpcore.",
     "model": "Show a state machine of the protocol, or its invariants.",
     "qemu": "The QEMU 10 of qtest-loongarch64 and qtest-q35.",
     "replay": "Say what happened in LOG, and check it event by event.",
+    "restore": "Take up the machine again that was saved in FILE.",
     "run": "Run SCENARIO on an accelerator, and keep its log.",
     "scenarios": "List the scenarios that come with hpcore, or print one.",
     "shell": "A prompt: type the steps of a scenario, and see what comes of each.",
     "show": "Draw LOG: a lane for each vCPU, the machine and the guest.",
+    "shrink": "Find the shortest stimuli that break what LOG breaks.",
     "tables": "Write a machine's ACPI tables to DIRECTORY, as .aml files.",
     "triage": "Say what happened in FILE, and which step was the first that is wrong.",
     "uefi": "The UEFI firmware of arm64 guests.",
@@ -84,6 +89,7 @@ def cli() -> None:
     hpcore guest fetch                       get a kernel and a busybox to boot
     hpcore run cover-letter --accel tcg      boot Linux, plug a vCPU, keep a log
     hpcore shell --accel tcg                 a prompt: plug, unplug, look, save a scenario
+    hpcore attach run.jsonl                  a machine of --keep: go on where hpcore was killed
     hpcore domain vm1 > vm1.xml              a libvirt domain with vCPU hotplug
     hpcore disk debian.qcow2                 what a disk image would boot
     hpcore replay cover-letter.jsonl         what happened, step by step, verified

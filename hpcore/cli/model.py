@@ -11,21 +11,27 @@ from hpcore.model.machines import TABLES
 
 
 @click.command()
-@click.argument("name", type=click.Choice([*(t.name for t in TABLES), "invariants"]))
+@click.argument("name", type=click.Choice([*(t.name for t in TABLES), "invariants", "protocols"]))
 @click.option("--mermaid", "as_mermaid", is_flag=True, help="Print a Mermaid state diagram.")
 @json_option
 def model(name: str, as_mermaid: bool, as_json: bool) -> None:
-    """Show a state machine of the protocol, or its invariants.
+    """Show a state machine of the protocol, its invariants, or the other protocols that there are.
 
     \b
     hpcore model slot
     hpcore model slot --mermaid
     hpcore model invariants
+    hpcore model protocols         for `hpcore check --rules`
     """
     out = Output(json=as_json)
+    if name in ("invariants", "protocols") and as_mermaid:
+        raise Problem(f"the {name} are no state machine to draw; leave --mermaid out")
+    if name == "protocols":
+        from hpcore.cli.protocols import list_protocols  # noqa: PLC0415 - reads YAML
+
+        list_protocols(out)
+        return
     if name == "invariants":
-        if as_mermaid:
-            raise Problem("the invariants are no state machine to draw; leave --mermaid out")
         table = out.table("#", "invariant", "says")
         for rule in INVARIANTS:
             table.add_row(str(rule.number), rule.name, rule.says)

@@ -13,9 +13,11 @@ from hpcore.cli.boots import Boots, guest_for, guest_options, refuse
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
-from hpcore.cli.signals import until_stopped
-from hpcore.cli.step_words import fields_of, say_step
+from hpcore.cli.signals import Stopped, until_stopped
+from hpcore.cli.step_words import fields_of, say_kept, say_step
 from hpcore.log import LogExists, Rotation, Sync, is_log, why_no_text
+from hpcore.model.revision import HPCORE
+from hpcore.protocols import load
 from hpcore.run.discovery import find
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
@@ -28,12 +30,15 @@ from hpcore.scenario.values import Line
 @click.option("--accel", default="tcg", show_default=True, help="See `hpcore accel`.")
 @click.option("--log", type=OUTPUT_FILE,
               help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
+@click.option("--rules", metavar="FILE",
+              help="Run by another protocol; see `hpcore model protocols`.")  # fmt: skip
 @guest_options
 @json_option
 def run(
     scenario: str,
     accel: str,
     log: Path | None,
+    rules: str | None,
     force: bool,
     boots: Boots,
     sync: str,
@@ -48,9 +53,11 @@ def run(
     hpcore run cover-letter --accel tcg --log cover-letter.jsonl
     hpcore run mine.yaml --kernel ./Image --json
     hpcore run mine.yaml --initrd my.cpio    # what it has to do: docs/guest.md
+    hpcore run mine.yaml --keep --log m.jsonl    # the machine goes on: hpcore attach m.jsonl
     hpcore run long.yaml --log-segment 32M --log-keep 8    # at most 256 MB of log
     hpcore scenarios                         # those that come with hpcore
     hpcore run broken.jsonl --accel tcg      # ask the accelerator for a counterexample
+    hpcore run mine.yaml --accel qtest --rules v6    # by another protocol: docs/protocols.md
 
     \b
     A scenario is a machine and steps:
@@ -71,7 +78,8 @@ def run(
     if is_log(scenario):
         given = {
             "--log": log, "--console": boots.console, "--force": force or None,
-            "--no-shell": boots.no_shell or None, "--log-segment": rotation,
+            "--no-shell": boots.no_shell or None, "--keep": boots.keep or None,
+            "--log-segment": rotation, "--rules": rules,
         }  # fmt: skip
         refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
@@ -86,12 +94,15 @@ def run(
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
-        rotation=rotation,
+        rotation=rotation, keep=boots.keep, protocol=HPCORE if rules is None else load(rules),
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))
     except LogExists:
         raise exists(log, "--log") from None
+    except Stopped:
+        say_kept(out, log, kept=job.keep)
+        raise
     _report(out, job, outcome)
 
 
@@ -117,6 +128,7 @@ def _report(out: Output, job: Job, outcome: Outcome) -> None:
     for name, text in _medians(outcome.latencies).items():
         out.say(f"{name}: {text}")
     out.say(f"{outcome.events} events in {job.log}; see `hpcore replay {job.log}`")
+    say_kept(out, job.log, kept=outcome.kept)
     if outcome.error is not None:
         raise Problem(outcome.error, log=str(job.log), events=outcome.events)
     out.end(outcome.ok, log=str(job.log), **fields_of(outcome))

@@ -9,13 +9,13 @@ import click
 from click.core import ParameterSource
 
 from hpcore.check.memory import human, peak
+from hpcore.check.properties import PROPERTIES
 from hpcore.check.result import CheckError
-from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.cli.output import Output, Problem
 from hpcore.cli.output_file import refuse_unwritable
 from hpcore.cli.own import properties_of
+from hpcore.cli.protocols import Chosen, chosen_by
 from hpcore.log import is_log
-from hpcore.model.rules import RULES
 from hpcore.scenario import ScenarioError, dump, load
 from hpcore.scenario.values import Scenario
 from hpcore.sequence import Answer, Anyhow, Finding, Question, check, guest_of
@@ -25,7 +25,7 @@ from hpcore.sequence.words import headline, way_of
 
 _TAKEN = {
     "scenario", "race", "repeat_in", "most", "guest", "faults", "reset", "property_files", "log",
-    "force", "as_json", "mutant",
+    "force", "as_json", "mutant", "rules",
 }  # fmt: skip
 """The options that have a meaning for a sequence."""
 def check_sequence(ctx: click.Context, out: Output, options: dict[str, Any]) -> NoReturn:
@@ -40,14 +40,16 @@ def check_sequence(ctx: click.Context, out: Output, options: dict[str, Any]) -> 
         raise CheckError(f"--{flag} has no meaning for a sequence: the scenario says what is done")
     files = {"--log": options["log"], "--scenario": options["repeat_in"]}
     refuse_unwritable(files, force=options["force"])
+    chosen = _chosen(options)
+    own = properties_of(options["property_files"])[len(PROPERTIES) :]
     question = Question(
         scenario,
         Anyhow(options["guest"]) if "guest" in given else guest_of(scenario),
         faults=options["faults"] if "faults" in given else 0,
         race=options["race"],
         resets="reset" in given and options["reset"],
-        rules=RULES if options["mutant"] is None else find_mutant(options["mutant"]).rules,
-        properties=properties_of(options["property_files"]),
+        rules=chosen.rules,
+        properties=(*chosen.properties, *own),
         most=options["most"],
     )
     out.say(_described(question))
@@ -57,6 +59,10 @@ def check_sequence(ctx: click.Context, out: Output, options: dict[str, Any]) -> 
             f"{states:,} states, depth {depth}; {human(peak())}"
         ))  # fmt: skip
     _report(out, question, answer, options)
+
+
+def _chosen(options: dict[str, Any]) -> Chosen:
+    return chosen_by(options["rules"], options["mutant"], every=False, start=None)
 
 
 def _scenario(name: str) -> Scenario:
@@ -118,9 +124,10 @@ def _write(
     told: dict[str, object] = {}
     log, repeat_in = options["log"], options["repeat_in"]
     if log is not None:
-        mutant = options["mutant"]
-        under = "of the protocol" if mutant is None else f"of the mutant {mutant}"
-        events = log_of(log, finding, q, under, overwrite=options["force"])
+        chosen = _chosen(options)
+        events = log_of(
+            log, finding, q, chosen.name, overwrite=options["force"], protocol=chosen.written_down
+        )
         out.say(f"{events} events in {log}; see `hpcore replay {log}`")
         told["log"] = str(log)
     if repeat_in is not None:

@@ -16,7 +16,7 @@ from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
 from hpcore.cli.prompt.console import QuietConsole
 from hpcore.cli.prompt.session import Session
 from hpcore.cli.signals import until_stopped
-from hpcore.cli.step_words import fields_of
+from hpcore.cli.step_words import fields_of, say_kept
 from hpcore.errors import HpcoreError
 from hpcore.log import LogExists, Rotation, Sync
 from hpcore.run.discovery import find
@@ -52,6 +52,7 @@ def shell(
     hpcore shell --accel qtest cpus=1,maxcpus=4     # no guest code: the guest is played
     hpcore shell cover-letter --accel qtest         # the machine of a scenario
     hpcore shell --accel qtest --json < steps.txt   # steps that are piped in, one a line
+    hpcore shell --accel tcg --keep --log m.jsonl   # the machine goes on: hpcore attach m.jsonl
 
     \b
     What is typed is what stands in a scenario's `steps:`, the first colon if you like:
@@ -64,7 +65,8 @@ def shell(
     and `slots`, `console`, `save FILE`, `log`, `help` and `quit`.
 
     A step that fails says why, and the machine goes on. Ctrl-C stops waiting for a step,
-    Ctrl-D ends the machine. `save FILE` writes what was done as a scenario for `hpcore run`.
+    Ctrl-D ends the machine, but for one that is kept. `save FILE` writes what was done as a
+    scenario for `hpcore run`.
 
     Steps that are piped in end at the first that fails, and the exit is 1.
     """
@@ -76,7 +78,7 @@ def shell(
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
-        rotation=rotation,
+        rotation=rotation, keep=boots.keep,
     )  # fmt: skip
     work = _typed if sys.stdin.isatty() else _piped
     try:
@@ -84,6 +86,7 @@ def shell(
     except LogExists:
         raise exists(log, "--log") from None
     out.say(f"{ended.events} events in {log}; see `hpcore replay {log}`")
+    say_kept(out, log, kept=ended.kept)
     if ended.error is not None:
         raise Problem(ended.error, log=str(log), events=ended.events)
     out.end(ended.ok, log=str(log), **fields_of(ended))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hpcore.cli.output import Output
 from hpcore.run.scale_plan import Scaled
 from hpcore.scenario.play import StepResult
@@ -22,11 +24,18 @@ def say_step(out: Output, result: StepResult) -> None:
     )
 
 
+def say_kept(out: Output, log: Path, *, kept: bool) -> None:
+    """Say how a machine is had again that goes on; nothing of one that does not."""
+    if kept:
+        out.say(f"the machine goes on: `hpcore attach {log}`, or `hpcore attach {log} --end`")
+
+
 def fields_of(outcome: Outcome) -> dict[str, object]:
-    """What the closing object says of a machine that is gone."""
+    """What the closing object says of a machine that was left."""
     failed = next((r for r in outcome.results if r.error is not None), None)
     return {
         "events": outcome.events,
+        "kept": outcome.kept,
         "slots": outcome.slots,
         "steps": len(outcome.results),
         "failed": None if failed is None else {"step": failed.line.text, "error": failed.error},

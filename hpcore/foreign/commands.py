@@ -84,6 +84,8 @@ class Commands:
         """A command was answered."""
         entry = self._pair(what)
         if entry is None:
+            if what.error is not None:
+                self.acts.mark(Kind.REFUSED, "command", what.error)
             return
         name = entry.asked.name
         if entry.adds:
@@ -110,9 +112,10 @@ class Commands:
 
     def waiting_for(self, slot: int) -> Open | None:
         """The device_add that QEMU's making of the vCPU in `slot` may be for."""
-        return next(
-            (e for e in self.open if e.adds and not e.done and e.slot in (None, slot)), None
-        )
+        acts = self.acts
+        taken = not acts.machine.has(slot) or acts.slot(slot).cold or acts.slot(slot).enabled
+        waiting = (e for e in self.open if e.adds and not e.done)
+        return next((e for e in waiting if e.slot == slot or (e.slot is None and not taken)), None)
 
     def do_add(self, entry: Open) -> None:
         """QEMU has made the vCPU that `entry` asks for."""

@@ -44,7 +44,11 @@ _SAID: tuple[tuple[re.Pattern[str], _Make], ...] = tuple(
     (re.compile(pattern), make)
     for pattern, make in (
         (r"psci: CPU(\d{1,4}) killed", lambda m: s.CpuKilled(int(m[1]))),
-        (r"smpboot: CPU ?(\d{1,4}) is now offline", lambda m: s.CpuKilled(int(m[1]))),
+        (r"smpboot: CPU ?(\d{1,4}) is now offline", lambda m: s.CpuKilled(int(m[1]), arm=False)),
+        (r"\bCPU(\d{1,4}) has been hot-added", lambda m: s.CpuAdded(int(m[1]))),
+        (r"smp: Brought up \d+ nodes?, (\d{1,4}) CPU", lambda m: s.BroughtUp(int(m[1]))),
+        (r"(?:SMP|smpboot): Total of (\d{1,4}) processors activated",
+         lambda m: s.BroughtUp(int(m[1]))),
         (r"\bCPU(\d{1,4}): Booted secondary processor", lambda m: s.CpuCameUp(int(m[1]))),
         (r"smpboot: Booting Node \d+ Processor (\d{1,4})", lambda m: s.CpuCameUp(int(m[1]))),
         (r"(?P<hex>C)(?P<cpu>[0-9A-F]{3}): Eject incomplete", _complains("eject_incomplete")),

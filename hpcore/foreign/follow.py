@@ -26,6 +26,8 @@ from hpcore.model.machines import Phase
 HUNG_SECONDS = 5.0
 """For how long others must go on while the main thread does nothing and owes an answer."""
 OPEN_SHOWN, THREADS_SHOWN = 50, 32
+THREADS_MOST = 1024
+"""Threads that are remembered: those that did something last."""
 
 
 @frozen
@@ -55,7 +57,8 @@ class Follower:
         for slot, id_ in sorted(self.survey.given.items()):
             if self.machine.has(slot):
                 self.acts.plug(slot, id_)
-        self.registers.unknown_state = self.survey.incoming
+        if self.survey.incoming:
+            self.registers.unknown |= set(range(len(self.machine.state.slots)))
         if not self.survey.starts_stopped:
             self.acts.boot()
 
@@ -64,6 +67,9 @@ class Follower:
         what, thread = sighting.what, sighting.thread
         self.machine.t, self.machine.at = t, str(sighting.place)
         if thread is not None:
+            self._last.pop(thread, None)
+            if len(self._last) >= THREADS_MOST:
+                del self._last[next(iter(self._last))]
             self._last[thread] = Last(_words(what), sighting.place, t)
         self.registers.before(what)
         if isinstance(what, s.Asked):
@@ -87,18 +93,19 @@ class Follower:
         for thread, last in sorted(self._last.items(), key=lambda pair: pair[1].t)[-THREADS_SHOWN:]:
             main = " (main)" if thread == self.survey.main else ""
             self.acts.mark(Kind.THREAD, str(thread), f"{last.what}{main}", None, last.place)
+        self.notices.close()
         self._end(open_)
 
     def _end(self, open_: list[Open]) -> None:
         shared, mark = self.machine.state.shared, self.acts.mark
         if self._died is not None:
-            mark(Kind.END, "died", f"QEMU's process is gone: {self._died.text}")
+            mark(Kind.END, "died", f"QEMU is gone, or stands still: {self._died.text}")
             self._lose(f"QEMU is gone: {self._died.text}")
         elif shared.ended or shared.phase is Phase.OFF:
             return
         elif self._hung(open_):
             mark(Kind.END, "hung", "the main thread does nothing any more, while others go on")
-        elif self.survey.qmp_in_trace and self.survey.told:
+        elif self.survey.qmp_in_trace and s.Answered in self.survey.traced:
             mark(Kind.END, "silent", "the trace ends without SHUTDOWN: QEMU died, was killed, or "
                  "the file was taken while it ran")  # fmt: skip
             self._lose("the trace ends without SHUTDOWN")
@@ -139,6 +146,7 @@ class Follower:
             s.CpuOnRefused: notices.cpu_on_refused,
             s.CpuKilled: notices.killed,
             s.CpuCameUp: notices.came_up,
+            s.CpuAdded: notices.added,
             s.GuestComplains: notices.complains,
             s.GuestSays: notices.guest_says,
             s.QemuSays: self._qemu_says,

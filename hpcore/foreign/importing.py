@@ -10,15 +10,16 @@ from attrs import frozen
 
 from hpcore.foreign import qmp
 from hpcore.foreign.follow import Follower
-from hpcore.foreign.machine import Machine
+from hpcore.foreign.look import look_through
+from hpcore.foreign.machine import MOST_OF_A_KIND, Machine
 from hpcore.foreign.marks import Kind, Mark
 from hpcore.foreign.source import SourceError
 from hpcore.foreign.streams import Clock, File, Progress, in_order
-from hpcore.foreign.survey import Survey, survey
-from hpcore.foreign.ways import IMPORTED
+from hpcore.foreign.survey import Survey
+from hpcore.foreign.ways import IMPORTED, STOCK, followed
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.config import MachineConfig
-from hpcore.model.rules import RULES, Rules
+from hpcore.model.revision import HPCORE, Revision
 
 ASSUMED = {
     "realize": "a plug's steps up to ENABLE are taken for done as QEMU resets the vCPU",
@@ -66,24 +67,27 @@ class NothingToImport(SourceError):
 def import_files(
     paths: Sequence[str],
     log: str | PathLike[str],
-    rules: Rules = RULES,
+    judge: Revision = HPCORE,
     *,
     overwrite: bool = False,
     progress: Progress = lambda _text: None,
 ) -> Imported:
     """Read the files at `paths` as those of one machine, and write a log of what happened in it.
 
-    `rules` is the protocol that it is judged by. Raises SourceError for a file that cannot be
+    `judge` is the protocol that it is judged by. Raises SourceError for a file that cannot be
     read, NothingToImport, and LogError where the log cannot be written.
     """
-    looked = survey(paths, progress)
+    looked = look_through(paths, progress)
     if not any(file.formats for file in looked.files):
         raise NothingToImport(_nothing(looked))
     config = _config(looked)
     versions = {"qemu": looked.qemu} if looked.qemu else {}
-    header = Header(config, IMPORTED, versions, created=_now(), modelled=ASSUMED)
+    header = Header(
+        config, IMPORTED, versions, created=_now(), modelled=ASSUMED,
+        rules=followed(judge) if judge != HPCORE else STOCK,
+    )  # fmt: skip
     with LogWriter.create(log, header, sync=Sync.BUFFERED, overwrite=overwrite) as writer:
-        machine = Machine(config, rules, writer)
+        machine = Machine(config, judge, writer)
         follower = Follower(looked, machine)
         used, start = 0, None
         for t, sighting in in_order(looked.files, progress):
@@ -120,6 +124,9 @@ def _say_counts(machine: Machine, follower: Follower) -> None:
             text = f"{file.path}: its lines may be {file.doubt:.3f} s off against the others'"
             counts.append(("order", text))
         counts += [("file", said) for said in file.said]
+    for (kind, name), count in machine.marks.items():
+        if count > MOST_OF_A_KIND and kind is not Kind.ASKED:
+            counts.append(("more", f"{kind} {name}: {count} in all, {MOST_OF_A_KIND} written"))
     for name, text in counts:
         machine.mark(Mark(Kind.SUMMARY, name, text))
 

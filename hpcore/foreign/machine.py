@@ -1,7 +1,7 @@
 """The machine that an import follows: stimuli in, events into the log, and what they break.
 
-The state goes on by QEMU's ways (`ways.STOCK`), because what QEMU did is a fact. Each decision is
-held against the rules that are to judge, and each state against the invariants.
+The state goes on by QEMU's ways (`ways.followed`), because what QEMU did is a fact. Each decision
+is held against the rules that are to judge, and each state against the promises that these make.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import cast
 import attrs
 
 from hpcore.foreign.marks import Kind, Mark
-from hpcore.foreign.ways import STOCK
+from hpcore.foreign.ways import LACKING, followed
 from hpcore.log import LogWriter
 from hpcore.model import events as ev
 from hpcore.model.config import MachineConfig
@@ -20,10 +20,10 @@ from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Step
 from hpcore.model.evolve import evolve
 from hpcore.model.guards import REASONS, SWITCHES
-from hpcore.model.invariants import INVARIANTS
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.plain import plain, plain_stimulus
 from hpcore.model.properties import Change, Property, Violation
+from hpcore.model.revision import Revision
 from hpcore.model.rules import Habit, Rules
 from hpcore.model.states import Slot, State, initial
 from hpcore.model.stimuli import CpuOnCalled, Done, Note, Stimulus
@@ -36,16 +36,18 @@ MOST_OF_A_KIND = 200
 class Machine:
     """Follows what QEMU did, and writes it down."""
 
-    def __init__(self, config: MachineConfig, rules: Rules, log: LogWriter) -> None:
+    def __init__(self, config: MachineConfig, judge: Revision, log: LogWriter) -> None:
         self.state: State = initial(config)
-        self.rules, self._log = rules, log
+        self.rules, self._log = judge.rules, log
+        self._ways = followed(judge).rules
+        self._invariants, self._promises = judge.invariants, judge.promises
         self.t = 0.0
         self.at: str | None = None
         """The line that is being taken, for the marks."""
         self.events = 0
         self.marks: dict[tuple[Kind, str], int] = {}
         self._standing: set[tuple[str, int]] = set()
-        self._habits = tuple(h for h in Habit if h in rules.habits and h not in STOCK.habits)
+        self._habits = tuple(habit for habit in LACKING if habit in self.rules.habits)
 
     def slot(self, index: int) -> Slot:
         """The slot as it is now."""
@@ -65,7 +67,7 @@ class Machine:
         """
         stimulus = plain_stimulus(stimulus)
         place = place or self.at
-        before, ways = self.state, STOCK
+        before, ways = self.state, self._ways
         guards: list[Mark] = []
         while True:
             try:
@@ -109,7 +111,7 @@ class Machine:
         """Write a mark into the log. Of one that comes again and again, only the first ones."""
         key = (mark.kind, mark.name)
         self.marks[key] = self.marks.get(key, 0) + 1
-        if self.marks[key] <= MOST_OF_A_KIND:
+        if self.marks[key] <= MOST_OF_A_KIND or mark.kind is Kind.ASKED:
             self.note(mark.line())
 
     def note(self, text: str) -> None:
@@ -129,11 +131,12 @@ class Machine:
         last = len(made.events) - 1
         for n, event in enumerate(made.events):
             after = made.states[n] if made.states else evolve(state, event, ways)
-            for violation in _all_broken(state, event, after, rest=n == last):
-                yield from self._new(violation)
+            if self._invariants.first_broken(state, event, after, rest=n == last) is not None:
+                for violation in self._all_broken(state, event, after, rest=n == last):
+                    yield from self._new(violation)
             state = after
         if self._standing:
-            held = {(name, i) for name, i in self._standing if _holds(name, i, state)}
+            held = {(name, i) for name, i in self._standing if self._holds(name, i, state)}
             self._standing -= held
 
     def _new(self, violation: Violation) -> Iterator[Violation]:
@@ -141,6 +144,25 @@ class Machine:
         if key not in self._standing:
             self._standing.add(key)
             yield violation
+
+    def _all_broken(
+        self, before: State, event: ev.Event, after: State, *, rest: bool
+    ) -> Iterator[Violation]:
+        """Every promise that an event breaks; `Invariants.first_broken` has the first alone."""
+        slot = ev.slot_of(event)
+        same = before.shared == after.shared
+        for i in range(len(after.slots)) if slot is None or not same else (slot,):
+            here = after.slots[i]
+            change = Change(i, before.slots[i], before.shared, event, here, after.shared)
+            for rule in self._promises:
+                if not _rule_holds(rule, change, slot in (None, i), rest):
+                    yield Violation(rule.name, i, rule.says)
+
+    def _holds(self, name: str, index: int, state: State) -> bool:
+        rule = next(rule for rule in self._promises if rule.name == name)
+        if rule.on_state is None:
+            return True
+        return rule.on_state(index, state.slots[index], state.shared)
 
     def _hold_against_rules(
         self, before: State, stimulus: Stimulus, made: Decision, place: str | None
@@ -152,7 +174,7 @@ class Machine:
         if asked.events == made.events and asked.state == made.state:
             return
         for habit in self._habits:
-            with_it = attrs.evolve(STOCK, habits=STOCK.habits | {habit})
+            with_it = attrs.evolve(self._ways, habits=self._ways.habits | {habit})
             try:
                 other = decide(before, stimulus, with_it)
             except IllegalTransition:
@@ -178,6 +200,8 @@ _HABITS = {
         "the rules end a device_del that the guest refuses with an error; QEMU tells of an _OST",
     Habit.PLUG_WAITS_FOR_CONFIRMATION:
         "the rules plug a slot anew once the guest is through with the last eject; QEMU at once",
+    Habit.EJECT_WAITS_FOR_MIGRATION:
+        "the rules take an ejected vCPU down once the migration has ended; QEMU at once",
 }  # fmt: skip
 
 
@@ -204,31 +228,12 @@ def _slot_of(stimulus: Stimulus) -> int | None:
     return named if isinstance(named, int) else None
 
 
-def _all_broken(before: State, event: ev.Event, after: State, *, rest: bool) -> Iterator[Violation]:
-    """Every invariant that an event breaks, where `Invariants.first_broken` has the first alone."""
-    slot = ev.slot_of(event)
-    same = before.shared == after.shared
-    for i in range(len(after.slots)) if slot is None or not same else (slot,):
-        here = after.slots[i]
-        change = Change(i, before.slots[i], before.shared, event, here, after.shared)
-        for rule in INVARIANTS:
-            if not _rule_holds(rule, change, slot in (None, i), rest):
-                yield Violation(rule.name, i, rule.says)
-
-
 def _rule_holds(rule: Property, change: Change, concerned: bool, rest: bool) -> bool:
     if concerned and rule.on_event is not None and not rule.on_event(change):
         return False
     if rule.on_state is None or (rule.at_rest and not rest):
         return True
     return rule.on_state(change.index, change.after, change.shared)
-
-
-def _holds(name: str, index: int, state: State) -> bool:
-    rule = next(rule for rule in INVARIANTS if rule.name == name)
-    if rule.on_state is None:
-        return True
-    return rule.on_state(index, state.slots[index], state.shared)
 
 
 def cpu_on(slot: int) -> CpuOnCalled:

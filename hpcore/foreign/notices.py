@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from attrs import mutable
+from attrs import field, mutable
 
 from hpcore.foreign import seen as s
 from hpcore.foreign.acts import CPU_OFF, Acts
@@ -13,8 +13,9 @@ from hpcore.foreign.commands import Commands
 from hpcore.foreign.machine import cpu_on
 from hpcore.foreign.marks import Kind
 from hpcore.foreign.registers import Registers
-from hpcore.foreign.survey import Arch
+from hpcore.foreign.survey import Arch, of_vcpu
 from hpcore.model import stimuli as st
+from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase, SlotState
 
@@ -28,6 +29,8 @@ class Notices:
     acts: Acts
     commands: Commands
     registers: Registers
+    _known: set[int] = field(factory=set)
+    """vCPUs that the guest says it knows, and of which it has not said that it uses them."""
 
     def told(self, what: s.Told) -> None:
         """An event of QMP's."""
@@ -42,6 +45,8 @@ class Notices:
             return
         if acts.slot(slot).lifecycle is not SlotState.EJECTING:
             self.commands.flush(slot)
+            if not acts.survey.asks:
+                acts.asked_for(slot)
             acts.guest_reads(slot)
             if acts.survey.registers:
                 acts.mark(Kind.STATE, "deleted", "QEMU tells of the end of a vCPU that was not "
@@ -53,11 +58,12 @@ class Notices:
         device = what.data.get("device")
         named = _PERIPHERAL.match(str(what.data.get("path", "")))
         id_ = device if isinstance(device, str) else (named[1] if named else None)
-        if id_ is not None:
-            return self.acts.slot_with(id_)
         slots = self.acts.machine.state.slots
-        ejecting = (i for i, slot in enumerate(slots) if slot.lifecycle is SlotState.EJECTING)
-        return next(ejecting, None)
+        ejecting = [i for i, slot in enumerate(slots) if slot.lifecycle is SlotState.EJECTING]
+        if id_ is not None:
+            known = self.acts.slot_with(id_)
+            ejecting = [i for i in ejecting if i in self.acts.unnamed] if known is None else [known]
+        return next(iter(ejecting), None)
 
     def _was_reset(self, what: s.Told) -> None:
         self.registers.was_reset()
@@ -108,19 +114,16 @@ class Notices:
         self.acts.mark(Kind.GUEST, "panic", "QEMU tells of GUEST_PANICKED")
 
     def _ost_told(self, what: s.Told) -> None:
-        info = what.data.get("info")
-        acts = self.acts
-        if s.OstStatus in acts.survey.traced or not isinstance(info, dict):
+        acts, told = self.acts, of_vcpu(what)
+        if told is None or s.OstStatus in acts.survey.traced or not acts.machine.has(told[0]):
             return
-        number, source, status = str(info.get("slot")), info.get("source"), info.get("status")
-        of_cpu = info.get("slot-type") == "CPU" and number.isdecimal() and len(number) < 6
-        if not of_cpu or not acts.machine.has(int(number)):
-            return
-        if isinstance(source, int) and isinstance(status, int):
-            slot = int(number)
-            self.commands.flush(slot)
-            acts.guest_reads(slot)
-            acts.give(st.OstReported(slot, source & 0xFFFF_FFFF, status & 0xFFFF_FFFF))
+        slot, source, status = told
+        self.commands.flush(slot)
+        if not acts.survey.asks and source == OstSource.DEVICE_CHECK:
+            named = what.data["info"].get("device")
+            acts.seen_there(slot, named if isinstance(named, str) else None)
+        acts.guest_reads(slot)
+        acts.give(st.OstReported(slot, source, status))
 
     def _migration(self, what: s.Told) -> None:
         self.commands.migration(str(what.data.get("status")))
@@ -145,7 +148,7 @@ class Notices:
             return
         elif acts.survey.arch is Arch.ARM and not on_main:
             self._cpu_on(slot)
-        elif not acts.survey.qmp_in_trace and not acts.survey.told:
+        elif not acts.survey.sees_qmp:
             acts.seen_there(slot)
 
     def _cpu_on(self, slot: int) -> None:
@@ -159,8 +162,8 @@ class Notices:
             acts.give(cpu_on(slot))
             return
         where = acts.slot(slot).lifecycle
-        acts.mark(Kind.GUARD, "cpu_on_enabled", f"QEMU did so, but vCPU {slot} is {where}, not "
-                  "enabled; the guard keeps cpu_on_only_enabled", slot)  # fmt: skip
+        acts.mark(Kind.STATE, "cpu_on_enabled", f"QEMU grants CPU_ON, but vCPU {slot} is {where}, "
+                  "not enabled; that guard keeps cpu_on_only_enabled", slot)  # fmt: skip
 
     def cpu_on_refused(self, what: s.CpuOnRefused) -> None:
         """QEMU has denied CPU_ON."""
@@ -175,11 +178,32 @@ class Notices:
     def came_up(self, what: s.CpuCameUp) -> None:
         """The guest's kernel uses a vCPU; where QEMU traced its reset, that has told of it."""
         survey = self.acts.survey
+        self._known.discard(what.slot)
         if s.VcpuReset in survey.traced or not self.acts.machine.has(what.slot):
             return
         slot = self.acts.slot(what.slot)
         if survey.arch is Arch.ARM and slot.enabled and not slot.powered:
             self.acts.give(cpu_on(what.slot))
+
+    def added(self, what: s.CpuAdded) -> None:
+        """The guest's kernel knows a vCPU; without QMP and registers that alone shows a plug."""
+        acts, slot = self.acts, what.slot
+        if not acts.machine.has(slot):
+            return
+        self._known.add(slot)
+        if acts.survey.sees_qmp or acts.survey.registers:
+            return
+        acts.seen_there(slot)
+        acts.guest_reads(slot)
+        if not acts.slot(slot).registered:
+            acts.give(st.OstReported(slot, OstSource.DEVICE_CHECK, OstStatus.SUCCESS))
+
+    def close(self) -> None:
+        """The files have ended."""
+        if self._known:
+            which = ", ".join(str(slot) for slot in sorted(self._known))
+            self.acts.mark(Kind.SUMMARY, "offline", "the guest knows these vCPUs, and its console "
+                           f"never says that it started them: {which}")  # fmt: skip
 
     def complains(self, what: s.GuestComplains) -> None:
         """The guest's kernel says that something is wrong."""

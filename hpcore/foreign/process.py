@@ -11,7 +11,8 @@ FORMAT = "QEMU's own words"
 _DIED = re.compile(
     r"(?:^|[\s:])(?:Assertion [`'].*failed|(?:ERROR:)?\S+\.[ch]:\d+:.*assertion failed|"
     r"Segmentation fault|Aborted\b|\(core dumped\)|Bail out!|"
-    r"terminating on signal \d+|shutting down, reason=crashed|SIG(?:ABRT|SEGV|BUS|KILL)\b)"
+    r"terminating on signal \d+|KVM internal error|shutting down, reason=crashed|"
+    r"SIG(?:ABRT|SEGV|BUS|KILL)\b)"
 )
 _SAYS = re.compile(r"^(?:qemu-system-\S+|qemu-kvm|kvm)(?:\[\d+\])?: (?P<text>.+)$")
 _POLITE = re.compile(r"terminating on signal (?:2|15)\b")

@@ -24,6 +24,10 @@ _LIBVIRT_AGAIN = re.compile(
     r"QEMU_MONITOR_IO_|qemuMonitorJSONIOProcess\w+|qemuMonitorIO\w+:\d|virJSONValue\w+:\d"
 )
 """What libvirt says a second time, of one and the same message."""
+_ESCAPED = re.compile(r'\bmsg="(\{\\".*\})"')
+"""A logfmt logger's way to write a message: JSON within a quoted text, such as Kata's."""
+_FAILED = re.compile(r"QMP command failed: (?P<text>[^\"]+)")
+"""A client's own word of an error that it was answered, such as Kata's."""
 _SHELL = re.compile(r"^\(QEMU\) +(?P<name>[a-z][\w-]*)(?P<rest>(?: .*)?)$")
 _HMP = re.compile(
     r"^\(qemu\) +(?P<name>device_add|device_del|system_reset|stop|cont|c|quit|q)\b ?(?P<rest>.*)$"
@@ -74,7 +78,7 @@ def time_in(text: str) -> float | None:
     epoch = _EPOCH.match(text)
     if epoch is not None:
         return float(epoch[1])
-    found = _ISO.search(text[:60])
+    found = _ISO.search(text[:120])
     if found is None:
         return None
     try:
@@ -114,11 +118,16 @@ class Reader:
         if self._hmp and (error := _HMP_ERROR.match(text)) is not None:
             self._hmp = False
             return s.Answered(error["text"]), None
+        if (failed := _FAILED.search(text)) is not None:
+            return s.Answered(failed["text"].strip()), time_in(text)
         if "{" not in text:
             return None
-        if _LIBVIRT_AGAIN.search(text) is not None:
-            return None, time_in(text)
+        escaped = _ESCAPED.search(text) if '\\"' in text else None
+        if escaped is not None:
+            text = f"{text[: escaped.start()]} {_unescaped(escaped[1])}"
         libvirt = _LIBVIRT.search(text)
+        if libvirt is None and _LIBVIRT_AGAIN.search(text) is not None:
+            return None, time_in(text)
         begin = text.find("{", 0 if libvirt is None else libvirt.end())
         found = _object(text[begin:])
         if found is not None:
@@ -191,6 +200,10 @@ def _object(text: str) -> object | None:
         except orjson.JSONDecodeError:
             continue
     return None
+
+
+def _unescaped(text: str) -> str:
+    return text.replace('\\"', '"').replace("\\\\", "\\")
 
 
 def _words(text: str) -> dict[str, Any]:

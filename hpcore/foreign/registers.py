@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import field, mutable
 
 from hpcore.foreign import seen as s
-from hpcore.foreign.acts import Acts, accepts
+from hpcore.foreign.acts import Acts
 from hpcore.foreign.commands import Commands
 from hpcore.foreign.marks import Kind
 from hpcore.model import stimuli as st
@@ -20,10 +20,9 @@ from hpcore.model.machines import SlotState
 
 ENABLED, INSERT, REMOVE = 0x1, 0x2, 0x4
 """Bits of the flags that a guest reads (hw/acpi/cpu.c)."""
-_ENDS_SCAN = (
-    s.Searched, s.OstEvent, s.OstStatus, s.Ejecting, s.Asked, s.Told, s.VcpuReset, s.ScanTaken,
-)  # fmt: skip
-"""What shows that a scan whose search had come to its end is over."""
+_ENDS_SCAN = (s.Searched, s.OstEvent, s.OstStatus, s.Ejecting, s.ScanTaken)
+"""What shows that a scan whose search had come to its end is over: AML does one thing at a time,
+under a lock of its own, while commands come at any time."""
 
 
 @mutable
@@ -34,8 +33,8 @@ class Registers:
     commands: Commands
     flags_read: int = 0
     flags_differ: int = 0
-    unknown_state: bool = False
-    """Whether what is pending is not known, as on a machine that came by migration."""
+    unknown: set[int] = field(factory=set)
+    """The slots of which it is not known what is pending: the machine came by migration."""
     _ost: dict[int, int] = field(factory=dict)
     _searching: int | None = None
     _over: bool = False
@@ -48,6 +47,8 @@ class Registers:
         """What anything that is seen says of a search that has had no answer."""
         if self._searching is not None and not isinstance(what, s.Found):
             self._searching, self._over = None, True
+            if not self._found:
+                self.scan_ends()
         if self._over and isinstance(what, _ENDS_SCAN):
             self.scan_ends()
 
@@ -138,12 +139,13 @@ class Registers:
         own = slot.enabled * ENABLED | slot.insert * INSERT | slot.remove * REMOVE
         if flags & mask == own & mask:
             self._differing.pop(index, None)
+            self.unknown.discard(index)
             return
-        survey = self.acts.survey
-        if self.unknown_state:
+        if index in self.unknown:
             return
-        if not (survey.told or survey.qmp_in_trace):
-            self._make_up(index, flags)  # what was not traced cannot differ
+        begun_before = not own and index not in self.acts.touched and flags & (ENABLED | INSERT)
+        if begun_before or not self.acts.survey.sees_qmp:
+            self._make_up(index, flags, mask)  # what was not traced cannot differ
             return
         self.flags_differ += 1
         if self._differing.get(index) != (flags, own):
@@ -157,16 +159,15 @@ class Registers:
         if mask & own & REMOVE and not flags & REMOVE:
             self.acts.give(st.RemoveAcked(index))
 
-    def _make_up(self, index: int, flags: int) -> None:
-        """Without QMP in any file, the flags show what was asked."""
+    def _make_up(self, index: int, flags: int, mask: int) -> None:
+        """Without QMP in any file, or from before they begin: flags show what was asked."""
         acts = self.acts
         if flags & (ENABLED | INSERT):
             acts.seen_there(index)
-        slot = acts.slot(index)
-        if flags & REMOVE and not slot.remove and slot.enabled and slot.id and not slot.cold:
-            acts.assume("a device_del that no file has, of a vCPU that the guest is asked for")
-            if accepts(acts.give(st.DeviceDel(slot.id))):
-                acts.machine.finish(index, Step.NOTIFY_REMOVE)
+            if mask & INSERT and not flags & INSERT and acts.slot(index).insert:
+                acts.give(st.InsertAcked(index))
+        if flags & REMOVE:
+            acts.asked_for(index)
 
     # --------------------------------------------------------------------- _OST, _EJ0
 
@@ -187,7 +188,7 @@ class Registers:
         if self.acts.machine.has(what.slot):
             self.commands.flush(what.slot)
             self.acts.eject(what.slot)
-            if not self.acts.survey.told:
+            if not self.acts.survey.sees_qmp:
                 self.acts.machine.finish(what.slot)
 
 

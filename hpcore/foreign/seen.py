@@ -142,9 +142,10 @@ class CpuOnRefused:
 
 @frozen
 class CpuKilled:
-    """The guest's kernel says that `slot` went off."""
+    """The guest's kernel says that `slot` went off. `arm`: by PSCI."""
 
     slot: int
+    arm: bool = True
 
 
 @frozen
@@ -152,6 +153,20 @@ class CpuCameUp:
     """The guest's kernel says that it uses `slot` now."""
 
     slot: int
+
+
+@frozen
+class CpuAdded:
+    """The guest's kernel says that it knows `slot` now, which was plugged."""
+
+    slot: int
+
+
+@frozen
+class BroughtUp:
+    """The guest's kernel says how many vCPUs it has started at its boot."""
+
+    count: int
 
 
 @frozen
@@ -172,7 +187,10 @@ class GuestSays:
 
 @frozen
 class QemuSays:
-    """A line of QEMU's own, or of who started it. `died`: its process is gone with this."""
+    """A line of QEMU's own, or of who started it.
+
+    `died`: its process is gone with this, or its machine stands still for good.
+    """
 
     text: str
     died: bool = False
@@ -181,7 +199,8 @@ class QemuSays:
 Seen = (
     Searched | Found | FlagsRead | InsertBitCleared | RemoveBitCleared | OstEvent | OstStatus
     | Ejecting | VcpuReset | ScanTaken | ScanLeft | Asked | Answered | Told | Greeting
-    | CpuOnRefused | CpuKilled | CpuCameUp | GuestComplains | GuestSays | QemuSays
+    | CpuOnRefused | CpuKilled | CpuCameUp | CpuAdded | BroughtUp | GuestComplains
+    | GuestSays | QemuSays
 )  # fmt: skip
 
 

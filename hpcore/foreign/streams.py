@@ -71,7 +71,7 @@ def read(path: str, file: File, progress: Progress = lambda _text: None) -> Iter
     """The sightings of one file in the order of its lines, on its own clock; fills in `file`."""
     lines = Lines(path)
     transcript, guest = qmp.Reader(), console.Reader()
-    name, number = lines.name, 0
+    name, number, traced = lines.name, 0, 0
     file.lines = file.unknown = 0
     file.formats = Counter()
     for raw in lines:
@@ -81,7 +81,7 @@ def read(path: str, file: File, progress: Progress = lambda _text: None) -> Iter
             progress(f"{path}: {number:,} lines")
         found = trace.line(text)
         if found is not None:
-            file.formats[trace.FORMAT] += 1
+            traced += 1
             what, t, thread = found
             if what is not None:
                 yield s.Sighting(what, s.Place(name, lines.number), t, thread, trace.FORMAT)
@@ -89,11 +89,13 @@ def read(path: str, file: File, progress: Progress = lambda _text: None) -> Iter
         place = s.Place(name, lines.number)
         glued = trace.cut_out(text) if "@" in text else None
         if glued is not None and (cut := trace.line(glued)) is not None:
-            file.formats[trace.FORMAT] += 1
+            traced += 1
             if cut[0] is not None:
                 yield s.Sighting(cut[0], place, cut[1], cut[2], trace.FORMAT)
             text = text[: -len(glued)]
         yield from _others(text, place, transcript, guest, file)
+    if traced:
+        file.formats[trace.FORMAT] = traced
     file.lines, file.whole, file.packed = lines.number, lines.ended_whole, lines.packed
     file.said = lines.said[:SAID_MOST]
     file.repeated = guest.again

@@ -22,12 +22,15 @@ GPE_CPU = 0x04
 """General purpose event 2 stands for a vCPU's event on q35 and pc."""
 
 _LINE = re.compile(
-    r"(?:(?P<thread>\d+)@(?P<t>\d+\.\d+):)?"
-    r"(?P<name>cpuhp_acpi_\w+|cpu_reset|gicv3_dist_write|acpi_gpe_(?:sts|en)_ioport_writeb"
-    r"|handle_qmp_command|monitor_qmp_respond|qmp_(?:enter|exit)_\w+)\b ?(?P<rest>.*)",
+    r"(?:(\d+)@(\d+\.\d+):)?(?:"
+    r"(cpuhp_acpi_\w+|cpu_reset|gicv3_dist_write|acpi_gpe_(?:sts|en)_ioport_writeb"
+    r"|handle_qmp_command|monitor_qmp_respond)\b ?(.*)"
+    r"|[a-z][a-z0-9]*(?:_[a-z0-9]+)+ )",
     re.DOTALL,
 )
-_ANY = re.compile(r"(?:(\d+)@(\d+\.\d+):)?[a-z][a-z0-9]*(?:_[a-z0-9]+)+ ")
+"""A thread, a time, and an event: one that is read, with its words, or any other."""
+_NOTHING = (None, None, None)
+"""A line of a trace that says nothing about vCPUs; there may be millions."""
 _DENIED = re.compile(r"\[ARM\]arm_set_cpu_on: Denying attempt to online [\w/ ]*CPU(\d+)")
 _HEX = re.compile(r"0x([0-9a-fA-F]{1,8})\b")
 _HAS = re.compile(r"idx\[0x([0-9a-fA-F]{1,8})\] inserting: (\d), removing: (\d)")
@@ -45,17 +48,11 @@ def line(text: str) -> tuple[s.Seen | None, float | None, int | None] | None:
     if found is None:
         if "arm_set_cpu_on" in text and (denied := _DENIED.search(text)):
             return s.CpuOnRefused(int(denied[1])), None, None
-        other = _ANY.match(text)
-        if other is None:
-            return None
-        return None, None if other[2] is None else float(other[2]), _number(other[1])
-    t = None if found["t"] is None else float(found["t"])
-    return event(found["name"], found["rest"]), t, _number(found["thread"])
-
-
-def is_ours(text: str) -> bool:
-    """Whether a line holds one of the events that are read, perhaps behind something else."""
-    return _LINE.search(text) is not None
+        return None
+    thread, t, name, rest = found.groups()
+    if name is None:
+        return _NOTHING
+    return event(name, rest), None if t is None else float(t), _number(thread)
 
 
 def cut_out(text: str) -> str | None:

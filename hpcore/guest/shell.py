@@ -28,6 +28,9 @@ LONGEST_LINE = 4000
 
 DEFAULT_TIMEOUT = 60.0
 
+MEET_SECONDS = 5.0
+"""For a shell to answer that may still boot: what it was typed then, it may never have read."""
+
 _OVERLAP = 1 << 14
 """Bytes searched again after new output: a marker with kernel messages inside is shorter."""
 
@@ -129,6 +132,26 @@ class Shell:
                 return
             await self._find(_ready_pattern(), _Wait(f"its shell to say {READY_MARKER}", within))
             self.times_ready += 1
+
+    async def meet_again(self, within: float = 300.0) -> None:
+        """Wait for a shell that may have been there long before, and may run somebody's line.
+
+        What it runs is interrupted. Raises GuestTimeoutError, GuestGoneError.
+        """
+        deadline = time.monotonic() + within
+        while True:
+            self._console.write(_INTERRUPT)
+            left = deadline - time.monotonic()
+            try:
+                await self.run(":", min(max(left, 0), MEET_SECONDS))
+            except GuestRestartedError:
+                return
+            except GuestTimeoutError:
+                if left <= MEET_SECONDS:
+                    raise
+            else:
+                self.times_ready += 1
+                return
 
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:
         """Run one line of sh and return when it has ended. Directory and variables stay.

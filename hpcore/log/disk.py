@@ -12,6 +12,21 @@ from typing import IO, Self
 from hpcore.log.errors import LogLocked, LogUnreadable, LogWriteError
 
 
+def is_locked(name: str) -> bool:
+    """Whether a writer has the log `name` open just now. False where that can't be told."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 class LogFile:
     """The file `name`, which only this object writes. `size` is how much of it is written.
 

@@ -19,7 +19,9 @@ from hpcore.log.segments import FIRST, Head
 from hpcore.log.versions import Fields, Formats, FormatVersion
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
+from hpcore.model.invariants import kept_by
 from hpcore.model.machines import GiccState, Phase, SlotState
+from hpcore.model.properties import Invariants
 from hpcore.model.revision import HPCORE, Revision, revision_of
 from hpcore.model.states import Owed, Shared, Slot, State, initial
 from hpcore.version import __version__
@@ -52,9 +54,10 @@ class Header:
     `created` is wall-clock time, ISO 8601. `format` is the log format's version as it
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
-    has none. `segment` is what was before this segment of the log; None in the first one, and
-    in any log before format 1.3. `rules` is the protocol that the machine was run by, where it
-    is not hpcore's own.
+    has none. `segment` is what was before this segment of the log; None in the first one.
+    `kept` is the directory of a machine that may outlive hpcore; None for one that does not.
+    `rules` is the protocol that the machine was run by, where it is not hpcore's own. A log
+    before format 1.3 has none of these.
     """
 
     machine: MachineConfig
@@ -64,6 +67,7 @@ class Header:
     sync: Sync = Sync.DURABLE
     modelled: Mapping[str, str] = field(factory=dict, hash=False)
     differs: Mapping[str, str] = field(factory=dict, hash=False)
+    kept: str | None = None
     segment: Head | None = None
     rules: Revision | None = None
     format: FormatVersion | None = None
@@ -72,6 +76,16 @@ class Header:
     def protocol(self) -> Revision:
         """The protocol by which the log is to be judged."""
         return self.rules or HPCORE
+
+    @property
+    def invariants(self) -> Invariants:
+        """What the log is held against: what the hpcore that wrote it has kept of its own.
+
+        Another protocol than hpcore's stands in the header whole, with what it promises.
+        """
+        if self.rules is not None:
+            return self.rules.invariants
+        return kept_by(self.versions.get("hpcore", "unknown"))
 
     @property
     def number(self) -> int:
@@ -130,6 +144,8 @@ def encode(header: Header) -> bytes:
     """The header's JSON object, without its sum."""
     plain = _STRICT.unstructure(header)
     del plain["format"]
+    if header.kept is None:
+        del plain["kept"]
     if header.segment is None:
         del plain["segment"]
     if header.rules is None:  # as in most logs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -78,6 +78,7 @@ def read(
     formats: Formats = FORMATS,
     *,
     more: More = no_more,
+    since: int = 1,
 ) -> tuple[Header, Records]:
     """The header and the events of the log at the path `source`, or of a binary stream.
 
@@ -85,12 +86,13 @@ def read(
     is given out. A pipe, such as stdin's `buffer`, is read as its bytes come. A log in segments
     is read from its oldest one on, or from the one that `source` names; the header is that
     one's, and so is the state before the first event. At the end, `more` is asked whether to
-    look again, for a log that is being written.
+    look again, for a log that is being written. Segments that end before event `since` are not
+    read.
 
     Raises LogUnreadable, LogEmpty, NotALog, LogTooNew, LogTooOld, or LogDamaged for the
     header; for the errors of later lines see Records.
     """
-    chain = Chain(source, formats, more)
+    chain = Chain(source, formats, more, since)
     return chain.header, Records(chain, codec or model_codec(), formats)
 
 
@@ -105,7 +107,11 @@ class Records:
 
     def __init__(self, chain: Chain, codec: Codec, formats: Formats) -> None:
         self._chain = chain
-        self._records = self._read(codec, formats)
+        self._seq = chain.first - 1
+        """Of the last line, and `_first` that of the decision which it belongs to."""
+        self._first = 0
+        self._record = self._maker(codec, formats)
+        self._records = self._read()
 
     @property
     def torn(self) -> Torn | None:
@@ -142,9 +148,35 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(  # noqa: PLR0912 - one loop, flat because it is the reader's speed
-        self, codec: Codec, formats: Formats
-    ) -> Generator[Record, None, None]:
+    def lines(self) -> Iterator[list[bytes]]:
+        """The lines, in the place of their records, each with the right checksum: see `record`."""
+        return self._chain.lines()
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the event on the line that `record` takes next."""
+        return self._seq + 1
+
+    def record(self, line: bytes) -> Record:
+        """What `line`, the next one of `lines`, says. Raises LogDamaged, LogTooNew."""
+        return self._record(line)
+
+    def skip(self, lines: int, first: int) -> None:
+        """Pass over so many lines, whose records are known; the last decision began at `first`."""
+        self._seq += lines
+        self._first = first
+
+    def _read(self) -> Generator[Record, None, None]:
+        record = self._record
+        try:
+            for lines in self._chain.lines():
+                for line in lines:
+                    yield record(line)
+        finally:
+            self._chain.close()
+
+    def _maker(self, codec: Codec, formats: Formats) -> Callable[[bytes], Record]:
+        """What makes a record of the next line. A closure: it is called for every event."""
         chain = self._chain
         version = chain.header.format or formats.current
         decoders = codec.decoders(
@@ -154,49 +186,42 @@ class Records:
             ignore_unknown=version > formats.current, fill=version != formats.current
         )
         upgrade = formats.event_upgrade(version)
-        # Bound to names that are cheap to look up.
-        loads, new, record = orjson.loads, tuple.__new__, Record
-        fields: Any = None
-        seq, first = chain.first - 1, 0  # of the line, and of the decision that it belongs to
-        try:
-            for lines in chain.lines():
-                for line in lines:
-                    seq += 1
-                    try:
-                        fields = loads(line)
-                        if upgrade is not None:
-                            fields = upgrade(fields)
-                        if fields["seq"] != seq:
-                            raise WrongFields(f"it has seq {fields['seq']!r}")
-                        t = fields["t"]
-                        if type(t) is not float:
-                            t = _seconds(t)
-                        answers, batch = fields.pop(ANSWERS, None), fields.pop(BATCH, None)
-                        heard, counted = fields.pop(HEARD, None), fields.pop(COUNTED, 1)
-                        fields.pop(GROUP, None)
-                        event = decoders[fields["event"]](fields)
-                        if batch is None:
-                            first = seq
-                            if answers is not None:
-                                answers = stimulus(answers)
-                            if heard is not None:
-                                _check_heard(heard)
-                            if counted != 1:
-                                _check_counted(counted)
-                        else:
-                            _check_later(batch, first, answers, heard, counted)
-                    except (ValueError, LookupError, TypeError, WrongFields) as error:
-                        if isinstance(error, orjson.JSONDecodeError):
-                            fields = None  # and not those of the line before
-                        elif version > formats.current and _is_unknown(fields, codec):
-                            raise _too_new(chain, seq, fields) from None
-                        at = seq - chain.first + 2
-                        raise LogDamaged(
-                            chain.name, at, _why(error, fields), chain.first
-                        ) from None
-                    yield new(record, (seq, t, event, batch, answers, heard, counted))
-        finally:
-            chain.close()
+        loads, new = orjson.loads, tuple.__new__  # bound to names that are cheap to look up
+
+        def record(line: bytes) -> Record:
+            seq = self._seq = self._seq + 1
+            fields: Any = None
+            try:
+                fields = loads(line)
+                if upgrade is not None:
+                    fields = upgrade(fields)
+                if fields["seq"] != seq:
+                    raise WrongFields(f"it has seq {fields['seq']!r}")
+                t = fields["t"]
+                if type(t) is not float:
+                    t = _seconds(t)
+                answers, batch = fields.pop(ANSWERS, None), fields.pop(BATCH, None)
+                heard, counted = fields.pop(HEARD, None), fields.pop(COUNTED, 1)
+                fields.pop(GROUP, None)
+                event = decoders[fields["event"]](fields)
+                if batch is None:
+                    self._first = seq
+                    if answers is not None:
+                        answers = stimulus(answers)
+                    if heard is not None:
+                        _check_heard(heard)
+                    if counted != 1:
+                        _check_counted(counted)
+                else:
+                    _check_later(batch, self._first, answers, heard, counted)
+            except (ValueError, LookupError, TypeError, WrongFields) as error:
+                if version > formats.current and _is_unknown(fields, codec):
+                    raise _too_new(chain, seq, fields) from None
+                at = seq - chain.first + 2
+                raise LogDamaged(chain.name, at, _why(error, fields), chain.first) from None
+            return new(Record, (seq, t, event, batch, answers, heard, counted))
+
+        return record
 
 
 def _seconds(t: Any) -> float:

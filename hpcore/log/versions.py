@@ -107,5 +107,5 @@ class Formats:
 
 FORMATS = Formats(current=FormatVersion(1, 3))
 """What this hpcore writes and reads. 1.1 added `modelled` and `differs` to the header; 1.2
-added `answers` and `heard` to the first line of a decision; 1.3 added `segment` and `rules` to the
-header, `counted` to the first line of a decision and `group` to any line."""
+added `answers` and `heard` to the first line of a decision; 1.3 added `segment`, `rules` and
+`kept` to the header, `counted` to the first line of a decision and `group` to any line."""

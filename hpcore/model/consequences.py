@@ -51,9 +51,7 @@ _CAUSES: Mapping[str, frozenset[Cause]] = {
     "created": frozenset({("done", MachineStep.CREATE_VCPUS)}),
     "thread": frozenset({Step.REALIZE, Step.STOP}),
     "space": frozenset({Step.REALIZE, Step.RELEASE}),
-    "gicc": frozenset({
-        Step.BIND, Step.WIRE, Step.UNWIRE, Step.UNBIND, Step.OPEN, Step.SHUT,
-    }),
+    "gicc": frozenset({Step.BIND, Step.WIRE, Step.UNWIRE, Step.UNBIND, Step.OPEN, Step.SHUT}),
     "affinity": frozenset({Step.BIND}),
     "enabled": frozenset({Step.ENABLE, Step.DISABLE}),
     "powered": frozenset({
@@ -79,17 +77,32 @@ _CAUSES: Mapping[str, frozenset[Cause]] = {
 }  # fmt: skip
 """Each fact of a slot, and the events that may change it."""
 
-_FACTS = tuple(_CAUSES.items())
+def _changes_rightly(causes: Mapping[str, frozenset[Cause]]) -> Callable[[Change], bool]:
+    facts = tuple(causes.items())
+
+    def changed_rightly(c: Change) -> bool:
+        if c.before is c.after:
+            return True
+        cause = _cause(c.event)
+        return all(
+            cause in causes or getattr(c.before, fact) == getattr(c.after, fact)
+            for fact, causes in facts
+        )
+
+    return changed_rightly
 
 
-def _changed_rightly(c: Change) -> bool:
-    if c.before is c.after:
-        return True
-    cause = _cause(c.event)
-    return all(
-        cause in causes or getattr(c.before, fact) == getattr(c.after, fact)
-        for fact, causes in _FACTS
-    )
+_changed_rightly = _changes_rightly(_CAUSES)
+
+_AT_ONCE: tuple[Cause, ...] = (("done", MachineStep.INIT_GIC), ("done", MachineStep.MIGRATE))
+changed_rightly_by_others = _changes_rightly({
+    **_CAUSES,
+    "thread": _CAUSES["thread"] | {*_AT_ONCE, *_STARTED, ev.CpuOnGranted},
+    "space": _CAUSES["space"] | {*_AT_ONCE},
+    "gicc": _CAUSES["gicc"] | {*_AT_ONCE},
+})  # fmt: skip
+"""The same for protocols that realize all vCPUs at once, leave the disabled ones behind when they
+migrate, or start a thread by CPU_ON."""
 
 
 _Leaves = Callable[[Slot, Slot, Change], bool]
@@ -107,6 +120,10 @@ _LEAVES: Mapping[Cause, _Leaves] = {
     Step.STOP: lambda b, a, c: not a.thread,
     Step.RELEASE: lambda b, a, c: not a.space,
     Step.PARK: lambda b, a, c: a.lifecycle is SlotState.PARKED and a.id is None,
+    Step.WAKE: lambda b, a, c: a.lifecycle is SlotState.REALIZED and not a.powered,
+    Step.OPEN: lambda b, a, c: a.gicc is GiccState.WIRED,
+    Step.SHUT: lambda b, a, c: a.gicc is GiccState.SHUT,
+    Step.HALT: lambda b, a, c: a.lifecycle is SlotState.PARKED and a.id is None,
     _NOTIFY_INSERT: lambda b, a, c: a.insert and c.shared.ged,
     _NOTIFY_REMOVE: lambda b, a, c: a.remove and a.requested and c.shared.ged,
     _NOT_INSERTED: lambda b, a, c: not a.insert,
@@ -183,6 +200,8 @@ def _machine_changed_rightly(c: Change) -> bool:
             return after.step is None and _phase_after(step, before, after)
         case ev.MachineStepFailed(step=step):
             return after.step is None and not (after.migrating and step in CARRYING)
+        case ev.Restored():
+            return after.paused and after.step is None and not after.migrating
         case ev.MachineWasReset():
             return after.phase is Phase.RESETTING and not (after.ged or after.scanning)
         case ev.MachinePoweredOff(by=by):

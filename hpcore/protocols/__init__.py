@@ -40,7 +40,7 @@ def load(name: str) -> Revision:
     Raises ProtocolError.
     """
     path = Path(name)
-    if not path.exists():
+    if not path.is_file():
         if name == HPCORE.name:
             return HPCORE
         known = bundled()

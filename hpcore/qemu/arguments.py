@@ -10,10 +10,17 @@ def escape(value: str | Path) -> str:
     return str(value).replace(",", ",,")
 
 
-def socket_chardev(name: str, path: Path, logfile: str | None = None) -> list[str]:
-    """A character device `name` that listens at `path`, and copies what it sends to `logfile`."""
+def socket_chardev(
+    name: str, path: Path, logfile: str | Path | None = None, *, append: bool = False
+) -> list[str]:
+    """A character device `name` that listens at `path`, and copies what it sends to `logfile`.
+
+    Also what it sends while nobody is connected. `append` keeps what is in the file.
+    """
     chardev = f"socket,id={name},path={escape(path)},server=on,wait=off"
-    return ["-chardev", chardev + (f",logfile={escape(logfile)}" if logfile else "")]
+    if logfile:
+        chardev += f",logfile={escape(logfile)}" + (",logappend=on" if append else "")
+    return ["-chardev", chardev]
 
 
 def qmp_monitor(path: Path) -> list[str]:

@@ -57,9 +57,15 @@ class AttachedQemu(RunningQemu):
                     await asyncio.wait_for(self._ended.wait(), END_SECONDS)
         self.remove_directory()
 
+    def unwatch(self) -> None:
+        """Watch it no longer; nobody is told of its end. Idempotent."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
     def _gone(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self.unwatch()
         self._ended.set()
 
 

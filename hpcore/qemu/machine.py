@@ -36,6 +36,11 @@ class Told(Protocol):
     def reset_still(self) -> Callable[[], None]: ...
 
 
+def stands_still(status: str) -> bool:
+    """Whether a machine whose `query-status` says `status` runs no vCPU."""
+    return status != "running"
+
+
 class QemuMachine:
     """A QEMU that was started with `-S`; all its sockets are drained from `connect` to `close`."""
 
@@ -57,8 +62,12 @@ class QemuMachine:
         """
         self._qmp = await Qmp.connect(self.process, qmp, self._qmp_event)
         if console is not None:
-            self._console = SocketConsole(*await self.process.connect(console))
+            await self.connect_console(console)
         self.begin(self._watch_process())
+
+    async def connect_console(self, console: Path) -> None:
+        """Connect to the console. Raises QemuError."""
+        self._console = SocketConsole(*await self.process.connect(console))
 
     @property
     def qmp(self) -> Qmp:
@@ -88,6 +97,15 @@ class QemuMachine:
         for task in self._tasks:
             task.cancel()
         for part in (self._qmp, self.process, self._console):
+            if part is not None:
+                await part.close()
+
+    async def leave(self) -> None:
+        """Leave its sockets, and QEMU as it is. For a QEMU that is kept."""
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+        for part in (self._qmp, self._console):
             if part is not None:
                 await part.close()
 

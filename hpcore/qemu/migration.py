@@ -16,7 +16,7 @@ from typing import Protocol
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.qmp import Qmp
-from hpcore.qemu.runtime_directory import directory_of_a_start, remove_runtime_directory
+from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
 
 SWITCH_SECONDS = 60.0
 """For what both sides do once the guest stands still, which takes some milliseconds."""
@@ -170,15 +170,15 @@ def _send(sock: socket.socket, stream: Stream) -> None:
 @contextlib.contextmanager
 def _listener() -> Iterator[tuple[Path, socket.socket]]:
     """A socket that QEMU can connect to, and its path."""
-    with directory_of_a_start() as directory:
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            listener.bind(str(directory / "saved"))
-            listener.listen(1)
-            yield directory / "saved", listener
-        finally:
-            listener.close()
-            remove_runtime_directory(directory)
+    directory = runtime_directory()
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(directory / "saved"))
+        listener.listen(1)
+        yield directory / "saved", listener
+    finally:
+        listener.close()
+        remove_runtime_directory(directory)
 
 
 def _end_listening(listener: socket.socket) -> None:

@@ -8,6 +8,7 @@ and the next one that makes one takes away those that nobody has locked.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -33,15 +34,60 @@ def runtime_directory() -> Path:
     Unix sockets take at most 107 bytes of path, which a long TMPDIR exceeds; then /tmp
     serves. Give it back by `remove_runtime_directory`.
     """
-    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
-        if parent and len(parent) < SOCKET_PATH_MOST // 2:
-            with contextlib.suppress(OSError):
-                _sweep(Path(parent))
-                return _made(parent)
+    for parent in _parents():
+        with contextlib.suppress(OSError):
+            _sweep(Path(parent))
+            return _made(parent)
     raise QemuError(
         "no directory for QEMU's sockets: $XDG_RUNTIME_DIR, $TMPDIR and /tmp are missing, not "
         "writable, or too long for a unix socket's path; set TMPDIR to a short, writable one"
     )
+
+
+def lock_of(directory: Path) -> int:
+    """The descriptor that holds the lock of a directory of ours.
+
+    A child that inherits it holds the lock, too: for as long as the child lives, nobody takes
+    the directory away.
+    """
+    return _locks[directory]
+
+
+def let_go(directory: Path) -> None:
+    """Leave the directory and its lock to the child that has inherited it. Idempotent."""
+    lock = _locks.pop(directory, None)
+    if lock is not None:
+        os.close(lock)
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process holds the lock of a directory that this user's hpcore has made.
+
+    False for what is no such directory, or of somebody else's.
+    """
+    if not _OURS.fullmatch(directory.name):
+        return False
+    try:
+        lock = _opened(directory)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def held_directories() -> list[Path]:
+    """Those that a process holds, wherever `runtime_directory` would make one now."""
+    places = {Path(parent).resolve() for parent in _parents()}
+    found = []
+    for place in sorted(places):
+        with contextlib.suppress(OSError):
+            found += [p for p in sorted(place.iterdir()) if is_held(p)]
+    return found
 
 
 def remove_runtime_directory(directory: Path) -> None:
@@ -69,6 +115,11 @@ def directory_of_a_start() -> Iterator[Path]:
         raise
 
 
+def _parents() -> list[str]:
+    named = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
+    return [parent for parent in named if parent and len(parent) < SOCKET_PATH_MOST // 2]
+
+
 def _made(parent: str) -> Path:
     while True:
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
@@ -91,11 +142,19 @@ def _sweep(parent: Path) -> None:
 
 
 def _remove_unlocked(directory: Path) -> None:
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    lock = _opened(directory)
     try:
-        found = os.fstat(lock)
-        if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(directory)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory)
     finally:
         os.close(lock)
+
+
+def _opened(directory: Path) -> int:
+    """A descriptor of `directory`. Raises OSError where it is none of this user's alone."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    found = os.fstat(lock)
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700:
+        return lock
+    os.close(lock)
+    raise PermissionError(errno.EPERM, "it is another user's, or open to others", str(directory))

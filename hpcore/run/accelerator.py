@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import field, frozen, mutable
 
 from hpcore.errors import HpcoreError
 from hpcore.guest.played.answers import Answers, said
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Effect
+from hpcore.model.effects import OTHERS_STEPS, Effect
+from hpcore.model.rules import Trait
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 
@@ -33,13 +34,26 @@ class AcceleratorError(HpcoreError):
     """The accelerator cannot be used, or is gone. The text says why and what to do."""
 
 
+class MachineGone(AcceleratorError):
+    """A machine that was to outlive hpcore has ended while nobody had it."""
+
+
 NO_GUEST = "there is no guest to start: the session was opened without one"
 NEVER_WIRED = "vCPU {} is to be enabled and was never wired"
 """What every session says to a START or a RESTART that it cannot carry out."""
 
+ENDS_WITH_HPCORE = "its machines end with hpcore"
+
 
 NOT_SAVED = "it does not say how a machine of its is saved"
 """What an accelerator says of a save where it says nothing."""
+
+_OWN_ALONE = "it was built for hpcore's own protocol, and does not know it"
+OWN_PROTOCOL_ALONE: Mapping[str, str] = {
+    str(name): _OWN_ALONE for name in (*sorted(OTHERS_STEPS), *Trait)
+    if name not in (Trait.NO_FORCE, Trait.NO_DEADLINE)
+}  # fmt: skip
+"""What an accelerator lacks that says nothing of other protocols. Two traits are the core's."""
 
 
 @frozen
@@ -48,10 +62,16 @@ class Capabilities:
 
     `unavailable` is None where it can run, or else the reason and the remedy. `no_hotplug`
     likewise gives the reason why possible vCPUs are capped to those present, `no_migration` and
-    `no_save` why a machine is neither carried elsewhere nor saved and restored. `modelled`
-    maps what the accelerator cannot do for real to the reason, and the protocol goes on
-    without it. With `plays_guest` it runs no guest code: it takes a `GuestScript`, and its
+    `no_save` why a machine is neither carried elsewhere nor saved and restored, and `no_keep` why
+    none outlives hpcore: where that is None, the accelerator is a `Keeper`.
+
+    `modelled` maps what the accelerator cannot do for real to the reason, and the protocol goes
+    on without it. With `plays_guest` it runs no guest code: it takes a `GuestScript`, and its
     sessions have a `played` guest.
+
+    `lacks` maps what it cannot do of other protocols than hpcore's own to the reason: a step
+    (hpcore.model.effects.OTHERS_STEPS) or a trait (hpcore.model.rules.Trait) by its name. A
+    run by a protocol that has one is refused before it starts.
 
     `differs` maps what its logs may say otherwise than those of other accelerators to the
     reason: an event of hpcore.model.events by its name in a log, or one of its fields, as
@@ -63,11 +83,13 @@ class Capabilities:
     no_hotplug: str | None = None
     no_migration: str | None = None
     no_save: str | None = NOT_SAVED
+    no_keep: str | None = ENDS_WITH_HPCORE
     max_vcpus: int = 512
     plays_guest: bool = False
     modelled: Mapping[str, str] = field(factory=dict)
     differs: Mapping[str, str] = field(factory=dict)
     versions: Mapping[str, str] = field(factory=dict)
+    lacks: Mapping[str, str] = field(factory=lambda: dict(OWN_PROTOCOL_ALONE))
 
 
 @frozen
@@ -177,6 +199,78 @@ class Session(Protocol):
         """End the machine and everything started for it. May be called more than once."""
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+@mutable
+class TakenUp:
+    """What was found as a machine was taken up again.
+
+    `events` of the guest and `answers` to effects came while nobody heard them; `repeated` are
+    the requests that had never arrived.
+    """
+
+    events: int = 0
+    answers: int = 0
+    repeated: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{_many(self.events, 'event')} and {_many(self.answers, 'answer')} were missed, "
+            f"{_many(self.repeated, 'request')} sent again"
+        )
+
+
+@frozen
+class Kept:
+    """A machine that outlived the hpcore that had it, as its log leaves it.
+
+    `place` is the directory where it lives, and `heard` how far it had been heard, a number of
+    the accelerator's own.
+    """
+
+    place: Path
+    state: State
+    heard: int
+
+
+class KeptSession(Session, Protocol):
+    """A session whose machine may outlive hpcore, even by a `kill -9`.
+
+    The death of hpcore loses nothing: what the machine says is kept until somebody attaches.
+    """
+
+    @property
+    def place(self) -> Path:
+        """Where the machine lives: a directory of its own, by which it is found again."""
+
+    @property
+    def heard(self) -> int:
+        """How far the machine has been heard.
+
+        Each report, and the end of each `execute`, has this number move on in the same turn of
+        the event loop. A decision is logged with the number that its stimulus was posted at.
+        """
+
+    @property
+    def printed_before(self) -> bytes:
+        """The end of what the guest had printed when this session was attached; else nothing."""
+
+    async def take_up(self) -> None:
+        """Let the attached machine go on, and report what was missed, in order.
+
+        Called once, when every effect that the log has as under way has been begun again by
+        `execute`: its answer may be in what was missed. What never arrived is done now.
+        """
+
+    async def taken_up(self) -> TakenUp:
+        """Wait until nothing is left of what was missed; in a pause, until that is all told."""
+
+    async def leave(self) -> None:
+        """Let go of the machine, which goes on. `close` ends it."""
+
+
 class Accelerator(Protocol):
     """A way to run a machine."""
 
@@ -219,4 +313,19 @@ class RestoringAccelerator(Accelerator, Protocol):
         then: slots, ids, what is cold-booted or plugged, what is owed. Several may be restored
         from one stream. Raises AcceleratorError where something does not fit, and leaves
         nothing behind.
+        """
+
+
+class Keeper(Accelerator, Protocol):
+    """An accelerator whose machines may outlive hpcore: its `no_keep` is None."""
+
+    async def keep(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> KeptSession:
+        """As `open`, and the machine may outlive hpcore."""
+
+    async def attach(self, kept: Kept, report: Report) -> KeptSession:
+        """The session of a machine that was kept; nothing is reported before its `take_up`.
+
+        Raises MachineGone where it has ended, AcceleratorError where it can't be reached.
         """

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from hpcore.guest import boot
 from hpcore.guest.errors import GuestError
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import Step
+from hpcore.model.revision import Revision
 from hpcore.platform.firmware import Board
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.discovery import Found
 
 
 def need_gicv3(name: str, machine: MachineConfig) -> None:
@@ -45,3 +49,25 @@ async def prepare(
         )
     except GuestError as error:
         raise AcceleratorError(str(error)) from error
+
+
+def need_protocol(found: Found, protocol: Revision) -> None:
+    """Raises AcceleratorError where `found` can't do what `protocol` asks for."""
+    steps = (("step", str(step)) for step in protocol.steps)
+    traits = (("trait", str(trait)) for trait in sorted(protocol.rules.traits))
+    _need(found, f"the protocol {protocol.name}", (*steps, *traits))
+
+
+def need_steps(found: Found, whose: str, steps: Iterable[Step]) -> None:
+    """Raises AcceleratorError where `found` can't do one of `steps`, which `whose` asks for."""
+    _need(found, whose, (("step", str(step)) for step in steps))
+
+
+def _need(found: Found, whose: str, wanted: Iterable[tuple[str, str]]) -> None:
+    lacks = found.capabilities.lacks
+    for kind, name in wanted:
+        if name in lacks:
+            raise AcceleratorError(
+                f"{whose} has the {kind} '{name}', which '{found.name}' cannot do: "
+                f"{lacks[name]}. qtest knows most protocols, and `hpcore check --rules` all"
+            )

@@ -9,6 +9,7 @@ from hpcore.guest.watch import WatchedConsole
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.effects import MachineStep
+from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.run.controller import Controller
 
@@ -41,14 +42,22 @@ class ConsoleWatch:
         """Take note of an event of this machine's, and of the state after it."""
         match event:
             case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS) | ev.Restored():
-                if self.console is None and (console := self._c.session.console) is not None:
-                    self.console = WatchedConsole(
-                        console, self._printed, self._panicked, self._c.fail
-                    )
+                self._begin()
             case ev.MachineWasReset() if self.console is not None:
                 # a reset that the user asked for is still under way as a step
                 by_guest = state.shared.step is not MachineStep.RESET
                 self._was_reset(self.console, by_guest)
+
+    def attached(self, printed_before: bytes) -> None:
+        """The machine was taken up again. What had been printed is told, and no panic in it."""
+        if printed_before:
+            self._printed(printed_before)
+        if self._c.state.shared.phase is not Phase.DEFINED:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self.console is None and (console := self._c.session.console) is not None:
+            self.console = WatchedConsole(console, self._printed, self._panicked, self._c.fail)
 
     async def ended(self) -> None:
         """Wait until all that the guest printed has been read, once the machine has ended."""

@@ -33,6 +33,7 @@ from hpcore.model.events import (
 from hpcore.model.fold import Folded, steps
 from hpcore.model.plain import plain_stimulus
 from hpcore.model.properties import Violation
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import Owed, State
 from hpcore.model.stimuli import Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, Session
@@ -109,6 +110,7 @@ OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
 class _Posted:
     stimulus: Stimulus
     answer: Callable[[tuple[Event, ...]], None] | None = None
+    heard: int | None = None
 
 
 @frozen
@@ -137,9 +139,11 @@ class Controller:
         *,
         saver: Saver | None = None,
         resumed_at: float = 0.0,
+        protocol: Revision = HPCORE,
     ) -> None:
         """`state` is what the log to be opened has come to, at `resumed_at` seconds of its time."""
         self.state = state
+        self.protocol = protocol
         self.watchers: list[Watcher] = []
         self.failure: BaseException | None = None
         self._end = _ENDED
@@ -177,16 +181,25 @@ class Controller:
         if not self._tasks[0].done() and (owed or not self.state.shared.halted):
             self.post(stimuli.PowerDown())
             await asyncio.wait({self._tasks[0]}, timeout=END_SECONDS)
+        await self._stop()
+        await self.session.close()
+
+    async def _stop(self) -> None:
+        """Take nothing more, and wait for no outcome any more."""
         for task in (*self._tasks, *self._effects):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
-        await self.session.close()
 
     # ------------------------------------------------------------- from outside
 
     def post(self, stimulus: Stimulus) -> None:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
-        self._put(_Posted(stimulus))
+        self._put(_Posted(stimulus, heard=self._heard))
+
+    @property
+    def _heard(self) -> int | None:
+        """How far the accelerator has been heard, where it says so."""
+        return None
 
     async def submit(
         self,
@@ -207,7 +220,7 @@ class Controller:
             if not answer.done():
                 answer.set_result(events)
 
-        self._put(_Posted(command, decided))
+        self._put(_Posted(command, decided, self._heard))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -327,9 +340,9 @@ class Controller:
         for posted in at_hand:
             now = self._now()
             stimulus = plain_stimulus(posted.stimulus)
-            decision = decide(state, stimulus)
-            folded = tuple(steps(state, decision.events))
-            entry = Entry(decision.events, now, stimulus)
+            decision = decide(state, stimulus, self.protocol.rules)
+            folded = self._folded(state, decision.events)
+            entry = Entry(decision.events, now, stimulus, posted.heard)
             if changes_nothing(state, stimulus, decision):
                 counted = self._noise.takes(entry, len(state.slots))
                 turns.append(_Turn(None if counted else entry, posted, folded, decision.effects))
@@ -345,9 +358,14 @@ class Controller:
     def _counted_turns(self, state: State, now: float) -> list[_Turn]:
         """A line for each kind of call that was counted in `state`, now counted no longer."""
         return [
-            _Turn(entry, None, tuple(steps(state, cast("tuple[Event, ...]", entry.events))))
+            _Turn(entry, None, self._folded(state, cast("tuple[Event, ...]", entry.events)))
             for entry in self._noise.taken(now)
         ]
+
+    def _folded(self, state: State, events: tuple[Event, ...]) -> tuple[Folded, ...]:
+        """`events` of one decision applied to `state`, with every promise held against each."""
+        by = self.protocol
+        return tuple(steps(state, events, by.rules, invariants=by.invariants))
 
     def _do(self, turns: list[_Turn]) -> None:
         """Log what is to be logged of `turns`, and only then have it done."""
@@ -382,8 +400,11 @@ class Controller:
             if turn.entry is not None:
                 for watcher in self.watchers:
                     watcher(event, self.state)
-        if self.state is before:
-            return
+        if self.state is not before:
+            self._follow_state()
+
+    def _follow_state(self) -> None:
+        """Wait for what the state owes, and say whether the machine is over."""
         self._deadlines.follow(self.state)
         if self.state.shared.halted:
             self._halted.set()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 from attrs import frozen
 
-from hpcore.run.accelerator import Accelerator, AcceleratorError, Capabilities
+from hpcore.run.accelerator import Accelerator, AcceleratorError, Capabilities, Keeper
 
 GROUP = "hpcore.accelerators"
 
@@ -56,6 +57,16 @@ def usable(found: Found) -> Accelerator:
     if found.accelerator is None or why is not None:
         raise AcceleratorError(f"the accelerator '{found.name}' cannot run here: {why}")
     return found.accelerator
+
+
+def keeper(found: Found) -> Keeper:
+    """The accelerator itself, whose machines can outlive hpcore. Raises AcceleratorError."""
+    accelerator = usable(found)
+    if found.capabilities.no_keep is not None:
+        raise AcceleratorError(
+            f"no machine of '{found.name}' outlives hpcore: {found.capabilities.no_keep}"
+        )
+    return cast(Keeper, accelerator)
 
 
 def _probe(entry: EntryPoint) -> Found:

@@ -23,6 +23,7 @@ from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineSte
 from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript, Session
+from hpcore.run.admission import need_steps
 from hpcore.run.discovery import Found, usable
 
 EFFECT_SECONDS = 120.0
@@ -65,6 +66,8 @@ async def execute_log(
     if len(records) > MOST_EVENTS:
         raise LogError(f"{path}: more than {MOST_EVENTS} events; execute a counterexample")
     accelerator = usable(found)
+    begun = (r.event.step for r in records if isinstance(r.event, ev.StepBegun))
+    need_steps(found, str(path), dict.fromkeys(begun))
     resets = asyncio.Event()
     loop = asyncio.get_running_loop()
 

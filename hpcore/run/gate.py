@@ -36,6 +36,8 @@ import asyncio
 from enum import Enum, auto
 
 from hpcore.model.effects import NOTIFICATIONS, MachineStep, Step
+from hpcore.model.machines import Phase
+from hpcore.model.states import State
 from hpcore.run.accelerator import AcceleratorError, EffectError
 
 NO_MACHINE_YET = "there is no machine yet: CREATE_VCPUS comes first"
@@ -56,6 +58,14 @@ class Stage(Enum):
     SHUT = auto()  # the machine was reset; RESTART is to come
     GONE = auto()  # and does not come back
 
+
+_STAGES = {
+    Phase.DEFINED: Stage.NEW,
+    Phase.CREATED: Stage.CREATED,
+    Phase.RESETTING: Stage.SHUT,
+    Phase.OFF: Stage.SHUT,
+}
+"""Where a machine stands that has come so far; at any other phase it takes steps."""
 
 NEEDS_GIC = frozenset({MachineStep.START, MachineStep.RESET, MachineStep.RESTART})
 
@@ -97,6 +107,12 @@ class Gate:
         """CREATE_VCPUS is done."""
         if self._stage is Stage.NEW:
             self._stage = Stage.CREATED
+
+    def stands(self, state: State) -> None:
+        """A machine is taken up again, which stands as `state` says."""
+        self._stage = _STAGES.get(state.shared.phase, Stage.OPEN)
+        self._paused = state.shared.paused and state.shared.phase is not Phase.OFF
+        self._tell()
 
     def open(self) -> None:
         """INIT_GIC is done, or RESTART: what waited goes on, in the order in which it came."""

@@ -9,6 +9,7 @@ from hpcore.guest.cpulist import format_cpu_list
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.protocol import Guest, Masks
 from hpcore.guest.shell import GuestRestartedError, Shell
+from hpcore.guest.watch import WatchedConsole
 from hpcore.model.machines import Phase
 from hpcore.run.console import ConsoleWatch
 from hpcore.run.controller import Controller, RunError
@@ -23,6 +24,8 @@ class MetGuest:
 
     def __init__(self, controller: Controller, watch: ConsoleWatch, *, shell: bool) -> None:
         self.met: Guest | None = None
+        self.attached = False
+        """Whether it may have booted long ago, and somebody may have talked to it before."""
         self._c, self._watch, self._shell = controller, watch, shell
 
     @property
@@ -44,6 +47,10 @@ class MetGuest:
 
     async def ready(self) -> None:
         """Wait until it has booted, where there is one to meet."""
+        if self.attached and self.met is None and (console := self._watch.console) is not None:
+            if self._shell:
+                await self._meet_again(console)
+            return
         if self.met is None:
             console = self._watch.console
             if console is None:
@@ -53,6 +60,13 @@ class MetGuest:
                 self._watch.shell_awaited = True
         if self.met is not None:
             await unless_ended(self._c, self.met.wait_ready(self._c.patience.boot))
+
+    async def _meet_again(self, console: WatchedConsole) -> None:
+        """Wait for its shell, which may do still what the last one asked of it."""
+        shell = Shell(console)
+        self.met = LinuxGuest(shell)
+        self._watch.shell_awaited = True
+        await unless_ended(self._c, shell.meet_again(self._c.patience.boot))
 
     def again(self) -> None:
         """Meet the guest of a machine that was restored: it has booted long ago."""

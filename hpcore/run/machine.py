@@ -37,6 +37,7 @@ from hpcore.run.controller import Controller, Watcher
 from hpcore.run.courses import OnTheMachine
 from hpcore.run.deadlines import Patience
 from hpcore.run.guest import MetGuest
+from hpcore.run.kept_controller import KeptController
 from hpcore.run.rest import at_rest, takes_commands
 from hpcore.run.scale import Scaler
 from hpcore.run.scale_plan import Scaled
@@ -61,8 +62,9 @@ class LiveMachine:
         printed: Printed = lambda _data: None,
         *,
         shell: bool = True,
+        last_seq: int = 0,
     ) -> None:
-        self.last_seq = 0
+        self.last_seq = last_seq
         """The number that the last event has in the log."""
         self._c, self._watch = controller, ConsoleWatch(controller, printed)
         self._guest = MetGuest(controller, self._watch, shell=shell)
@@ -115,6 +117,16 @@ class LiveMachine:
     def patience(self) -> Patience:
         """How long it waits for whom."""
         return self._c.patience
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the machine goes on when it is left now."""
+        return isinstance(self._c, KeptController) and self._c.is_kept
+
+    def end_when_left(self) -> None:
+        """End the machine when it is left, though it may outlive hpcore."""
+        if isinstance(self._c, KeptController):
+            self._c.ends = True
 
     def why_ended(self) -> str:
         """Why the machine has ended."""
@@ -322,6 +334,11 @@ class LiveMachine:
     async def console_read(self) -> None:
         """Wait until all that the guest printed has been read, once the machine has ended."""
         await self._watch.ended()
+
+    def attached(self, printed_before: bytes) -> None:
+        """The machine was taken up again, and its guest had printed that already."""
+        self._watch.attached(printed_before)
+        self._guest.attached = True
 
     def _follow(self, event: ev.Event, state: State) -> None:
         self.last_seq += 1

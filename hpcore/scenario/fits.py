@@ -40,6 +40,22 @@ def need_shell(scenario: sc.Scenario, guest: GuestImages | GuestScript) -> None:
         )
 
 
+def need_carrying(scenario: sc.Scenario, found: Found) -> None:
+    """Raise AcceleratorError where `scenario` migrates or saves, and `found` can't do that."""
+    can = found.capabilities
+    for kind, does, why in (
+        (sc.MigrateStep, "migrates", can.no_migration),
+        (sc.SaveStep, "saves", can.no_save),
+    ):
+        lines = (s for s in _all(scenario.steps) if s.fails is None and isinstance(s.step, kind))
+        line = next(lines, None)
+        if why is not None and line is not None:
+            raise AcceleratorError(
+                f"{_where(line)} of the scenario {scenario.name} {does} the machine, which "
+                f"'{found.name}' does not: {why}"
+            )
+
+
 def asks_the_shell(step: sc.ScenarioStep) -> bool:
     """Whether a guest that is not played takes `step` by its shell."""
     return isinstance(step, _IN_THE_SHELL) or (isinstance(step, sc.ExpectStep) and bool(step.masks))

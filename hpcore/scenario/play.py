@@ -227,6 +227,9 @@ class Player:
     async def _migrate(self, _step: sc.ScenarioStep) -> None:
         await self._m.migrate()
 
+    async def _save(self, step: sc.SaveStep) -> None:
+        await self._m.save(step.file)
+
     _DOES: ClassVar[dict[type, Callable[..., Awaitable[None]]]] = {
         sc.BootStep: _boot,
         sc.PlugStep: _plug,
@@ -243,6 +246,7 @@ class Player:
         sc.ResumeStep: _resume,
         sc.PowerOffStep: _power_off,
         sc.MigrateStep: _migrate,
+        sc.SaveStep: _save,
         sc.CallStep: _call,
         sc.SettleStep: _settle,
         sc.WaitStep: _wait,

@@ -192,6 +192,11 @@ class YamlSteps(YamlValues):
             raise self.fail(line, f"size is {arguments[1]}; it must be 1, 2, 4 or 8")
         return sc.CallStep(str(name), arguments)
 
+    def save_machine(self, value: Any, line: int | None) -> sc.ScenarioStep:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise self.fail(line, f"save-machine takes the name of a file; not {said(value)}")
+        return sc.SaveStep(value)
+
     def repeat(self, value: Any, line: int | None) -> sc.ScenarioStep:
         given = self.mapping(value, line, "repeat", ("times", "steps"))
         times = self.integer(given.get("times"), line, "times")
@@ -252,6 +257,7 @@ _VERBS: dict[str, Callable[[YamlSteps, Any, int | None], sc.ScenarioStep]] = {
     "resume": _bare(sc.ResumeStep()),
     "poweroff": _bare(sc.PowerOffStep()),
     "migrate": _bare(sc.MigrateStep()),
+    "save-machine": YamlSteps.save_machine,
     "call": YamlSteps.call,
     "settle": _bare(sc.SettleStep()),
     "wait": YamlSteps.wait,

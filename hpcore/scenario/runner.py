@@ -15,13 +15,14 @@ from hpcore.guest.played import KINDS
 from hpcore.guest.played.answers import said
 from hpcore.log import Rotation, Sync
 from hpcore.model.machines import Phase
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.console import Printed
 from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
-from hpcore.scenario.fits import need_hotplug, need_shell
+from hpcore.scenario.fits import need_carrying, need_hotplug, need_shell
 from hpcore.scenario.play import Latencies, Player, StepResult, TellStep
 from hpcore.scenario.values import Scenario
 
@@ -41,6 +42,9 @@ class Job:
     sync: Sync = Sync.DURABLE
     console: Path | None = None
     rotation: Rotation | None = None
+    keep: bool = False
+    """Whether the machine goes on afterwards, also if hpcore is killed."""
+    protocol: Revision = HPCORE
 
 
 @mutable
@@ -54,6 +58,8 @@ class Outcome:
     latencies: Latencies = field(factory=Latencies)
     capped: str | None = None
     error: str | None = None
+    kept: bool = False
+    """Whether the machine goes on."""
 
 
 async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) -> Outcome:
@@ -65,6 +71,7 @@ async def run_job(job: Job, progress: TellStep = lambda _line, _result: None) ->
     config = fit(job.found, job.scenario.machine)
     need_hotplug(job.scenario, config, job.found)
     need_shell(job.scenario, job.guest)
+    need_carrying(job.scenario, job.found)
     async with open_job(job) as machine:
         player = Player(machine, progress)
         ok = await player.play(job.scenario.steps)
@@ -91,7 +98,7 @@ async def open_job(job: Job, printed: Printed | None = None) -> AsyncIterator[Li
         async with open_machine(
             job.found, job.scenario.machine, guest,
             log=job.log, overwrite=job.overwrite, sync=job.sync, printed=tell,
-            rotation=job.rotation,
+            rotation=job.rotation, keep=job.keep, protocol=job.protocol,
         ) as machine:  # fmt: skip
             yield machine
 
@@ -107,6 +114,7 @@ def outcome(machine: LiveMachine, player: Player, *, ok: bool) -> Outcome:
         latencies=player.latencies,
         capped=machine.config.no_hotplug,
         error=machine.why_ended() if wrong else None,
+        kept=machine.is_kept,
     )
 
 

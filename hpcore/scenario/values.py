@@ -115,6 +115,13 @@ class MigrateStep:
 
 
 @frozen
+class SaveStep:
+    """Write the machine to a file, from which `hpcore restore` takes it up again."""
+
+    file: str
+
+
+@frozen
 class CallStep:
     """Have a played guest make one call beside what its kernel does.
 
@@ -148,7 +155,7 @@ class RepeatStep:
 ScenarioStep = (
     BootStep | PlugStep | UnplugStep | ScaleStep | OnlineStep | OfflineStep | ShellStep
     | ExpectStep | ResetStep | RebootStep | RebootedStep | PauseStep | ResumeStep | PowerOffStep
-    | MigrateStep | CallStep | SettleStep | WaitStep | RepeatStep
+    | MigrateStep | SaveStep | CallStep | SettleStep | WaitStep | RepeatStep
 )  # fmt: skip
 
 MAY_NOT_WAIT = (PlugStep, UnplugStep, ScaleStep, OnlineStep, OfflineStep, RebootStep)

@@ -163,6 +163,7 @@ _VERBS: dict[type, Callable[[Any], tuple[str, object]]] = {
     sc.ResumeStep: _bare("resume"),
     sc.PowerOffStep: _bare("poweroff"),
     sc.MigrateStep: _bare("migrate"),
+    sc.SaveStep: lambda step: ("save-machine", step.file),
     sc.CallStep: _call,
     sc.SettleStep: _bare("settle"),
     sc.WaitStep: lambda step: ("wait", format_duration(step.milliseconds)),

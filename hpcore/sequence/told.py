@@ -8,6 +8,7 @@ from pathlib import Path
 from hpcore.check.evidence import write_log
 from hpcore.check.result import Counterexample
 from hpcore.check.tabulated.start import Start
+from hpcore.model.revision import Revision
 from hpcore.model.states import initial
 from hpcore.model.stimuli import Note, Stimulus
 from hpcore.sequence.values import Finding, Question
@@ -26,7 +27,13 @@ def stimuli_of(finding: Finding) -> Iterator[Stimulus]:
 
 
 def log_of(
-    path: Path, finding: Finding, question: Question, rules: str, *, overwrite: bool = False
+    path: Path,
+    finding: Finding,
+    question: Question,
+    rules: str,
+    *,
+    overwrite: bool = False,
+    protocol: Revision | None = None,
 ) -> int:
     """Write the way to `finding` as a log; returns the number of events. Raises LogError."""
     found = Counterexample(
@@ -36,4 +43,5 @@ def log_of(
     return write_log(
         path, found, question.rules, rules, overwrite=overwrite,
         properties=question.properties, last_words=f"{headline(finding)}. The search ends here",
+        protocol=protocol,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Generic, TypeVar
 
 import structlog
@@ -191,8 +191,9 @@ class QemuSession(ABC, Generic[M]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _was_reset(self) -> None:
-        """The reset is reported once all that was under way has been told of it."""
+    async def _was_reset(self, told: Callable[[], None] = lambda: None) -> None:
+        """The reset is reported once all that was under way has been told of it; `told` is
+        called just before."""
         if self._machine is None:
             return
         self._machine.migration.interrupt("the machine was reset meanwhile")
@@ -200,6 +201,7 @@ class QemuSession(ABC, Generic[M]):
         await self._settle()
         if self._machine_turn is not None:
             await self._machine_turn.wait()
+        told()
         self._report(ResetSeen())
 
     async def _shut_down(self, reason: str) -> None:

@@ -19,6 +19,11 @@ class CallerTurn:
     def __init__(self) -> None:
         self._over = asyncio.Event()
 
+    @property
+    def over(self) -> bool:
+        """Whether the caller has returned: its own caller knows at once."""
+        return self._over.is_set()
+
     def end(self) -> None:
         """The caller returns, or has failed."""
         self._over.set()

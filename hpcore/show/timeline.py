@@ -146,6 +146,7 @@ def timeline(
     is in `walk`, and all that came before it is kept.
     """
     walked = walk(source)
+    first = max(first, walked.header.first)
     found = Timeline(walked, first)
     state = walked.state
     for step in walked:

@@ -6,6 +6,7 @@ rules; those of stock QEMU are shown on real QEMU by tests/qtest/test_known_flaw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -84,7 +85,30 @@ MIGRATION = _bug(
     "a vCPU that came by migration was unplugged and plugged again; the next migration never ends",
     "tests/qtest/test_known_flaws.py shows it on q35",
 )
-ALL: tuple[KnownBug, ...] = (*KNOWN, CREATIONS, MIGRATION)
+REFUSALS: tuple[tuple[re.Pattern[str], KnownBug], ...] = tuple(
+    (re.compile(pattern), bug)
+    for pattern, bug in (
+        (
+            r"Invalid parameter type for '[a-z]+-id', expected: integer",
+            _bug("ids_as_texts", "the client gives the ids of a vCPU as texts, and this QEMU takes "
+                 "integers alone",
+                 "https://github.com/kata-containers/kata-containers/issues/11633"),
+        ),
+        (
+            r"socket-id: (?:4294967295|-1)\b",
+            _bug("no_such_id", "the client gives -1 for an id that this machine does not have, and "
+                 "QEMU takes it for a number of 32 bits",
+                 "https://github.com/kata-containers/kata-containers/issues/5228"),
+        ),
+        (
+            r"'host-x86_64-cpu' is not a valid device model name",
+            _bug("driver_of_x86", "x86's vCPU is plugged into a machine of another architecture",
+                 "https://github.com/jiangcuo/pxvirt/issues/80"),
+        ),
+    )
+)  # fmt: skip
+"""What QEMU has refused, or said, by its words."""
+ALL: tuple[KnownBug, ...] = (*KNOWN, CREATIONS, MIGRATION, *(bug for _, bug in REFUSALS))
 
 
 def looks_like(marks: Iterable[Mark]) -> KnownBug | None:
@@ -93,6 +117,7 @@ def looks_like(marks: Iterable[Mark]) -> KnownBug | None:
     return next((bug for bug in KNOWN if bug.shown_by & names), None)
 
 
-def of_invariant(name: str) -> KnownBug | None:
-    """The known bug that breaks the invariant `name`; or None."""
-    return next((bug for bug in KNOWN if name in bug.shown_by), None)
+def by_words(marks: Iterable[Mark]) -> KnownBug | None:
+    """The known bug that QEMU's own words tell of, in a refusal or on its standard error."""
+    texts = [mark.text for mark in marks if mark.kind in (Kind.REFUSED, Kind.QEMU)]
+    return next((bug for pattern, bug in REFUSALS if any(map(pattern.search, texts))), None)

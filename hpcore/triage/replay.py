@@ -12,11 +12,12 @@ from typing import IO
 from attrs import field, frozen, mutable
 
 from hpcore.log import Head, Header, LogDamaged, LogError, Record, Records, read
+from hpcore.log.chain import More, no_more
 from hpcore.log.fold import LoggedDecision, decisions, fold
-from hpcore.model.invariants import kept_by
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State
-from hpcore.triage.decide_again import DecidedOtherwise, decide_again
+from hpcore.triage.at_once import AtOnce
+from hpcore.triage.decide_again import DecidedOtherwise, decide_again, lacking
 from hpcore.version import __version__
 
 
@@ -54,12 +55,21 @@ class Replay:
     torn: str | None = None
     at: State | None = None
     """The state at the sequence number asked for."""
+    stopped: bool = False
+    """Whether there is more of the log, which was not asked for."""
+    lacks: int = 0
+    """Events of its last decision that the log does not have: it was cut there, at a line's end."""
     in_flight: list[str] = field(factory=list)
     """Effects that were begun and whose outcome the log does not have."""
     decided_again: int = 0
     """Decisions that were made again from their stimuli; none before format 1.2."""
     otherwise: DecidedOtherwise | None = None
     """The first of them that this hpcore makes otherwise."""
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last event that was right."""
+        return self.header.first - 1 + self.events
 
     @property
     def says_the_end(self) -> bool:
@@ -92,9 +102,18 @@ class Replay:
 def replay(
     source: str | PathLike[str] | IO[bytes],
     at: int | None = None,
-    each: Callable[[ReplayedDecision], None] = lambda _decision: None,
+    each: Callable[[ReplayedDecision], None] | None = None,
+    *,
+    since: int = 1,
+    until: int | None = None,
+    more: More = no_more,
 ) -> Replay:
     """Fold the log at `source`, checking every invariant; `each` is told every decision.
+
+    Where nobody is to be told, what was replayed before is replayed at once. Segments that end
+    before event `since` are left out, and what comes after the decision of event `until`. `more`
+    waits for a log that is being written: see `hpcore.log.read`. `each` is then told of a decision
+    as soon as it is there; `more` is not asked once the machine has ended.
 
     The invariants are those that the hpcore which wrote the log has kept. Stops at the first
     event that is wrong. The state at the head of a segment is held against what the events before
@@ -102,26 +121,91 @@ def replay(
     where the header cannot be read; damage further down is in the result, with all that came
     before it.
     """
-    header, records = read(source)
+    tell = None if each is None else _Teller(each)
+
+    def caught_up() -> bool:
+        if tell is not None:
+            tell.early(result.state)
+        return not result.state.shared.ended and more()
+
+    header, records = read(source, more=no_more if more is no_more else caught_up, since=since)
     result = Replay(header, header.state)
-    # Another protocol than hpcore's is written down whole in the header, promises and all.
-    invariants = kept_by(result.written_by) if header.rules is None else header.rules.invariants
+    invariants = header.invariants
     if at == header.first - 1:
         result.at = result.state
     with records:
         try:
             _check_first_state(result.state, records, invariants)
-            for decision in decisions(records):
-                if not _take(result, decision, at, invariants):
-                    break
-                each(ReplayedDecision(decision.records, result.state))
-                _check_head(result.state, decision.records[-1].seq, records)
+            if tell is None and at is None and until is None:
+                _replay_at_once(result, records, invariants)
+            else:
+                _replay_plainly(result, records, invariants, at, until, tell)
         except LogError as error:
             result.damage = error
         if records.torn is not None:
             result.torn = str(records.torn)
     result.in_flight = _in_flight(result.state)
     return result
+
+
+class _Teller:
+    """Tells of decisions, of each event once."""
+
+    def __init__(self, each: Callable[[ReplayedDecision], None]) -> None:
+        self._each, self._told = each, 0
+        self.under_way: list[Record] = []
+
+    def early(self, state: State) -> None:
+        """Tell of what there is of the decision under way, which nothing follows yet."""
+        self.of(tuple(self.under_way), state)
+
+    def of(self, records: tuple[Record, ...], state: State) -> None:
+        """Tell of those of `records` that were not told of."""
+        new = tuple(record for record in records if record.seq > self._told)
+        if new:
+            self._told = new[-1].seq
+            self._each(ReplayedDecision(new, state))
+
+
+def _replay_plainly(
+    result: Replay,
+    records: Records,
+    invariants: Invariants,
+    at: int | None,
+    until: int | None,
+    tell: _Teller | None,
+) -> None:
+    """Decision by decision, up to the first that is wrong, or that of event `until`."""
+    for decision in decisions(iter(records), None if tell is None else tell.under_way):
+        if not _take(result, decision, at, invariants):
+            break
+        if tell is not None:
+            tell.of(decision.records, result.state)
+        last = decision.records[-1].seq
+        _check_head(result.state, last, records)
+        if until is not None and last >= until:
+            result.stopped = decision.settled
+            break
+
+
+def _replay_at_once(result: Replay, records: Records, invariants: Invariants) -> None:
+    """The same, faster, where nobody is to be told of each decision."""
+
+    def plainly(state: State, decision: LoggedDecision) -> State | None:
+        result.state = state
+        return result.state if _take(result, decision, None, invariants) else None
+
+    def after(state: State, seq: int) -> None:
+        _check_head(state, seq, records)
+
+    run = AtOnce(records, result.state, plainly, after)
+    try:
+        run.run()
+    finally:
+        result.events += run.counts.events
+        result.decided_again += run.counts.decided_again
+        if result.wrong is None:
+            result.state = run.state
 
 
 def _check_first_state(state: State, records: Records, invariants: Invariants) -> None:
@@ -152,6 +236,7 @@ def _take(
     rules = result.header.protocol.rules
     if decision.records[0].answers is not None:
         result.decided_again += 1
+        result.lacks = 0 if decision.settled else lacking(result.state, decision, rules)
         result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
     for record, folded in fold(result.state, decision, invariants, rules):
         if folded.violation is not None:

@@ -12,17 +12,16 @@ from typing import IO
 
 from attrs import field, frozen, mutable
 
-from hpcore.foreign import IMPORTED, Kind, Mark, followed, read_mark
+from hpcore.foreign import IMPORTED, Kind, Mark, read_mark
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions
 from hpcore.model import events as ev
 from hpcore.model.effects import MachineStep
 from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.rules import Rules
-from hpcore.model.states import Owed, State, initial
-from hpcore.triage.known import CREATIONS, MIGRATION, KnownBug, looks_like
+from hpcore.model.states import Owed, State
+from hpcore.triage.known import CREATIONS, MIGRATION, KnownBug, by_words, looks_like
 from hpcore.triage.words import say
 
 MOST = 500
@@ -34,6 +33,9 @@ _TOLD = (
 )  # fmt: skip
 """The events that say what came of what was asked."""
 _ASKED = (ev.PlugAccepted, ev.UnplugAccepted, ev.UnplugRepeated)
+
+_OF_A_LINE = frozenset({Kind.GUEST, Kind.QEMU, Kind.FLAGS, Kind.STATE})
+"""The marks that are about no decision, but about a line of a file."""
 
 
 @frozen
@@ -88,6 +90,8 @@ class Verdict:
     last: tuple[Happened, ...] = ()
     """The last two things that happened."""
     lost: str | None = None
+    under_way: bool = False
+    """Whether QEMU itself owed something at the end: an answer, or a step."""
 
     @property
     def imported(self) -> bool:
@@ -99,7 +103,7 @@ class Verdict:
         """Whether the machine's process is gone, or hangs, with something under way."""
         if self.end is not None and self.end.name in ("died", "hung"):
             return True
-        return self.lost is not None and (bool(self.open) or not self.imported)
+        return self.lost is not None and (self.under_way or not self.imported)
 
     @property
     def ok(self) -> bool:
@@ -121,8 +125,7 @@ class Verdict:
 def judge(source: str | PathLike[str] | IO[bytes]) -> Verdict:
     """The verdict on the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
-    start = initial(header.machine)
-    verdict = Verdict(header, start, start)
+    verdict = Verdict(header, header.state, header.state)
     reader = _Reader(verdict)
     with records:
         try:
@@ -140,13 +143,14 @@ class _Reader:
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
-        self.rules: Rules = followed(verdict.header.accelerator)
-        self._invariants = kept_by(verdict.header.versions.get("hpcore", "unknown"))
+        self.rules: Rules = verdict.header.protocol.rules
+        self._invariants = verdict.header.invariants
         self._before = self._after = verdict.state
         self._records: tuple[Record, ...] = ()
         self._marks: list[Mark] = []
         self._last: list[Happened] = []
         self._at_end: State | None = None
+        self._losing = False
 
     def take(self, decision: LoggedDecision) -> bool:
         """One decision; False where the log cannot be followed any more."""
@@ -158,6 +162,7 @@ class _Reader:
             return True
         self._settle()
         self._records, self._before = decision.records, self._after
+        self._losing = any(isinstance(each.event, ev.MachineLost) for each in decision.records)
         return all(self._event(record, decision) for record in decision.records)
 
     def close(self) -> None:
@@ -167,6 +172,8 @@ class _Reader:
         verdict.state = self._after
         verdict.at_end = self._at_end or self._after
         verdict.open += _owed(verdict.at_end)
+        slots, shared = verdict.at_end.slots, verdict.at_end.shared
+        verdict.under_way |= shared.step is not None or any(s.step is not None for s in slots)
         verdict.last = tuple(self._last[-2:])
 
     def _event(self, record: Record, decision: LoggedDecision) -> bool:
@@ -196,8 +203,11 @@ class _Reader:
         return True
 
     def _remember(self, record: Record) -> None:
+        if self._losing and not isinstance(record.event, ev.MachineLost):
+            return  # commands that end because the machine is given up for lost
         here = Happened(record.seq, record.t, say(record.event))
-        self._last = [*self._last[-1:], here]
+        if not self._losing:
+            self._last = [*self._last[-1:], here]
         if isinstance(record.event, _TOLD):
             _keep(self.verdict.happened, here)
         elif isinstance(record.event, _ASKED) and not self.verdict.imported:
@@ -208,8 +218,8 @@ class _Reader:
         if mark is None:
             return
         if mark.wrong or mark.kind is Kind.HABIT:
-            if mark.kind is Kind.GUEST or mark.kind is Kind.QEMU:
-                self._settle()  # it is about no decision, but about a line of its own
+            if mark.kind in _OF_A_LINE:
+                self._settle()
                 self._records, self._before = (record,), self._after
             self._marks.append(mark)
         elif mark.kind is Kind.ASKED:
@@ -217,6 +227,7 @@ class _Reader:
             _keep(verdict.asked, Happened(record.seq, record.t, f"{mark.text}{at}"))
         elif mark.kind is Kind.OPEN:
             verdict.open.append(f"{mark.text} ({mark.place})")
+            verdict.under_way = True
         elif mark.kind is Kind.THREAD:
             verdict.threads.append(mark)
         elif mark.kind is Kind.END:
@@ -238,6 +249,8 @@ class _Reader:
             return
         first = self._records[0]
         did = tuple(say(record.event) for record in self._records)
+        if isinstance(first.event, ev.Noted):  # a line of its own, and no decision
+            did = tuple(mark.text for mark in marks)
         step = WrongStep(first.seq, first.t, did, tuple(marks), self._before, looks_like(marks))
         self.verdict.wrong.append(step)
 
@@ -279,7 +292,7 @@ def _of_the_end(verdict: Verdict) -> KnownBug | None:
     unplugged = any("DEVICE_DELETED" in each.text for each in verdict.happened)
     if verdict.at_end.shared.step is MachineStep.MIGRATE and unplugged:
         return MIGRATION
-    return None
+    return by_words(verdict.remarks)
 
 
 def _machine_numbers(verdict: Verdict) -> tuple[int, int] | None:

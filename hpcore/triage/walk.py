@@ -15,10 +15,10 @@ from attrs import field, mutable
 from hpcore.log import Header, LogError, Record, read
 from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.evolve import NoSuchSlot, evolve
-from hpcore.model.invariants import kept_by
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
-from hpcore.model.states import State, initial
+from hpcore.model.rules import Rules
+from hpcore.model.states import State
 from hpcore.triage.decide_again import DecidedOtherwise, decide_again
 
 UNKNOWN = "unknown"
@@ -50,6 +50,7 @@ class Walk:
     _decisions: Iterator[LoggedDecision]
     _records: object
     _invariants: Invariants
+    _rules: Rules
     wrong: Walked | None = None
     damage: LogError | None = None
     otherwise: list[DecidedOtherwise] = field(factory=list)
@@ -83,17 +84,18 @@ class Walk:
         if self.wrong is None:
             if decision.records[0].answers is not None:
                 self.decided_again += 1
-                other = decide_again(self.state, decision)
+                other = decide_again(self.state, decision, self._rules)
                 if other is not None:
                     self.otherwise.append(other)
-            for record, folded in fold(self.state, decision, self._invariants):
+            for record, folded in fold(self.state, decision, self._invariants, self._rules):
                 judged += 1
                 step = Walked(record, folded.before, folded.after, folded.violation)
                 if folded.violation is not None:
                     self.wrong = step
                 yield self._at(step)
         for record in decision.records[judged:]:
-            yield self._at(Walked(record, self.state, _applied(self.state, record), None))
+            after = _applied(self.state, record, self._rules)
+            yield self._at(Walked(record, self.state, after, None))
 
     def _at(self, step: Walked) -> Walked:
         self.state = step.after
@@ -104,12 +106,14 @@ class Walk:
 def walk(source: str | PathLike[str] | IO[bytes]) -> Walk:
     """The walk of the log at `source`. Raises LogError where its header cannot be read."""
     header, records = read(source)
-    invariants = kept_by(header.versions.get("hpcore", UNKNOWN))
-    return Walk(header, initial(header.machine), decisions(iter(records)), records, invariants)
+    return Walk(
+        header, header.state, decisions(iter(records)), records, header.invariants,
+        header.protocol.rules,
+    )  # fmt: skip
 
 
-def _applied(state: State, record: Record) -> State:
+def _applied(state: State, record: Record, rules: Rules) -> State:
     try:
-        return evolve(state, record.event)
+        return evolve(state, record.event, rules)
     except (IllegalTransition, NoSuchSlot):
         return state

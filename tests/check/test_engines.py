@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 from attrs import frozen
 
+from hpcore.check import prove
 from hpcore.check.explicit import engine as explicit
 from hpcore.check.graphs.graph import explore
 from hpcore.check.symbolic import engine as symbolic
@@ -133,3 +134,11 @@ def test_the_tables_are_small() -> None:
     assert widths["hot"] <= 150
     assert len(tables.commons) <= 120
     assert tables.rules == RULES
+
+
+def test_how_far_the_tabulation_is_is_told() -> None:
+    said: list[str] = []
+    prove(Environment(slots=2, faults=2), tell=lambda progress: said.append(progress.doing))
+    pairs = [words for words in said if words.endswith(" pairs")]
+    assert len(pairs) > 2
+    assert pairs == sorted(pairs, key=lambda words: int(words.split()[-2].replace(",", "")))

@@ -24,9 +24,13 @@ NOT_RUN: Mapping[str, str] = {
     r"make [\w-]+( MUTATION=.*)?":
         "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
+    r"hpcore restore vm.saved.*": "restores a Linux: tests/tcg/test_saving.py does",
     r"hpcore run .*--accel kvm(-qemu)?\b.*":
         "needs an arm64 KVM: tests/nested runs every scenario on one",
     r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",
+    r"hpcore run mine.yaml --keep .*": "boots Linux, and leaves it: tests/tcg/test_kept.py does",
+    r"hpcore attach .*": "a machine that goes on: tests/tcg/test_kept.py has some",
+    r"hpcore kept --json .*": "asks for machines that go on: tests/tcg/test_kept.py has some",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu|uefi) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
@@ -41,8 +45,13 @@ NOT_RUN: Mapping[str, str] = {
 """What is only parsed, and why: a pattern of whole commands."""
 
 EXIT_CODES: Mapping[str, int] = {
+    r"hpcore triage logs .*": 1,  # one of the two is the mutant's
     r"hpcore check --mutant .*": 1,  # it finds what the mutant breaks
-    r"hpcore replay broken.jsonl": 1,
+    r"hpcore replay (broken|small).jsonl": 1,
+    r"hpcore check storm.yaml.*": 1,  # it is what fails
+    r"hpcore check mine.yaml --property mine.py": 1,  # what must be seen there is not
+    r"hpcore check (mine|calm).yaml --(race|guest hostile).*": 1,
+    r"hpcore run small.jsonl .*": 1,  # an order that qtest, too, knows to be wrong
     r"hpcore triage (.* )?report\.trace.*": 1,
 }
 """Where a command does not exit with 0, as the docs say."""
@@ -121,7 +130,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("tcg", "kvm"):
         shutil.copy(here / "qtest.jsonl", here / f"{name}.jsonl")
     run(here, "hpcore check --slots 2 --mutant unbind_before_unwire --log broken.jsonl", 1)
+    run(here, "hpcore shrink broken.jsonl --log small.jsonl --scenario small.yaml")
+    (here / "logs").mkdir()
+    for name in ("run", "broken"):
+        shutil.copy(here / f"{name}.jsonl", here / "logs")
     (here / "mine.yaml").write_text(block(ROOT / "README.md", "machine:"))
+    storm, calm = blocks_of(DOCS / "sequences.md", "machine:")
+    (here / "storm.yaml").write_text(storm)
+    (here / "calm.yaml").write_text(calm)
+    run(here, "hpcore check storm.yaml --log found.jsonl --scenario again.yaml", 1)
+    (here / "mine.py").write_text(block(DOCS / "check.md", "from attrs"))
     (here / "steps.txt").write_text(block(DOCS / "shell.md", "boot"))
     (here / "found.yaml").write_text(block(DOCS / "scenarios.md", "about:"))
     sweep = block(DOCS / "check.md", "slots:")
@@ -141,12 +159,18 @@ def block(page: Path, begins: str) -> str:
     return next(text for text in blocks(page) if text.startswith(begins))
 
 
+def blocks_of(page: Path, begins: str) -> list[str]:
+    """Every code block of the page that begins so."""
+    return [text for text in blocks(page) if text.startswith(begins)]
+
+
 @pytest.mark.parametrize("found", RUN, ids=lambda f: f.text)
 def test_a_command_does_what_the_docs_say(found: Found, files: Path, tmp_path: Path) -> None:
     here = shutil.copytree(files, tmp_path / "here")
     for program, *arguments in stages(found.text):
-        if program == "hpcore" and arguments[0] in ("run", "check") and "--log" in arguments:
-            (here / arguments[arguments.index("--log") + 1]).unlink(missing_ok=True)
+        if program == "hpcore" and arguments[0] in ("run", "check", "shrink"):
+            for option in {"--log", "--scenario"} & set(arguments):
+                (here / arguments[arguments.index(option) + 1]).unlink(missing_ok=True)
     pattern = matches(found.text, EXIT_CODES)
     run(here, found.text, 0 if pattern is None else EXIT_CODES[pattern])
 

@@ -135,7 +135,7 @@ def test_only_the_current_version_is_appended_to(tmp_path: Path, version: str) -
     rewrite(path, sample(path, version))
     before = path.read_bytes()
     formats = Formats(FORMATS.current, {0: Upgrade(lambda header: header, lambda event: event)})
-    with pytest.raises(LogTooOld, match=r"appends to 1\.2 only"):
+    with pytest.raises(LogTooOld, match=r"appends to 1\.3 only"):
         LogWriter.resume(path, formats=formats)
     assert path.read_bytes() == before
 
@@ -154,16 +154,16 @@ def test_a_field_that_an_older_minor_version_did_not_have_has_its_default(
     tmp_path: Path,
 ) -> None:
     @frozen
-    class StepBegunSince13:
+    class StepBegunSince14:
         slot: int
         step: Step
         retries: int = 3
 
     path = tmp_path / "run.log"
     write(path, [[StepBegun(1, Step.BIND)]])
-    codec = Codec({"step_begun": StepBegunSince13})
-    newer: list[Any] = [r.event for r in read(path, codec, Formats(FormatVersion(1, 3)))[1]]
-    assert newer == [StepBegunSince13(1, Step.BIND, 3)]
+    codec = Codec({"step_begun": StepBegunSince14})
+    newer: list[Any] = [r.event for r in read(path, codec, Formats(FormatVersion(1, 4)))[1]]
+    assert newer == [StepBegunSince14(1, Step.BIND, 3)]
     with pytest.raises(LogDamaged, match="'retries' is missing"):
         list(read(path, codec)[1])
 

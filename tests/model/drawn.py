@@ -47,7 +47,7 @@ def drawn(random: Random, kind: type[T]) -> T:
     return kind(**values)
 
 
-def of_type(hint: Any) -> list[object]:
+def of_type(hint: Any) -> list[Any]:
     """Every value of a truth value or an enumeration, or of one or None."""
     if hint is bool:
         return [False, True]

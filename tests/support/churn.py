@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model import stimuli as st
@@ -41,6 +42,8 @@ class Churn:
         self.rules, self.faults, self.odd = rules, faults, odd
         self.config = MachineConfig.of(cpus=cpus, maxcpus=maxcpus)
         self.state: State = initial(self.config)
+        self.folded = self.state
+        """By the real rules; wrong ones may have led elsewhere."""
         self._seen = False  # whether the accelerator has yet to say that it has reset the machine
         self.effects: list[RunStep | RunMachineStep] = []
         self.broken: Violation | None = None
@@ -51,19 +54,22 @@ class Churn:
         while not self.state.shared.ended and self.broken is None:
             try:
                 decision = decide(self.state, first, self.rules)
-            except IllegalTransition:  # what wrong rules lead to, and no log can hold
+            except IllegalTransition as error:  # what wrong rules come to
+                yield first, self._folded(cast("tuple[Event, ...]", error.events))
                 return
-            for folded in steps(self.state, decision.events):  # as a replay will
-                self.broken = folded.violation
-                if self.broken is not None:
-                    break
             if decision.events:
-                yield first, decision.events
+                yield first, self._folded(decision.events)
             self.state = decision.state
             for effect in decision.effects:
                 if isinstance(effect, RunStep | RunMachineStep):
                     self.effects.append(effect)
             first = self._next()
+
+    def _folded(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """`events`, once they are held against the invariants, as a replay of the log will."""
+        for folded in steps(self.folded, events):
+            self.folded, self.broken = folded.after, folded.violation
+        return events
 
     def _next(self) -> st.Stimulus:
         if self._seen:

@@ -95,9 +95,12 @@ def with_other_vcpus(rig: TcgRig) -> None:
     begun_by(rig, begin)
 
 
-def test_it_is_carried_again_and_again_and_every_slot_stays_what_it_was() -> None:
+@pytest.mark.parametrize("live", [False, True], ids=["stopped", "live"])
+def test_it_is_carried_again_and_again_and_every_slot_stays_what_it_was(live: bool) -> None:
     async def run() -> None:
         async with session(2, 3) as rig:
+            assert rig.session._elsewhere is not None
+            rig.session._elsewhere = attrs.evolve(rig.session._elsewhere, live=live)
             await created(rig)
             await rig.steps(2, *COLD_BUILD)
             for _ in range(2):

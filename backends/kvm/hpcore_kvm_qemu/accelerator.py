@@ -61,7 +61,8 @@ class KvmQemuAccelerator:
             problems.append(missing)
         return evolve(
             kvm, unavailable="; ".join(problems) or None, no_hotplug=None, modelled=MODELLED,
-            versions=versions,
+            versions=versions, no_migration=f"not supported yet on {NAME}",
+            no_save=f"not supported yet on {NAME}", no_keep=f"not supported yet on {NAME}",
         )  # fmt: skip
 
     async def open(

@@ -16,6 +16,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.run.accelerator import (
+    OWN_PROTOCOL_ALONE,
     AcceleratorError,
     Capabilities,
     GuestImages,
@@ -41,12 +42,19 @@ MODELLED = _MODELLED_EVERYWHERE | {
     "realize": "QEMU has all possible vCPUs from its start; none of them ever runs",
     "stop": "there is no thread that runs guest code",
     "release": "QEMU keeps the vCPU's address space, for it cannot be made anew",
+    "wake": "there is no thread that was halted",
+    "halt": "there is no thread that could be parked",
     "interrupt": (
         "the GED's SPI pends in the real distributor; the CPU interface is out of qtest's "
         "reach, so that its pending bit is cleared where a kernel would read ICC_IAR1_EL1"
     ),
 }
 """What arm `virt` cannot do for real when none of its vCPUs runs, and why."""
+
+LACKS = {
+    "realized_at_start": "its vCPUs are wired one by one, never all of them by INIT_GIC",
+}
+"""What of other protocols than hpcore's own arm `virt` cannot do, and why."""
 
 NATIVE_MODELLED = _MODELLED_EVERYWHERE | {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
@@ -67,7 +75,7 @@ class QtestAccelerator:
 
     def probe(self) -> Capabilities:
         """Whether there is a QEMU, and how it is kept from running. Starts no machine."""
-        return _capabilities(find_qemu, MAX_POSSIBLE, MODELLED)
+        return _capabilities(find_qemu, MAX_POSSIBLE, MODELLED, LACKS)
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
@@ -139,7 +147,12 @@ def script_of(guest: GuestImages | GuestScript | None) -> GuestScript | None:
     return guest
 
 
-def _capabilities(find: Callable[[], Qemu], most: int, modelled: Mapping[str, str]) -> Capabilities:
+def _capabilities(
+    find: Callable[[], Qemu],
+    most: int,
+    modelled: Mapping[str, str],
+    lacks: Mapping[str, str] = OWN_PROTOCOL_ALONE,
+) -> Capabilities:
     """What an accelerator with such sessions can do here, on the QEMU that `find` finds."""
     versions: dict[str, str] = {}
     unavailable = None
@@ -153,6 +166,8 @@ def _capabilities(find: Callable[[], Qemu], most: int, modelled: Mapping[str, st
         unavailable=unavailable,
         max_vcpus=most,
         plays_guest=True,
+        no_keep="the guest that is played, and what it has done, is in hpcore's own process",
         modelled=modelled,
+        lacks=lacks,
         versions=versions,
     )

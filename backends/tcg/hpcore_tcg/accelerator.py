@@ -20,6 +20,7 @@ from hpcore.platform.firmware import QEMU_VIRT, Board
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.runtime_directory import runtime_directory
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
@@ -27,12 +28,14 @@ from hpcore.run.accelerator import (
     Capabilities,
     GuestImages,
     GuestScript,
+    Kept,
     Report,
     Stream,
 )
 from hpcore_tcg import build
 from hpcore_tcg.belongings import MONITOR, boot_files, refuse_unlike
 from hpcore_tcg.elsewhere import Elsewhere, LoadedFiles, live_on
+from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
@@ -62,6 +65,7 @@ class TcgAccelerator:
             unavailable="; ".join(problems) or None,
             no_save=None,
             max_vcpus=MAX_POSSIBLE,
+            no_keep=None,
             modelled=MODELLED,
             versions=versions,
         )
@@ -73,12 +77,32 @@ class TcgAccelerator:
 
         Builds the monitor where the cache has none yet, which takes a second.
         """
+        boot, qemu, monitor = await self._parts(machine, guest)
+        return self._session(machine, boot, qemu, monitor, report)
+
+    async def keep(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> KeptTcgSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        boot, qemu, monitor = await self._parts(machine, guest)
+        try:
+            directory = runtime_directory()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return KeptTcgSession.keeping(machine, boot, qemu, monitor, report, directory)
+
+    async def attach(self, kept: Kept, report: Report) -> KeptTcgSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        return await KeptTcgSession.attach(kept, report)
+
+    async def _parts(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None
+    ) -> tuple[BootFiles | None, Qemu, build.Monitor]:
         images = admission.images_of("tcg", guest)
         admission.need_gicv3("tcg", machine)
         qemu = await self._qemu()
         boot = await admission.prepare(machine, self.board, images)
-        monitor = await asyncio.to_thread(build.ensure_monitor)
-        return self._session(machine, boot, qemu, monitor, report)
+        return boot, qemu, await asyncio.to_thread(build.ensure_monitor)
 
     async def restore(
         self, state: State, belongings: Belongings, stream: Stream, report: Report
@@ -121,6 +145,7 @@ class TcgAccelerator:
         return TcgSession(
             machine, start, report, boots=boot is not None, elsewhere=elsewhere
         )
+
 
     # --------------------------------------------- under a VM that somebody else starts
 

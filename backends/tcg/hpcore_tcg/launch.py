@@ -17,6 +17,9 @@ from hpcore_tcg.build import Monitor
 LINK, CHARDEV = "link", "hpcore-link"
 """The link's socket in QEMU's directory, and its name among QEMU's character devices."""
 
+LINK_KEPT, CONSOLE_KEPT = "link.log", "console.log"
+"""Where QEMU keeps what the monitor and the guest's console send, of a machine that is kept."""
+
 LINK_LOG = "HPCORE_TCG_LINK_LOG"
 """Environment: a file to which QEMU copies what the monitor sends, for tests."""
 
@@ -50,31 +53,37 @@ def command_line(
     monitor: Monitor,
     directory: Path,
     sockets: Sockets,
+    *,
+    kept: bool = False,
 ) -> list[str]:
     """QEMU's arguments, its program first; writes the files they name into `directory`.
 
     All possible vCPUs exist from the start: QEMU can add none later, and what a plug
     changes is what the monitor permits. Without `images` the machine has nothing to run
-    but the monitor.
+    but the monitor. What is `kept` has its link's and its console's bytes in files, too.
     """
     assert sockets.console is not None, "of a QEMU that we start, the console is ours"
+    console = directory / CONSOLE_KEPT if kept else None
+    link = directory / LINK_KEPT if kept else None
     argv = [
         str(qemu.path), "-no-user-config", "-nodefaults", "-display", "none",
         "-machine", "virt,gic-version=3,secure=on", "-accel", "tcg,thread=multi",
         "-cpu", machine.cpu_model, "-smp", str(machine.possible), "-m", f"{machine.memory}M",
         "-S", "-action", "shutdown=pause",
-        *socket_chardev("console", sockets.console), "-serial", "chardev:console",
+        *socket_chardev("console", sockets.console, console, append=True),
+        "-serial", "chardev:console",
         *qmp_monitor(sockets.qmp),
-        *link_arguments(sockets.link), "-bios", str(monitor.path),
+        *link_arguments(sockets.link, link), "-bios", str(monitor.path),
     ]  # fmt: skip
     if sockets.incoming is not None:
         argv += ["-incoming", "defer"]
     return argv if images is None else [*argv, *image_arguments(images, directory)]
 
 
-def link_arguments(path: Path) -> list[str]:
-    """The link to the monitor, at the machine's second serial port."""
-    chardev = socket_chardev(CHARDEV, path, os.environ.get(LINK_LOG))
+def link_arguments(path: Path, kept: Path | None = None) -> list[str]:
+    """The link to the monitor, at the machine's second serial port; `kept` keeps what it sends."""
+    logfile = os.environ.get(LINK_LOG) if kept is None else kept
+    chardev = socket_chardev(CHARDEV, path, logfile, append=kept is not None)
     return [*chardev, "-serial", f"chardev:{CHARDEV}"]
 
 

@@ -48,7 +48,9 @@ class RequestRefused(Exception):
 
 
 @define(eq=False)
-class _Pending:
+class Pending:
+    """A request that was sent, or is to be, and has no answer yet."""
+
     op: Op
     slot: int
     future: asyncio.Future[int]
@@ -86,15 +88,36 @@ class Link:
         self._on_event, self._on_end = on_event, on_end
         self._decoder = Decoder()
         self._dropped_said = 0
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._next_tag = 0
         self._gone: str | None = None
+        self._at = self._heard = 0
+        self._answering: CallerTurn | None = None
+        self._whole: CallerTurn | None = None
         self.silent = True
         """Whether nothing has ever come."""
         self._idle = False  # all that was read has been delivered
         self._answered = asyncio.Event()
         self._answered.set()
         self._task = asyncio.create_task(self._read())
+
+    @property
+    def heard(self) -> int:
+        """How many bytes of the link have been told on, frame by frame.
+
+        An event has been told on once it is reported, an answer once its caller's turn is
+        over. So who reads the link anew from here hears everything else, and nothing twice.
+        """
+        answered = self._answering is not None and self._answering.over
+        return self._at if answered else self._heard
+
+    def told(self) -> None:
+        """What the frame that is being delivered says is reported now."""
+        self._heard = self._at
+
+    def one_by(self, turn: CallerTurn) -> None:
+        """The answers until the end of `turn` count as one, because it is done whole or anew."""
+        self._whole = turn
 
     def send(
         self, op: Op, slot: int = 0, arg: int = 0, *, turn: CallerTurn | None = None
@@ -107,14 +130,11 @@ class Link:
         if self._gone is not None:
             raise LinkGone(self._gone)
         loop = asyncio.get_running_loop()
-        while self._next_tag in self._pending:
-            self._next_tag = (self._next_tag + 1) % protocol.TAGS
-        tag = self._next_tag
-        self._next_tag = (tag + 1) % protocol.TAGS
-        pending = _Pending(op, slot, loop.create_future(), turn, loop.time())
+        tag = self._tag(op, slot)
+        pending = Pending(op, slot, loop.create_future(), turn, loop.time())
         self._pending[tag] = pending
         self._answered.clear()
-        self._writer.write(protocol.encode(op, tag=tag, slot=slot, arg=arg))
+        self._put(tag, protocol.encode(op, tag=tag, slot=slot, arg=arg))
         return Request(pending.future)
 
     def oldest(self) -> tuple[Op, int, float] | None:
@@ -158,7 +178,19 @@ class Link:
         await asyncio.gather(self._task, return_exceptions=True)
         self._writer.close()
 
-    def _take(self) -> list[_Pending]:
+    def _tag(self, _op: Op, _slot: int) -> int:
+        """A tag for a request, which no other one under way has."""
+        while self._next_tag in self._pending:
+            self._next_tag = (self._next_tag + 1) % protocol.TAGS
+        tag = self._next_tag
+        self._next_tag = (tag + 1) % protocol.TAGS
+        return tag
+
+    def _put(self, _tag: int, request: bytes) -> None:
+        """Send the bytes of a request."""
+        self._writer.write(request)
+
+    def _take(self) -> list[Pending]:
         waiting = [p for p in self._pending.values() if not p.future.done()]
         self._pending.clear()
         self._answered.set()
@@ -180,13 +212,21 @@ class Link:
         try:
             while data := await self._more():
                 self.silent = False
-                for frame in self._decoder.feed(data):
-                    await self._deliver(frame)
-                self._say_dropped()
+                await self._take_in(data)
             why = "QEMU closed it"
         except OSError as error:
             why = str(error)
         self._on_end(why)
+
+    async def _take_in(self, data: bytes) -> None:
+        """Deliver what `data` completes, in order."""
+        for frame in self._decoder.frames(data):
+            self._at = self._decoder.at
+            await self._deliver(frame)
+            self._answering = None
+            if self._whole is None or self._whole.over:
+                self._heard = self._at
+        self._say_dropped()
 
     async def _deliver(self, frame: Frame) -> None:
         if frame.kind == protocol.REPLY:
@@ -203,6 +243,7 @@ class Link:
         if pending is None or pending.future.done():  # asked before a reset, or given up
             log.warning("an answer that nobody waits for; dropped", tag=frame["tag"])
             return
+        self._answering = pending.turn
         if frame["status"] == Status.OK:
             pending.future.set_result(frame["value"])
         else:

@@ -133,9 +133,11 @@ class TcgMachine(QemuMachine):
             await self._link.close()
 
     async def _connect_link(self, sockets: launch.Sockets) -> None:
-        streams = await self.process.connect(sockets.link)
-        self._link = Link(*streams, self._hear, self._link_ended)
+        self._link = self._linked(*await self.process.connect(sockets.link))
         self.begin(self._watch_answers())
+
+    def _linked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Link:
+        return Link(reader, writer, self._hear, self._link_ended)
 
     async def _hear(self, frame: Frame) -> None:
         await self._on_event(frame)

@@ -12,7 +12,7 @@ groups of 7 bits, lowest group first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from attrs import frozen
@@ -219,14 +219,20 @@ def encode(kind: int, /, **fields: int) -> bytes:
 class Decoder:
     """Bytes in, frames out. Never raises; what is no frame is counted in `dropped`."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: int = 0) -> None:
+        """`at` is how many bytes have gone before."""
         self.dropped = 0  # bytes that were part of no good frame
+        self.at = at  # bytes so far
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes, in order."""
-        frames = []
+        return list(self.frames(data))
+
+    def frames(self, data: bytes) -> Iterator[Frame]:
+        """The same, one by one; `at` is where each ends."""
         for byte in data:
+            self.at += 1
             if byte & HEAD_BIT:
                 self.dropped += len(self._buffer)
                 self._buffer = bytearray([byte])
@@ -237,8 +243,7 @@ class Decoder:
                 continue
             frame = self._complete()
             if frame is not None:
-                frames.append(frame)
-        return frames
+                yield frame
 
     def _complete(self) -> Frame | None:
         layout = FIELDS.get(self._buffer[0] & ~HEAD_BIT)

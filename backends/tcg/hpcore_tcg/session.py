@@ -93,6 +93,9 @@ class TcgSession(QemuSession[TcgMachine]):
     reported once both have, and before any reset that follows.
     """
 
+    stays: str = NOT_OURS_TO_START
+    """Why a machine without `elsewhere` is neither migrated nor saved."""
+
     def __init__(
         self,
         config: MachineConfig,
@@ -214,7 +217,7 @@ class TcgSession(QemuSession[TcgMachine]):
         """MIGRATE: to another QEMU on this host, which is the session's from then on."""
         here, elsewhere = self._running(), self._elsewhere
         if elsewhere is None:
-            raise EffectError(NOT_OURS_TO_START)
+            raise EffectError(self.stays)
         try:
             there = await elsewhere.start()
         except QemuError as error:
@@ -253,7 +256,7 @@ class TcgSession(QemuSession[TcgMachine]):
     async def _save(self, keep: Keep) -> None:
         here, elsewhere, epoch = self._running(), self._elsewhere, self._epoch
         if elsewhere is None or epoch is None:
-            raise EffectError(NOT_OURS_TO_START)
+            raise EffectError(self.stays)
         elsewhere.files.require_unchanged()
         saved = await asyncio.to_thread(
             belongings, elsewhere.boot, elsewhere.monitor, epoch=epoch,
@@ -389,6 +392,7 @@ class TcgSession(QemuSession[TcgMachine]):
             await self._before_start()
             if self._epoch != epoch or not self._hello.is_set():
                 return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
+        link.one_by(turn)
         requests = [link.send(Op.INIT, arg=epoch)]
         for step, slot in self._mirror.replay(enabled):
             cold = step is Step.REALIZE and self._config.cold_booted(slot)
@@ -416,6 +420,7 @@ class TcgSession(QemuSession[TcgMachine]):
         elif frame.kind == Event.SYSTEM_OFF:
             self._off_said.set()
         elif (stimulus := self._interpreter.stimulus(frame)) is not None:
+            self._mark_heard()
             self._report(stimulus)
 
     async def _hello_said(self, frame: Frame) -> None:
@@ -426,7 +431,11 @@ class TcgSession(QemuSession[TcgMachine]):
         self._gate.shut()
         self._hello.set()
         if not first and not told:
-            await self._was_reset()
+            await self._was_reset(self._mark_heard)
+
+    def _mark_heard(self) -> None:
+        if self._machine is not None:
+            self._machine.link.told()
 
     async def _settle(self) -> None:
         assert self._machine is not None, "who was reset was there"

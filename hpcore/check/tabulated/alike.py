@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from hpcore.check.properties import PROPERTIES, Properties
+from hpcore.check.properties import SHIPPED, Properties
 from hpcore.check.tabulated.schema import NotTabulable, Role, role_of
 from hpcore.check.tabulated.start import placed
 from hpcore.check.world.environment import Environment
@@ -33,7 +33,7 @@ class Alike:
         self._slots: dict[Role, list[int]] = defaultdict(list)
         for i in range(environment.slots):
             self._slots[role_of(environment, i)].append(i)
-        own = [p for p in properties if p not in PROPERTIES]
+        own = [p for p in properties if p not in SHIPPED]
         self._on_state = [(p.name, p.on_state) for p in own if p.on_state is not None]
         self._on_event = [(p.name, p.on_event) for p in own if p.on_event is not None]
         self._shows = [(p.name, p.shows) for p in own if p.shows is not None]

@@ -35,6 +35,7 @@ from hpcore.model.fold import TRANSITION, steps
 from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State, initial
 from hpcore.model.topology import Topology, mp_affinity
@@ -116,7 +117,7 @@ class Decided(NamedTuple):
 
 @frozen
 class Start:
-    """A machine to start from, and the decisions that led there.
+    """A machine to start from, the decisions that led there, and by whose rules they were made.
 
     `head` is what the first of them goes on from, where a log has no more of what was before.
     """
@@ -125,6 +126,7 @@ class Start:
     decisions: tuple[Decided, ...] = ()
     broken: Violation | None = None
     head: Head | None = None
+    protocol: Revision = HPCORE
 
     @property
     def stimuli(self) -> tuple[st.Stimulus, ...]:

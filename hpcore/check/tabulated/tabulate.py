@@ -20,12 +20,12 @@ that it has reached.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
 from hpcore.check.memory import available, human
-from hpcore.check.properties import PROPERTIES, Properties
+from hpcore.check.properties import PROPERTIES, SHIPPED, Properties
 from hpcore.check.result import CheckError
 from hpcore.check.tabulated.alike import Alike
 from hpcore.check.tabulated.numbered import Numbered
@@ -55,6 +55,9 @@ A_FAULT = 10 << 20
 """Bytes that the tables take for each fault, and what a search keeps of them: 4 MiB measured of
 a hostile guest at 50 and at 1,000 faults, 10 MiB of one that may be paused, too."""
 
+TOLD_EVERY = 256
+"""Pairs that are tabulated between two words on how far it is."""
+
 _Common = tuple[int, int]
 """The number of a shared part, and the faults left."""
 _Sight = tuple[str, Role, int, _Common, int, bool, bool]
@@ -69,10 +72,12 @@ def tabulate(
     rules: Rules = RULES,
     start: Start | None = None,
     properties: Properties = PROPERTIES,
+    tell: Callable[[int], None] = lambda _pairs: None,
 ) -> Tables:
     """The tables of `environment` under `rules`, from the booted machine or from `start`.
 
-    Raises NotTabulable, and CheckError where there is not the memory for so many faults.
+    `tell` is told now and then how many pairs are found. Raises NotTabulable, and CheckError
+    where there is not the memory for so many faults.
     """
     needed = A_FAULT * environment.faults
     if needed > available():
@@ -84,12 +89,12 @@ def tabulate(
         config_of(environment), rules, Invariants(properties), environment.plugged
     )
     alike = Alike(environment, properties)
-    if any(p not in PROPERTIES for p in properties) or rules.needed != RULES.needed:
+    if any(p not in SHIPPED for p in properties) or rules.needed != RULES.needed:
         # What is a user's may read what hpcore's own does not.
         environment = attrs.evolve(environment, guest=attentive(environment.guest))
     machine = SmallMachine(environment, rules, properties, alike)
     tabulation = _Tabulation(environment, start, machine)
-    tabulation.run()
+    tabulation.run(tell)
     return _numbered(tabulation, rules, properties)
 
 
@@ -114,13 +119,17 @@ class _Tabulation:
         self.shown: dict[_Sight, None] = {}
         self.ends: dict[tuple[Role, _Common], int] = {}
 
-    def run(self) -> None:
+    def run(self, tell: Callable[[int], None]) -> None:
         waiting: list[tuple[Role, int, _Common]] = []
+        taken = 0
         for i, (role, slot) in enumerate(zip(self.roles, self.start.state.slots, strict=True)):
             a = self.locals[role].number(local(self.environment, i, slot))
             self.add(role, a, self.common)
         while self.queue:
             pair = self.queue.pop()
+            taken += 1
+            if taken % TOLD_EVERY == 0:
+                tell(len(self.pairs))
             if pair[2] in self.boot_at:
                 self.tabulate_pair(*pair)
             else:

@@ -141,6 +141,11 @@ class Session:
         _nothing_after("quit", rest)
         self.quits = True
 
+    def _end(self, rest: str) -> None:
+        _nothing_after("end", rest)
+        self.machine.end_when_left()
+        self.quits = True
+
     _DOES: dict[str, Callable[[Session, str], None]] = {  # noqa: RUF012 - nobody changes it
         "slots": _slots,
         "console": _toggle_console,
@@ -149,6 +154,7 @@ class Session:
         "help": _help,
         "quit": _quit,
         "exit": _quit,
+        "end": _end,
     }
 
 

@@ -22,6 +22,7 @@ from hpcore.cli.prompt.completion import completions, last_word
 from hpcore.cli.prompt.session import Session
 from hpcore.cli.prompt.slots import machine_line, table
 from hpcore.errors import HpcoreError, printable
+from hpcore.model.machines import Phase
 from hpcore.run.machine import LiveMachine
 
 BEFORE_IT_IS_SHOWN = 0.2
@@ -65,7 +66,8 @@ class Terminal:
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         stop_following = self._machine.subscribe(lambda *_: self._prompt.app.invalidate())
         end = asyncio.create_task(self._say_the_end())
-        self._out.say("`help` shows what can be typed, Tab what may come next; `boot` is first")
+        first = "; `boot` is first" if self._machine.state.shared.phase is Phase.DEFINED else ""
+        self._out.say(f"`help` shows what can be typed, Tab what may come next{first}")
         try:
             while not session.quits:
                 try:

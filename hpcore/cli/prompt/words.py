@@ -18,6 +18,7 @@ STEPS = {
     "resume": ("resume", "let it go on"),
     "poweroff": ("poweroff", "have the guest power the machine off"),
     "migrate": ("migrate", "carry the machine to another process"),
+    "save-machine": ("save-machine vm.saved", "write the machine to a file, for hpcore restore"),
     "call": ("call: {eject: 2}", "have a played guest make one call"),
     "settle": ("settle", "wait until nothing is under way"),
     "wait": ("wait 2s", "let time pass"),
@@ -31,7 +32,8 @@ PROMPT = {
     "save": ("save FILE", "write what was done as a scenario"),
     "log": ("log", "say where the log goes"),
     "help": ("help; help plug", "show these words"),
-    "quit": ("quit", "end the machine and leave; Ctrl-D does the same"),
+    "quit": ("quit", "leave, as Ctrl-D does; the machine ends, but for one that is kept"),
+    "end": ("end", "end the machine, also one that is kept, and leave"),
 }
 """Every word about the prompt itself."""
 

@@ -25,10 +25,16 @@ TOLD_AT_ONCE = NOTIFICATIONS | {Step.ENABLE, Step.DISABLE}
 
 @define
 class _Interface:
-    """What a slot has of the GIC: whose redistributor, and whether it is wired."""
+    """What a slot has of the GIC: whose redistributor, whether it is wired, and shut again."""
 
     frame: int | None = None
     wired: bool = False
+    shut: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether interrupts reach the vCPU."""
+        return self.wired and not self.shut
 
 
 class VirtSession(QtestSession):
@@ -75,7 +81,7 @@ class VirtSession(QtestSession):
                 if frame is None:
                     raise EffectError(f"no redistributor has the affinity of vCPU {slot}")
                 await gicr.clear(frame)
-                interface.frame = frame
+                interface.frame, interface.wired, interface.shut = frame, False, False
                 return await gicr.affinity(frame)
             case Step.WIRE:
                 await gicr.wake(self._bound(slot))
@@ -93,7 +99,21 @@ class VirtSession(QtestSession):
                     raise EffectError(f"the CPU interface of vCPU {slot} is still bound")
             case Step.POWER_OFF:
                 self.power.on.discard(slot)
+            case Step.OPEN | Step.SHUT | Step.HALT:
+                await self._step_of_others(step, slot)
         return None
+
+    async def _step_of_others(self, step: Step, slot: int) -> None:
+        """A step of protocols that leave a vCPU whole as it is unplugged."""
+        gicr, interface = self._virt().gicr, self._interfaces[slot]
+        if step is Step.HALT:
+            if interface.usable:
+                raise EffectError(f"the CPU interface of vCPU {slot} is still open")
+            return
+        if not interface.wired:
+            raise EffectError(f"the CPU interface of vCPU {slot} is not wired")
+        interface.shut = step is Step.SHUT
+        await (gicr.sleep if interface.shut else gicr.wake)(self._bound(slot))
 
     def _reassert(self, slot: int) -> None:
         self.device.reassert(slot)
@@ -105,11 +125,11 @@ class VirtSession(QtestSession):
         await self._virt().ged.set_up()
 
     async def _restore(self, enabled: tuple[int, ...]) -> None:
-        missing = [slot for slot in enabled if not self._interfaces[slot].wired]
+        missing = [slot for slot in enabled if not self._interfaces[slot].usable]
         if missing:
             raise EffectError(NEVER_WIRED.format(missing[0]))
         for interface in self._interfaces:
-            if interface.wired and interface.frame is not None:
+            if interface.usable and interface.frame is not None:
                 await self._virt().gicr.wake(interface.frame)
         for slot in enabled:
             self.device.apply(Step.ENABLE, slot)

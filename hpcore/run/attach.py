@@ -1,0 +1,91 @@
+"""Taking up a machine again that has outlived its hpcore."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from os import PathLike
+
+from attrs import frozen
+
+from hpcore.model import stimuli
+from hpcore.model.machines import Phase
+from hpcore.run.accelerator import MachineGone, TakenUp
+from hpcore.run.console import Printed
+from hpcore.run.controller import ProtocolBroken, RunError
+from hpcore.run.deadlines import Patience
+from hpcore.run.discovery import Found, keeper, look_up
+from hpcore.run.kept import KeptLog, open_kept, say_gone
+from hpcore.run.kept_controller import KeptController
+from hpcore.run.machine import LiveMachine
+
+
+class MachineEnded(RunError):
+    """A kept machine has ended while no hpcore had it; its log says so now."""
+
+
+@frozen
+class Attached:
+    """A machine that was taken up again, its accelerator, and what was found."""
+
+    machine: LiveMachine
+    found: Found
+    taken_up: TakenUp
+
+
+@asynccontextmanager
+async def attach_machine(
+    log: str | PathLike[str],
+    *,
+    patience: Patience | None = None,
+    printed: Printed = lambda _data: None,
+) -> AsyncIterator[Attached]:
+    """The machine of `log`, which was kept, taken up again and ready for commands.
+
+    What was under way goes on. Whether its guest is ready, `guest_ready` waits for. `printed`
+    is told the end of what the guest has printed, and then what it prints. On leaving, the
+    machine goes on, unless it has ended, or is to (`LiveMachine.end_when_left`); the log is
+    closed in any case.
+
+    Raises NotKept where the log's machine can't be taken up, with the reason; MachineEnded where
+    it is gone; AcceleratorError where it can't be reached; LogError for what is no whole log.
+    """
+    kept_log = await asyncio.to_thread(open_kept, log)
+    with kept_log.writer as writer:
+        found = look_up(writer.header.accelerator)
+        accelerator, kept = keeper(found), kept_log.kept
+        controller = KeptController(
+            kept.state,
+            lambda: writer,
+            lambda report: accelerator.attach(kept, report),
+            patience,
+            since=writer.last_t,
+        )
+        machine = LiveMachine(
+            controller, printed, shell=kept_log.shell, last_seq=writer.next_seq - 1
+        )
+        try:
+            async with controller:
+                machine.attached(controller.session.printed_before)
+                yield Attached(machine, found, await _taken_up(controller))
+        except MachineGone as error:
+            raise _ended(kept_log, str(log), error) from error
+        finally:
+            await machine.console_read()
+        if isinstance(controller.failure, ProtocolBroken):
+            raise controller.failure
+
+
+async def _taken_up(controller: KeptController) -> TakenUp:
+    """What was found; a note in the log has it, too."""
+    taken_up = await controller.session.taken_up()
+    controller.post(stimuli.Note(f"taken up: {taken_up}"))
+    return taken_up
+
+
+def _ended(kept_log: KeptLog, log: str, error: MachineGone) -> MachineEnded:
+    state = say_gone(kept_log, str(error))
+    if state.shared.phase is Phase.ENDED:
+        return MachineEnded(f"{log}: the machine has ended, as it was told to")
+    return MachineEnded(f"{log}: the machine is gone: {error}. The log says so now")

@@ -1,0 +1,71 @@
+"""A hostile guest does all that any other does: what it is proven with holds for them, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import pytest
+
+from hpcore.check import HOSTILE, LEGACY, LINUX, Environment, GuestModel
+from hpcore.check.graphs.graph import explore
+from hpcore.check.sightings import Numbers
+from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.start import Common
+from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.model.states import Slot
+from hpcore.model.stimuli import Stimulus
+
+SMALL = Environment(slots=2, faults=0, reset=True, migration=False, power_off=False)
+
+State = tuple[tuple[Slot, ...], Common]
+Behaviour = tuple[State, type[Stimulus], int | None, State]
+"""A state, what came, about which slot, and the state that it led to."""
+
+
+def plain(tables: Tables, state: Numbers) -> State:
+    """A state by its values, without what only some guests tell apart: `registered`."""
+    slots = tuple(
+        attrs.evolve(tables.locals[role][state[i]], registered=False)
+        for i, role in enumerate(tables.roles)
+    )
+    return slots, tables.commons[state[-1]]
+
+
+def behaviours(guest: GuestModel, environment: Environment) -> set[Behaviour]:
+    def all_of() -> Iterator[Behaviour]:
+        tables = tabulate(attrs.evolve(environment, guest=guest))
+        graph = explore(tables, 200_000)
+        known = {state: plain(tables, state) for state in graph}
+        for state, arrows in graph.items():
+            for arrow in arrows:
+                if known[arrow.to] != known[state]:
+                    yield known[state], arrow.by, arrow.slot, known[arrow.to]
+
+    return set(all_of())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"faults": 1, "reset": False}, {"reset": False, "migration": True, "pause": True},
+        {"reset": False, "power_on": True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_hostile_guest_does_what_every_other_does(options: dict[str, bool]) -> None:
+    environment = attrs.evolve(SMALL, **options)  # type: ignore[arg-type]
+    hostile = behaviours(HOSTILE, environment)
+    for guest in (LINUX, LEGACY):
+        others = behaviours(guest, environment)
+        assert others < hostile, f"{guest.name} does what no hostile guest does"
+    assert len(hostile) > 1000
+
+
+def test_linux_has_more_states_by_one_bit_alone() -> None:
+    """Which vCPUs it has registered, on which its next call depends; without it, it has fewer."""
+    tables = {g: tabulate(attrs.evolve(SMALL, guest=g)) for g in (HOSTILE, LINUX)}
+    states = {g: set(explore(t, 200_000)) for g, t in tables.items()}
+    told = {g: {plain(tables[g], s) for s in states[g]} for g in states}
+    assert len(told[HOSTILE]) == len(states[HOSTILE])
+    assert len(states[LINUX]) > len(states[HOSTILE]) > len(told[LINUX])
