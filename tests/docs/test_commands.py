@@ -39,6 +39,7 @@ NOT_RUN: Mapping[str, str] = {
     r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",
     r".*--scheduler .*": "needs a Dask scheduler: tests/check/test_sweep.py starts one",
     r"python -m pytest .*": "these are the tests",
+    r"python -m tests.tcg.kills .*": "minutes of kills: tests/tcg/test_kept.py has a few",
     r"python -m tests.nested .*": "boots a nested machine: tests/nested does",
     r"python -m tests.conformance.differential .*": "ten minutes; tests/conformance has it shorter",
     r"python -m bench\..*": "minutes of measuring",
