@@ -457,9 +457,6 @@ INVARIANTS: tuple[Property, ...] = (
 
 
 BY_NAME = {i.name: i for i in INVARIANTS}
-OF_HPCORE_ALONE = frozenset(p.name for p in (*CONSEQUENCES, *ANSWERS))
-"""Held of hpcore's own rules and their mutants. They say what each event does and each question is
-answered with, which a revision with other habits and steps answers otherwise."""
 
 HELD = Invariants(INVARIANTS)
 """hpcore's own invariants, as they are held wherever no others are given."""

@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from hpcore.model.effects import Step
 from hpcore.model.guards import SWITCHES
-from hpcore.model.invariants import BY_NAME, INVARIANTS, OF_HPCORE_ALONE
+from hpcore.model.invariants import BY_NAME, INVARIANTS
 from hpcore.model.other_invariants import OTHERS_BY_NAME
 from hpcore.model.properties import Invariants, Property
 from hpcore.model.rules import BUILD, RULES, TEARDOWN, Habit, Rules, Trait
@@ -29,7 +29,7 @@ Path = tuple[str | int, ...]
 
 ENDS = tuple(str(owed) for owed in (Owed.PLUG, Owed.UNPLUG, Owed.REVOKE))
 """What must eventually end, by the names that the checker has for it."""
-GIVEN_UP = (*(n for n in BY_NAME if n not in OF_HPCORE_ALONE), *OTHERS_BY_NAME, *ENDS)
+GIVEN_UP = (*BY_NAME, *OTHERS_BY_NAME, *ENDS)
 """The promises that a protocol may not make."""
 LEFT_OUT = tuple(dict.fromkeys((*SWITCHES, *map(str, Habit))))
 """The guards and habits of hpcore's own protocol that another may not have."""
@@ -112,8 +112,7 @@ class Revision:
     @cached_property
     def promises(self) -> tuple[Property, ...]:
         """The invariants that hold under these rules."""
-        others = frozenset() if self.rules == RULES else OF_HPCORE_ALONE
-        own = tuple(p for p in INVARIANTS if p.name not in others.union(self.gives_up))
+        own = tuple(p for p in INVARIANTS if p.name not in self.gives_up)
         return (*own, *(OTHERS_BY_NAME[name] for name in self.instead))
 
     @cached_property

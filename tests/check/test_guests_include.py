@@ -41,7 +41,7 @@ def explored(guest: GuestModel, environment: Environment) -> tuple[Tables, Graph
 
 def behaviours(guest: GuestModel, environment: Environment) -> set[Behaviour]:
     def all_of() -> Iterator[Behaviour]:
-        tables, graph = explored(guest, environment)  # type: ignore[arg-type]  # a value
+        tables, graph = explored(guest, environment)  # type: ignore[arg-type]  # frozen classes
         known = {state: plain(tables, state) for state in graph}
         for state, arrows in graph.items():
             for arrow in arrows:

@@ -34,6 +34,8 @@ NOT_RUN: Mapping[str, str] = {
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu|uefi) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
+    r"hpcore check --rules .*": "tests/check/test_revisions.py proves each, and hunts in each",
+    r"hpcore bisect .*": "wants two logs of one machine: tests/triage/test_bisect.py makes them",
     r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",
     r".*--scheduler .*": "needs a Dask scheduler: tests/check/test_sweep.py starts one",
     r"python -m pytest .*": "these are the tests",
