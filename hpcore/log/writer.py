@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from os import PathLike, fspath
 from typing import NamedTuple, Self
@@ -134,16 +135,24 @@ class LogWriter:
         return cls(name, file, codec or model_codec(), sound, rotation)
 
     @classmethod
-    def go_on(cls, path: Name, so_far: bytes, *, overwrite: bool = False) -> Self:
-        """Start a log at `path` with all that another's `so_far` was, and append to that.
+    def go_on(
+        cls, path: Name, so_far: bytes, *, segment: int = segments.FIRST, overwrite: bool = False
+    ) -> Self:
+        """Start a log named `path` with all that another's `so_far` was, and append to that.
 
-        Raises as `create` and `resume` do.
+        Where that was a later `segment`, the log begins with that one. Raises as `create` and
+        `resume` do.
         """
-        _make_room(fspath(path), overwrite=overwrite)
-        file = LogFile.open(fspath(path), create=True)
+        name = fspath(path)
+        _make_room(name, overwrite=overwrite)
+        if overwrite:
+            segments.remove(name, [segments.FIRST])
+        elif segment != segments.FIRST and os.path.lexists(name):
+            raise LogExists(name)
+        file = LogFile.open(segment_path(name, segment), create=True)
         try:
-            if not overwrite and not _is_empty(file, FORMATS):
-                raise LogExists(fspath(path))
+            if not _is_empty(file, FORMATS):
+                raise LogExists(name)
             file.begin(so_far)
         finally:
             file.close()
@@ -163,7 +172,7 @@ class LogWriter:
 
     @property
     def so_far(self) -> bytes:
-        """All of the file that is appended to, as acknowledged: of a log in segments the last one.
+        """All of the segment that is written, of most logs the only one, as acknowledged.
 
         Raises LogWriteError, LogUnreadable.
         """

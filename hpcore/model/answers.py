@@ -15,6 +15,7 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import (
+    CARRYING,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -24,6 +25,7 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.guards import DEADLINE_KNOWN, FORCE_KNOWN, Reason
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.properties import Property, Turn, always
 from hpcore.model.psci import PsciStatus
@@ -33,6 +35,11 @@ from hpcore.model.topology import mp_affinity
 _THERE = (SlotState.ENABLED, SlotState.ONLINE)
 _GIVEN_BACK = (Owed.UNPLUG, Owed.REVOKE)
 _STARTS = (MachineStep.START, MachineStep.RESTART)
+_LAST_STEPS = (Step.PARK, Step.HALT)
+
+
+def _refused_by(t: Turn, reason: Reason) -> bool:
+    return any(isinstance(event, ev.Refused) and event.guard == reason.name for event in t.told)
 
 
 def _tells(t: Turn, *kinds: type[ev.Event]) -> bool:
@@ -129,7 +136,7 @@ def _true_success(t: Turn) -> bool:
     plugged = before.command is Owed.PLUG and (checked or (ends_start and before.enabled))
     if _tells(t, ev.PlugCompleted) != plugged:
         return False
-    parked = isinstance(s, st.Done) and before.step is s.step and s.step in (Step.PARK, Step.HALT)
+    parked = isinstance(s, st.Done) and s.step is before.step and s.step in _LAST_STEPS
     taken_back = (
         isinstance(s, st.DeviceDel) and t.shared_before.phase is Phase.DEFINED
         and before.command is Owed.PLUG and s.id == before.id and not t.shared_before.ending
@@ -164,8 +171,10 @@ def _request_ends(t: Turn) -> bool:
             return not told
         if before.command is not Owed.UNPLUG:  # the user knows that it may yet eject
             return not told and t.after.requested
-        return told and t.after.requested == before.remove  # of what it has yet to take
+        return told and (before.remove or not t.after.requested)
     if isinstance(s, st.GuestSilent) and not before.unconfirmed:
+        if _refused_by(t, DEADLINE_KNOWN):  # rules by which a guest is waited for without end
+            return True
         return told == before.waits_for_guest and t.after.requested == before.requested
     return True
 
@@ -220,6 +229,8 @@ def _may_unplug(slot: Slot, m: Shared) -> bool:
 
 def _unplugs(t: Turn, s: st.DeviceDel) -> bool:
     before, after = t.before, t.after
+    if s.force and _refused_by(t, FORCE_KNOWN):  # rules that have no force
+        return True
     if not _tells(t, ev.UnplugAccepted, ev.UnplugRepeated):
         return False
     if after.command is not (Owed.REVOKE if s.force else Owed.UNPLUG):
@@ -288,9 +299,7 @@ _GUEST: dict[type, Callable[[Turn], bool]] = {
     st.PowerOffSeen: lambda t: t.shared.phase is Phase.OFF or not t.shared_before.guest_runs,
 }  # fmt: skip
 
-_MACHINE_GOES_ON = (
-    MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE, MachineStep.SAVE,
-)  # fmt: skip
+_MACHINE_GOES_ON = (MachineStep.PAUSE, MachineStep.RESUME, *CARRYING)
 
 
 def _outcomes(t: Turn) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from os import PathLike
@@ -24,6 +24,7 @@ from hpcore.run.accelerator import (
     Session,
     Writes,
 )
+from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
@@ -79,21 +80,17 @@ class Saved:
 def load_saved(path: str | PathLike[str]) -> Saved:
     """The saved machine in `path`, whole and as its log has it. Raises SavedFileError."""
     file = read_saved(Path(path))
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy:
-        copy.write(file.log)
-        copy.flush()
-        try:
-            header, state, seq, t = _folded(copy.name)
-        except LogError as error:
-            raise SavedFileError(f"{path}: its log: {error}") from error
+    try:
+        header, state, seq, t = _folded(file.log)
+    except LogError as error:
+        raise SavedFileError(f"{path}: its log: {error}") from error
     return Saved(file, header, state, seq, t)
 
 
-def _folded(log: str) -> tuple[Header, State, int, float]:
-    header, records = read(log)
+def _folded(log: bytes) -> tuple[Header, State, int, float]:
+    header, records = read(io.BytesIO(log))
     state, seq = header.state, header.first - 1
-    t = 0.0 if header.segment is None else header.segment.t
-    by = header.protocol
+    t, by = 0.0 if header.segment is None else header.segment.t, header.protocol
     with records:
         for decision in decisions(records):
             for record, folded in fold(state, decision, header.invariants, by.rules):
@@ -129,11 +126,14 @@ async def restore_machine(
         raise AcceleratorError(
             f"{saved.file.path} was saved on '{saved.accelerator}', and is restored there alone"
         )
+    need_protocol(found, saved.header.protocol)
     logs: list[LogWriter] = []
     with ExitStack() as stack:
 
         def open_log() -> LogWriter:
-            writer = LogWriter.go_on(log, saved.file.log, overwrite=overwrite)
+            writer = LogWriter.go_on(
+                log, saved.file.log, segment=saved.header.number, overwrite=overwrite
+            )
             logs.append(stack.enter_context(writer))
             return writer
 
@@ -146,9 +146,9 @@ async def restore_machine(
             patience,
             saver=saver_of(found.name, lambda: logs[0]),
             resumed_at=saved.last_t,
+            protocol=saved.header.protocol,
         )
-        machine = LiveMachine(controller, printed, shell=shell)
-        machine.last_seq = saved.last_seq
+        machine = LiveMachine(controller, printed, shell=shell, last_seq=saved.last_seq)
         try:
             async with controller:
                 await controller.submit(stimuli.Restored(str(saved.file.path)))

@@ -15,10 +15,12 @@ from typing import Any
 import attrs
 import pytest
 
-from hpcore.log import LogExists
+from hpcore.log import LogExists, Rotation
+from hpcore.log.segments import LEAST_SIZE
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep
 from hpcore.model.machines import Phase, SlotState
+from hpcore.model.revision import HPCORE
 from hpcore.model.states import State, initial
 from hpcore.run import saved_file
 from hpcore.run.accelerator import (
@@ -146,6 +148,48 @@ def test_a_saved_machine_is_an_archive_that_its_own_tools_read(tmp_path: Path) -
     )
     assert checked.returncode == 0, checked
     assert (tmp_path / "out" / "stream").read_bytes() == STREAM
+
+
+def test_a_machine_goes_on_by_the_rules_that_it_was_saved_under(tmp_path: Path) -> None:
+    async def main() -> None:
+        accelerator, mine = SavablePaper(Behaviour()), attrs.evolve(HPCORE, name="mine")
+        async with open_machine(
+            found(accelerator), CONFIG, log=tmp_path / "a.jsonl", protocol=mine
+        ) as machine:
+            await machine.start()
+            await machine.save(tmp_path / "vm.saved")
+        saved = load_saved(tmp_path / "vm.saved")
+        log = tmp_path / "b.jsonl"
+        async with restore_machine(found(accelerator), saved, log=log, shell=False) as machine:
+            assert machine._c.protocol.name == "mine"
+
+    asyncio.run(asyncio.wait_for(main(), SOON))
+
+
+def test_a_log_in_segments_goes_on_with_the_last_of_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        accelerator = SavablePaper(Behaviour())
+        rotation = Rotation(LEAST_SIZE, keep=1)
+        async with open_machine(
+            found(accelerator), CONFIG, log=tmp_path / "a.jsonl", rotation=rotation
+        ) as machine:
+            await machine.start()
+            for _ in range(4):
+                await machine.plug("core2", core_id=2)
+                await machine.unplug("core2")
+            await machine.plug("core3", core_id=3)
+            await machine.save(tmp_path / "vm.saved")
+        saved = load_saved(tmp_path / "vm.saved")
+        assert saved.header.number > 1
+        log = tmp_path / "b.jsonl"
+        async with restore_machine(found(accelerator), saved, log=log, shell=False) as machine:
+            await machine.resume()
+            await machine.unplug("core3")
+        verdict = replay(log)
+        assert verdict.ok
+        assert verdict.state.slots[3].lifecycle is SlotState.PARKED
+
+    asyncio.run(asyncio.wait_for(main(), 2 * SOON))
 
 
 def test_a_log_that_is_there_is_not_overwritten_by_a_restored_machine(tmp_path: Path) -> None:

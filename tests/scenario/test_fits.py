@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
+from hpcore.run.accelerator import AcceleratorError, Capabilities, GuestImages, GuestScript
+from hpcore.run.discovery import Found
 from hpcore.scenario import values as sc
-from hpcore.scenario.fits import asks_the_shell, need_shell
+from hpcore.scenario.fits import asks_the_shell, need_carrying, need_shell
 from hpcore.scenario.read import bundled, load, parse
 
 WITHOUT = GuestImages(Path("Image"), Path("initrd"), shell=False)
@@ -53,3 +54,24 @@ def test_a_scenario_that_was_not_read_from_a_file_has_steps_by_number() -> None:
 def test_what_needs_no_shell_is_let_through() -> None:
     steps = "boot, {plug: 1}, {unplug: cpu1}, pause, resume, reset, rebooted, {scale: 2}, settle"
     need_shell(parse(f"machine: {{maxcpus: 2, cpus: 1}}\nsteps: [{steps}]"), WITHOUT)
+
+
+@pytest.mark.parametrize(
+    ("steps", "does"),
+    [
+        ("boot, migrate", "migrates"),
+        ("boot, {repeat: {times: 2, steps: [{save-machine: vm}]}}", "saves"),
+    ],
+)
+def test_what_an_accelerator_does_not_carry_is_said_before_the_machine_is_made(
+    steps: str, does: str
+) -> None:
+    scenario = parse(f"steps: [{steps}]", "mine.yaml")
+    able = Capabilities(no_migration=None, no_save=None)
+    need_carrying(scenario, Found("this", "tests", None, able))
+    unable = Capabilities(no_migration="not yet", no_save="not yet")
+    says = rf"scenario mine {does} the machine, which 'this' does not: not yet"
+    with pytest.raises(AcceleratorError, match=says):
+        need_carrying(scenario, Found("this", "tests", None, unable))
+    expected = parse("steps: [boot, {migrate: , fails: not yet}]")
+    need_carrying(expected, Found("this", "tests", None, unable))

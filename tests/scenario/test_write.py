@@ -38,6 +38,7 @@ STEPS = some.one_of(
         sc.ResetStep(), sc.RebootStep(), sc.PauseStep(), sc.ResumeStep(), sc.PowerOffStep(),
         sc.MigrateStep(), sc.SettleStep(), sc.BootStep(), sc.RebootedStep(),
     ]),
+    some.builds(sc.SaveStep, TEXT.filter(lambda name: name and "\0" not in name)),
     some.builds(sc.WaitStep, some.integers(1, LONGEST_WAIT)
                 | some.integers(1, 60).map(lambda minutes: minutes * 60_000)),
     some.sampled_from(moves(CONFIG)).map(lambda m: sc.CallStep(str(m.call), m.arguments)),

@@ -172,7 +172,7 @@ def test_a_guest_of_the_checkers_need_not_answer() -> None:
 
 def test_every_kind_of_step_is_known() -> None:
     looks = {values.ExpectStep, values.SettleStep, values.RepeatStep}
-    assert set(values.ScenarioStep.__args__) - looks == set(BEGINS)  # type: ignore[attr-defined]
+    assert set(values.ScenarioStep.__args__) - looks == set(BEGINS)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,9 @@ class TcgSession(QemuSession[TcgMachine]):
     reported once both have, and before any reset that follows.
     """
 
+    stays: str = NOT_OURS_TO_START
+    """Why a machine without `elsewhere` is neither migrated nor saved."""
+
     def __init__(
         self,
         config: MachineConfig,
@@ -214,7 +217,7 @@ class TcgSession(QemuSession[TcgMachine]):
         """MIGRATE: to another QEMU on this host, which is the session's from then on."""
         here, elsewhere = self._running(), self._elsewhere
         if elsewhere is None:
-            raise EffectError(NOT_OURS_TO_START)
+            raise EffectError(self.stays)
         try:
             there = await elsewhere.start()
         except QemuError as error:
@@ -253,7 +256,7 @@ class TcgSession(QemuSession[TcgMachine]):
     async def _save(self, keep: Keep) -> None:
         here, elsewhere, epoch = self._running(), self._elsewhere, self._epoch
         if elsewhere is None or epoch is None:
-            raise EffectError(NOT_OURS_TO_START)
+            raise EffectError(self.stays)
         elsewhere.files.require_unchanged()
         saved = await asyncio.to_thread(
             belongings, elsewhere.boot, elsewhere.monitor, epoch=epoch,

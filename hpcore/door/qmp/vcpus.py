@@ -28,7 +28,7 @@ from hpcore.run.commands import Accepted, MachineCommand
 from hpcore.run.controller import CommandRefused, RunError
 from hpcore.run.machine import LiveMachine
 
-CANNOT_MIGRATE = "not on tcg yet: the state of the EL3 monitor behind vCPU hotplug does not travel"
+CANNOT_MIGRATE = "not on tcg yet: what hpcore knows of the vCPUs does not travel with QEMU's state"
 """Why a machine's state can be neither sent nor kept."""
 
 MOMENT = 0.2
