@@ -395,6 +395,8 @@ EnabledIsWired == \A i \in Slots : LET s == slot[i] IN
   s.enabled => s.thread /\ s.space /\ s.gicc = "wired"
 TablesSayWhatIs == \A i \in Slots : LET s == slot[i] IN
   s.enabled = (s.life \in {"enabled", "online"}) \/ s.life = "ejecting"
+NothingWithoutBase == \A i \in Slots : LET s == slot[i] IN
+  (s.thread => s.space) /\ (s.gicc # "unbound" => s.thread)
 RealizedAsNew == \A i \in Slots : LET s == slot[i] IN
   s.step = "realize" => /\ s.life = "parked" /\ s.gicc = "unbound"
                         /\ ~s.thread /\ ~s.space /\ ~s.stalled
@@ -448,5 +450,5 @@ Invariants ==
   /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ OffKeepsPlugged
   /\ StartsInOrder /\ MigrationCarriesAll /\ NoCommandLost
   /\ NoNotificationLost /\ RequestWithdrawnWhole /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
-  /\ TablesSayWhatIs /\ RealizedAsNew
+  /\ TablesSayWhatIs /\ RealizedAsNew /\ NothingWithoutBase
 =============================================================================

@@ -266,6 +266,8 @@ inline check(i) {
                                                                      /* enabled_is_wired */
   assert(s[i].sta == (s[i].life == ENABLED || s[i].life == ONLINE) || s[i].life == EJECTING);
                                                                      /* tables_say_what_is */
+  assert((s[i].space || !s[i].thread) && (s[i].thread || s[i].gicc == UNBOUND));
+                                                                     /* nothing_without_base */
   assert(s[i].sta || !(s[i].insert || s[i].remove || s[i].requested));
                                                                      /* notified_only_enabled */
   assert(s[i].life != ONLINE || (s[i].sta && s[i].powered));     /* online_is_enabled */

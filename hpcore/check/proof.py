@@ -61,7 +61,9 @@ def prove(
     tell(Progress(engine, "tabulating the protocol"))
     rules = rules or RULES
     invariants = Invariants(properties)
-    start = start or booted(config_of(environment), rules, invariants)
+    start = start or booted(
+        config_of(environment), rules, invariants, environment.plugged
+    )
     if start.broken is not None:
         return _broken_at_boot(engine, start, start.broken, began)
     broken = next(invariants.of_state(start.state), None)

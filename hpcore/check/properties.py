@@ -121,6 +121,11 @@ def refuse_unfit(properties: Properties) -> None:
     names = Counter(p.name for p in properties)
     names.update((TRANSITION, TOTAL))
     for p in properties:
+        if p.on_decision is not None and p not in PROPERTIES:
+            raise CheckError(
+                f"the property {p.name} looks at whole decisions, which hpcore's own alone may: "
+                "give it on_state or on_event"
+            )
         if names[p.name] > 1:
             raise CheckError(f"two properties are called {p.name}; give each a name of its own")
         for name, wanted in _ASKED_OF.items():

@@ -61,7 +61,7 @@ def _describe(out: Output, one: Found) -> None:
     out.say(f"{one.name}, of {one.distribution}: {c.unavailable or 'runs here'}")
     if c.unavailable is None:
         out.say(f"At most {c.max_vcpus} vCPUs; {c.no_hotplug or 'they can be hotplugged'}.")
-        out.say(f"--keep: {c.no_keep or 'its machines may outlive hpcore'}.")
+        out.say(f"Outliving hpcore: {c.no_keep or 'with --keep'}.")
         out.say(f"Migration: {c.no_migration or 'to another process on this host'}.")
         out.say(f"Save and restore: {c.no_save or 'in a file'}.")
     if c.plays_guest:

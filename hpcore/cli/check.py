@@ -21,6 +21,7 @@ from hpcore.check.result import CheckError, Counterexample, Progress, Result, Te
 from hpcore.check.tabulated.schema import NotTabulable
 from hpcore.check.tabulated.start import Start
 from hpcore.check.tabulated.tabulate import tabulate
+from hpcore.check.variants.noticed import NOTICED, without
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.words import describe, say
 from hpcore.cli.output import Output, Problem, json_option, many, steps
@@ -58,6 +59,8 @@ from hpcore.model.properties import Kind
               help="Check another protocol; see `hpcore model protocols`.")  # fmt: skip
 @click.option("--mutant", metavar="NAME", help="Check the protocol with this rule broken.")
 @click.option("--mutants", is_flag=True, help="Try every mutant, and say what catches it.")
+@click.option("--ignore", "ignored", metavar="NAME", multiple=True,
+              help="Leave this property out, and see what breaks after it.")  # fmt: skip
 @click.option("--from", "origin", metavar="LOG[@SEQ]",
               help="Start from the state after an event of a log.")  # fmt: skip
 @click.option("--log", type=OUTPUT_FILE, help="Write the counterexample here.")
@@ -77,6 +80,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     hpcore check --slots 16 --guest linux
     hpcore check --mutant eject_powered_off --log broken.jsonl; hpcore replay broken.jsonl
     hpcore check --mutants                        is every rule needed?
+    hpcore check --mutant enable_before_wire --ignore built_in_order
+                                                  and who would notice?
     hpcore check --from run.jsonl@57              what can happen from there
     hpcore check --rules v6 --mutant lost_at_reset   another protocol, and a bug of it
     hpcore check --sweep sweep.yaml               many checks, on all cores
@@ -121,7 +126,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
 
             hunt_all(out, environment, options["engine"])
         own = properties_of(options["property_files"])[len(PROPERTIES) :]
-        rules, properties = chosen.rules, (*chosen.properties, *own)
+        rules = chosen.rules
+        properties = without((*chosen.properties, *own), options["ignored"])
         environment = chosen.within(environment)
         out.say(describe(environment))
         chosen.introduce(out)
@@ -150,6 +156,7 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
     }  # fmt: skip
     for one, other, why in (
         ("mutant", "mutants", "give one mutant, or try all"),
+        ("mutants", "ignored", "a mutant is found by whatever it breaks; give --mutant NAME"),
         ("mutants", "log", "a log holds one counterexample; give --mutant NAME"),
         ("mutants", "graph", "a graph shows one protocol; give --mutant NAME"),
         ("mutants", "origin", "mutants are looked for from the start"),
@@ -157,13 +164,17 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         ("origin", "boot", "the log says how many vCPUs boot"),
     ):
         if {one, other} <= given:
-            flags = " and ".join(f"--{'from' if x == 'origin' else x}" for x in (one, other))
+            flags = " and ".join(f"--{_FLAGS.get(x, x)}" for x in (one, other))
             raise CheckError(f"{flags} contradict each other: {why}")
     beside = given - {"sweep_file", "scheduler", "as_json"}
     if "sweep_file" in given and beside:
         raise CheckError(f"--sweep takes its options from the file; leave out --{min(beside)}")
     if "scheduler" in given and "sweep_file" not in given:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
+
+
+_FLAGS = {"origin": "from", "ignored": "ignore"}
+"""Options that are called otherwise than their values."""
 
 
 def _start(out: Output, origin: str | None) -> Start | None:
@@ -263,6 +274,8 @@ def _show(out: Output, found: Counterexample, result: Result) -> None:
     others = [name for name in result.violations if name != found.invariant]
     if others:
         out.say(f"Further from the start also: {', '.join(others)}")
+    if found.invariant in NOTICED:
+        out.say(f"Who notices: {NOTICED[found.invariant]}")
     for n, stimulus in enumerate(found.stimuli, 1):
         out.say(f"{n:>4}  {say(stimulus)}")
 
@@ -297,5 +310,6 @@ def _plain(found: Counterexample | None) -> dict[str, object] | None:
         return None
     return {
         "invariant": found.invariant, "slot": found.slot, "length": found.length,
+        "noticed": NOTICED.get(found.invariant),
         "stimuli": [say(s) for s in found.stimuli],
     }  # fmt: skip

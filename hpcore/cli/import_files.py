@@ -41,9 +41,9 @@ def import_(
     log is marked, and the import goes on from what QEMU did.
 
     \b
-    hpcore import qemu.trace --log imported.jsonl
-    hpcore import qemu.trace console.txt --log imported.jsonl --force
-    hpcore import qemu.trace --log imported.jsonl --force --rules stock
+    hpcore import qemu.trace --log new.jsonl
+    hpcore import qemu.trace console.txt --log new.jsonl --force
+    hpcore import qemu.trace --log new.jsonl --force --rules stock
 
     `hpcore triage` says what the log comes to, `hpcore replay` shows it step by step.
 

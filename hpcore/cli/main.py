@@ -25,10 +25,12 @@ NOBODY_LISTENS = 128 + signal.SIGPIPE
 COMMANDS = {
     "accel": "Say which accelerators can run here, and why not.",
     "attach": "Take the machine of LOG up again, which was kept.",
+    "bisect": "Say where the log BAD leaves the log GOOD, as far as that makes it wrong.",
     "check": "Prove the invariants, or print the shortest way to break one.",
     "diff": "Compare the logs A and B of one scenario, event by event.",
     "disk": "Say which kernel the disk IMAGE would boot, and with what.",
     "domain": "Print the XML of a libvirt domain NAME whose vCPUs can be hotplugged.",
+    "explore": "Write a page to walk in: each state, and what may come next in it.",
     "guest": "The Linux that runs as the guest.",
     "import": "Make a log of QEMU's traces, QMP transcripts and guests' consoles.",
     "kept": "List the machines that go on without hpcore.",

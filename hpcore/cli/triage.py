@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -25,21 +25,26 @@ SHOWN = 12
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--log", "log", type=OUTPUT_FILE, help="Keep the log that is made of the files.")
 @rules_option
-@click.option("--force", is_flag=True, help="Overwrite the log.")
+@click.option("--table", type=OUTPUT_FILE, metavar="FILE",
+              help="Of a directory: a row for each log, as .json or .parquet.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS", help="Of a directory: work on this Dask scheduler.")
+@click.option("--force", is_flag=True, help="Overwrite a log or a table.")
 @json_option
 def triage(
-    files: tuple[str, ...], log: Path | None, rules_name: str, force: bool, as_json: bool
-) -> None:
+    files: tuple[str, ...], log: Path | None, rules_name: str, table: Path | None,
+    scheduler: str | None, force: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Say what happened in FILE, and which step was the first that is wrong.
 
     FILE is a log of hpcore's, or what `hpcore import` takes: QEMU's traces, QMP transcripts,
     guests' consoles. Several of these are taken for one machine's; several logs are told of one
-    by one.
+    by one. Of a directory every log in it is judged, on all cores: docs/fleet.md.
 
     \b
     hpcore triage run.jsonl
     hpcore triage qemu.trace console.txt --log imported.jsonl --force
     hpcore triage qemu.trace --rules stock --json | jq .looks_like
+    hpcore triage logs --table logs.parquet         # every log in the directory logs
 
     The page says what was asked, what came of it, the first wrong step with the state before it,
     what was open at the end, how the machine ended, and which known bug it looks like.
@@ -49,7 +54,12 @@ def triage(
     """
     out = Output(json=as_json)
     rules = find_rules(rules_name)
-    refuse_unwritable({"--log": log}, force=force)
+    refuse_unwritable({"--log": log, "--table": table}, force=force)
+    directories = [Path(file) for file in files if Path(file).is_dir()]
+    if directories:
+        _many(out, files, log, scheduler, table)
+    if table is not None or scheduler is not None:
+        raise Problem("--table and --scheduler are for many logs; give the directory that has them")
     logs = [file for file in files if _is_log(file)]
     if logs and len(logs) < len(files):
         other = next(file for file in files if file not in logs)
@@ -70,6 +80,20 @@ def triage(
     out.end(verdict.ok, **_plain("" if log is None else str(log), verdict))
 
 
+def _many(
+    out: Output, files: tuple[str, ...], log: Path | None, scheduler: str | None,
+    table: Path | None,
+) -> NoReturn:  # fmt: skip
+    if len(files) > 1:
+        raise Problem("give one directory alone, or files")
+    if log is not None:
+        raise Problem("--log is for what is imported; a directory has logs already")
+    from hpcore.cli.fleet import check_table, fleet  # noqa: PLC0415 - needs Dask
+
+    check_table(table)
+    fleet(out, Path(files[0]), scheduler, table)
+
+
 def _is_log(file: str) -> bool:
     try:
         return is_log(file)
@@ -79,7 +103,8 @@ def _is_log(file: str) -> bool:
 
 def _judged(out: Output, name: str) -> Verdict:
     try:
-        verdict = judge(name)
+        with out.progress(f"reading {name} ..."):
+            verdict = judge(name)
     except LogError as error:
         raise Problem(str(error)) from error
     if isinstance(verdict.damage, NO_VERDICT):

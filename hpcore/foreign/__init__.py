@@ -4,9 +4,10 @@
     print(done.flags_read, done.flags_differ, done.wrong)
 
 Each line is recognised by what it holds (trace, qmp, console, process; simple_trace for the binary
-backend), each file has its clock (streams), and all become sightings (seen) in one order. What
-they mean for a machine is in follow; how it is judged in machine and ways; what is found stands
-as marks in the log (marks).
+backend), each file has its clock (streams), and all become sightings (seen) in one order. A first
+look (look) finds out whose machine it is (survey). What the sightings mean for a machine is in
+follow and what it calls (commands, registers, notices, acts); how it is judged in machine and
+ways; what is found stands as marks in the log (marks).
 """
 
 from hpcore.foreign.importing import Imported, NothingToImport, import_files

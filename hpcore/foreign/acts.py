@@ -32,6 +32,10 @@ class Acts:
     assumed: Counter[str] = field(factory=Counter)
     booted: bool = False
     creations: int = 0
+    touched: set[int] = field(factory=set)
+    """The slots that were plugged in these files; of any other it is not known how it began."""
+    unnamed: set[int] = field(factory=set)
+    """The slots whose id no file has."""
 
     def give(self, stimulus: Stimulus, *, insists: bool = False) -> tuple[Event, ...]:
         """A stimulus; with `insists` it is something that QEMU has done."""
@@ -70,6 +74,8 @@ class Acts:
 
     def plug(self, slot: int, id_: str | None, place: str | None = None) -> bool:
         """QEMU has made the vCPU in `slot`; whether the rules go along."""
+        self.touched.add(slot)
+        (self.unnamed.discard if id_ else self.unnamed.add)(slot)
         there = self.slot(slot)
         if there.lifecycle is not SlotState.PARKED or there.step is not None:
             self.mark(Kind.STATE, "plugged_again", "QEMU plugs a vCPU that is there; its eject was "
@@ -81,14 +87,23 @@ class Acts:
             self.machine.finish(slot, Step.ENABLE)
         return taken
 
-    def seen_there(self, slot: int) -> None:
+    def seen_there(self, slot: int, id_: str | None = None) -> None:
         """A vCPU is there whose plug no file has."""
         if self.slot(slot).enabled or self.slot(slot).step is not None:
             return
         self.assume("a plug that no file has, of a vCPU that is there")
-        if self.plug(slot, None):
+        if self.plug(slot, id_):
             self.machine.finish(slot, Step.NOTIFY_INSERT)
             self.creations += 1
+
+    def asked_for(self, index: int) -> None:
+        """The guest is asked for a vCPU by a device_del that no file has."""
+        slot = self.slot(index)
+        if slot.remove or not slot.enabled or slot.id is None or slot.cold:
+            return
+        self.assume("a device_del that no file has, of a vCPU that the guest is asked for")
+        if accepts(self.give(st.DeviceDel(slot.id))):
+            self.machine.finish(index, Step.NOTIFY_REMOVE)
 
     def eject(self, index: int) -> None:
         """QEMU has carried out the guest's `_EJ0`."""

@@ -26,6 +26,8 @@ from hpcore.model.machines import Phase
 HUNG_SECONDS = 5.0
 """For how long others must go on while the main thread does nothing and owes an answer."""
 OPEN_SHOWN, THREADS_SHOWN = 50, 32
+THREADS_MOST = 1024
+"""Threads that are remembered: those that did something last."""
 
 
 @frozen
@@ -65,6 +67,9 @@ class Follower:
         what, thread = sighting.what, sighting.thread
         self.machine.t, self.machine.at = t, str(sighting.place)
         if thread is not None:
+            self._last.pop(thread, None)
+            if len(self._last) >= THREADS_MOST:
+                del self._last[next(iter(self._last))]
             self._last[thread] = Last(_words(what), sighting.place, t)
         self.registers.before(what)
         if isinstance(what, s.Asked):

@@ -10,11 +10,12 @@ from attrs import frozen
 
 from hpcore.foreign import qmp
 from hpcore.foreign.follow import Follower
-from hpcore.foreign.machine import Machine
+from hpcore.foreign.look import look_through
+from hpcore.foreign.machine import MOST_OF_A_KIND, Machine
 from hpcore.foreign.marks import Kind, Mark
 from hpcore.foreign.source import SourceError
 from hpcore.foreign.streams import Clock, File, Progress, in_order
-from hpcore.foreign.survey import Survey, survey
+from hpcore.foreign.survey import Survey
 from hpcore.foreign.ways import IMPORTED, STOCK, followed
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.model.config import MachineConfig
@@ -76,7 +77,7 @@ def import_files(
     `judge` is the protocol that it is judged by. Raises SourceError for a file that cannot be
     read, NothingToImport, and LogError where the log cannot be written.
     """
-    looked = survey(paths, progress)
+    looked = look_through(paths, progress)
     if not any(file.formats for file in looked.files):
         raise NothingToImport(_nothing(looked))
     config = _config(looked)
@@ -123,6 +124,9 @@ def _say_counts(machine: Machine, follower: Follower) -> None:
             text = f"{file.path}: its lines may be {file.doubt:.3f} s off against the others'"
             counts.append(("order", text))
         counts += [("file", said) for said in file.said]
+    for (kind, name), count in machine.marks.items():
+        if count > MOST_OF_A_KIND and kind is not Kind.ASKED:
+            counts.append(("more", f"{kind} {name}: {count} in all, {MOST_OF_A_KIND} written"))
     for name, text in counts:
         machine.mark(Mark(Kind.SUMMARY, name, text))
 

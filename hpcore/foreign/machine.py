@@ -111,7 +111,7 @@ class Machine:
         """Write a mark into the log. Of one that comes again and again, only the first ones."""
         key = (mark.kind, mark.name)
         self.marks[key] = self.marks.get(key, 0) + 1
-        if self.marks[key] <= MOST_OF_A_KIND:
+        if self.marks[key] <= MOST_OF_A_KIND or mark.kind is Kind.ASKED:
             self.note(mark.line())
 
     def note(self, text: str) -> None:

@@ -13,7 +13,7 @@ from hpcore.foreign.commands import Commands
 from hpcore.foreign.machine import cpu_on
 from hpcore.foreign.marks import Kind
 from hpcore.foreign.registers import Registers
-from hpcore.foreign.survey import Arch
+from hpcore.foreign.survey import Arch, of_vcpu
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import MachineStep
@@ -45,6 +45,8 @@ class Notices:
             return
         if acts.slot(slot).lifecycle is not SlotState.EJECTING:
             self.commands.flush(slot)
+            if not acts.survey.asks:
+                acts.asked_for(slot)
             acts.guest_reads(slot)
             if acts.survey.registers:
                 acts.mark(Kind.STATE, "deleted", "QEMU tells of the end of a vCPU that was not "
@@ -56,11 +58,12 @@ class Notices:
         device = what.data.get("device")
         named = _PERIPHERAL.match(str(what.data.get("path", "")))
         id_ = device if isinstance(device, str) else (named[1] if named else None)
-        if id_ is not None:
-            return self.acts.slot_with(id_)
         slots = self.acts.machine.state.slots
-        ejecting = (i for i, slot in enumerate(slots) if slot.lifecycle is SlotState.EJECTING)
-        return next(ejecting, None)
+        ejecting = [i for i, slot in enumerate(slots) if slot.lifecycle is SlotState.EJECTING]
+        if id_ is not None:
+            known = self.acts.slot_with(id_)
+            ejecting = [i for i in ejecting if i in self.acts.unnamed] if known is None else [known]
+        return next(iter(ejecting), None)
 
     def _was_reset(self, what: s.Told) -> None:
         self.registers.was_reset()
@@ -111,19 +114,16 @@ class Notices:
         self.acts.mark(Kind.GUEST, "panic", "QEMU tells of GUEST_PANICKED")
 
     def _ost_told(self, what: s.Told) -> None:
-        info = what.data.get("info")
-        acts = self.acts
-        if s.OstStatus in acts.survey.traced or not isinstance(info, dict):
+        acts, told = self.acts, of_vcpu(what)
+        if told is None or s.OstStatus in acts.survey.traced or not acts.machine.has(told[0]):
             return
-        number, source, status = str(info.get("slot")), info.get("source"), info.get("status")
-        of_cpu = info.get("slot-type") == "CPU" and number.isdecimal() and len(number) < 6
-        if not of_cpu or not acts.machine.has(int(number)):
-            return
-        if isinstance(source, int) and isinstance(status, int):
-            slot = int(number)
-            self.commands.flush(slot)
-            acts.guest_reads(slot)
-            acts.give(st.OstReported(slot, source & 0xFFFF_FFFF, status & 0xFFFF_FFFF))
+        slot, source, status = told
+        self.commands.flush(slot)
+        if not acts.survey.asks and source == OstSource.DEVICE_CHECK:
+            named = what.data["info"].get("device")
+            acts.seen_there(slot, named if isinstance(named, str) else None)
+        acts.guest_reads(slot)
+        acts.give(st.OstReported(slot, source, status))
 
     def _migration(self, what: s.Told) -> None:
         self.commands.migration(str(what.data.get("status")))
@@ -162,8 +162,8 @@ class Notices:
             acts.give(cpu_on(slot))
             return
         where = acts.slot(slot).lifecycle
-        acts.mark(Kind.GUARD, "cpu_on_enabled", f"QEMU did so, but vCPU {slot} is {where}, not "
-                  "enabled; the guard keeps cpu_on_only_enabled", slot)  # fmt: skip
+        acts.mark(Kind.STATE, "cpu_on_enabled", f"QEMU grants CPU_ON, but vCPU {slot} is {where}, "
+                  "not enabled; that guard keeps cpu_on_only_enabled", slot)  # fmt: skip
 
     def cpu_on_refused(self, what: s.CpuOnRefused) -> None:
         """QEMU has denied CPU_ON."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from attrs import field, mutable
 
 from hpcore.foreign import seen as s
-from hpcore.foreign.acts import Acts, accepts
+from hpcore.foreign.acts import Acts
 from hpcore.foreign.commands import Commands
 from hpcore.foreign.marks import Kind
 from hpcore.model import stimuli as st
@@ -143,8 +143,9 @@ class Registers:
             return
         if index in self.unknown:
             return
-        if not self.acts.survey.sees_qmp:
-            self._make_up(index, flags)  # what was not traced cannot differ
+        begun_before = not own and index not in self.acts.touched and flags & (ENABLED | INSERT)
+        if begun_before or not self.acts.survey.sees_qmp:
+            self._make_up(index, flags, mask)  # what was not traced cannot differ
             return
         self.flags_differ += 1
         if self._differing.get(index) != (flags, own):
@@ -158,16 +159,15 @@ class Registers:
         if mask & own & REMOVE and not flags & REMOVE:
             self.acts.give(st.RemoveAcked(index))
 
-    def _make_up(self, index: int, flags: int) -> None:
-        """Without QMP in any file, the flags show what was asked."""
+    def _make_up(self, index: int, flags: int, mask: int) -> None:
+        """Without QMP in any file, or from before they begin: flags show what was asked."""
         acts = self.acts
         if flags & (ENABLED | INSERT):
             acts.seen_there(index)
-        slot = acts.slot(index)
-        if flags & REMOVE and not slot.remove and slot.enabled and slot.id and not slot.cold:
-            acts.assume("a device_del that no file has, of a vCPU that the guest is asked for")
-            if accepts(acts.give(st.DeviceDel(slot.id))):
-                acts.machine.finish(index, Step.NOTIFY_REMOVE)
+            if mask & INSERT and not flags & INSERT and acts.slot(index).insert:
+                acts.give(st.InsertAcked(index))
+        if flags & REMOVE:
+            acts.asked_for(index)
 
     # --------------------------------------------------------------------- _OST, _EJ0
 

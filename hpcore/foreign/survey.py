@@ -1,4 +1,4 @@
-"""The first look at all files: whose machine it is, which clocks there are, what was traced.
+"""What a first look at all files finds: whose machine it is, what was traced, what was not.
 
 What is not traced cannot be missed: without cpu_reset a plug is done with its answer, without
 the registers a guest's reading of the event bits is assumed.
@@ -7,20 +7,18 @@ the registers a guest's reading of the event bits is assumed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 from attrs import field, mutable
 
-from hpcore.foreign import console, qmp, trace
 from hpcore.foreign import seen as s
-from hpcore.foreign.streams import WALL, Clock, File, Progress, read
+from hpcore.foreign.streams import File
 from hpcore.model.topology import MAX_POSSIBLE
 
-_PERIPHERAL = re.compile(r"/machine/peripheral/([^/]+)")
+PERIPHERAL = re.compile(r"/machine/peripheral/([^/]+)")
 TOPOLOGY = ("socket-id", "die-id", "cluster-id", "module-id", "core-id", "thread-id", "book-id",
             "drawer-id", "node-id")  # fmt: skip
-ANCHORS = 1000
 DISTINCT = 4096
 """vCPUs that are told apart by their properties: more than any machine has."""
 
@@ -45,6 +43,8 @@ class Survey:
     """The kinds of sightings that QEMU's trace has."""
     told: bool = False
     """Whether QMP's events are seen, in the trace or a transcript."""
+    asks: bool = False
+    """Whether the commands are in the files; a chardev's logfile has QEMU's side alone."""
     qmp_in_trace: bool = False
     main: int | None = None
     """The main thread of QEMU: the one that resets the vCPUs before the machine goes."""
@@ -70,13 +70,15 @@ class Survey:
     incoming: bool = False
     """Whether the machine came by migration: what is pending then is not known."""
 
-    _begun: bool = False
-    _plugs: int = 0
-    _ejecting: int | None = None
-    _ran: bool = False
-    _main_known: bool = False
-    _cpus_listed: int = 0
-    _migrates: bool = False
+    begun: bool = False
+    """From here on, while the files are looked through, a reset is none of the machine's start."""
+    plugs: int = 0
+    ejecting: int | None = None
+    ran: bool = False
+    """The guest has run."""
+    main_known: bool = False
+    cpus_listed: int = 0
+    migrates: bool = False
 
     @property
     def registers(self) -> bool:
@@ -95,11 +97,11 @@ class Survey:
         later = [n for n in (*self.slots_added(), *sorted(self.added_later)) if n > 0]
         if cold:
             count = max(cold) + 1
-        elif self._cpus_listed or self.brought_up:
-            count = self._cpus_listed or self.brought_up
+        elif self.cpus_listed or self.brought_up:
+            count = self.cpus_listed or self.brought_up
         elif later:
             count = min(later) if later[0] == min(later) else 1  # else they come from the top
-        elif self._begun:
+        elif self.begun:
             count = 1
         else:
             count = self.highest + 1  # a console alone, which tells of no plug
@@ -151,189 +153,16 @@ def adds_a_vcpu(arguments: Mapping[str, object]) -> bool:
     return named or bool(set(cpu_props(arguments)) - {"node-id"} and not named and not driver)
 
 
-def survey(paths: Iterable[str], progress: Progress) -> Survey:
-    """Look through the files at `paths`. Raises SourceError for one that cannot be read."""
-    out = Survey()
-    anchors: list[list[tuple[str, int, float]]] = []
-    for path in paths:
-        file = File(path)
-        out.files.append(file)
-        anchors.append(_look_through(out, file, progress))
-    _align(out.files, anchors)
-    return out
+def of_vcpu(what: s.Told) -> tuple[int, int, int] | None:
+    """The slot, the source and the status of an `_OST` that QEMU tells of; None of another device.
 
-
-def _look_through(out: Survey, file: File, progress: Progress) -> list[tuple[str, int, float]]:
-    stamps: list[float] = []
-    anchors: list[tuple[str, int, float]] = []
-    firsts: dict[Clock, float] = {}
-    for sighting in read(file.path, file, progress):
-        what, t = sighting.what, sighting.t
-        in_trace = sighting.format == trace.FORMAT
-        if t is not None:
-            firsts.setdefault(_clock(sighting), t)
-        if isinstance(what, s.Told) and what.stamp is not None:
-            firsts.setdefault(Clock.STAMPS, what.stamp)
-            if t is not None and len(stamps) < ANCHORS:
-                stamps.append(t - what.stamp)
-        anchor = _anchor(sighting, in_trace)
-        if anchor is not None and len(anchors) < ANCHORS:
-            anchors.append(anchor)
-        if in_trace:
-            out.traced.add(type(what))
-            if sighting.thread is not None and (out.main is None or not out._main_known):
-                out.main = sighting.thread
-                out._main_known = isinstance(what, s.VcpuReset)
-        _learn(out, what, in_trace)
-    file.clock = next((clock for clock in Clock if clock in firsts), Clock.NONE)
-    file.first = firsts.get(file.clock, 0.0)
-    if file.clock is Clock.HOST and file.formats[trace.FORMAT] == 0 and stamps:
-        file.doubt = max(stamps) - min(stamps)  # a client's own time, of what it was told
-        file.offset = -min(stamps)
-    elif file.clock is Clock.MONOTONIC and stamps:
-        file.offset = -min(stamps)
-    return anchors
-
-
-def _clock(sighting: s.Sighting) -> Clock:
-    assert sighting.t is not None
-    if sighting.t > WALL:
-        return Clock.HOST
-    return Clock.PRINTK if sighting.format == console.FORMAT else Clock.MONOTONIC
-
-
-def _anchor(sighting: s.Sighting, in_trace: bool) -> tuple[str, int, float] | None:
-    """What can be seen on two clocks: a vCPU that goes, and one that comes."""
-    what, t = sighting.what, sighting.t
-    if t is None:
+    The device that QEMU names is the one that is in the slot by now: the slot alone counts.
+    """
+    info = what.data.get("info")
+    if what.name != "ACPI_DEVICE_OST" or not isinstance(info, dict):
         return None
-    if isinstance(what, s.CpuKilled) or (in_trace and isinstance(what, s.Ejecting)):
-        return "gone", what.slot, t
-    return None
-
-
-def _align(files: list[File], anchors: list[list[tuple[str, int, float]]]) -> None:
-    """Put the guest's clocks on the host's, by what was seen on both."""
-    host = [(file, a) for file, a in zip(files, anchors, strict=True) if file.clock is Clock.HOST]
-    for file, own in zip(files, anchors, strict=True):
-        if file.clock is not Clock.PRINTK or len(files) == 1:
-            continue
-        pairs: list[float] = []
-        for _, theirs in host:
-            for key in {a[:2] for a in own}:
-                mine = [a[2] for a in own if a[:2] == key]
-                seen = [a[2] for a in theirs if a[:2] == key]
-                pairs += [there - here for here, there in zip(mine, seen, strict=False)]
-        if pairs:
-            file.offset = min(pairs)
-            file.doubt = max(pairs) - min(pairs) + 0.02  # psci: it polls for 20 ms
-        elif host:
-            file.said.append(
-                f"{file.path}: it has the guest's own clock alone, and nothing that another file "
-                "has as well; its lines come before the others'"
-            )
-
-
-def _learn(out: Survey, what: s.Seen, in_trace: bool) -> None:
-    slot = getattr(what, "slot", None)
-    if isinstance(slot, int) and slot < MAX_POSSIBLE and _speaks(what):
-        out.highest = max(out.highest, slot)
-    if isinstance(what, s.Found | s.InsertBitCleared | s.RemoveBitCleared | s.Ejecting):
-        out._begun = out._ran = True
-    match what:
-        case s.VcpuReset() if not out._begun and in_trace and what.slot < MAX_POSSIBLE:
-            out.cold.add(what.slot)
-        case s.Asked():
-            out.qmp_in_trace |= in_trace
-            _command(out, what)
-        case s.Answered(value=list() as value):
-            _list(out, value)
-        case s.Answered(value=dict() as value):
-            out.qemu = out.qemu or qmp.version(value)
-            out.incoming |= value.get("status") == "completed" and not out._migrates
-        case s.Greeting(version=version):
-            out.qemu = out.qemu or version
-        case s.Told():
-            out.told = True
-            _event(out, what)
-        case s.Ejecting():
-            out._ejecting = what.slot
-        case s.Found() if what.insert and not out.qmp_in_trace:
-            out.cold.discard(what.slot)  # its reset was that of a plug
-        case s.ScanTaken(arm=arm) | s.ScanLeft(arm=arm):
-            out.gic_traced |= arm
-    _learn_of_guest(out, what)
-
-
-def _learn_of_guest(out: Survey, what: s.Seen) -> None:
-    if isinstance(what, s.CpuAdded) and what.slot < MAX_POSSIBLE:
-        out.added_later.add(what.slot)
-    elif isinstance(what, s.BroughtUp):
-        out.brought_up = out.brought_up or what.count
-    arm = getattr(what, "arm", None)
-    if arm is not None and out.arch is Arch.UNKNOWN:
-        out.arch = Arch.ARM if arm else Arch.X86
-
-
-def _speaks(what: s.Seen) -> bool:
-    """Whether the slot that is named is one that the log should have."""
-    return not isinstance(what, s.FlagsRead) or bool(what.flags & 0x7)
-
-
-def _command(out: Survey, what: s.Asked) -> None:
-    driver = what.arguments.get("driver")
-    if what.name == "device_add" and adds_a_vcpu(what.arguments):
-        out._begun = True
-        out._plugs += 1
-        props = cpu_props(what.arguments)
-        first = dict(next(iter(out.added), frozenset(props.items())))
-        out.vary |= {name for name, value in props.items() if first.get(name) != value}
-        if len(out.added) < DISTINCT:
-            out.added.setdefault(frozenset(props.items()))
-        if isinstance(driver, str):
-            _arch(out, driver)
-    elif what.name in ("device_del", "system_reset", "cont"):
-        out._begun = True
-    elif what.name == "migrate-incoming":
-        out.incoming = True
-    elif what.name == "migrate":
-        out._migrates = True
-
-
-def _event(out: Survey, what: s.Told) -> None:
-    out.incoming |= what.name == "MIGRATION" and not out._migrates
-    if what.name == "RESUME" and not out._ran:
-        out.starts_stopped = out._plugs > 0
-    if what.name in ("RESUME", "STOP", "RESET"):
-        out._begun = out._ran = True
-    if what.name == "DEVICE_DELETED" and out._ejecting is not None:
-        found = _PERIPHERAL.match(str(what.data.get("path", "")))
-        slot, out._ejecting = out._ejecting, None
-        if found is not None and slot in out.cold and not out._plugs:
-            out.given.setdefault(slot, found[1])
-
-
-def _list(out: Survey, value: list[object]) -> None:
-    rows = [row for row in value if isinstance(row, dict) and isinstance(row.get("props"), dict)]
-    cpus = [row for row in rows if "vcpus-count" in row]
-    if not cpus:
-        return
-    out.maxcpus = len(cpus)
-    for slot, row in enumerate(reversed(cpus)):
-        out.listed[frozenset(cpu_props(row["props"]).items())] = slot
-        path = str(row.get("qom-path", ""))
-        if isinstance(row.get("type"), str):
-            _arch(out, row["type"])
-        if not out._plugs and path.startswith("/machine/unattached"):
-            out._cpus_listed = max(out._cpus_listed, slot + 1)
-        if not out._plugs and (found := _PERIPHERAL.match(path)) is not None:
-            out.given.setdefault(slot, found[1])
-
-
-def _arch(out: Survey, driver: str) -> None:
-    for ending, arch in (
-        ("-arm-cpu", Arch.ARM), ("-x86_64-cpu", Arch.X86), ("-i386-cpu", Arch.X86),
-        ("-loongarch-cpu", Arch.LOONGARCH),
-    ):  # fmt: skip
-        if driver.endswith(ending):
-            out.arch = arch
+    number, source, status = str(info.get("slot")), info.get("source"), info.get("status")
+    of_cpu = info.get("slot-type") == "CPU" and number.isdecimal() and len(number) < 6
+    if not of_cpu or type(source) is not int or type(status) is not int:
+        return None
+    return int(number), source & 0xFFFF_FFFF, status & 0xFFFF_FFFF

@@ -46,7 +46,7 @@ from hpcore.log.errors import (
 from hpcore.log.header import Header, Sync
 from hpcore.log.reader import Record, Records, is_log, read, why_no_text
 from hpcore.log.recovery import Recovered
-from hpcore.log.segments import Head, Rotation
+from hpcore.log.segments import Head, Rotation, is_written
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats, FormatVersion, Upgrade
 from hpcore.log.writer import Entry, LogWriter
@@ -80,6 +80,7 @@ __all__ = [
     "Torn",
     "Upgrade",
     "is_log",
+    "is_written",
     "model_codec",
     "read",
     "why_no_text",

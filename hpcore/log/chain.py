@@ -32,11 +32,14 @@ def no_more() -> bool:
 class Chain:
     """The segments from the one at `source` on, or of the whole log that is named so.
 
-    A stream is one segment. `header` is that of the first segment that is read, and `head` what
-    stands at the head of the one that is being read. Raises as `Scan`; close it after use.
+    A stream is one segment. Segments that end before event `since` are left out. `header` is that
+    of the first segment that is read, and `head` what stands at the head of the one that is being
+    read. Raises as `Scan`; close it after use.
     """
 
-    def __init__(self, source: Source, formats: Formats, more: More = no_more) -> None:
+    def __init__(
+        self, source: Source, formats: Formats, more: More = no_more, since: int = 1
+    ) -> None:
         self._formats, self._more = formats, more
         self._owned: IO[bytes] | None = None
         self._last_look = False
@@ -44,6 +47,7 @@ class Chain:
         if isinstance(source, str | PathLike):
             self._log, self.number = fspath(source), FIRST
             self._scan = self._open_oldest()
+            self._come_to(since)
         else:
             self._log, self.number = "", FIRST
             self.name = str(getattr(source, "name", "stream"))
@@ -102,6 +106,17 @@ class Chain:
             self._log = log
         return scan
 
+    def _come_to(self, since: int) -> None:
+        """Have the newest segment that begins with event `since` or before it."""
+        later = [n for n in numbers(self._log) if n > self.number] if since > 1 else []
+        for number in reversed(later):
+            with Path(segment_path(self._log, number)).open("rb", buffering=0) as file:
+                first = Scan(file, file.name, self._formats).header.first
+            if first <= since:
+                self.number = number
+                self._scan = self._open(segment_path(self._log, number))
+                return
+
     def _open(self, path: str) -> Scan:
         try:
             file = Path(path).open("rb", buffering=0)  # noqa: SIM115
@@ -124,10 +139,10 @@ class Chain:
         """
         if self._last_look:
             return False
-        if self._next_is_there():
-            self._last_look = True
+        if not self._next_is_there() and self._more():
             return True
-        return self._more()
+        self._last_look = self._next_is_there()
+        return self._last_look
 
     def _next_is_there(self) -> bool:
         if not self._log or self._closed:

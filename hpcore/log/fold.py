@@ -32,17 +32,22 @@ class LoggedDecision:
     settled: bool
 
 
-def decisions(records: Iterator[Record]) -> Iterator[LoggedDecision]:
+def decisions(
+    records: Iterator[Record], under_way: list[Record] | None = None
+) -> Iterator[LoggedDecision]:
     """Records by decision: all but the first event of one name that first one as their batch.
 
+    A decision is known to be whole once the next one has begun; until then its records are in
+    `under_way`, for who wants to see them before.
     A LogError of `records` is raised after the decision that it cuts short.
     """
-    under_way: list[Record] = []
+    under_way = [] if under_way is None else under_way
     try:
         for record in records:
             if under_way and record.batch is None:
-                yield LoggedDecision(tuple(under_way), settled=True)
-                under_way = []
+                whole = LoggedDecision(tuple(under_way), settled=True)
+                under_way.clear()
+                yield whole
             under_way.append(record)
     except LogError:
         if under_way:

@@ -78,6 +78,7 @@ def read(
     formats: Formats = FORMATS,
     *,
     more: More = no_more,
+    since: int = 1,
 ) -> tuple[Header, Records]:
     """The header and the events of the log at the path `source`, or of a binary stream.
 
@@ -85,12 +86,13 @@ def read(
     is given out. A pipe, such as stdin's `buffer`, is read as its bytes come. A log in segments
     is read from its oldest one on, or from the one that `source` names; the header is that
     one's, and so is the state before the first event. At the end, `more` is asked whether to
-    look again, for a log that is being written.
+    look again, for a log that is being written. Segments that end before event `since` are not
+    read.
 
     Raises LogUnreadable, LogEmpty, NotALog, LogTooNew, LogTooOld, or LogDamaged for the
     header; for the errors of later lines see Records.
     """
-    chain = Chain(source, formats, more)
+    chain = Chain(source, formats, more, since)
     return chain.header, Records(chain, codec or model_codec(), formats)
 
 

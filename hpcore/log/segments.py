@@ -13,6 +13,7 @@ may be removed, the first one too: what is left is a log that begins with a stat
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -112,6 +113,19 @@ def _later(log: Path) -> Iterator[int]:
         return
     except OSError as error:
         raise LogUnreadable(str(log), error) from error
+
+
+def is_written(log: str) -> bool:
+    """Whether a writer has the log named `log`."""
+    try:
+        there = numbers(log) or [FIRST]
+        with Path(segment_path(log, there[-1])).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, LogUnreadable):
+        return False
+    return False
 
 
 def remove(log: str, doomed: list[int]) -> None:

@@ -15,6 +15,7 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.effects import (
+    CARRYING,
     AnswerCpuOn,
     Effect,
     MachineStep,
@@ -24,15 +25,21 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.guards import DEADLINE_KNOWN, FORCE_KNOWN, Reason
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.properties import Property, Turn, always
 from hpcore.model.psci import PsciStatus
-from hpcore.model.states import Owed, Shared, Slot
+from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot
 from hpcore.model.topology import mp_affinity
 
 _THERE = (SlotState.ENABLED, SlotState.ONLINE)
 _GIVEN_BACK = (Owed.UNPLUG, Owed.REVOKE)
 _STARTS = (MachineStep.START, MachineStep.RESTART)
+_LAST_STEPS = (Step.PARK, Step.HALT)
+
+
+def _refused_by(t: Turn, reason: Reason) -> bool:
+    return any(isinstance(event, ev.Refused) and event.guard == reason.name for event in t.told)
 
 
 def _tells(t: Turn, *kinds: type[ev.Event]) -> bool:
@@ -129,7 +136,7 @@ def _true_success(t: Turn) -> bool:
     plugged = before.command is Owed.PLUG and (checked or (ends_start and before.enabled))
     if _tells(t, ev.PlugCompleted) != plugged:
         return False
-    parked = isinstance(s, st.Done) and before.step is s.step is Step.PARK
+    parked = isinstance(s, st.Done) and s.step is before.step and s.step in _LAST_STEPS
     taken_back = (
         isinstance(s, st.DeviceDel) and t.shared_before.phase is Phase.DEFINED
         and before.command is Owed.PLUG and s.id == before.id and not t.shared_before.ending
@@ -164,13 +171,19 @@ def _request_ends(t: Turn) -> bool:
             return not told
         if before.command is not Owed.UNPLUG:  # the user knows that it may yet eject
             return not told and t.after.requested
-        return told and t.after.requested == before.remove  # of what it has yet to take
+        return told and (before.remove or not t.after.requested)
     if isinstance(s, st.GuestSilent) and not before.unconfirmed:
+        if _refused_by(t, DEADLINE_KNOWN):  # rules by which a guest is waited for without end
+            return True
         return told == before.waits_for_guest and t.after.requested == before.requested
     return True
 
 
 # ---------------------------------------------------------------- commands are taken
+
+def _refused_for(t: Turn, guard: str) -> bool:
+    return any(isinstance(event, ev.Refused) and event.guard == guard for event in t.told)
+
 
 _MAY_REFUSE = ("id_unused", "hotplug_supported", "machine_ended")
 """For reasons that no slot has."""
@@ -187,6 +200,8 @@ def _commands(t: Turn) -> bool:
             vacant = before.lifecycle is SlotState.PARKED and before.command is Owed.NONE
             takes = m.phase is not Phase.OFF and not m.migrating
             return not (refused and takes and vacant and before.step is None and not before.cold)
+        case st.DeviceDel(force=True) if _refused_for(t, "force_known"):
+            return True  # of a protocol that has no force
         case st.DeviceDel(id=id_) if id_ == before.id:
             return _unplugs(t, s) if _may_unplug(before, m) else True
         case st.PowerDown():
@@ -214,6 +229,8 @@ def _may_unplug(slot: Slot, m: Shared) -> bool:
 
 def _unplugs(t: Turn, s: st.DeviceDel) -> bool:
     before, after = t.before, t.after
+    if s.force and _refused_by(t, FORCE_KNOWN):  # rules that have no force
+        return True
     if not _tells(t, ev.UnplugAccepted, ev.UnplugRepeated):
         return False
     if after.command is not (Owed.REVOKE if s.force else Owed.UNPLUG):
@@ -231,6 +248,19 @@ def _unplugs(t: Turn, s: st.DeviceDel) -> bool:
 
 def _guest(t: Turn) -> bool:
     """What the guest may do is done; what it may not leaves its slot as it is."""
+    if isinstance(t.stimulus, st.EjectCalled) and _hears_guest(t.shared_before):
+        return _eject(t, stays=t.before.cold)
+    return _guest_but_ejects(t)
+
+
+def guest_heard_where_cold_can_go(t: Turn) -> bool:
+    """The same, of a protocol by which none but vCPU 0 stays for the machine's life."""
+    if isinstance(t.stimulus, st.EjectCalled) and _hears_guest(t.shared_before):
+        return _eject(t, stays=t.index == BOOT_VCPU)
+    return _guest_but_ejects(t)
+
+
+def _guest_but_ejects(t: Turn) -> bool:
     heard = _GUEST.get(type(t.stimulus))
     if heard is None or not _hears_guest(t.shared_before):
         return True
@@ -244,10 +274,10 @@ def _ost(t: Turn) -> bool:
     return t.after.registered or not (t.before.enabled and t.shared_before.guest_runs)
 
 
-def _eject(t: Turn) -> bool:
+def _eject(t: Turn, *, stays: bool) -> bool:
     m, before = t.shared_before, t.before
     may = (
-        m.guest_runs and not before.cold and before.requested
+        m.guest_runs and not stays and before.requested
         and before.lifecycle is SlotState.ENABLED and not before.powered
     )  # fmt: skip
     return _tells(t, ev.EjectAccepted) == may
@@ -263,16 +293,13 @@ _GUEST: dict[type, Callable[[Turn], bool]] = {
     st.InsertAcked: lambda t: not t.after.insert,
     st.RemoveAcked: lambda t: not t.after.remove or t.after.step is Step.NOTIFY_REMOVE,
     st.OstReported: _ost,
-    st.EjectCalled: _eject,
     st.CpuOffSeen: lambda t: not t.after.powered,
     st.ResetSeen: lambda t: t.shared.phase is Phase.RESETTING or not (
         t.shared_before.guest_runs or t.shared_before.phase is Phase.RESETTING),
     st.PowerOffSeen: lambda t: t.shared.phase is Phase.OFF or not t.shared_before.guest_runs,
 }  # fmt: skip
 
-_MACHINE_GOES_ON = (
-    MachineStep.PAUSE, MachineStep.RESUME, MachineStep.MIGRATE, MachineStep.SAVE,
-)  # fmt: skip
+_MACHINE_GOES_ON = (MachineStep.PAUSE, MachineStep.RESUME, *CARRYING)
 
 
 def _outcomes(t: Turn) -> bool:
@@ -281,10 +308,10 @@ def _outcomes(t: Turn) -> bool:
     if t.shared_before.ended:
         return True
     match s:
-        case st.Done() if s.step is t.before.step:
+        case st.Done() if s.slot == t.index and s.step is t.before.step:
             bound = s.step is not Step.BIND or s.affinity == mp_affinity(t.index)
             return _tells(t, ev.StepDone) == bound and (bound or _fails(t))
-        case st.Failed() if s.step is t.before.step:
+        case st.Failed() if s.slot == t.index and s.step is t.before.step:
             return _fails(t)
         case st.MachineDone() if s.step is t.shared_before.step and s.step is not MachineStep.RESET:
             ends = t.shared.phase is Phase.ENDED

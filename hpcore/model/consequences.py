@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 
 from hpcore.model import events as ev
 from hpcore.model.acpi import OstSource, OstStatus
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Property, always
-from hpcore.model.states import Owed, Shared, Slot, madt_flags, sta
+from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot, madt_flags, sta
 
-_BOOT_VCPU = 0
 _NOBODY_YET = (Phase.DEFINED, Phase.CREATED)
 _STARTS = (MachineStep.START, MachineStep.RESTART)
-_CARRIES = (MachineStep.MIGRATE, MachineStep.SAVE)
 
 # ------------------------------------------------------------- which event does what
 
@@ -44,6 +42,7 @@ def _cause(event: ev.Event) -> Cause:
 
 
 _NO_GUEST: tuple[Cause, ...] = (ev.MachineWasReset, ev.MachinePoweredOff, ev.MachineLost)
+_LAST_STEPS: tuple[Cause, ...] = (Step.PARK, Step.HALT)
 _STARTED: tuple[Cause, ...] = tuple(("begun", step) for step in _STARTS)
 _NOTIFY_INSERT, _NOTIFY_REMOVE = ("begun", Step.NOTIFY_INSERT), ("begun", Step.NOTIFY_REMOVE)
 _NOT_INSERTED, _NOT_REMOVED = ("failed", Step.NOTIFY_INSERT), ("failed", Step.NOTIFY_REMOVE)
@@ -52,7 +51,7 @@ _CAUSES: Mapping[str, frozenset[Cause]] = {
     "created": frozenset({("done", MachineStep.CREATE_VCPUS)}),
     "thread": frozenset({Step.REALIZE, Step.STOP}),
     "space": frozenset({Step.REALIZE, Step.RELEASE}),
-    "gicc": frozenset({Step.BIND, Step.WIRE, Step.UNWIRE, Step.UNBIND}),
+    "gicc": frozenset({Step.BIND, Step.WIRE, Step.UNWIRE, Step.UNBIND, Step.OPEN, Step.SHUT}),
     "affinity": frozenset({Step.BIND}),
     "enabled": frozenset({Step.ENABLE, Step.DISABLE}),
     "powered": frozenset({
@@ -72,23 +71,38 @@ _CAUSES: Mapping[str, frozenset[Cause]] = {
         ev.EjectAccepted, ev.OstReceived, ev.EjectUnconfirmed, *_NO_GUEST,
     }),
     "registered": frozenset({
-        ev.Registered, ev.EjectAccepted, ev.EjectRefused, Step.PARK, *_STARTED, *_NO_GUEST,
+        ev.Registered, ev.EjectAccepted, ev.EjectRefused, *_LAST_STEPS, *_STARTED, *_NO_GUEST,
     }),
-    "id": frozenset({ev.PlugAccepted, ev.PlugFailed, Step.PARK}),
+    "id": frozenset({ev.PlugAccepted, ev.PlugFailed, *_LAST_STEPS}),
 }  # fmt: skip
 """Each fact of a slot, and the events that may change it."""
 
-_FACTS = tuple(_CAUSES.items())
+def _changes_rightly(causes: Mapping[str, frozenset[Cause]]) -> Callable[[Change], bool]:
+    facts = tuple(causes.items())
+
+    def changed_rightly(c: Change) -> bool:
+        if c.before is c.after:
+            return True
+        cause = _cause(c.event)
+        return all(
+            cause in causes or getattr(c.before, fact) == getattr(c.after, fact)
+            for fact, causes in facts
+        )
+
+    return changed_rightly
 
 
-def _changed_rightly(c: Change) -> bool:
-    if c.before is c.after:
-        return True
-    cause = _cause(c.event)
-    return all(
-        cause in causes or getattr(c.before, fact) == getattr(c.after, fact)
-        for fact, causes in _FACTS
-    )
+_changed_rightly = _changes_rightly(_CAUSES)
+
+_AT_ONCE: tuple[Cause, ...] = (("done", MachineStep.INIT_GIC), ("done", MachineStep.MIGRATE))
+changed_rightly_by_others = _changes_rightly({
+    **_CAUSES,
+    "thread": _CAUSES["thread"] | {*_AT_ONCE, *_STARTED, ev.CpuOnGranted},
+    "space": _CAUSES["space"] | {*_AT_ONCE},
+    "gicc": _CAUSES["gicc"] | {*_AT_ONCE},
+})  # fmt: skip
+"""The same for protocols that realize all vCPUs at once, leave the disabled ones behind when they
+migrate, or start a thread by CPU_ON."""
 
 
 _Leaves = Callable[[Slot, Slot, Change], bool]
@@ -106,6 +120,10 @@ _LEAVES: Mapping[Cause, _Leaves] = {
     Step.STOP: lambda b, a, c: not a.thread,
     Step.RELEASE: lambda b, a, c: not a.space,
     Step.PARK: lambda b, a, c: a.lifecycle is SlotState.PARKED and a.id is None,
+    Step.WAKE: lambda b, a, c: a.lifecycle is SlotState.REALIZED and not a.powered,
+    Step.OPEN: lambda b, a, c: a.gicc is GiccState.WIRED,
+    Step.SHUT: lambda b, a, c: a.gicc is GiccState.SHUT,
+    Step.HALT: lambda b, a, c: a.lifecycle is SlotState.PARKED and a.id is None,
     _NOTIFY_INSERT: lambda b, a, c: a.insert and c.shared.ged,
     _NOTIFY_REMOVE: lambda b, a, c: a.remove and a.requested and c.shared.ged,
     _NOT_INSERTED: lambda b, a, c: not a.insert,
@@ -154,15 +172,16 @@ def _leaves_it_so(c: Change) -> bool:
 
 _SHARED: Mapping[str, Callable[[Change], bool]] = {
     "paused": lambda c: _cause(c.event) in (
-        ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME), ev.Restored,
-        ev.MachinePoweredOff, ev.MachineLost),
+        ("done", MachineStep.PAUSE), ("done", MachineStep.RESUME),
+        ev.MachinePoweredOff, ev.MachineLost, ev.Restored),
     "migrating": lambda c: _cause(c.event) in (
-        *((word, step) for word in ("begun", "done", "failed") for step in _CARRIES),
-        ev.Restored, ev.MachinePoweredOff, ev.MachineLost),
+        ev.MachinePoweredOff, ev.MachineLost, ev.Restored) or (
+        isinstance(c.event, ev.MachineStepBegun | ev.MachineStepDone | ev.MachineStepFailed)
+        and c.event.step in CARRYING),
     "gic_inits": lambda c: _cause(c.event) == ("done", MachineStep.INIT_GIC),
     "step": lambda c: isinstance(c.event, (
-        ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.Restored,
-        ev.MachinePoweredOff, ev.MachineLost)),
+        ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed, ev.MachinePoweredOff,
+        ev.MachineLost, ev.Restored)),
 }  # fmt: skip
 """Each fact of the machine, and whether an event may change it."""
 
@@ -176,11 +195,11 @@ def _machine_changed_rightly(c: Change) -> bool:
             return False
     match c.event:
         case ev.MachineStepBegun(step=step):
-            return after.step is step and (after.migrating or step not in _CARRIES)
+            return after.step is step and (after.migrating or step not in CARRYING)
         case ev.MachineStepDone(step=step):
             return after.step is None and _phase_after(step, before, after)
         case ev.MachineStepFailed(step=step):
-            return after.step is None and not (after.migrating and step in _CARRIES)
+            return after.step is None and not (after.migrating and step in CARRYING)
         case ev.Restored():
             return after.paused and after.step is None and not after.migrating
         case ev.MachineWasReset():
@@ -234,6 +253,10 @@ def _asked_may_follow(index: int, slot: Slot, shared: Shared) -> bool:
     return not slot.remove or slot.requested or slot.lifecycle is SlotState.EJECTING
 
 
+def _stands(index: int, slot: Slot, shared: Shared) -> bool:
+    return (slot.space or not slot.thread) and (slot.thread or slot.gicc is GiccState.UNBOUND)
+
+
 def _realized_as_new(c: Change) -> bool:
     if not isinstance(c.event, ev.StepBegun) or c.event.step is not Step.REALIZE:
         return True
@@ -245,7 +268,7 @@ def _realized_as_new(c: Change) -> bool:
 def _boot_vcpu_alone(c: Change) -> bool:
     if not isinstance(c.event, ev.MachineStepBegun) or c.event.step not in _STARTS:
         return True
-    on = c.index == _BOOT_VCPU
+    on = c.index == BOOT_VCPU
     return c.after.powered == on and (c.after.lifecycle is SlotState.ONLINE) == on
 
 
@@ -295,6 +318,11 @@ CONSEQUENCES: tuple[Property, ...] = (
         "realized_as_new",
         "A vCPU that is realized has nothing of the one before it: no bit, no GICC, no power.",
         on_event=_realized_as_new, number=4, since=_SINCE,
+    ),
+    always(
+        "nothing_without_base",
+        "A thread has its address space, and a GICC that is bound has its vCPU's thread.",
+        _stands, number=8, since=_SINCE,
     ),
     always(
         "facts_have_causes",

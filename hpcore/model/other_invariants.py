@@ -7,6 +7,8 @@ these it keeps instead.
 from __future__ import annotations
 
 from hpcore.model import events as ev
+from hpcore.model.answers import guest_heard_where_cold_can_go
+from hpcore.model.consequences import changed_rightly_by_others
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
 from hpcore.model.properties import Change, Property, always
@@ -123,6 +125,17 @@ OTHER_INVARIANTS: tuple[Property, ...] = (
         "sve_finalized_once",
         "The SVE lengths of a vCPU are made final once: KVM refuses it the second time (EPERM).",
         on_event=lambda c: _step(c) is not Step.REALIZE or not c.before.finalized,
+    ),
+    always(
+        "facts_have_causes_too",
+        "What is so of a vCPU changes by what stands for it; also at the GIC's init, by a "
+        "migration that leaves disabled ones behind, and by a CPU_ON that starts a thread.",
+        on_event=changed_rightly_by_others,
+    ),
+    always(
+        "guest_heard_too",
+        "What the guest may do is done at once; an eject of any vCPU but vCPU 0 among it.",
+        on_decision=guest_heard_where_cold_can_go,
     ),
     always(
         "runs_on_a_thread",

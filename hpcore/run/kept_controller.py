@@ -11,7 +11,7 @@ from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 from hpcore.model.under_way import under_way
-from hpcore.run.accelerator import KeptSession
+from hpcore.run.accelerator import EffectError, KeptSession
 from hpcore.run.controller import Controller, Log, ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
 
@@ -76,6 +76,9 @@ class KeptController(Controller):
         shared = self.state.shared
         there = shared.phase is not Phase.DEFINED and not shared.halted
         return there and not self.ends and not isinstance(self.failure, ProtocolBroken)
+
+    async def _save(self, file: str) -> None:
+        raise EffectError(f"a machine of --keep is not saved yet; {file} was not written")
 
     @property
     def _heard(self) -> int:

@@ -194,7 +194,9 @@ class _Script:
 
 
 _CALLS = (st.OstReported, st.EjectCalled, st.CpuOnCalled, st.CpuOffSeen)
-_WAITED = (sc.BootStep, sc.ResetStep, sc.PauseStep, sc.ResumeStep, sc.MigrateStep)
+_WAITED = (
+    sc.BootStep, sc.ResetStep, sc.PauseStep, sc.ResumeStep, sc.MigrateStep, sc.SaveStep,
+)  # fmt: skip
 """The steps that `hpcore run` always waits for."""
 _STAY = (SlotState.PARKED, SlotState.ENABLED, SlotState.ONLINE)
 """The states that a slot is in for longer than the accelerator's work takes."""

@@ -7,7 +7,7 @@ a value and asks a state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hpcore.guest.played.hostile import Call
 from hpcore.model import events as ev
@@ -65,7 +65,7 @@ def begin(line: sc.Line, now: Situation, *, waits: bool) -> Begin | Polled | Non
     if now.state.shared.halted and not isinstance(line.step, _WITHOUT_A_GUEST):
         return _fails(f"the machine is {now.state.shared.phase}")
     try:
-        return _BEGINS[type(line.step)](line.step, now, waits)
+        return BEGINS[type(line.step)](line.step, now, waits)
     except RunError as error:
         return _fails(str(error))
 
@@ -124,10 +124,10 @@ def _command(command: st.DeviceAdd | st.DeviceDel, waits: bool) -> Begin:
 
 
 def _machine(
-    make: Callable[[], OnTheMachine], boots: bool = False
+    make: Callable[[Any], OnTheMachine], boots: bool = False
 ) -> Callable[[sc.ScenarioStep, Situation, bool], Begin | None]:
-    def begins(_step: sc.ScenarioStep, now: Situation, waits: bool) -> Begin | None:
-        command = make()
+    def begins(step: sc.ScenarioStep, now: Situation, waits: bool) -> Begin | None:
+        command = make(step)
         if not takes_commands(now.state):
             return None
 
@@ -247,23 +247,24 @@ def at_rest(now: Situation) -> bool:
 
 _WITHOUT_A_GUEST = (
     sc.BootStep, sc.PlugStep, sc.UnplugStep, sc.ResetStep, sc.PauseStep, sc.ResumeStep,
-    sc.MigrateStep, sc.WaitStep,
+    sc.MigrateStep, sc.SaveStep, sc.WaitStep,
 )  # fmt: skip
-_BEGINS: dict[type, Callable[..., Begin | None]] = {
-    sc.BootStep: _machine(st.Boot, boots=True),
+BEGINS: dict[type, Callable[..., Begin | None]] = {
+    sc.BootStep: _machine(lambda _step: st.Boot(), boots=True),
     sc.PlugStep: _plug,
     sc.UnplugStep: _unplug,
     sc.ScaleStep: _scale,
     sc.OnlineStep: _power(True),
     sc.OfflineStep: _power(False),
     sc.ShellStep: _shell,
-    sc.ResetStep: _machine(st.Reset, boots=True),
+    sc.ResetStep: _machine(lambda _step: st.Reset(), boots=True),
     sc.RebootStep: _reboot,
     sc.RebootedStep: _reboot,  # the guest's own reset comes here
-    sc.PauseStep: _machine(st.Pause),
-    sc.ResumeStep: _machine(st.Resume),
+    sc.PauseStep: _machine(lambda _step: st.Pause()),
+    sc.ResumeStep: _machine(lambda _step: st.Resume()),
     sc.PowerOffStep: _power_off,
-    sc.MigrateStep: _machine(st.Migrate),
+    sc.MigrateStep: _machine(lambda _step: st.Migrate()),
+    sc.SaveStep: _machine(lambda step: st.Save(step.file)),
     sc.CallStep: _call,
     sc.WaitStep: lambda _step, _now, _waits: _does(None),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -41,7 +42,8 @@ def spread(
     CannotSpread; without `failed`, also what the function raised.
     """
     try:
-        import distributed  # noqa: PLC0415 - an extra
+        import dask  # noqa: PLC0415 - an extra
+        import distributed  # noqa: PLC0415
     except ImportError:
         raise CannotSpread(
             "this needs the package distributed; install it with: pip install distributed"
@@ -54,7 +56,10 @@ def spread(
         if scheduler is None:
             cores = {"n_workers": os.cpu_count() or 1, "threads_per_worker": 1}
             quiet = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-            cluster = stack.enter_context(make_cluster(**cores, **quiet))
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="hpcore-"))
+            # else Dask leaves a directory behind
+            stack.enter_context(dask.config.set({"temporary-directory": own}))
+            cluster = stack.enter_context(make_cluster(**cores, **quiet, local_directory=own))
             client = stack.enter_context(make_client(cluster))
         else:
             client = stack.enter_context(_connected(make_client, scheduler))

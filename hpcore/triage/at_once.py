@@ -134,10 +134,11 @@ class AtOnce:
     def _take(self, lines: list[bytes]) -> None:
         """Take whole lines. The decision that the last of them is of is left under way."""
         moves, left = self._here.moves, self._under_way
-        now: UnderWay | None = left or UnderWay(0, 0, [], UNUSUAL, [])
-        before, first, key = now.before, now.first, now.key
+        begun = left or UnderWay(0, 0, [], UNUSUAL, [])
+        before, first, key = begun.before, begun.first, begun.key
         since = 0  # of `lines`, those from here on are of the decision under way
-        seq = self._records.next_seq - 1 + len(now.lines) - len(now.read)
+        seq = self._records.next_seq - 1 + len(begun.lines) - len(begun.read)
+        now: UnderWay | None = begun
         events = again = 0
         try:
             for at, line in enumerate(lines):

@@ -46,10 +46,7 @@ def decide_again(
     stimulus = records[0].answers
     if stimulus is None:
         return None
-    try:
-        events = decide(state, stimulus, rules).events
-    except IllegalTransition as error:  # a state that no rules lead to, in a forged log
-        events = cast(tuple[Event, ...], error.events)
+    events = _decided(state, stimulus, rules)
     for n, record in enumerate(records):
         now = events[n] if n < len(events) else None
         if record.event != now:
@@ -57,3 +54,23 @@ def decide_again(
     if decision.settled and len(events) > len(records):
         return DecidedOtherwise(records[-1], stimulus, None, events[len(records)])
     return None
+
+
+def lacking(state: State, decision: LoggedDecision, rules: Rules = RULES) -> int:
+    """How many events a decision has by `rules` beyond those that the log has of it.
+
+    0 where it comes out otherwise: then nothing can be said.
+    """
+    stimulus = decision.records[0].answers
+    if stimulus is None:
+        return 0
+    events = _decided(state, stimulus, rules)
+    logged = tuple(record.event for record in decision.records)
+    return len(events) - len(logged) if events[: len(logged)] == logged else 0
+
+
+def _decided(state: State, stimulus: Stimulus, rules: Rules) -> tuple[Event, ...]:
+    try:
+        return decide(state, stimulus, rules).events
+    except IllegalTransition as error:  # a state that no rules lead to, in a forged log
+        return cast(tuple[Event, ...], error.events)

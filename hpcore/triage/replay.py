@@ -12,11 +12,12 @@ from typing import IO
 from attrs import field, frozen, mutable
 
 from hpcore.log import Head, Header, LogDamaged, LogError, Record, Records, read
+from hpcore.log.chain import More, no_more
 from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State
 from hpcore.triage.at_once import AtOnce
-from hpcore.triage.decide_again import DecidedOtherwise, decide_again
+from hpcore.triage.decide_again import DecidedOtherwise, decide_again, lacking
 from hpcore.version import __version__
 
 
@@ -54,12 +55,21 @@ class Replay:
     torn: str | None = None
     at: State | None = None
     """The state at the sequence number asked for."""
+    stopped: bool = False
+    """Whether there is more of the log, which was not asked for."""
+    lacks: int = 0
+    """Events of its last decision that the log does not have: it was cut there, at a line's end."""
     in_flight: list[str] = field(factory=list)
     """Effects that were begun and whose outcome the log does not have."""
     decided_again: int = 0
     """Decisions that were made again from their stimuli; none before format 1.2."""
     otherwise: DecidedOtherwise | None = None
     """The first of them that this hpcore makes otherwise."""
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last event that was right."""
+        return self.header.first - 1 + self.events
 
     @property
     def says_the_end(self) -> bool:
@@ -93,10 +103,17 @@ def replay(
     source: str | PathLike[str] | IO[bytes],
     at: int | None = None,
     each: Callable[[ReplayedDecision], None] | None = None,
+    *,
+    since: int = 1,
+    until: int | None = None,
+    more: More = no_more,
 ) -> Replay:
     """Fold the log at `source`, checking every invariant; `each` is told every decision.
 
-    Where nobody is to be told, what was replayed before is replayed at once.
+    Where nobody is to be told, what was replayed before is replayed at once. Segments that end
+    before event `since` are left out, and what comes after the decision of event `until`. `more`
+    waits for a log that is being written: see `hpcore.log.read`. `each` is then told of a decision
+    as soon as it is there; `more` is not asked once the machine has ended.
 
     The invariants are those that the hpcore which wrote the log has kept. Stops at the first
     event that is wrong. The state at the head of a segment is held against what the events before
@@ -104,7 +121,14 @@ def replay(
     where the header cannot be read; damage further down is in the result, with all that came
     before it.
     """
-    header, records = read(source)
+    tell = None if each is None else _Teller(each)
+
+    def caught_up() -> bool:
+        if tell is not None:
+            tell.early(result.state)
+        return not result.state.shared.ended and more()
+
+    header, records = read(source, more=no_more if more is no_more else caught_up, since=since)
     result = Replay(header, header.state)
     invariants = header.invariants
     if at == header.first - 1:
@@ -112,10 +136,10 @@ def replay(
     with records:
         try:
             _check_first_state(result.state, records, invariants)
-            if each is None and at is None:
+            if tell is None and at is None and until is None:
                 _replay_at_once(result, records, invariants)
             else:
-                _replay_plainly(result, records, invariants, at, each)
+                _replay_plainly(result, records, invariants, at, until, tell)
         except LogError as error:
             result.damage = error
         if records.torn is not None:
@@ -124,20 +148,44 @@ def replay(
     return result
 
 
+class _Teller:
+    """Tells of decisions, of each event once."""
+
+    def __init__(self, each: Callable[[ReplayedDecision], None]) -> None:
+        self._each, self._told = each, 0
+        self.under_way: list[Record] = []
+
+    def early(self, state: State) -> None:
+        """Tell of what there is of the decision under way, which nothing follows yet."""
+        self.of(tuple(self.under_way), state)
+
+    def of(self, records: tuple[Record, ...], state: State) -> None:
+        """Tell of those of `records` that were not told of."""
+        new = tuple(record for record in records if record.seq > self._told)
+        if new:
+            self._told = new[-1].seq
+            self._each(ReplayedDecision(new, state))
+
+
 def _replay_plainly(
     result: Replay,
     records: Records,
     invariants: Invariants,
-    at: int | None = None,
-    each: Callable[[ReplayedDecision], None] | None = None,
+    at: int | None,
+    until: int | None,
+    tell: _Teller | None,
 ) -> None:
-    """Decision by decision, up to the first that is wrong."""
-    for decision in decisions(records):
+    """Decision by decision, up to the first that is wrong, or that of event `until`."""
+    for decision in decisions(iter(records), None if tell is None else tell.under_way):
         if not _take(result, decision, at, invariants):
             break
-        if each is not None:
-            each(ReplayedDecision(decision.records, result.state))
-        _check_head(result.state, decision.records[-1].seq, records)
+        if tell is not None:
+            tell.of(decision.records, result.state)
+        last = decision.records[-1].seq
+        _check_head(result.state, last, records)
+        if until is not None and last >= until:
+            result.stopped = decision.settled
+            break
 
 
 def _replay_at_once(result: Replay, records: Records, invariants: Invariants) -> None:
@@ -188,6 +236,7 @@ def _take(
     rules = result.header.protocol.rules
     if decision.records[0].answers is not None:
         result.decided_again += 1
+        result.lacks = 0 if decision.settled else lacking(result.state, decision, rules)
         result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
     for record, folded in fold(result.state, decision, invariants, rules):
         if folded.violation is not None:

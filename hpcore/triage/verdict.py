@@ -34,6 +34,9 @@ _TOLD = (
 """The events that say what came of what was asked."""
 _ASKED = (ev.PlugAccepted, ev.UnplugAccepted, ev.UnplugRepeated)
 
+_OF_A_LINE = frozenset({Kind.GUEST, Kind.QEMU, Kind.FLAGS, Kind.STATE})
+"""The marks that are about no decision, but about a line of a file."""
+
 
 @frozen
 class Happened:
@@ -215,8 +218,8 @@ class _Reader:
         if mark is None:
             return
         if mark.wrong or mark.kind is Kind.HABIT:
-            if mark.kind is Kind.GUEST or mark.kind is Kind.QEMU:
-                self._settle()  # it is about no decision, but about a line of its own
+            if mark.kind in _OF_A_LINE:
+                self._settle()
                 self._records, self._before = (record,), self._after
             self._marks.append(mark)
         elif mark.kind is Kind.ASKED:

@@ -21,6 +21,10 @@ _DOING = {
     Step.STOP: "has its thread being stopped",
     Step.RELEASE: "has its address space being released",
     Step.PARK: "is being parked",
+    Step.WAKE: "has its thread being woken",
+    Step.OPEN: "has its GICC being opened",
+    Step.SHUT: "has its GICC being shut",
+    Step.HALT: "has its thread being halted",
 }
 _DONE = {
     Step.REALIZE: "is realized, powered off",
@@ -36,6 +40,10 @@ _DONE = {
     Step.STOP: "has no thread any more",
     Step.RELEASE: "has no address space any more",
     Step.PARK: "is parked",
+    Step.WAKE: "has its thread woken",
+    Step.OPEN: "has its GICC open again",
+    Step.SHUT: "has its GICC shut",
+    Step.HALT: "is parked whole, its thread halted",
 }
 _MACHINE = {
     MachineStep.CREATE_VCPUS: "creating all possible vCPUs",

@@ -52,6 +52,23 @@ def test_a_mutant_is_shown_step_by_step_and_kept_as_a_log(tmp_path: Path) -> Non
     assert "--force" in again.stderr or "exists" in again.stderr
 
 
+def test_what_is_ignored_leads_on_to_who_would_notice() -> None:
+    asked = ("check", *FEW, "--mutant", "enable_before_wire", "--json")
+    assert as_json(hpcore(*asked))["violations"] == ["built_in_order"]
+    done = hpcore(*asked, "--ignore", "built_in_order")
+    assert as_json(done)["violations"] == ["enabled_is_wired"]
+    assert "Who notices: the guest: _STA says enabled" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("built_in_ordr", "Did you mean 'built_in_order'"), ("transition", "cannot be left out")],
+)
+def test_what_cannot_be_ignored_is_refused(name: str, says: str) -> None:
+    done = hpcore("check", "--ignore", name)
+    assert (done.returncode, says in done.stderr) == (2, True)
+
+
 def test_a_log_says_of_which_mutant_its_rules_are(tmp_path: Path) -> None:
     log = tmp_path / "broken.jsonl"
     hpcore("check", *FEW, "--mutant", "unbind_before_unwire", "--log", log)

@@ -123,6 +123,6 @@ def test_a_mutant_must_be_found_somewhere_and_the_rules_proven_everywhere(file: 
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpcore.check.sweep.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("hpcore.spread.CONNECT_SECONDS", 2)
     with pytest.raises(CheckError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         run_sweep([SweepJob(Environment(slots=1))], "tcp://127.0.0.1:9")

@@ -34,6 +34,8 @@ NOT_RUN: Mapping[str, str] = {
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",
     r"(\w+=\S+ )?hpcore (guest|qemu|uefi) fetch\b.*": "downloads; tests/guest and tests/qemu fetch",
     r"hpcore check --slots 16.*": "tests/check/test_engines.py proves as many slots",
+    r"hpcore check --rules .*": "tests/check/test_revisions.py proves each, and hunts in each",
+    r"hpcore bisect .*": "wants two logs of one machine: tests/triage/test_bisect.py makes them",
     r"hpcore check --mutants": "minutes: tests/check/test_mutants.py looks for every mutant",
     r".*--scheduler .*": "needs a Dask scheduler: tests/check/test_sweep.py starts one",
     r"python -m pytest .*": "these are the tests",
@@ -45,9 +47,11 @@ NOT_RUN: Mapping[str, str] = {
 """What is only parsed, and why: a pattern of whole commands."""
 
 EXIT_CODES: Mapping[str, int] = {
+    r"hpcore triage logs .*": 1,  # one of the two is the mutant's
     r"hpcore check --mutant .*": 1,  # it finds what the mutant breaks
     r"hpcore replay (broken|small).jsonl": 1,
     r"hpcore check storm.yaml.*": 1,  # it is what fails
+    r"hpcore check mine.yaml --property mine.py": 1,  # what must be seen there is not
     r"hpcore check (mine|calm).yaml --(race|guest hostile).*": 1,
     r"hpcore run small.jsonl .*": 1,  # an order that qtest, too, knows to be wrong
     r"hpcore triage (.* )?report\.trace.*": 1,
@@ -129,6 +133,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(here / "qtest.jsonl", here / f"{name}.jsonl")
     run(here, "hpcore check --slots 2 --mutant unbind_before_unwire --log broken.jsonl", 1)
     run(here, "hpcore shrink broken.jsonl --log small.jsonl --scenario small.yaml")
+    (here / "logs").mkdir()
+    for name in ("run", "broken"):
+        shutil.copy(here / f"{name}.jsonl", here / "logs")
     (here / "mine.yaml").write_text(block(ROOT / "README.md", "machine:"))
     storm, calm = blocks_of(DOCS / "sequences.md", "machine:")
     (here / "storm.yaml").write_text(storm)

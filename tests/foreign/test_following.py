@@ -156,6 +156,18 @@ def test_a_plug_of_what_is_there_takes_its_eject_for_lost(tmp_path: Path) -> Non
     assert told(verdict).count("is plugged as core2") == 2
 
 
+def test_a_trace_that_begins_late_takes_what_is_there_for_plugged_before(tmp_path: Path) -> None:
+    trace = Trace()
+    trace.plug(2)
+    trace.guest("read_flags", 3, " flags: 0x1")
+    trace.eject(3)
+    trace.guest("read_flags", 3, " flags: 0x1")
+    done, verdict = bring(tmp_path, trace.text)
+    assert any("no file has" in what for what in done.assumed)
+    assert found(verdict) == ["eject_was_requested", "eject_requested_and_off", "read"]
+    assert verdict.wrong[1].before.slots[3].lifecycle == "parked"
+
+
 def test_without_qmp_the_registers_alone_show_plugs_and_ejects(tmp_path: Path) -> None:
     trace = Trace()
     trace.whole()

@@ -119,6 +119,15 @@ def test_a_transcript_is_read_in_every_common_shape(shape: str, tmp_path: Path) 
     assert done.files[0].format == "a QMP transcript"
 
 
+def test_a_chardevs_logfile_which_has_qemus_side_alone_shows_plugs_by_what_is_told(
+    tmp_path: Path,
+) -> None:
+    text = "".join(f"{_dump(message)}\r\n" for arrow, message in TALK if arrow == "<-")
+    done, verdict = bring(tmp_path, text)
+    assert told(verdict) == WHOLE and not found(verdict)
+    assert len(done.assumed) == 3
+
+
 def test_lines_for_people_are_read_with_their_errors(tmp_path: Path) -> None:
     text = (
         "(qemu) device_add host-arm-cpu,id=c2,core-id=2\n"

@@ -130,7 +130,7 @@ def test_a_property_knows_its_kind_and_asks_something() -> None:
         "a", "A.", Kind.ALWAYS, 3, on_state=holds, at_rest=True, since=(0, 2)
     )
     assert not always("a", "A.", holds).at_rest
-    with pytest.raises(ValueError, match="the property a asks nothing: give it on_state or"):
+    with pytest.raises(ValueError, match="the property a asks nothing: give it on_state, on_event"):
         always("a", "A.")
     assert sometimes("s", "S.", lambda _e: True).kind is Kind.SOMETIMES
     assert eventually("e", "E.", holds).kind is Kind.EVENTUALLY

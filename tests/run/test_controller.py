@@ -601,7 +601,7 @@ def test_a_grant_against_the_policy_ends_the_machine() -> None:
 
 
 def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(state: State, events: Sequence[ev.Event]) -> Iterator[Folded]:
+    def broken(state: State, events: Sequence[ev.Event], *_: Any, **_by: Any) -> Iterator[Folded]:
         yield Folded(state, events[0], state, Violation("parked_is_inert", 1, "says."))
 
     async def script(c: Controller) -> None:

@@ -11,8 +11,9 @@ import hpcore.sequence
 from hpcore.check import HOSTILE, LEGACY, LINUX, PROPERTIES, CheckError, GuestModel
 from hpcore.model.properties import always, eventually, sometimes
 from hpcore.model.rules import RULES
-from hpcore.scenario import load
+from hpcore.scenario import load, values
 from hpcore.sequence import Anyhow, FindingKind, Question, SequenceRefused, check
+from hpcore.sequence.steps import BEGINS
 from tests.sequence.reference import search
 from tests.sequence.sequences import PLUG, PLUG_ON, UNPLUG_ON, asked, scenario, whys
 
@@ -169,9 +170,15 @@ def test_a_guest_of_the_checkers_need_not_answer() -> None:
     assert ("never", 2, "it need never end") in whys(check(question))
 
 
+def test_every_kind_of_step_is_known() -> None:
+    looks = {values.ExpectStep, values.SettleStep, values.RepeatStep}
+    assert set(values.ScenarioStep.__args__) - looks == set(BEGINS)
+
+
 @pytest.mark.parametrize(
     ("steps", "end"),
     [
+        ("[boot, {save-machine: vm.state}]", True),
         ("[boot, poweroff]", True), ("[boot, reboot, rebooted, reset]", True),
         ("[boot, migrate, {wait: 5s}, {shell: 'true'}, settle]", True),
         (f"[boot, {PLUG}, {{call: {{ost: [1, 3, 0x80]}}}}, {{call: {{cpu_on: [0, 1]}}}}]", True),

@@ -14,14 +14,17 @@ from pathlib import Path
 import pytest
 
 from hpcore.guest.images import fetched_guest
-from hpcore.log import read
+from hpcore.log import LogWriter, read
+from hpcore.model import events as ev
+from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
 from hpcore.run.discovery import find
-from hpcore.run.kept import NotKept, recorded
+from hpcore.run.kept import NotKept, place_of, recorded
 from hpcore.run.open import open_machine
 from hpcore.triage.replay import replay
 from tests.qemu.support import alive
@@ -57,8 +60,9 @@ def place(log: Path) -> Path:
     """Where the log says that its machine lives."""
     header, records = read(log)
     records.close()
-    assert header.kept is not None
-    return Path(header.kept)
+    place = place_of(header)
+    assert place is not None
+    return place
 
 
 def end(log: Path) -> Ended:
@@ -133,7 +137,7 @@ def test_what_is_no_log_of_a_kept_machine_is_refused(tmp_path: Path) -> None:
     assert "not a log of hpcore" in refused("attach", other)
     assert "No such file" in refused("attach", tmp_path / "none.jsonl")
     error = refused("run", "cover-letter", "--accel", "qtest", "--keep", "--log", other, "--force")
-    assert error == "no machine of 'qtest' outlives hpcore: its machines end with hpcore"
+    assert error.startswith("no machine of 'qtest' outlives hpcore: the guest that is played")
 
 
 def test_a_kept_machine_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
@@ -193,3 +197,51 @@ def test_at_the_prompt_quit_leaves_the_machine_and_end_ends_it(tmp_path: Path) -
         assert typist.ends() == 0
     assert not alive(pid)
     assert replay(log).state.shared.phase is Phase.ENDED
+
+
+def test_a_kept_machine_is_neither_migrated_nor_saved_and_goes_on(kept: Path) -> None:
+    def fails(*step: str) -> str:
+        ended = hpcore("attach", kept, *step, "--json", env=HERE)
+        assert ended.code == 1, ended
+        assert ended.last["kept"] is True
+        return str(ended.last["error"])
+
+    assert "a machine of --keep is not migrated yet" in fails("migrate")
+    assert replay(kept).ok
+
+
+def test_a_pause_that_was_under_way_is_done_by_who_attaches(kept: Path) -> None:
+    with LogWriter.resume(kept) as writer:
+        begun = ev.MachineStepBegun(MachineStep.PAUSE)
+        writer.append([begun], writer.last_t, st.Pause())
+    ended = hpcore("attach", kept, "resume", "--json", env=HERE)
+    assert ended.code == 0, ended
+    assert replay(kept).ok
+    assert not replay(kept).state.shared.paused
+
+
+def test_a_power_off_and_a_death_that_were_missed_are_told(tmp_path: Path) -> None:
+    """The guest powers off while nobody is there; who attaches can start it anew."""
+    log = tmp_path / "run.jsonl"
+    pid = left(log)
+    off = hpcore("attach", log, "--json", env=HERE, stdin=b"shell: (sleep 2; poweroff -f) &\n")
+    assert off.code == 0, off
+    poll(lambda: console(log).count(b"Power down") > 0, "the guest's last word", 60)
+
+    async def look() -> None:
+        async with attach_machine(log) as attached:
+            assert attached.machine.state.shared.phase is Phase.OFF
+            await attached.machine.begin(st.Reset())
+            await attached.machine.resume()
+            await attached.machine.until(lambda s: s.shared.guest_runs, "the next boot")
+            os.kill(pid, signal.SIGKILL)
+            assert "QEMU is gone" in await attached.machine.ended()
+
+    asyncio.run(look())
+    assert replay(log).ok
+    assert replay(log).state.shared.phase is Phase.FAILED
+
+
+def console(log: Path) -> bytes:
+    """What the guest has printed."""
+    return (place(log) / "console.log").read_bytes()

@@ -118,6 +118,7 @@ def _of(system: System, vm: Vm, versions: dict[str, str]) -> Capabilities:
         no_hotplug=None if smccc.has_filter(vm) else smccc.NO_FILTER,
         no_migration="not supported yet on kvm",
         no_save="not supported yet on kvm",
+        no_keep="the machine is a part of hpcore's own process",
         max_vcpus=most,
         modelled=MODELLED,
         versions=versions,

@@ -62,7 +62,7 @@ class KvmQemuAccelerator:
         return evolve(
             kvm, unavailable="; ".join(problems) or None, no_hotplug=None, modelled=MODELLED,
             versions=versions, no_migration=f"not supported yet on {NAME}",
-            no_save=f"not supported yet on {NAME}",
+            no_save=f"not supported yet on {NAME}", no_keep=f"not supported yet on {NAME}",
         )  # fmt: skip
 
     async def open(

@@ -20,13 +20,22 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept import QemuGone
 from hpcore.qemu.runtime_directory import remove_runtime_directory
-from hpcore.run.accelerator import AcceleratorError, Kept, MachineGone, Report, TakenUp
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    EffectError,
+    Kept,
+    MachineGone,
+    Report,
+    TakenUp,
+)
 from hpcore.run.gate import ENDED
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.kept_machine import KeptMachine
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.session import TcgSession
+
+STAYS = "a machine of --keep is not migrated yet: what outlives hpcore is this one QEMU"
 
 
 class KeptTcgSession(TcgSession):
@@ -48,6 +57,8 @@ class KeptTcgSession(TcgSession):
         self._state: State | None = None
         self._found: KeptMachine | None = None
         self._catching_up = False  # the monitor has yet to answer who attached
+        self._off_told = asyncio.Event()  # a power-off that nobody had heard of
+        self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
     @classmethod
     def keeping(
@@ -116,13 +127,18 @@ class KeptTcgSession(TcgSession):
         self._goes_on.set()
         if off and shared.phase is not Phase.OFF:
             self._tell(self._powered_off_meanwhile())
+        else:
+            self._off_told.set()
         self._found.link.go()
 
     async def taken_up(self) -> TakenUp:
         """See KeptSession."""
         assert self._found is not None, "it was attached"
         link = self._found.link
-        await self._or_gone(link.caught_up if self._catching_up else link.replayed)
+        await self._or_gone(link.replayed)
+        await self._or_gone(self._off_told)
+        if self._catching_up:
+            await self._or_gone(link.caught_up, self._stands)
         return link.taken_up
 
     async def leave(self) -> None:
@@ -150,15 +166,20 @@ class KeptTcgSession(TcgSession):
             self._config, boot, qemu, monitor, self._directory, told
         )
 
+    async def _migrate(self) -> None:
+        raise EffectError(STAYS)
+
     async def _command(self, step: MachineStep) -> None:
         await self._goes_on.wait()
         await super()._command(step)
+        if step is MachineStep.PAUSE:
+            self._stands.set()
 
     async def _reset(self) -> None:
         """One that was under way may have been done: then the HELLO is in what was missed."""
         await self._goes_on.wait()
         if self._found is not None and self._catching_up:
-            await self._or_gone(self._found.link.caught_up, self._reset_settled)
+            await self._or_gone(self._found.link.caught_up, self._reset_settled, self._stands)
             self._catching_up = False
             if self._reset_settled.is_set():
                 self._gate.require_present()
@@ -167,6 +188,7 @@ class KeptTcgSession(TcgSession):
 
     async def _shut_down(self, reason: str) -> None:
         if self._goes_on.is_set():  # before that, QEMU's run state tells
+            self._stands.set()
             await super()._shut_down(reason)
 
     async def _reset_standing_still(self) -> None:
@@ -181,6 +203,13 @@ class KeptTcgSession(TcgSession):
             self._off_said.clear()
             self._gate.shut()
             self._report(PowerOffSeen())
+            self._off_told.set()
+
+    def _end(self, why: str) -> bool:
+        first = super()._end(why)
+        for waited_for in (self._goes_on, self._off_told, self._stands):
+            waited_for.set()
+        return first
 
     async def _or_gone(self, *any_of: asyncio.Event) -> None:
         """Wait for the first of these. Raises AcceleratorError where the machine is gone."""

@@ -68,12 +68,16 @@ class Trials:
         return tuple(tried)
 
     def _find_accepted(self, m: int, boot: int) -> tuple[Offer, ...]:
-        """Stimuli about the machine that are not refused: no single slot has a say in that."""
+        """Stimuli about the machine that are not refused: no single slot has a say in that.
+
+        And those that may not be refused, so that it is seen.
+        """
         shared, slot = self.shared.values[m], self.locals[Role.BOOT].values[boot]
         accepted = []
         for offer in self._environment.about_machine(shared, self._environment.faults):
             state = self._machine.state(Role.BOOT, slot, shared, offer.needs)
-            if not self._machine.let(Role.BOOT, slot, state, offer.stimulus).refused:
+            seen = self._machine.let(Role.BOOT, slot, state, offer.stimulus)
+            if seen.broken is not None or not seen.refused:
                 accepted.append(offer)
         return tuple(accepted)
 
