@@ -1,6 +1,7 @@
 """Check the protocol against a guest of your own.
 
     python examples/guest_of_your_own.py
+    hpcore check --slots 3 --guest examples/guest_of_your_own.py:Deaf
 
 This guest takes a device check and answers it, but never looks at an eject request: a
 kernel in early boot, or one that lost the event. With it a `device_del` never ends by the

@@ -1,6 +1,7 @@
 """Ask the checker a question of your own, beside hpcore's.
 
     python examples/property_of_your_own.py
+    hpcore check --slots 2 --property examples/property_of_your_own.py
 
 The first property holds and is proven. The second does not; the checker prints the shortest
 way to break it, and writes that down as a log which `hpcore replay` explains. The third asks

@@ -26,6 +26,10 @@ SAYS = {
         "on_means_wired: proven", "known_means_enabled: broken", "as a log: counterexample.jsonl",
         "taken_while_on: proven",
     ),
+    "sequence_of_your_own.py": (
+        "storm: ", "fails", "step 4, `plug id b, core-id 1` (line 8) can fail: cpu(",
+        "step 3: unplug a: the user unplugs a", "kept as found.jsonl", "calm: ", "holds",
+    ),
     "guest_of_your_own.py": ("with a deaf guest: proven", "it never happens: a_guest_ejects"),
     "changed_protocol.py": (
         "as it is: proven", "before _STA says enabled: breaks built_in_order",

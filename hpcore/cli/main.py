@@ -25,6 +25,7 @@ NOBODY_LISTENS = 128 + signal.SIGPIPE
 COMMANDS = {
     "accel": "Say which accelerators can run here, and why not.",
     "attach": "Take the machine of LOG up again, which was kept.",
+    "bisect": "Say where the log BAD leaves the log GOOD, as far as that makes it wrong.",
     "check": "Prove the invariants, or print the shortest way to break one.",
     "diff": "Compare the logs A and B of one scenario, event by event.",
     "disk": "Say which kernel the disk IMAGE would boot, and with what.",

@@ -55,7 +55,8 @@ class Header:
     stands in the file; the writer sets it, and `sync`. `modelled` and `differs` are the
     accelerator's own words (hpcore.run.accelerator.Capabilities); a log before format 1.1
     has none. `segment` is what was before this segment of the log; None in the first one.
-    `kept` is the directory of a machine that may outlive hpcore; None for one that does not.
+    `kept` is the host and the directory of a machine that may outlive hpcore, as HOST:PATH;
+    None for one that does not.
     `rules` is the protocol that the machine was run by, where it is not hpcore's own. A log
     before format 1.3 has none of these.
     """

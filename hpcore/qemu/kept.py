@@ -65,8 +65,10 @@ class KeptQemu(AttachedQemu):
     ) -> KeptQemu:
         """The QEMU that lives in `directory`, and listens at the socket `listens` there.
 
-        Raises QemuGone where none lives there, and QemuError where it does not listen.
+        Raises QemuGone where none lives there, and QemuError where it does not listen, or the
+        directory is another user's.
         """
+        _require_ours(directory)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while is_held(directory):
@@ -97,6 +99,18 @@ class KeptQemu(AttachedQemu):
         if self._child is not None:
             self._child.wait()
         super()._gone()
+
+
+def _require_ours(directory: Path) -> None:
+    """Raises QemuError for another user's directory: whether a QEMU lives there is not known."""
+    try:
+        owner = directory.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise QemuError(f"{directory} cannot be looked into: {error.strerror}") from error
+    if owner != os.geteuid():
+        raise QemuError(f"{directory} is another user's: only that user can have its machine")
 
 
 def _words(directory: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from os import PathLike
 
 from attrs import frozen
@@ -78,9 +78,10 @@ async def attach_machine(
 
 
 async def _taken_up(controller: KeptController) -> TakenUp:
-    """What was found; a note in the log has it, too."""
+    """What was found, once all that was missed is decided; a note in the log has it, too."""
     taken_up = await controller.session.taken_up()
-    controller.post(stimuli.Note(f"taken up: {taken_up}"))
+    with suppress(RunError):  # it has ended over that
+        await controller.submit(stimuli.Note(f"taken up: {taken_up}"))
     return taken_up
 
 

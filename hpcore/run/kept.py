@@ -10,11 +10,12 @@ import json
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
+from socket import gethostname
 
 from attrs import asdict, frozen
 
 from hpcore.errors import HpcoreError
-from hpcore.log import LogLocked, LogWriter, Rotation, read
+from hpcore.log import Header, LogLocked, LogWriter, Rotation, read
 from hpcore.log.fold import decisions, fold
 from hpcore.model import stimuli
 from hpcore.model.decide import decide
@@ -24,6 +25,16 @@ from hpcore.model.states import State
 from hpcore.run.accelerator import Kept
 
 RECORD = "machine.json"
+
+
+def home(place: Path) -> str:
+    """The words for a log's header that say where a machine lives: the host, and the directory."""
+    return f"{gethostname()}:{place}"
+
+
+def place_of(header: Header) -> Path | None:
+    """The directory where the machine of a log lives, on whatever host; None for one not kept."""
+    return None if header.kept is None else Path(header.kept.partition(":")[2])
 
 
 class NotKept(HpcoreError):
@@ -95,12 +106,15 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     log = Path(path)
     header, records = read(log)
     records.close()
-    if header.kept is None:
+    place = place_of(header)
+    if header.kept is None or place is None:
         raise NotKept(
             f"{log}: its machine was not to outlive hpcore, and is gone; `hpcore run --keep` and "
             "`hpcore shell --keep` have one that does"
         )
-    place = Path(header.kept)
+    host = header.kept.partition(":")[0]
+    if host != gethostname():
+        raise NotKept(f"{log}: its machine lives on the host {host}, and this is {gethostname()}")
     found = recorded(place)
     try:
         writer = LogWriter.resume(log, rotation=None if found is None else found.rotation)
@@ -113,7 +127,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
             raise NotKept(
                 f"{log} is a copy: the log of the machine in {place} is {found.log}; attach to that"
             )
-        kept = _folded(log, place)
+        kept = _folded(log, place, writer.header.first)
         if kept.state.shared.ended:
             raise NotKept(f"{log}: its machine has ended; see `hpcore replay {log}`")
         if kept.state.shared.phase is Phase.DEFINED and kept.state.shared.step is None:
@@ -134,8 +148,9 @@ def say_gone(log: KeptLog, why: str) -> State:
     return decision.state
 
 
-def _folded(log: Path, place: Path) -> Kept:
-    header, records = read(log)
+def _folded(log: Path, place: Path, since: int) -> Kept:
+    """What the log's last segment, which begins with event `since`, leads to from its head on."""
+    header, records = read(log, since=since)
     state, heard = header.state, 0 if header.segment is None else header.segment.heard or 0
     with records:
         for decision in decisions(records):

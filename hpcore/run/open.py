@@ -23,7 +23,7 @@ from hpcore.run.console import Printed
 from hpcore.run.controller import Controller, ProtocolBroken
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, keeper, usable
-from hpcore.run.kept import record
+from hpcore.run.kept import home, record
 from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine
 from hpcore.run.saving import saver_of
@@ -84,7 +84,7 @@ async def open_machine(
 
         def open_log() -> LogWriter:
             place = controller.session.place if isinstance(controller, KeptController) else None
-            begins = attrs.evolve(header, kept=None if place is None else str(place))
+            begins = attrs.evolve(header, kept=None if place is None else home(place))
             writer = LogWriter.create(
                 log, begins, sync=sync, overwrite=overwrite, rotation=rotation
             )

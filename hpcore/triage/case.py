@@ -62,6 +62,10 @@ class Entry:
     stimulus: Stimulus | None
     about: frozenset[int]
     fact: Fact | None = None
+    seq: int = 0
+    """The number of its first event in the log."""
+    logged: tuple[Event, ...] = ()
+    """The events that it led to there."""
 
 
 @frozen(eq=False)
@@ -97,6 +101,26 @@ class Run:
 
 def case_of(source: str | PathLike[str] | IO[bytes]) -> Case:
     """The case that the log at `source` is. Raises LogError, and NoCase for a log that is right."""
+    header, entries, broken = entries_of(source)
+    if broken is None:
+        raise NoCase("no event of the log breaks an invariant, so there is no case")
+    case = Case(header, entries, broken)
+    found = run(case, case.entries)
+    if found.broken is None or found.broken.invariant != case.broken.invariant:
+        raise NoCase(
+            f"decided again, the log does not break {case.broken.invariant} any more; "
+            "`hpcore replay` says where it was decided otherwise"
+        )
+    return case
+
+
+def entries_of(
+    source: str | PathLike[str] | IO[bytes],
+) -> tuple[Header, tuple[Entry, ...], Violation | None]:
+    """The header of a log, its entries up to what is wrong, and what that breaks.
+
+    Raises LogError, and NoCase for a log whose beginning was removed.
+    """
     walked = walk(source)
     if walked.header.first > 1:
         raise NoCase(
@@ -108,17 +132,9 @@ def case_of(source: str | PathLike[str] | IO[bytes]) -> Case:
         entries.append(_entry(took[0].before, decision, walked.header.protocol.rules))
         if walked.wrong is not None:
             break
-    if walked.wrong is None or walked.wrong.violation is None:
-        damage = f": {walked.damage}" if walked.damage is not None else ""
-        raise NoCase(f"no event of the log breaks an invariant, so there is no case{damage}")
-    case = Case(walked.header, tuple(entries), walked.wrong.violation)
-    found = run(case, case.entries)
-    if found.broken is None or found.broken.invariant != case.broken.invariant:
-        raise NoCase(
-            f"decided again, the log does not break {case.broken.invariant} any more; "
-            "`hpcore replay` says where it was decided otherwise"
-        )
-    return case
+    if walked.wrong is None and walked.damage is not None:
+        raise walked.damage
+    return walked.header, tuple(entries), None if walked.wrong is None else walked.wrong.violation
 
 
 def _entry(before: State, decision: LoggedDecision, rules: Rules) -> Entry:
@@ -127,7 +143,8 @@ def _entry(before: State, decision: LoggedDecision, rules: Rules) -> Entry:
     events = tuple(record.event for record in records)
     answer = None if stimulus is None else _decided(before, stimulus, rules)
     fact = None if answer == events else Fact(events, answer, before)
-    return Entry(stimulus, frozenset(_spoken_of(stimulus, events)), fact)
+    about = frozenset(_spoken_of(stimulus, events))
+    return Entry(stimulus, about, fact, records[0].seq, events)
 
 
 def _spoken_of(stimulus: Stimulus | None, events: tuple[Event, ...]) -> set[int]:

@@ -26,6 +26,7 @@ from hpcore.model.states import State
 from hpcore.model.stimuli import DeviceAdd, DeviceDel, Note, Stimulus
 from hpcore.model.topology import Topology
 from hpcore.triage.case import Case, Entry, Run, Taken, run
+from hpcore.triage.pieces import least
 
 SECONDS_A_STIMULUS = 0.001
 """In the log of a shrunk case, where no time has passed."""
@@ -159,18 +160,10 @@ class _Search:
 
     def without_pieces(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         """Delta debugging: `entries` of which none can be left out."""
-        size = max(1, len(entries) // 2)
-        while True:
-            at, smaller = 0, False
-            while at < len(entries):
-                rest = (*entries[:at], *entries[at + size :])
-                if rest and self.holds(rest):
-                    entries, smaller = self.without_loops(rest), True
-                else:
-                    at += size
-            if size == 1 and not smaller:
-                return entries
-            size = max(1, size // 2)
+        return least(entries, self._less)
+
+    def _less(self, rest: tuple[Entry, ...]) -> tuple[Entry, ...] | None:
+        return self.without_loops(rest) if rest and self.holds(rest) else None
 
 
 def _state(state: State) -> object:

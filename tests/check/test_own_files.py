@@ -88,6 +88,13 @@ def test_a_decorated_function_is_a_property_by_its_name_and_sentence(tmp_path: P
     assert found[1].on_event is not None and found[1].at_rest
 
 
+def test_the_examples_are_such_files() -> None:
+    folder = Path(__file__).parents[2] / "examples"
+    found = properties_in(folder / "property_of_your_own.py")
+    assert [p.name for p in found] == ["on_means_wired", "known_means_enabled", "taken_while_on"]
+    assert guest_in(f"{folder / 'guest_of_your_own.py'}:Deaf").name == "deaf"
+
+
 def test_properties_of_a_file_are_asked_by_the_engines(tmp_path: Path) -> None:
     as_booted, _quiet, lost, looked = properties_in(written(tmp_path, MINE))
     for engine in ("symbolic", "explicit"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcore.qemu.errors import QemuError
 from hpcore.qemu.kept import KeptQemu, QemuGone
 from hpcore.qemu.runtime_directory import (
     held_directories,
@@ -67,6 +68,18 @@ def test_a_directory_that_is_open_to_others_is_none_of_ours(parent: Path) -> Non
     assert not is_held(directory)
     remove_runtime_directory(directory)
     assert not is_held(parent)
+
+
+def test_another_users_directory_is_not_taken_for_one_without_a_machine(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = runtime_directory()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(QemuError, match="another user's: only that user") as error:
+        asyncio.run(KeptQemu.attach(directory, directory / "qmp"))
+    assert not isinstance(error.value, QemuGone)
+    monkeypatch.undo()
+    remove_runtime_directory(directory)
 
 
 def test_who_listens_is_found_by_the_socket(parent: Path) -> None:

@@ -41,7 +41,7 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.attach import Attached, MachineEnded, attach_machine
 from hpcore.run.discovery import Found, keeper
-from hpcore.run.kept import NotKept, open_kept
+from hpcore.run.kept import NotKept, home, open_kept
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import open_machine
 from hpcore.triage.replay import replay
@@ -294,7 +294,11 @@ def test_a_log_without_a_kept_machine_is_refused_with_the_reason(log: Path) -> N
     LogWriter.create(log, Header(CONFIG, "tcg")).close()
     with pytest.raises(NotKept, match="was not to outlive hpcore, and is gone"):
         open_kept(log)
-    header = Header(CONFIG, "tcg", kept="/nowhere")
+    away = Header(CONFIG, "tcg", kept="another-host:/nowhere")
+    LogWriter.create(log, away, overwrite=True).close()
+    with pytest.raises(NotKept, match="its machine lives on the host another-host"):
+        open_kept(log)
+    header = Header(CONFIG, "tcg", kept=home(Path("/nowhere")))
     LogWriter.create(log, header, overwrite=True).close()
     with pytest.raises(NotKept, match="before it had started the machine"):
         open_kept(log)

@@ -24,7 +24,7 @@ from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
 from hpcore.run.discovery import find
-from hpcore.run.kept import NotKept, recorded
+from hpcore.run.kept import NotKept, place_of, recorded
 from hpcore.run.open import open_machine
 from hpcore.triage.replay import replay
 from tests.qemu.support import alive
@@ -60,8 +60,9 @@ def place(log: Path) -> Path:
     """Where the log says that its machine lives."""
     header, records = read(log)
     records.close()
-    assert header.kept is not None
-    return Path(header.kept)
+    place = place_of(header)
+    assert place is not None
+    return place
 
 
 def end(log: Path) -> Ended:
@@ -106,7 +107,7 @@ def test_a_machine_that_is_left_is_listed_and_can_be_had_again(kept: Path) -> No
         async with attach_machine(kept) as attached:
             assert attached.machine.state.shared.paused
             held = await asyncio.to_thread(hpcore, "kept", "--json", env=HERE)
-            assert {"log": str(kept), "held": True}.items() <= held.last["machines"][0].items()
+            assert [m["held"] for m in held.last["machines"] if m["log"] == str(kept)] == [True]
             error = await asyncio.to_thread(refused, "attach", kept, env=HERE)
             assert f"{kept}: another hpcore has this machine" in error
             await attached.machine.resume()
@@ -217,3 +218,30 @@ def test_a_pause_that_was_under_way_is_done_by_who_attaches(kept: Path) -> None:
     assert ended.code == 0, ended
     assert replay(kept).ok
     assert not replay(kept).state.shared.paused
+
+
+def test_a_power_off_and_a_death_that_were_missed_are_told(tmp_path: Path) -> None:
+    """The guest powers off while nobody is there; who attaches can start it anew."""
+    log = tmp_path / "run.jsonl"
+    pid = left(log)
+    off = hpcore("attach", log, "--json", env=HERE, stdin=b"shell: (sleep 2; poweroff -f) &\n")
+    assert off.code == 0, off
+    poll(lambda: console(log).count(b"Power down") > 0, "the guest's last word", 60)
+
+    async def look() -> None:
+        async with attach_machine(log) as attached:
+            assert attached.machine.state.shared.phase is Phase.OFF
+            await attached.machine.begin(st.Reset())
+            await attached.machine.resume()
+            await attached.machine.until(lambda s: s.shared.guest_runs, "the next boot")
+            os.kill(pid, signal.SIGKILL)
+            assert "QEMU is gone" in await attached.machine.ended()
+
+    asyncio.run(look())
+    assert replay(log).ok
+    assert replay(log).state.shared.phase is Phase.FAILED
+
+
+def console(log: Path) -> bytes:
+    """What the guest has printed."""
+    return (place(log) / "console.log").read_bytes()

@@ -126,7 +126,7 @@ def test_what_is_forgotten_is_replayed_plainly(
     assert agree(write(tmp_path / "log", rounds(6))).ok
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_logs_of_older_formats_come_to_the_same(version: str) -> None:
     assert agree(LOGS / f"{version}.jsonl").ok
 

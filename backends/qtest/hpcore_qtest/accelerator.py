@@ -53,6 +53,10 @@ MODELLED = _MODELLED_EVERYWHERE | {
 
 LACKS = {
     "realized_at_start": "its vCPUs are wired one by one, never all of them by INIT_GIC",
+    "cold_booted_can_go": (
+        "the MADT says of what is there at boot that it is enabled, not online-capable, so "
+        "that the played Linux gives none of it back"
+    ),
 }
 """What of other protocols than hpcore's own arm `virt` cannot do, and why."""
 

@@ -57,6 +57,7 @@ class KeptTcgSession(TcgSession):
         self._state: State | None = None
         self._found: KeptMachine | None = None
         self._catching_up = False  # the monitor has yet to answer who attached
+        self._off_told = asyncio.Event()  # a power-off that nobody had heard of
         self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
     @classmethod
@@ -126,6 +127,8 @@ class KeptTcgSession(TcgSession):
         self._goes_on.set()
         if off and shared.phase is not Phase.OFF:
             self._tell(self._powered_off_meanwhile())
+        else:
+            self._off_told.set()
         self._found.link.go()
 
     async def taken_up(self) -> TakenUp:
@@ -133,6 +136,7 @@ class KeptTcgSession(TcgSession):
         assert self._found is not None, "it was attached"
         link = self._found.link
         await self._or_gone(link.replayed)
+        await self._or_gone(self._off_told)
         if self._catching_up:
             await self._or_gone(link.caught_up, self._stands)
         return link.taken_up
@@ -199,6 +203,13 @@ class KeptTcgSession(TcgSession):
             self._off_said.clear()
             self._gate.shut()
             self._report(PowerOffSeen())
+            self._off_told.set()
+
+    def _end(self, why: str) -> bool:
+        first = super()._end(why)
+        for waited_for in (self._goes_on, self._off_told, self._stands):
+            waited_for.set()
+        return first
 
     async def _or_gone(self, *any_of: asyncio.Event) -> None:
         """Wait for the first of these. Raises AcceleratorError where the machine is gone."""

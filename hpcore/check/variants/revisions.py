@@ -28,6 +28,8 @@ _NEEDS: Mapping[str, Mapping[str, Any]] = {
     "migration_carries_all": {"migration": True},
     "migration_carries_enabled": {"migration": True},
     "cold_booted_stays": {"boot": 2},
+    "guest_heard": {"boot": 2},
+    "facts_have_causes": {"migration": True},
     "reset_keeps_plugged": {"reset": True},
     "off_keeps_plugged": {"power_on": True},
 }

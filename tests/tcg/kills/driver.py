@@ -20,6 +20,7 @@ from hpcore.log import read
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.qemu.runtime_directory import is_held
+from hpcore.run.kept import place_of
 from hpcore.triage.replay import replay
 
 SAY_SECONDS = 120.0
@@ -232,7 +233,8 @@ def lives(log: Path) -> bool:
         return False
     header, records = read(log)
     records.close()
-    return header.kept is not None and is_held(Path(header.kept))
+    place = place_of(header)
+    return place is not None and is_held(place)
 
 
 def under_way(state: State) -> str:

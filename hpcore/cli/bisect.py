@@ -1,0 +1,63 @@
+"""`hpcore bisect`: which of the differences between two logs make one of them bad."""
+
+from __future__ import annotations
+
+import click
+
+from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
+from hpcore.cli.replay import NO_VERDICT
+from hpcore.errors import printable
+from hpcore.log import LogError
+from hpcore.triage.bisect import Edit
+from hpcore.triage.bisect import bisect as bisect_logs
+from hpcore.triage.words import say
+
+
+@click.command()
+@click.argument("good", type=click.Path(dir_okay=True))
+@click.argument("bad", type=click.Path(dir_okay=True))
+@json_option
+def bisect(good: str, bad: str, as_json: bool) -> None:
+    """Say where the log BAD leaves the log GOOD, as far as that makes it wrong.
+
+    \b
+    hpcore bisect good.jsonl bad.jsonl
+
+    The two are of one machine; an invariant is broken in BAD alone. Of the stimuli that only one
+    of them has, the fewest are looked for with which GOOD breaks the same. `hpcore diff` names
+    all differences, and judges none.
+
+    Exits with 0 once they are found, with 2 where GOOD is wrong or BAD is not.
+    """
+    out = Output(json=as_json)
+    try:
+        with out.progress("deciding again") as tell:
+            found = bisect_logs(good, bad, lambda left: tell(f"{left} differences are left"))
+    except LogError as error:
+        raise Problem(str(error), BAD_INPUT if isinstance(error, NO_VERDICT) else WRONG) from error
+    broken = found.case.broken
+    out.say(
+        f"{len(found.edits)} of {found.of} differences matter. With them {good} breaks "
+        f"{broken.invariant} for vCPU {broken.slot}:"
+    )
+    for edit in found.edits:
+        name = bad if edit.in_bad else good
+        out.say(f"  event {edit.entry.seq} of {name} alone: {_words(edit)}", style="bold red")
+    last = found.run.taken[-1]
+    out.say(f"It breaks at: {printable(say(last.events[-1]))} (event {last.entry.seq} of its log)")
+    out.end(
+        True,
+        invariant=broken.invariant,
+        slot=broken.slot,
+        differences=found.of,
+        matter=[
+            {"log": "bad" if edit.in_bad else "good", "seq": edit.entry.seq, "says": _words(edit)}
+            for edit in found.edits
+        ],
+    )
+
+
+def _words(edit: Edit) -> str:
+    entry = edit.entry
+    by = "" if entry.stimulus is None else f"{type(entry.stimulus).__name__}: "
+    return by + "; ".join(printable(say(event)) for event in entry.logged)
