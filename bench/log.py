@@ -41,6 +41,7 @@ from hpcore.model.effects import RunMachineStep, RunStep, Step
 from hpcore.model.events import Event
 from hpcore.model.states import State, initial
 from hpcore.model.topology import mp_affinity
+from hpcore.triage.replay import replay
 
 MACHINE = MachineConfig.of(cpus=2, maxcpus=8)
 SYNCED = 500
@@ -128,6 +129,14 @@ def append(path: Path, batches: Batches, sync: Sync) -> int:
 def read_events(path: Path) -> int:
     """Read, verify and decode every event."""
     return sum(1 for _ in read(path)[1])
+
+
+def replay_events(path: Path, *, plainly: bool = False) -> int:
+    """Fold, check and decide again every event; `plainly` without looking up what came before."""
+    found = replay(path, each=(lambda _decision: None) if plainly else None)
+    if not found.ok:
+        raise AssertionError(f"the log does not replay: {found.wrong or found.damage}")
+    return found.events
 
 
 def verify_lines(path: Path) -> int:
@@ -229,6 +238,8 @@ def one_round(place: Path, batches: Batches, few: Batches) -> dict[str, float]:
     measure("read typed", lambda: read_events(path))
     measure("read memory, eventsourcing", peer.read)
     measure("verify lines", lambda: verify_lines(path))
+    measure("replay", lambda: replay_events(path))
+    measure("replay, plainly", lambda: replay_events(path, plainly=True))
     measure("append os, one by one", lambda: append(path, singles, Sync.OS))
     measure("append buffered", lambda: append(path, batches, Sync.BUFFERED))
     measure("append durable", lambda: append(path, few, Sync.DURABLE), waited)
@@ -245,6 +256,8 @@ RATIOS = (
     ("append os", "append memory, eventsourcing"),
     ("append os", "append os, events alone"),
     ("read typed", "read typed, events alone"),
+    ("replay", "replay, plainly"),
+    ("replay", "verify lines"),
     ("append buffered", "append memory, eventsourcing"),
     ("append durable", "append SQLite, eventsourcing"),
     ("read typed", "read memory, eventsourcing"),

@@ -1,12 +1,7 @@
 """A plugin for pytest: sequences and logs are checked in tests, and a failing test keeps its log.
 
-    def test_a_storm_of_requests(hpcore_check):
-        hpcore_check.sequence("storm.yaml")
-
-    async def test_my_machine(hpcore_log, hpcore_check):
-        async with hpcore.open_machine(found, config, guest, log=hpcore_log) as machine:
-            ...
-        hpcore_check.log(hpcore_log)
+The fixture `hpcore_check` has the methods `sequence` and `log`, to check the one and the other;
+`hpcore_log` is where a machine of the test has its log. docs/sequences.md shows them.
 
 `pytest --hpcore-log DIR` keeps the logs of the tests that fail, each under its test's name, with
 the scenario that repeats a finding beside it. Nothing of hpcore is loaded before a test asks.

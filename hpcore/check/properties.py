@@ -121,7 +121,7 @@ def refuse_unfit(properties: Properties) -> None:
     names = Counter(p.name for p in properties)
     names.update((TRANSITION, TOTAL))
     for p in properties:
-        if p.on_decision is not None and p not in PROPERTIES:
+        if p.on_decision is not None and p not in SHIPPED:
             raise CheckError(
                 f"the property {p.name} looks at whole decisions, which hpcore's own alone may: "
                 "give it on_state or on_event"

@@ -75,7 +75,7 @@ def replay(
     \b
     hpcore replay run.jsonl
     hpcore replay run.jsonl --at 57
-    hpcore replay run.jsonl --from 1200 --to 1300 --cpu 4
+    hpcore replay run.jsonl --from 40 --to 60 --cpu 4
     hpcore replay run.jsonl --follow --cpu 4 --cpu 5
     hpcore replay run.jsonl --json | jq .violation
 

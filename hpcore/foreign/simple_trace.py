@@ -3,7 +3,7 @@
 A header of three 64-bit words (all ones, the magic, the version), then records. A record of
 type 0 gives an event's number its name; one of type 1 is an event: its number, nanoseconds, its
 length, the process, the arguments. An integer takes eight bytes, a text four bytes of length and
-itself. Sources: scripts/simpletrace.py, trace/simple.c. Version 4, in use since QEMU 2.8.
+itself. Source: trace/simple.c. Version 4, in use since QEMU 2.8.
 
 Each event is handed on as the line that the log backend would have printed.
 """

@@ -1,7 +1,7 @@
 """QEMU's trace, as its log backend prints it: `-trace NAME -D FILE`, with and without times.
 
-Sources: hw/acpi/trace-events, hw/intc/trace-events, hw/core/trace-events, monitor/trace-events,
-scripts/tracetool/backend/log.py. What is no line of QEMU's trace is None.
+Sources: hw/acpi/trace-events, hw/intc/trace-events, hw/core/trace-events, monitor/trace-events.
+What is no line of QEMU's trace is None.
 """
 
 from __future__ import annotations

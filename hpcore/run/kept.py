@@ -127,7 +127,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
             raise NotKept(
                 f"{log} is a copy: the log of the machine in {place} is {found.log}; attach to that"
             )
-        kept = _folded(log, place)
+        kept = _folded(log, place, writer.header.first)
         if kept.state.shared.ended:
             raise NotKept(f"{log}: its machine has ended; see `hpcore replay {log}`")
         if kept.state.shared.phase is Phase.DEFINED and kept.state.shared.step is None:
@@ -148,8 +148,9 @@ def say_gone(log: KeptLog, why: str) -> State:
     return decision.state
 
 
-def _folded(log: Path, place: Path) -> Kept:
-    header, records = read(log)
+def _folded(log: Path, place: Path, since: int) -> Kept:
+    """What the log's last segment, which begins with event `since`, leads to from its head on."""
+    header, records = read(log, since=since)
     state, heard = header.state, 0 if header.segment is None else header.segment.heard or 0
     with records:
         for decision in decisions(records):

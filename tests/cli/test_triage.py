@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("nothing of the kind\n")
     for words, says in (
         (("triage", tmp_path / "none"), "No such file"),
-        (("triage", tmp_path), "Is a directory"),
+        (("import", tmp_path, "--log", tmp_path / "new"), "Is a directory"),
         (("triage", tmp_path / "other"), "no line says anything about vCPUs"),
         (("triage", log, GOOD), "is a log of hpcore's"),
         (("import", GOOD, "--log", log), "exists"),

@@ -29,6 +29,8 @@ NOT_RUN: Mapping[str, str] = {
         "needs an arm64 KVM: tests/nested runs every scenario on one",
     r"hpcore shell .*--accel tcg\b.*": "a prompt: tests/cli/test_shell_prompt.py types on tcg",
     r"hpcore run mine.yaml --keep .*": "boots Linux, and leaves it: tests/tcg/test_kept.py does",
+    r"hpcore run long.yaml .*--log-segment .*":
+        "boots Linux: tests/run/test_open.py has a machine's log in segments",
     r"hpcore attach .*": "a machine that goes on: tests/tcg/test_kept.py has some",
     r"hpcore kept --json .*": "asks for machines that go on: tests/tcg/test_kept.py has some",
     r"hpcore run mine.yaml --(kernel|initrd) .*": "tests/e2e/test_own_guest.py boots one's own",

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from hpcore.guest.played import PlayedGuest
+from hpcore.guest.played.hostile import Call, Move
 from hpcore.log import Entry, Header, LogWriter, Record, Sync, read
 from hpcore.log.fold import COUNTED
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
-from hpcore.run import Controller, Patience
+from hpcore.run import Controller, LiveMachine, Patience
 from hpcore.run import noise as room
 from hpcore.run.deadlines import Deadlines, GuestWait
 from hpcore.run.noise import AS_THEY_COME, KINDS_APART, Noise, changes_nothing
 from hpcore.triage.replay import replay
+from tests.run.live import on_played
 from tests.run.test_controller import CONFIG, CORE2, SOON, asked_back, booted, play, plugged
 from tests.support.logs import ListLog
 from tests.support.paper import Behaviour
@@ -222,6 +225,30 @@ def test_a_user_is_answered_soon_while_a_guest_calls_without_end(tmp_path: Path)
 
     logged(tmp_path / "log", script, Sync.DURABLE)
     assert sorted(took)[1] < 5
+
+
+def test_a_played_guest_that_calls_over_and_over_costs_lines_by_the_second(
+    tmp_path: Path,
+) -> None:
+    """By its registers and by PSCI, as on any accelerator that plays its guest."""
+    calls = 600
+
+    async def script(machine: LiveMachine) -> None:
+        guest = machine.guest
+        assert isinstance(guest, PlayedGuest)
+        for _ in range(calls // 2):
+            await guest.make(Move(Call.EJECT, (1,)))
+            await guest.make(Move(Call.CPU_ON, (0, 3)))
+        await machine.plug("core3", core_id=3)
+        await machine.unplug("core3")
+
+    on_played(script, tmp_path / "log")
+    assert replay(tmp_path / "log").ok
+    answers = of(list(read(tmp_path / "log")[1]), ev.EjectRefused, ev.CpuOnDenied)
+    at_boot = 2  # Linux tries all vCPUs that it finds
+    assert sum(record.counted for record in answers) == calls + at_boot
+    seconds = 2 + answers[-1].t - answers[0].t
+    assert len(answers) <= seconds * (AS_THEY_COME + 2) + 40
 
 
 def test_what_is_at_hand_is_logged_in_one_write(
