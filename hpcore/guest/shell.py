@@ -145,12 +145,12 @@ class Shell:
             try:
                 await self.run(":", min(max(left, 0), MEET_SECONDS))
             except GuestRestartedError:
-                return
+                continue  # it has half of a line that was typed as it booted: interrupt that, too
             except GuestTimeoutError:
                 if left <= MEET_SECONDS:
                     raise
             else:
-                self.times_ready += 1
+                self.times_ready = max(1, self.times_ready)
                 return
 
     async def run(self, line: str, within: float = DEFAULT_TIMEOUT) -> ShellResult:

@@ -64,15 +64,17 @@ class Worker:
 
     async def agree(self) -> None:
         """Hold the monitor's word on every slot against the model, with nothing under way."""
-        if self.state.shared.paused and self.state.shared.phase is not Phase.OFF:
-            await self._still()
-            await self.machine.resume()
-        if self.state.shared.phase is Phase.OFF:
-            await self.machine.begin(stimuli.Reset())
-            await self.machine.begin(stimuli.Resume())
         async with asyncio.timeout(AGREE_SECONDS):
             while not await self._agrees():  # noqa: ASYNC110 - what changes is the machine
                 await asyncio.sleep(0.02)
+
+    async def _goes(self) -> None:
+        """Have the machine run, which is off or paused: only then the monitor can be asked."""
+        if self.state.shared.phase is Phase.OFF:
+            await self.machine.begin(stimuli.Reset())
+        elif self.state.shared.phase is Phase.RUNNING:
+            await self._still()
+        await self.machine.resume()
 
     async def _still(self) -> None:
         machine = self.session._machine
@@ -85,7 +87,12 @@ class Worker:
     async def _agrees(self) -> bool:
         """Whether they do; False where something was under way, or happened meanwhile."""
         before, seq = self.state, self.machine.last_seq
-        if before.shared.step is not None or before.shared.phase is not Phase.RUNNING:
+        if before.shared.step is not None:
+            return False
+        if before.shared.paused:
+            await self._goes()
+            return False
+        if before.shared.phase is not Phase.RUNNING:
             return False
         if any(slot.step is not None for slot in before.slots):
             return False
