@@ -32,8 +32,6 @@ from hpcore.sequence.shorter import shortened
 from hpcore.sequence.values import Answer, Finding, FindingKind, Happening, Question
 from hpcore.sequence.world import Move, Spot, World, first_spot
 
-BYTES_A_STATE = 1_200
-"""Measured at 30,000 to 300,000 states of 4 to 8 slots, and rounded up."""
 MOST_FINDINGS = 50
 """Different findings that are kept."""
 

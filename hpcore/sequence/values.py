@@ -15,7 +15,7 @@ from hpcore.scenario.values import Line, Scenario
 from hpcore.sequence.guests import Anyhow, PlayedLinux, SequenceGuest
 
 MOST_STATES = 1_000_000
-"""States of one search, unless it is told another number: about 1 GiB."""
+"""States of one search, unless it is told another number. `cycles` takes 650 bytes for each."""
 MOST_LINES = 1_000
 """Steps that are checked, with every repeat written out."""
 
