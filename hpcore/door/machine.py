@@ -28,7 +28,8 @@ from hpcore.model.states import State, initial
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
-from hpcore.run.controller import Controller, Log, RunError
+from hpcore.run.controller import Controller, Log
+from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 
 LAST_WORDS_SECONDS = 2.0

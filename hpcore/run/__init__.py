@@ -43,9 +43,10 @@ from hpcore.run.commands import (
     PlugStage,
     Unplug,
 )
-from hpcore.run.controller import CommandRefused, Controller, ProtocolBroken, RunError, Watcher
+from hpcore.run.controller import Controller, Watcher
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, find, look_up, probe_all
+from hpcore.run.errors import CommandRefused, ProtocolBroken, RunError
 from hpcore.run.gate import Gate
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine

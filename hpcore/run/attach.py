@@ -13,9 +13,9 @@ from hpcore.model import stimuli
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import MachineGone, TakenUp
 from hpcore.run.console import Printed
-from hpcore.run.controller import ProtocolBroken, RunError
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, keeper, look_up
+from hpcore.run.errors import ProtocolBroken, RunError
 from hpcore.run.kept import KeptLog, open_kept, say_gone
 from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine

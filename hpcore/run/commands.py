@@ -18,7 +18,7 @@ from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.effects import MachineStep
 from hpcore.model.states import State
-from hpcore.run.controller import Controller, RunError
+from hpcore.run.controller import Controller
 from hpcore.run.courses import (
     MachineCourse,
     OnTheMachine,
@@ -26,6 +26,7 @@ from hpcore.run.courses import (
     UnplugCourse,
     course_of,
 )
+from hpcore.run.errors import RunError
 
 _WAITING_FOR = {
     MachineStep.START: "the machine's start",

@@ -11,15 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import structlog
-from attrs import frozen
 
-from hpcore.errors import HpcoreError
 from hpcore.log import Entry
 from hpcore.model import stimuli
-from hpcore.model.decide import decide
 from hpcore.model.effects import CARRYING, Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.events import (
     Event,
@@ -30,9 +27,6 @@ from hpcore.model.events import (
     Refused,
     UnplugRepeated,
 )
-from hpcore.model.fold import Folded, steps
-from hpcore.model.plain import plain_stimulus
-from hpcore.model.properties import Violation
 from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import Owed, State
 from hpcore.model.stimuli import Stimulus
@@ -46,7 +40,8 @@ from hpcore.run.deadlines import (
     Wait,
     WordWait,
 )
-from hpcore.run.noise import Noise, changes_nothing
+from hpcore.run.errors import CommandRefused, ProtocolBroken, RunError
+from hpcore.run.turns import Posted, Turn, Turns
 
 AT_ONCE = 32
 """Of what was posted, how much is decided before others have their turn: some milliseconds."""
@@ -76,55 +71,11 @@ class Log(Protocol):
         """Told the state after what was appended: a new segment may begin with it."""
 
 
-class RunError(HpcoreError):
-    """A run cannot go on. The text says why."""
-
-
-class CommandRefused(RunError):
-    """A command was refused; `event` has the guard's name."""
-
-    def __init__(self, event: Refused) -> None:
-        super().__init__(event.message)
-        self.event = event
-
-
-class ProtocolBroken(RunError):
-    """An invariant does not hold: a fault of hpcore itself. The machine was stopped."""
-
-    def __init__(self, violation: Violation, event: Event) -> None:
-        super().__init__(
-            f"invariant {violation.invariant} is broken for vCPU {violation.slot} by {event}: "
-            f"{violation.says} This is a fault of hpcore; the log shows it"
-        )
-        self.violation = violation
-
-
 Watcher = Callable[[Event, State], None]
 Saver = Callable[[Session, str, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Saves the machine of a session in a file. The last argument is awaited for all to be in the
 log that the machine has said before it stood still."""
 OpenSession = Callable[[Callable[[Stimulus], None]], Awaitable[Session]]
-
-
-@frozen
-class _Posted:
-    stimulus: Stimulus
-    answer: Callable[[tuple[Event, ...]], None] | None = None
-    heard: int | None = None
-
-
-@frozen
-class _Turn:
-    """One decision in a turn of the loop, or a line that stands for several that were counted.
-
-    `entry` is what is logged of it, or None for one that is only counted. `posted` is what it
-    answers, or None for the line.
-    """
-
-    entry: Entry | None
-    posted: _Posted | None
-    folded: tuple[Folded, ...]
-    effects: tuple[Effect, ...] = ()
 
 
 class Controller:
@@ -152,8 +103,8 @@ class Controller:
         self._open_log, self._open = open_log, open_session
         self.patience = patience or Patience()
         self._deadlines = Deadlines(self.patience)
-        self._queue: asyncio.Queue[_Posted | None] = asyncio.Queue()
-        self._noise = Noise()
+        self._queue: asyncio.Queue[Posted | None] = asyncio.Queue()
+        self._turns = Turns(protocol)
         self._changed = asyncio.Condition()
         self._halted = asyncio.Event()
         self._effects: set[asyncio.Task[None]] = set()
@@ -194,7 +145,7 @@ class Controller:
 
     def post(self, stimulus: Stimulus) -> None:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
-        self._put(_Posted(stimulus, heard=self._heard))
+        self._put(Posted(stimulus, heard=self._heard))
 
     @property
     def _heard(self) -> int | None:
@@ -220,7 +171,7 @@ class Controller:
             if not answer.done():
                 answer.set_result(events)
 
-        self._put(_Posted(command, decided, self._heard))
+        self._put(Posted(command, decided, self._heard))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -287,7 +238,7 @@ class Controller:
         """Why the machine has ended, or what ended the loop."""
         return str(self.failure) if self.failure else self._end
 
-    def _put(self, posted: _Posted) -> None:
+    def _put(self, posted: Posted) -> None:
         try:
             here = asyncio.get_running_loop() is self._thread_loop
         except RuntimeError:
@@ -318,56 +269,26 @@ class Controller:
     def _end_noise(self) -> None:
         """Log what is counted by now: nothing comes any more that would be logged after it."""
         try:
-            self._do(self._counted_turns(self.state, self._now()))
+            self._do(self._turns.counted(self.state, self._now()))
         except Exception as error:
             self._fails(error)
 
-    async def _at_hand(self) -> list[_Posted]:
+    async def _at_hand(self) -> list[Posted]:
         """What was posted, and none of it taken yet: one thing at least, or a look at the noise."""
         out = [await self._queue.get()]
         while len(out) < AT_ONCE and not self._queue.empty():
             out.append(self._queue.get_nowait())
         return [posted for posted in out if posted is not None]
 
-    def _take_turns(self, at_hand: list[_Posted]) -> None:
+    def _take_turns(self, at_hand: list[Posted]) -> None:
         """Decide all that is at hand, one by one, log it in one write, and have it done.
 
         One write, because a disk takes its time for each, and a guest that calls without end would
         have everybody else wait for that.
         """
-        state, now = self.state, self._now()
-        turns = self._counted_turns(state, now) if self._noise.due(now) else []
-        for posted in at_hand:
-            now = self._now()
-            stimulus = plain_stimulus(posted.stimulus)
-            decision = decide(state, stimulus, self.protocol.rules)
-            folded = self._folded(state, decision.events)
-            entry = Entry(decision.events, now, stimulus, posted.heard)
-            if changes_nothing(state, stimulus, decision):
-                counted = self._noise.takes(entry, len(state.slots))
-                turns.append(_Turn(None if counted else entry, posted, folded, decision.effects))
-                continue
-            if decision.state != state:
-                turns += self._counted_turns(state, now)
-            turns.append(_Turn(entry, posted, folded, decision.effects))
-            state = decision.state
-            if state.shared.ended or (folded and folded[-1].violation is not None):
-                break  # nothing comes after it
-        self._do(turns)
+        self._do(self._turns.decided(self.state, at_hand, self._now))
 
-    def _counted_turns(self, state: State, now: float) -> list[_Turn]:
-        """A line for each kind of call that was counted in `state`, now counted no longer."""
-        return [
-            _Turn(entry, None, self._folded(state, cast("tuple[Event, ...]", entry.events)))
-            for entry in self._noise.taken(now)
-        ]
-
-    def _folded(self, state: State, events: tuple[Event, ...]) -> tuple[Folded, ...]:
-        """`events` of one decision applied to `state`, with every promise held against each."""
-        by = self.protocol
-        return tuple(steps(state, events, by.rules, invariants=by.invariants))
-
-    def _do(self, turns: list[_Turn]) -> None:
+    def _do(self, turns: list[Turn]) -> None:
         """Log what is to be logged of `turns`, and only then have it done."""
         entries = [turn.entry for turn in turns if turn.entry is not None and turn.entry.events]
         if entries:
@@ -382,7 +303,7 @@ class Controller:
                 turn.posted.answer(tuple(folded.event for folded in turn.folded))
         self._log.settled(self.state)
 
-    def _take(self, turn: _Turn) -> None:
+    def _take(self, turn: Turn) -> None:
         """Make the state after a decision ours, having held every invariant against it."""
         before = self.state
         for folded in turn.folded:
@@ -474,7 +395,7 @@ class Controller:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            if self._noise.due(self._now()):
+            if self._turns.due(self._now()):
                 self._queue.put_nowait(None)
             passed, self._last_tick = min(now - self._last_tick, LATEST_LOOK), now
             for wait in self._deadlines.pass_time(passed, self.state.shared.paused):

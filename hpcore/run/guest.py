@@ -12,7 +12,8 @@ from hpcore.guest.shell import GuestRestartedError, Shell
 from hpcore.guest.watch import WatchedConsole
 from hpcore.model.machines import Phase
 from hpcore.run.console import ConsoleWatch
-from hpcore.run.controller import Controller, RunError
+from hpcore.run.controller import Controller
+from hpcore.run.errors import RunError
 from hpcore.run.waiting import unless_ended
 
 

@@ -12,8 +12,9 @@ from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 from hpcore.model.under_way import under_way
 from hpcore.run.accelerator import EffectError, KeptSession
-from hpcore.run.controller import Controller, Log, ProtocolBroken, RunError
+from hpcore.run.controller import Controller, Log
 from hpcore.run.deadlines import Patience
+from hpcore.run.errors import ProtocolBroken, RunError
 
 ATTACHED = "attached: hpcore takes the machine up again"
 LEFT = "left: the machine goes on without hpcore"

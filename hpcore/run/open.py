@@ -20,9 +20,10 @@ from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
-from hpcore.run.controller import Controller, ProtocolBroken
+from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, keeper, usable
+from hpcore.run.errors import ProtocolBroken
 from hpcore.run.kept import home, record
 from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine

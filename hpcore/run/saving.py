@@ -26,9 +26,10 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
-from hpcore.run.controller import Controller, ProtocolBroken
+from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, usable
+from hpcore.run.errors import ProtocolBroken
 from hpcore.run.machine import LiveMachine
 from hpcore.run.saved_file import SavedFile, SavedFileError, SavedFileWriter, read_saved
 

@@ -22,7 +22,7 @@ from hpcore.model.plain import plain_props
 from hpcore.model.states import State
 from hpcore.model.stimuli import DeviceAdd, DeviceDel
 from hpcore.run.commands import Plug, Unplug
-from hpcore.run.controller import CommandRefused, RunError
+from hpcore.run.errors import CommandRefused, RunError
 from hpcore.run.scale_plan import (
     Change,
     Scaled,

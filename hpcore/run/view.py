@@ -8,7 +8,7 @@ from attrs import frozen
 
 from hpcore.model.machines import SlotState
 from hpcore.model.states import State
-from hpcore.run.controller import RunError
+from hpcore.run.errors import RunError
 
 
 @frozen

@@ -7,7 +7,8 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from hpcore.guest.shell import GuestGoneError
-from hpcore.run.controller import Controller, RunError
+from hpcore.run.controller import Controller
+from hpcore.run.errors import RunError
 
 REASON_SECONDS = 5.0
 """For the accelerator to say why the machine is gone, once the guest's console is."""

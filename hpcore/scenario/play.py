@@ -15,7 +15,7 @@ from hpcore.guest.played import PlayedGuest
 from hpcore.guest.played.hostile import Call, Move
 from hpcore.model import stimuli
 from hpcore.model.plain import plain_props
-from hpcore.run.controller import RunError
+from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.run.scale import ScaleFailed
 from hpcore.run.scale_plan import Scaled

@@ -10,7 +10,7 @@ from hpcore.model import events as ev
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
-from hpcore.run.controller import RunError
+from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 
 

@@ -18,8 +18,8 @@ from hpcore.model.machines import Phase
 from hpcore.model.revision import HPCORE, Revision
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
 from hpcore.run.console import Printed
-from hpcore.run.controller import RunError
 from hpcore.run.discovery import Found
+from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import fit, open_machine
 from hpcore.scenario.fits import need_carrying, need_hotplug, need_shell

@@ -15,7 +15,6 @@ from hpcore.model import stimuli as st
 from hpcore.model.effects import MachineStep
 from hpcore.model.plain import plain_props
 from hpcore.model.states import Owed, State
-from hpcore.run.controller import RunError
 from hpcore.run.courses import (
     End,
     MachineCourse,
@@ -24,6 +23,7 @@ from hpcore.run.courses import (
     UnplugCourse,
     course_of,
 )
+from hpcore.run.errors import RunError
 from hpcore.run.rest import takes_commands
 from hpcore.run.scale_plan import Change, not_to_be_had
 from hpcore.run.view import view_of

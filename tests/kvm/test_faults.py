@@ -33,7 +33,7 @@ from hpcore.model.machines import Phase, SlotState
 from hpcore.model.psci import PsciStatus
 from hpcore.model.states import Owed
 from hpcore.platform import virt
-from hpcore.run.controller import RunError
+from hpcore.run.errors import RunError
 from tests.kvm.machines import (
     ENTRY,
     HVC,

@@ -19,7 +19,7 @@ from hpcore.fetch.cache import cache_directory
 from hpcore.model.psci import PsciStatus
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import find_qemu
-from hpcore.run.controller import RunError
+from hpcore.run.errors import RunError
 from tests.kvm_with_qemu import programs
 from tests.kvm_with_qemu.by_hand import POSSIBLE, answers, begun, page, qemu
 from tests.kvm_with_qemu.puppet import puppet

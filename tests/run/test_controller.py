@@ -21,9 +21,11 @@ from hpcore.model.machines import Phase, SlotState
 from hpcore.model.properties import Violation
 from hpcore.model.states import Owed, State, initial
 from hpcore.run import controller as room
+from hpcore.run import turns
 from hpcore.run.accelerator import AcceleratorError
-from hpcore.run.controller import TICK, CommandRefused, Controller, ProtocolBroken, RunError
+from hpcore.run.controller import TICK, Controller
 from hpcore.run.deadlines import Patience
+from hpcore.run.errors import CommandRefused, ProtocolBroken, RunError
 from tests.support.logs import ListLog
 from tests.support.paper import Behaviour, PaperAccelerator, PaperSession
 
@@ -608,7 +610,7 @@ def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(RunError):
             await booted(c)
 
-    monkeypatch.setattr(room, "steps", broken)
+    monkeypatch.setattr(turns, "steps", broken)
     controller, _ = play(Behaviour(), script)
     assert isinstance(controller.failure, ProtocolBroken)
 

@@ -36,9 +36,10 @@ from hpcore.run.accelerator import (
     Stream,
 )
 from hpcore.run.commands import CommandFailed
-from hpcore.run.controller import Controller, RunError
+from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found
+from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import open_machine
 from hpcore.run.saved_file import SavedFileError, SavedFileWriter, read_saved

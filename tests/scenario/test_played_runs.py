@@ -19,9 +19,10 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import AnswerCpuOn, MachineStep
 from hpcore.model.states import initial
 from hpcore.run.accelerator import AcceleratorError, GuestImages, GuestScript
-from hpcore.run.controller import CommandRefused, Controller
+from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found
+from hpcore.run.errors import CommandRefused
 from hpcore.run.execute import execute_log
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import open_machine

@@ -25,7 +25,7 @@ from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
 from hpcore.model.states import Owed
 from hpcore.run.commands import Accepted, MachineCommand
-from hpcore.run.controller import CommandRefused, RunError
+from hpcore.run.errors import CommandRefused, RunError
 from hpcore.run.machine import LiveMachine
 
 CANNOT_MIGRATE = "not on tcg yet: what hpcore knows of the vCPUs does not travel with QEMU's state"

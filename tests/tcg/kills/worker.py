@@ -29,8 +29,8 @@ from hpcore.model.machines import GiccState, Phase
 from hpcore.model.states import Slot, State, sta
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
-from hpcore.run.controller import RunError
 from hpcore.run.discovery import find
+from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import open_machine
 
