@@ -13,6 +13,7 @@ from attrs import field, frozen, mutable
 
 from hpcore.check.tabulated.start import take
 from hpcore.check.world.words import say
+from hpcore.errors import HpcoreError
 from hpcore.guest.played import LOST
 from hpcore.guest.played.hostile import Call
 from hpcore.model import stimuli as st
@@ -39,7 +40,7 @@ class Repeated:
     left_open: tuple[str, ...] = ()
 
 
-class CannotRepeat(Exception):
+class CannotRepeat(HpcoreError):
     """No scenario can bring this about; the text says what of it."""
 
 
