@@ -20,7 +20,7 @@ KEPT_WITHIN = {
     "CannotRetrace": "the engines disagree: a fault of hpcore",
     "Leave": "the interpreter of GRUB's file leaves a loop, a function or a file by it",
     "Problem": "click shows it",
-    "RevisionError": "the reader of protocols says in which line, that of headers makes a LogDamaged",
+    "RevisionError": "the readers of protocols and of headers say where",
     "Damaged": "the source of a foreign log notes it, with what was read until there",
     "PromiseBroken": "it fails a test of an accelerator's",
     "NotJson": "the reader of requests answers with it as QEMU does",
