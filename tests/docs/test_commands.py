@@ -21,7 +21,7 @@ from tests.docs.pages import DOCS, ROOT, Found, blocks
 from tests.support.command import HPCORE
 
 NOT_RUN: Mapping[str, str] = {
-    r"make [\w-]+( MUTATION=.*)?":
+    r"make [\w-]+( (MUTATION|PROTOCOL)=.*)?":
         "set-up, tests and benchmarks take minutes; make docs and check write here",
     r"hpcore run .*--accel tcg\b.*": "boots Linux: tests/e2e runs every scenario on tcg",
     r"hpcore restore vm.saved.*": "restores a Linux: tests/tcg/test_saving.py does",
@@ -61,8 +61,8 @@ EXIT_CODES: Mapping[str, int] = {
 }
 """Where a command does not exit with 0, as the docs say."""
 
-LEFT_OUT = re.compile("Missing argument|requires an argument")
-"""What click says of a command that is mentioned and not shown whole."""
+LEFT_OUT = re.compile("Missing argument|Missing option|requires an argument|no such file")
+"""What click says of a command that is mentioned and not shown whole, or of a user's file."""
 
 SHOWN = shown()
 
