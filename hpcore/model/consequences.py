@@ -113,7 +113,7 @@ _LEAVES: Mapping[Cause, _Leaves] = {
     Step.BIND: lambda b, a, c: a.gicc is GiccState.BOUND,
     Step.WIRE: lambda b, a, c: a.gicc is GiccState.WIRED,
     Step.ENABLE: lambda b, a, c: a.enabled and a.lifecycle is SlotState.ENABLED,
-    Step.DISABLE: lambda b, a, c: not (a.enabled or a.insert or a.remove or a.requested),
+    Step.DISABLE: lambda b, a, c: not (a.enabled or a.requested),
     Step.POWER_OFF: lambda b, a, c: not a.powered,
     Step.UNWIRE: lambda b, a, c: a.gicc is GiccState.BOUND,
     Step.UNBIND: lambda b, a, c: a.gicc is GiccState.UNBOUND,
