@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hpcore_kvm_qemu.accelerator import KvmQemuAccelerator
 
 from hpcore.promises import AcceleratorSuite, kill_process
 from tests.support.guests import fetched_images
+
+pytestmark = pytest.mark.long
 
 
 class TestKvmQemu(AcceleratorSuite):
