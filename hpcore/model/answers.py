@@ -116,6 +116,8 @@ def _ends_machine_step(t: Turn) -> bool:
         return True  # asked for again, it is begun again
     if isinstance(s, st.ResetSeen):
         return under_way is MachineStep.RESTART  # vCPU 0 starts afresh
+    if s == st.MachineDone(MachineStep.RESET):
+        return False  # that it was reset is what ends it
     return isinstance(s, st.MachineDone | st.MachineFailed) and s.step is under_way
 
 

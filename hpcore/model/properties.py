@@ -299,8 +299,11 @@ class Invariants:
         """The first thing that a whole decision breaks, its effects among what is looked at.
 
         Looks only at the slots that the decision is about, which are all where an event is
-        about none, and of those only at slot `only`.
+        about none, and of those only at slot `only`. One about a slot that there is not is about
+        none.
         """
+        if not 0 <= getattr(stimulus, "slot", 0) < len(after.slots):
+            return None
         about = {slot_of(event) for event in events}
         about.add(getattr(stimulus, "slot", None if not events else -1))
         for i in range(len(after.slots)):

@@ -146,7 +146,8 @@ def test_a_command_hears_of_its_own_slot_and_of_the_whole_machine() -> None:
 @pytest.mark.parametrize("step", [MachineStep.RESUME, MachineStep.START])
 def test_a_command_on_the_machine_ends_with_its_own_last_step(step: MachineStep) -> None:
     begun = (ev.MachineStepBegun(MachineStep.PAUSE),)
-    command = begun_by(Asked(NOBODY, SOON), st.Pause(), begun)
+    controller: Any = SimpleNamespace(state=initial(MachineConfig.of()))
+    command = begun_by(Asked(controller, SOON), st.Pause(), begun)
     assert isinstance(command, MachineCommand)
     ends = follow(command, ev.MachineStepDone(step), ev.MachineStepFailed(step, "no"))
     assert not command.over

@@ -15,6 +15,7 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep, Step
 from hpcore.model.fold import steps
+from hpcore.model.invariants import HELD
 from hpcore.model.machines import IllegalTransition, Phase
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State, initial
@@ -54,6 +55,10 @@ class World:
                 raise InvariantBroken(f"{found.invariant} of slot {found.slot}")
             before = folded.after
         assert before == decision.state, "the state is not the fold of the events"
+        if (found := HELD.of_decision(
+            self.state, stimulus, decision.events, decision.effects, decision.state
+        )) is not None:  # fmt: skip
+            raise InvariantBroken(f"{found.invariant} of slot {found.slot}")
         self.go_on(decision)
 
     def go_on(self, decision: Decision) -> None:

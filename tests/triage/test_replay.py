@@ -201,7 +201,8 @@ def test_every_event_can_be_said() -> None:
         ev.OstReceived(1, 77, 99), ev.EjectAccepted(1), ev.EjectRefused(1, "g", "m"),
         ev.CpuOnGranted(1, 0), ev.CpuOnDenied(1, 0, -3), ev.CpuWentOff(1),
         ev.UnplugRepeated(1, "a"), ev.EjectUnconfirmed(1),
-        ev.Refused("S", "g", "m"), ev.Noted("x"), *(e for b in batches(*PLUG)[0] for e in b),
+        ev.Refused("S", "g", "m"), ev.Noted("x"), ev.Restored("f"),
+        *(e for b in batches(*PLUG)[0] for e in b),
     ]  # fmt: skip
     for event in samples:
         assert say(event) != f"vCPU {ev.slot_of(event)} {ev.event_name(event)}"
