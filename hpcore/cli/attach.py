@@ -16,6 +16,7 @@ from hpcore.cli.signals import Stopped, until_stopped
 from hpcore.cli.step_words import fields_of, say_kept
 from hpcore.errors import HpcoreError
 from hpcore.guest.errors import GuestError
+from hpcore.model.effects import MachineStep
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.attach import Attached, attach_machine
 from hpcore.scenario.runner import Job, Outcome, outcome
@@ -120,12 +121,14 @@ async def _steps(
 
 async def _meet(out: Output, attached: Attached, seconds: float | None) -> None:
     """Wait for the guest's shell, where the guest can answer."""
-    shared = attached.machine.state.shared
+    machine = attached.machine
+    await machine.until(lambda s: s.shared.step is not MachineStep.PAUSE, "the pause's end")
+    shared = machine.state.shared
     if shared.paused or shared.halted:
         return
     with out.progress("waiting for the guest's shell"):
         try:
-            await asyncio.wait_for(attached.machine.guest_ready(), seconds)
+            await asyncio.wait_for(machine.guest_ready(), seconds)
         except (TimeoutError, GuestError):
             out.say("the guest's shell does not answer yet", style="yellow")
 
