@@ -33,7 +33,7 @@ def replayed(log: Path, *more: str) -> dict[str, Any]:
     return ended.last
 
 
-@pytest.mark.parametrize("name", sorted(set(bundled()) - {"cycles", "migrations"}))
+@pytest.mark.parametrize("name", sorted(set(bundled()) - {"cycles"}))
 def test_a_bundled_scenario_runs_and_its_log_replays(
     name: str, tmp_path: Path, kept_logs: Path
 ) -> None:
