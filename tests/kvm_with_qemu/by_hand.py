@@ -194,7 +194,7 @@ def page(magic: int, possible: int, seals: int) -> Iterator[int]:
     descriptor = os.memfd_create("page", os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, wire.PAGE_SIZE)
-        os.pwrite(descriptor, wire.HEAD.pack(magic, wire.VERSION, possible, 9), wire.HEAD_AT)
+        os.pwrite(descriptor, wire.HEAD.pack(magic, wire.VERSION, possible, 9, 0), wire.HEAD_AT)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         yield descriptor
     finally:
