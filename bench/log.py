@@ -81,6 +81,18 @@ class Run:
                 self.feed(stimuli.Done(effect.step, effect.slot, found))
 
 
+def round_of(i: int) -> tuple[stimuli.Stimulus, ...]:
+    """What happens to vCPU `i` from its plug to its eject, the accelerator's outcomes left out."""
+    return (
+        stimuli.DeviceAdd(f"core{i}", (("core-id", i),)),
+        stimuli.ScanStarted(), stimuli.InsertAcked(i), stimuli.ScanEnded(),
+        stimuli.OstReported(i, 1, 0), stimuli.CpuOnCalled(i, 0, 0x4008_0000, 0x4100_0000),
+        stimuli.DeviceDel(f"core{i}"),
+        stimuli.ScanStarted(), stimuli.RemoveAcked(i), stimuli.ScanEnded(),
+        stimuli.CpuOffSeen(i), stimuli.EjectCalled(i), stimuli.OstReported(i, 3, 0),
+    )  # fmt: skip
+
+
 def workload(events: int) -> Batches:
     """At least `events` events as the model makes them; a batch is what one stimulus made.
 
@@ -91,14 +103,7 @@ def workload(events: int) -> Batches:
     boot = run.batches
     run.batches = []
     for i in range(MACHINE.topology.cpus, MACHINE.possible):
-        for stimulus in (
-            stimuli.DeviceAdd(f"core{i}", (("core-id", i),)),
-            stimuli.ScanStarted(), stimuli.InsertAcked(i), stimuli.ScanEnded(),
-            stimuli.OstReported(i, 1, 0), stimuli.CpuOnCalled(i, 0, 0x4008_0000, 0x4100_0000),
-            stimuli.DeviceDel(f"core{i}"),
-            stimuli.ScanStarted(), stimuli.RemoveAcked(i), stimuli.ScanEnded(),
-            stimuli.CpuOffSeen(i), stimuli.EjectCalled(i), stimuli.OstReported(i, 3, 0),
-        ):  # fmt: skip
+        for stimulus in round_of(i):
             run.feed(stimulus)
     made: list[Decided] = []
     count = 0

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from attrs import asdict, frozen
 
-from bench.log import MACHINE, Decided, Run
+from bench.log import MACHINE, Decided, Run, round_of
 from hpcore.log import Header, LogWriter, Rotation, Sync
 from hpcore.log.segments import numbers, segment_path
 from hpcore.model import stimuli
@@ -52,14 +52,7 @@ def life(run: Run) -> Iterator[None]:
     """A vCPU that comes, works and goes, a step at a time, after the boot."""
     run.feed(stimuli.Boot())
     for i in cycle(range(MACHINE.topology.cpus, MACHINE.possible)):
-        for stimulus in (
-            stimuli.DeviceAdd(f"core{i}", (("core-id", i),)),
-            stimuli.ScanStarted(), stimuli.InsertAcked(i), stimuli.ScanEnded(),
-            stimuli.OstReported(i, 1, 0), stimuli.CpuOnCalled(i, 0, 0x4008_0000, 0x4100_0000),
-            stimuli.DeviceDel(f"core{i}"),
-            stimuli.ScanStarted(), stimuli.RemoveAcked(i), stimuli.ScanEnded(),
-            stimuli.CpuOffSeen(i), stimuli.EjectCalled(i), stimuli.OstReported(i, 3, 0),
-        ):  # fmt: skip
+        for stimulus in round_of(i):
             run.feed(stimulus)
             yield
 
