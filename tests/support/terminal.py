@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import struct
 import subprocess
 import termios
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import ioctl
 from pathlib import Path
+
+from tests.support.waits import readable
 
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B]|[=>78])"
@@ -69,8 +70,7 @@ class Typist:
         return self.process.wait(seconds)
 
     def _read(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._fd], [], [], seconds)
-        if not ready:
+        if not readable(self._fd, seconds):
             return True
         try:
             data = os.read(self._fd, 1 << 16)

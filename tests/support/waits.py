@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import selectors
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from hpcore.promises.waits import PAUSE, SECONDS, until
 
-__all__ = ["SECONDS", "poll", "until"]
+__all__ = ["SECONDS", "poll", "readable", "until"]
 
 T = TypeVar("T")
 
@@ -22,3 +23,10 @@ def poll(
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(PAUSE)
     return found
+
+
+def readable(fd: int, seconds: float) -> bool:
+    """Whether `fd` has something to read, or its end, within that time."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        return bool(selector.select(seconds))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from hpcore.model.states import State
 from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.kept import place_of
 from hpcore.triage.replay import replay
+from tests.support.waits import readable
 
 SAY_SECONDS = 120.0
 """For a worker's word: a guest boots meanwhile."""
@@ -74,7 +74,7 @@ class Process:
                     return line
             at = len(self.said)
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._out], [], [], left)[0] or not self._take():
+            if left <= 0 or not readable(self._out, left) or not self._take():
                 return None
 
     def kill(self) -> None:
