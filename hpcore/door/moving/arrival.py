@@ -40,7 +40,10 @@ class Stage(Enum):
 
 
 class Arrival:
-    """The one machine that comes to this door. `take` is given where from, once."""
+    """The one machine that comes to this door. `take` is given where from, once.
+
+    The real QEMU listens for it at SOCKET by then.
+    """
 
     def __init__(
         self, accelerator: str, here: Callable[[], State], session: MovingSession
@@ -96,8 +99,6 @@ class Arrival:
         if channel.both_ways:
             await channel.in_thread(partial(frames.write, Kind.FITS))
         path = qemu.process.directory / SOCKET
-        qemu.migration.begin()
-        await qemu.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
         end = QemuEnd(frames)
         end.have(await qemu.process.connect_socket(path))
         gives = asyncio.ensure_future(asyncio.to_thread(_give, frames, end))

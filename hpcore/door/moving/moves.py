@@ -80,6 +80,7 @@ class Moves:
             answers,
             handlers={**answers.handlers, **self._word.handlers()},
             passes=self._word.passes,
+            after_events=answers.after_events | {"migrate", "migrate-incoming"},
             of_client={"migrate": self._sending.migrate, "migrate-incoming": self._incoming},
         )
 
@@ -90,7 +91,7 @@ class Moves:
             return
         try:
             await self._taking.begin(str(uri))
-        except HpcoreError as error:
+        except HpcoreError as error:  # the caller is told, as QEMU does it
             assert self._inherited is not None, "it was started with -incoming"
             self._inherited.say(f"-incoming {uri}: {error}")
             await self._taking.give_up()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 from attrs import frozen
@@ -20,6 +21,7 @@ from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import Place, place_here
 from hpcore.door.moving.word import Word
 from hpcore.door.qmp.answers import Client, QmpError, RealMonitor
+from hpcore.door.qmp.vcpu_lists import ask
 from hpcore.errors import HpcoreError
 from hpcore.model import stimuli
 from hpcore.qemu.running import RunningQemu
@@ -88,6 +90,11 @@ class Taking:
             raise QmpError(_ONCE)
         async with self._word.beginning():
             place = await place_here(uri, client, self._inherited.descriptors)
+            try:
+                await self._qemu_listens()
+            except BaseException:
+                place.close()
+                raise
         self._task = asyncio.create_task(self._take(place))
         return {}
 
@@ -97,13 +104,19 @@ class Taking:
 
     async def give_up(self) -> None:
         """Have QEMU end as one that could not take a machine: by itself, with status 1."""
-        path = self._qemu.directory / SOCKET
         with contextlib.suppress(HpcoreError, OSError):
-            await self._real.execute("migrate-incoming", {"uri": f"unix:{path}"})
-            (await self._qemu.connect_socket(path)).close()
+            (await self._qemu.connect_socket(self._path, END_SECONDS)).close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._qemu.wait(), END_SECONDS)
         await self._qemu.close()
+
+    async def _qemu_listens(self) -> None:
+        """Have the real QEMU wait for its stream. Raises QmpError."""
+        await ask(self._real, "migrate-incoming", {"uri": f"unix:{self._path}"})
+
+    @property
+    def _path(self) -> Path:
+        return self._qemu.directory / SOCKET
 
     async def settled(self) -> None:
         """Wait for the end of what is on its way."""
