@@ -8,14 +8,17 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from functools import partial
 
+import attrs
 import structlog
 
 from hpcore.door.front import MovingSession
-from hpcore.door.moving.frames import Frames, Kind, StreamError
+from hpcore.door.moving.channel import Channel, words_of
+from hpcore.door.moving.frames import LARGEST, Frames, Kind, StreamError
 from hpcore.door.moving.head import Head, log_of
 from hpcore.door.moving.places import Place
 from hpcore.door.moving.pump import QemuEnd
 from hpcore.errors import HpcoreError
+from hpcore.model.config import MachineConfig
 from hpcore.model.states import State
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.machine import QemuMachine
@@ -26,6 +29,10 @@ _log = structlog.get_logger(__name__)
 
 SOCKET = "here"
 """Where the real QEMU takes its stream, in its own directory."""
+
+WORDS_SECONDS = 5.0
+"""For the other side to have read why its machine is refused, and to have closed."""
+LONGEST_WORDS = 4096
 
 Settle = Callable[[Head, LogState], Awaitable[None]]
 """Makes what has come the door's machine."""
@@ -84,14 +91,27 @@ class Arrival:
                 await channel.in_thread(partial(frames.write, Kind.ARRIVED))
         except (HpcoreError, OSError) as error:
             if channel.both_ways and self.stage is not Stage.HERE:
-                _log.error("the machine is refused", why=str(error))
+                _log.error("the machine is refused", why=words_of(error))
+                words = words_of(error).encode()[:LONGEST_WORDS]
                 with contextlib.suppress(OSError):
-                    words = str(error).encode()[:4096]
                     await channel.in_thread(partial(frames.write, Kind.REFUSED, words))
+                    channel.end()
+                    await self._read_to_end(channel)
             if self.stage is not Stage.HERE:
                 raise
         finally:
             channel.end()
+
+    async def _read_to_end(self, channel: Channel) -> None:
+        """Drop what still comes: to close before that would take back the words, on TCP."""
+        room = memoryview(bytearray(LARGEST))
+
+        def read() -> None:
+            while channel.read_some(room):
+                pass
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(channel.in_thread(read), WORDS_SECONDS)
 
     async def _load(self, qemu: QemuMachine, frames: Frames) -> None:
         """Have QEMU take the stream, to its end. Raises HpcoreError, OSError."""
@@ -139,8 +159,8 @@ async def _back(frames: Frames, end: QemuEnd) -> None:
 
 
 def _say_failure(qemu: QemuMachine, done: asyncio.Future[None]) -> None:
-    if not done.cancelled() and (error := done.exception()) is not None:
-        qemu.migration.interrupt(str(error))
+    if not done.cancelled() and isinstance(error := done.exception(), Exception):
+        qemu.migration.interrupt(words_of(error))
 
 
 class Unlike(HpcoreError):
@@ -154,17 +174,30 @@ def refuse_unlike(accelerator: str, here: State, head: Head, there: State) -> No
             f"the machine comes from the accelerator '{head.accelerator}', and is waited for on "
             f"'{accelerator}': start both with the same -accel"
         )
-    if there.config != here.config:
-        raise Unlike(
-            f"the machine that comes has {there.config}, and {here.config} is waited for: start "
-            "both with the same -smp, -m and -cpu"
-        )
+    for option, found in _OPTIONS.items():
+        comes, awaited = found(there.config), found(here.config)
+        if comes != awaited:
+            raise Unlike(
+                f"the machine that comes was started with {option} {comes}, and this one with "
+                f"{option} {awaited}: start both with the same"
+            )
     coming, waited = _plugged(there), _plugged(here)
     if coming != waited:
         raise Unlike(
             f"of the machine that comes {_listed(coming)}, and here {_listed(waited)}: before "
             "migrate-incoming, plug here what is plugged there, under the same ids"
         )
+
+
+def _smp(config: MachineConfig) -> str:
+    return ",".join(f"{name}={n}" for name, n in attrs.asdict(config.topology).items())
+
+
+_OPTIONS: dict[str, Callable[[MachineConfig], object]] = {
+    "-smp": _smp,
+    "-m": lambda config: config.memory,
+    "-cpu": lambda config: config.cpu_model,
+}
 
 
 def _plugged(state: State) -> dict[int, str]:

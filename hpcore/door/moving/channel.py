@@ -14,6 +14,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def words_of(error: Exception) -> str:
+    """What went wrong, for people."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"the connection or the file takes no more: {error.strerror}"
+    return str(error)
+
+
 class Interrupted(OSError):
     """Whoever read or wrote was told to leave off."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.frames import Frames, Kind, StreamError
 from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import Place
@@ -149,8 +150,8 @@ class Departure:
 
 def _say_failure(qemu: QemuMachine, done: asyncio.Future[None]) -> None:
     """The stream could not be written: QEMU is to send no more."""
-    if not done.cancelled() and (error := done.exception()) is not None:
-        qemu.migration.interrupt(str(error))
+    if not done.cancelled() and isinstance(error := done.exception(), Exception):
+        qemu.migration.interrupt(words_of(error))
 
 
 async def _any(seconds: float | None, *events: asyncio.Event) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import structlog
 
 from hpcore.door.front import MovingSession
+from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.departure import Departure
 from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import place_away
@@ -66,8 +67,8 @@ class Sending:
             raise QmpError(f"hpcore takes migrate with a uri, not with {', '.join(odd) or 'none'}")
         if arguments.get("resume"):
             raise QmpError(NO_POSTCOPY)
-        self._refuse(uri)
         async with self._word.beginning():
+            self._refuse(uri)
             place = await place_away(uri, client)
         departure = Departure(place, {k: v for k, v in arguments.items() if k in ("blk", "inc")})
         task = asyncio.create_task(self._depart(departure))
@@ -92,7 +93,7 @@ class Sending:
         except NotTakenUp as error:
             raise AcceleratorError(str(error)) from error
         except (QemuError, LogError, OSError) as error:
-            raise EffectError(str(error)) from error
+            raise EffectError(words_of(error)) from error
 
     def _refuse(self, uri: str) -> None:
         """Raise QmpError where the protocol refuses it now."""
@@ -111,7 +112,7 @@ class Sending:
                     await (await self._machine.begin(stimuli.Pause())).ended()
                 why = await self._saved(departure.place.uri)
         except (HpcoreError, OSError) as error:
-            why = str(error)
+            why = words_of(error)
         except Exception as error:
             _log.exception("a migration failed")
             why = f"hpcore failed: {type(error).__name__}"

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from hpcore.door.log import VmLog
 from hpcore.door.moving.arrival import SOCKET, Arrival, Stage
+from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import Place, place_here
 from hpcore.door.moving.word import Word
@@ -157,7 +158,7 @@ class Taking:
             await self._arrival.take(place, settle)
         except Exception as error:
             fault = not isinstance(error, HpcoreError | OSError)
-            why = f"hpcore failed: {type(error).__name__}" if fault else str(error)
+            why = f"hpcore failed: {type(error).__name__}" if fault else words_of(error)
             _log.error("the machine is not taken", why=why, exc_info=fault)
             self._inherited.say(f"the machine is not taken: {why}")
             await self._word.ended(why)
