@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from hpcore.check.collection import no_collection
 from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
@@ -134,10 +134,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         graph = options["graph"]
         if graph is not None:  # before the search: a machine may have too many states to draw
             drawing = draw(tabulate(environment, rules, start, properties), graph)
-        # A search makes millions of small values and no circles of them: looking for some
-        # would take a tenth of its time.
-        gc.disable()
-        with out.progress("starting") as say_now:
+        with no_collection(), out.progress("starting") as say_now:
             result = prove(
                 environment, rules, options["engine"], start, _teller(say_now), properties
             )
