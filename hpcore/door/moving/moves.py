@@ -23,8 +23,8 @@ from hpcore.run.controller import Controller
 from hpcore.run.machine import LiveMachine
 
 CANNOT_SNAPSHOT = (
-    "what hpcore knows of the vCPUs is in no snapshot of QEMU's; save the machine by QMP's "
-    "migrate, as virsh save does"
+    "no snapshot of QEMU's has what hpcore knows of the vCPUs, and no line sends a machine; save "
+    "it by migrate on a QMP monitor, as virsh save does"
 )
 NOT_AWAITED = "'-incoming' was not specified on the command line"
 

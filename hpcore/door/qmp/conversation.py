@@ -176,14 +176,14 @@ class Conversation:
             handler = self._answers.handler(command.name, self)
             if handler is not None and await self._handled(handler, command):
                 return
-        given = self._named.given_by(command, self._unsent)
+        self._named.passed_on(command, self._unsent)
         await self._pass_on(request)
         while self._owed:
             self._answered.clear()
             await self._answered.wait()
         if command is not None and command.name == "qmp_capabilities":
             self._note_negotiation(command)
-        self._named.note(command, given, self._last)
+        self._named.answered(command, self._last)
 
     async def _handled(self, handler: Handler, command: Command) -> bool:
         """Have hpcore answer. False where the command is passed on."""

@@ -17,17 +17,17 @@ class NamedDescriptors:
 
     def __init__(self) -> None:
         self._named: dict[str, int] = {}
+        self._given: int | None = None  # with the command that the real QEMU has not answered yet
 
-    def given_by(self, command: Command | None, descriptors: Sequence[int]) -> int | None:
-        """A copy of what a `getfd` brings: of several, the real QEMU takes the last one."""
-        if command is None or command.name != "getfd" or not descriptors:
-            return None
-        return os.dup(descriptors[-1])
+    def passed_on(self, command: Command | None, descriptors: Sequence[int]) -> None:
+        """The real QEMU is given a command with these. Of several, `getfd` takes the last one."""
+        named = command is not None and isinstance(command.arguments.get("fdname"), str)
+        if named and command is not None and command.name == "getfd" and descriptors:
+            self._given = os.dup(descriptors[-1])
 
-    def note(
-        self, command: Command | None, given: int | None, answer: Mapping[str, object]
-    ) -> None:
-        """The real QEMU has answered: the copy stays for as long as it has what it is of."""
+    def answered(self, command: Command | None, answer: Mapping[str, object]) -> None:
+        """It has answered: the copy stays for as long as it has what the copy is of."""
+        given, self._given = self._given, None
         if command is not None and command.name in ("getfd", "closefd") and "return" in answer:
             name = str(command.arguments.get("fdname"))
             if (old := self.take(name)) is not None:
@@ -43,6 +43,8 @@ class NamedDescriptors:
 
     def close(self) -> None:
         """Let go of all."""
-        for number in self._named.values():
+        given = [] if self._given is None else [self._given]
+        for number in (*self._named.values(), *given):
             os.close(number)
         self._named.clear()
+        self._given = None
