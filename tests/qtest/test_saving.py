@@ -49,7 +49,8 @@ async def saved_of(script: GuestScript, directory: Path, *, paused: bool = False
 
 def test_two_machines_of_one_file_go_on_where_it_was_saved(tmp_path: Path) -> None:
     async def run() -> None:
-        await goes_on_with_what_was_plugged(find("qtest"), CONFIG, GuestScript(), tmp_path, clones=2)
+        guest = GuestScript()
+        await goes_on_with_what_was_plugged(find("qtest"), CONFIG, guest, tmp_path, clones=2)
 
     asyncio.run(asyncio.wait_for(run(), SECONDS))
 
@@ -152,9 +153,9 @@ def test_a_disk_that_is_full_fails_the_save_and_the_machine_goes_on(tmp_path: Pa
 
 def test_a_guest_that_was_paused_in_the_middle_of_something_is_not_saved(tmp_path: Path) -> None:
     async def run() -> None:
-        async with rig(script=GuestScript()) as r:  # its guest waits for the answer to its first CPU_ON
+        async with rig(script=GuestScript()) as r:
             await r.started(0)
-            await r.heard(CpuOnCalled)
+            await r.heard(CpuOnCalled)  # which nobody answers
             await r.machine_step(MachineStep.PAUSE)
             with pytest.raises(EffectError, match="paused in the middle of something"):
                 await r.session.save(Kept(tmp_path / "stream").keep)
