@@ -296,9 +296,11 @@ def _write(
     )  # fmt: skip
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok and found.invariant in {p.name for p in PROPERTIES}:
+        by = chosen.written_down
+        whose = "hpcore's own rules" if by is None else f"the rules of {by.name}"
         out.say(
-            "This mutant changes what events do, and a replay is by the real rules: "
-            "it shows the way, but finds nothing wrong."
+            f"A replay is by {whose}, by which no event of this log is wrong: it shows the way, "
+            "and finds nothing."
         )
 
 

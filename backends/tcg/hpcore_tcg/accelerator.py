@@ -13,7 +13,6 @@ from hpcore.door.options import Options
 from hpcore.fetch.zig import NO_COMPILER, zig_version
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform.firmware import QEMU_VIRT, Board
@@ -32,8 +31,9 @@ from hpcore.run.accelerator import (
     Report,
     Stream,
 )
+from hpcore.run.saved_parts import boot_files, need_running, refuse_unlike
 from hpcore_tcg import build
-from hpcore_tcg.belongings import MONITOR, boot_files, refuse_unlike
+from hpcore_tcg.belongings import MONITOR
 from hpcore_tcg.elsewhere import Elsewhere, LoadedFiles, live_on
 from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
@@ -109,10 +109,7 @@ class TcgAccelerator:
         self, state: State, belongings: Belongings, stream: Stream, report: Report
     ) -> TcgSession:
         """See `hpcore.run.accelerator.RestoringAccelerator`."""
-        if state.shared.phase is not Phase.RUNNING:
-            raise AcceleratorError(
-                f"the saved machine is {state.shared.phase}; one that runs or is paused is restored"
-            )
+        need_running(state)
         qemu = await self._qemu()
         monitor = await asyncio.to_thread(build.ensure_monitor)
         refuse_unlike(belongings, MONITOR, monitor.digest, "restore it with the hpcore-tcg of then")

@@ -50,9 +50,10 @@ from hpcore.run.accelerator import (
     Stream,
     Writes,
 )
+from hpcore.run.saved_parts import refuse_unlike
 from hpcore.session.qemu import QemuSession
 from hpcore.session.turn import CallerTurn, without_cancelling
-from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of, refuse_unlike
+from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of
 from hpcore_tcg.elsewhere import NOT_OURS_TO_START, Elsewhere
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import LinkGone, RequestRefused, ResetMeanwhile
