@@ -89,6 +89,8 @@ class DoorTcgSession(TcgSession):
             return {**await self._facts_of(here), EPOCH: str(self._epoch)}
         except QemuError as error:
             raise EffectError(str(error)) from error
+        except OSError as error:
+            raise EffectError(f"what was loaded cannot be read: {error}") from error
 
     async def meet(self, facts: Mapping[str, str]) -> TcgMachine:
         """See MovingSession."""
@@ -98,7 +100,7 @@ class DoorTcgSession(TcgSession):
             there = self._machine = await self._start_machine(DEAF)
             for name, here in (await self._facts_of(there)).items():
                 refuse_unlike(comes, name, here, _REMEDY[name])
-        except QemuError as error:
+        except (QemuError, OSError) as error:
             raise AcceleratorError(str(error)) from error
         return there
 
