@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from hpcore.check.collection import no_collection
 from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
@@ -134,10 +134,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         graph = options["graph"]
         if graph is not None:  # before the search: a machine may have too many states to draw
             drawing = draw(tabulate(environment, rules, start, properties), graph)
-        # A search makes millions of small values and no circles of them: looking for some
-        # would take a tenth of its time.
-        gc.disable()
-        with out.progress("starting") as say_now:
+        with no_collection(), out.progress("starting") as say_now:
             result = prove(
                 environment, rules, options["engine"], start, _teller(say_now), properties
             )
@@ -299,9 +296,11 @@ def _write(
     )  # fmt: skip
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok and found.invariant in {p.name for p in PROPERTIES}:
+        by = chosen.written_down
+        whose = "hpcore's own rules" if by is None else f"the rules of {by.name}"
         out.say(
-            "This mutant changes what events do, and a replay is by the real rules: "
-            "it shows the way, but finds nothing wrong."
+            f"A replay is by {whose}, by which no event of this log is wrong: it shows the way, "
+            "and finds nothing."
         )
 
 

@@ -9,8 +9,9 @@ takes that back with `reassert` where it refuses the eject.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import RLock
+from typing import Any
 
 from attrs import frozen
 
@@ -49,6 +50,9 @@ DEVIATIONS = {
     "arm64 is set for every possible vCPU",
 }
 """Where a guest sees something else than from QEMU's block, and why."""
+
+VERSION = 1
+"""Of the form in which the device's state is saved."""
 
 
 @frozen
@@ -214,6 +218,27 @@ class HotplugDevice:
             self._ejected.clear()
             self._ged = EventRegister()
             self._block = self._new_block()
+
+    def saved(self) -> dict[str, object]:
+        """Its state, of the form `VERSION`, as JSON takes it. No guest reaches it meanwhile."""
+        with self._lock:
+            return {
+                "scanning": self._scanning,
+                "ejected": sorted(self._ejected),
+                "ged": int(self._ged.events),
+                "block": self._block.saved(),
+            }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take up the state that `saved` gave, on a machine of the same slots.
+
+        Nothing is told of it. Raises ValueError, KeyError or TypeError for what it isn't.
+        """
+        with self._lock:
+            self._scanning = bool(saved["scanning"])
+            self._ejected = set(map(int, saved["ejected"]))
+            self._ged.events = GedEvent(int(saved["ged"]))
+            self._block.load(saved["block"])
 
     # ------------------------------------------- the block's side (its `Host`)
 
