@@ -1,6 +1,7 @@
-"""What kvm-qemu does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
+"""What KVM does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
 
-The other scenarios, random moments, QEMU 10, a host without VHE, and disks that boot by UEFI.
+A Linux that our VMM carries whole; with QEMU the other scenarios, random moments, QEMU 10, a host
+without VHE, and disks that boot by UEFI.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from tests.nested.test_logs_agree import SCENARIOS, WITH_QEMU, agree, on_kvm, on
 from tests.nested.uefi_boots import by_uefi, passed
 
 __all__ = ["inner", "pytestmark"]
+
+
+@kvm_tests("kvm", NestedMachine(), "-m", "long")
+def test_kvm(inner: Inner, booted: Booted) -> None:
+    inner.hold(booted, "VHE")
 
 
 @kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"), "-m", "long")
