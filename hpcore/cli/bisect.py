@@ -6,6 +6,7 @@ import click
 
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.cli.replay import NO_VERDICT
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
 from hpcore.log import LogError
 from hpcore.triage.bisect import Edit
@@ -36,6 +37,8 @@ def bisect(good: str, bad: str, as_json: bool) -> None:
     except LogError as error:
         raise Problem(str(error), BAD_INPUT if isinstance(error, NO_VERDICT) else WRONG) from error
     broken = found.case.broken
+    say_wrapping(out, good, found.good)
+    say_wrapping(out, bad, found.case.header)
     out.say(
         f"{len(found.edits)} of {found.of} differences matter. With them {good} breaks "
         f"{broken.invariant} for vCPU {broken.slot}:"
@@ -50,6 +53,7 @@ def bisect(good: str, bad: str, as_json: bool) -> None:
         invariant=broken.invariant,
         slot=broken.slot,
         differences=found.of,
+        wrapping=[list(found.good.wrapping), list(found.case.header.wrapping)],
         matter=[
             {"log": "bad" if edit.in_bad else "good", "seq": edit.entry.seq, "says": _words(edit)}
             for edit in found.edits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from hpcore.cli.output import Output, Problem, json_option
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
 from hpcore.log import Header, Record
 from hpcore.triage.diff import Diff, Difference
@@ -41,6 +42,7 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
     for name, header, torn in zip((a, b), found.headers, found.torn, strict=True):
         versions = ", ".join(f"{k} {v}" for k, v in header.versions.items())
         out.say(f"{name}: {header.accelerator}, {header.created}; {versions}")
+        say_wrapping(out, name, header)
         if torn is not None:
             out.say(f"It ends in a torn line ({torn}), which is left out.")
     if found.differences:
@@ -55,6 +57,7 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
         apart=dict(found.apart),
         cut=[str(track) for track in found.cut],
         torn=list(found.torn),
+        wrapping=[list(header.wrapping) for header in found.headers],
         error=_verdict((a, b), found) if not found.same else None,
     )
 

@@ -10,6 +10,7 @@ import click
 from attrs import frozen
 
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
 from hpcore.log import (
     LogEmpty,
@@ -81,7 +82,8 @@ def replay(
 
     What is before --from is checked too, but for older files of a log in segments. --follow ends
     with the machine, with the program that writes the log, or by Ctrl-C, and then says the
-    verdict.
+    verdict. A log that is packed with gzip, zstd, xz or bzip2 is unpacked as it is read; it can't
+    be followed.
 
     Exits with 1 if the log is damaged, an event in it is wrong, or this very version of
     hpcore would decide otherwise; with 2 if it cannot be read here, or is no log. A log whose
@@ -123,6 +125,7 @@ def replay(
         error=_error(found),
         torn=found.torn,
         first=found.header.first,
+        wrapping=list(found.header.wrapping),
         ended=found.says_the_end,
         lacks=found.lacks,
         in_flight=found.in_flight,
@@ -186,6 +189,7 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in found.header.versions.items())
     by = "" if found.header.rules is None else f"; by the rules of {found.header.rules.name}"
     out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}{by}")
+    say_wrapping(out, log, found.header)
     if found.header.first > 1:
         out.say(f"What was before event {found.header.first} is taken as its first file has it.")
     if found.torn is not None:

@@ -9,6 +9,7 @@ import click
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.cli.replay import NO_VERDICT
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.log import LogError
 from hpcore.show.timeline import Timeline, timeline
 
@@ -51,6 +52,7 @@ def show(
     if last is not None and last < first:
         raise Problem(f"--to {last} is before --from {first}")
     found = _read(out, log, first, last)
+    say_wrapping(out, log, found.walk.header)
     name = "standard input" if log == "-" else Path(log).name
     if html is not None:
         from hpcore.show.log_page import log_page  # noqa: PLC0415 - takes Jinja along
@@ -95,6 +97,7 @@ def _end(out: Output, found: Timeline, **files: Path | None) -> None:
     out.end(
         walk.damage is None and wrong is None,
         events=len(found.t),
+        wrapping=list(walk.header.wrapping),
         wrong=None if wrong is None else wrong.record.seq,
         damage=None if walk.damage is None else str(walk.damage),
         **{name: None if path is None else str(path) for name, path in files.items()},

@@ -9,6 +9,7 @@ import click
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.cli.replay import NO_VERDICT
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
 from hpcore.log import LogError
 from hpcore.triage.case import case_of
@@ -49,6 +50,7 @@ def shrink(
             found = shrink_case(case, tell=lambda left: tell(f"{left} stimuli are left"))
     except LogError as error:
         raise Problem(str(error), BAD_INPUT if isinstance(error, NO_VERDICT) else WRONG) from error
+    say_wrapping(out, log, found.case.header)
     _show(out, found)
     if smaller is not None:
         write_shrunk(smaller, found, overwrite=force)
@@ -63,6 +65,7 @@ def shrink(
         fingerprint=found.fingerprint,
         tried=found.tried,
         seconds=round(found.seconds, 3),
+        wrapping=list(found.case.header.wrapping),
         log=None if smaller is None else str(smaller),
         scenario=None if scenario is None else str(scenario),
         left_out=left_out,

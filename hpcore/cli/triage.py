@@ -12,6 +12,7 @@ from hpcore.cli.import_files import bring_in, find_rules, rules_option, say_file
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.cli.replay import NO_VERDICT, plain_state, show_state
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.foreign import Mark
 from hpcore.log import LogError, is_log
 from hpcore.triage.known import KnownBug
@@ -117,6 +118,7 @@ def _page(out: Output, name: str, verdict: Verdict) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in verdict.header.versions.items())
     out.say(f"{name}{': ' if name else ''}{verdict.header.accelerator}; {made_by}; "
             f"{verdict.events} events")  # fmt: skip
+    say_wrapping(out, name, verdict.header)
     _list(out, "Asked", verdict.asked)
     _list(out, "Came of it", verdict.happened)
     if verdict.wrong:
@@ -217,6 +219,7 @@ def _plain(name: str, verdict: Verdict) -> dict[str, Any]:
         "events": verdict.events,
         "accelerator": verdict.header.accelerator,
         "versions": dict(verdict.header.versions),
+        "wrapping": list(verdict.header.wrapping),
         "asked": [_happened(each) for each in verdict.asked],
         "happened": [_happened(each) for each in verdict.happened],
         "wrong": [_wrong(step) for step in verdict.wrong],

@@ -2,7 +2,7 @@
 
 Two clocks may stand before a line: the host's, put there by who read the console, and
 printk's in brackets, which begins anew with each boot. `dmesg` prints old lines again; a line
-with one and the same printk time and text is taken once (`Reader`).
+with one and the same printk time and text is taken once (`Reader`). ftrace's text is read as well.
 
 Sources: drivers/firmware/psci/psci.c, arch/arm64/kernel/smp.c, drivers/acpi/scan.c,
 drivers/acpi/acpi_processor.c, kernel/cpu.c.
@@ -27,6 +27,16 @@ _DATED = re.compile(
     re.DOTALL,
 )
 """`dmesg -T`: a date in the reader's own zone, to the second: good for nothing but the order."""
+
+_FTRACE = re.compile(
+    r" *\S.{0,20}-\d{1,7} +(?:\([ \d-]+\) +)?\[\d{3,4}\] \S{4,5} +(\d{1,9}\.\d{6}): (\w+): (.*)",
+    re.DOTALL,
+)
+"""A line of ftrace's `trace` or `trace_pipe`: the time, which is by printk's clock unless
+`trace_clock` says otherwise, the event and its words. The event `console` is what printk says.
+
+Source: Documentation/trace/ftrace.rst, include/trace/events/printk.h.
+"""
 
 _Make = Callable[[re.Match[str]], s.Seen]
 
@@ -96,10 +106,15 @@ class Reader:
 
         The first is None for a line that says nothing of CPUs, or was there before.
         """
+        traced = _FTRACE.match(text)
+        if traced is not None and traced[2] != "console":
+            return None, None, float(traced[1])
         found = _PRINTK.search(text)
         printk: float | None = None
         if found is not None:
             printk, said = float(found[1]), found[2]
+        elif traced is not None:  # the kernel has printk.time=0
+            found, printk, said = traced, float(traced[1]), traced[3]
         elif (dated := _DATED.search(text)) is not None:
             said = dated[1]
         else:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
-import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from hpcore.errors import HpcoreError
 from hpcore.foreign import simple_trace
+from hpcore.log.packed import PackedDamaged, unpacked
 
 LONGEST_LINE = 8 << 20
 """Bytes: the answer to a big query has a few megabytes. What is longer is cut, and said."""
@@ -52,9 +48,8 @@ class Lines:
         except OSError as error:
             raise SourceError(f"{self.path}: {error.strerror or error}") from error
 
-    def _unpacked(self, raw: IO[bytes]) -> Iterator[str]:
-        stream, self.packed = _unpack(raw)
-        buffered = io.BufferedReader(stream, 1 << 20)
+    def _unpacked(self, raw: io.BufferedReader) -> Iterator[str]:
+        buffered, self.packed = unpacked(raw)
         try:
             beginning = buffered.peek(16)[:16]
             if beginning.startswith(simple_trace.BEGINNING):
@@ -62,13 +57,7 @@ class Lines:
                 yield from self._records(buffered)
             else:
                 yield from self._text(buffered, beginning)
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
-            if self.packed is None:
-                raise
-            self._damaged(error)
-        except Exception as error:
-            if type(error).__name__ != "ZstdError":
-                raise
+        except PackedDamaged as error:
             self._damaged(error)
 
     def _damaged(self, error: Exception) -> None:
@@ -118,23 +107,6 @@ class Lines:
             self.number += 1
             self.ended_whole = line.endswith("\n")
             yield line.rstrip("\r\n\0")
-
-
-def _unpack(raw: IO[bytes]) -> tuple[Any, str | None]:
-    beginning = raw.peek(6)[:6] if isinstance(raw, io.BufferedReader) else b""
-    if beginning.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw), "gzip"
-    if beginning.startswith(b"BZh"):
-        return bz2.BZ2File(raw), "bzip2"
-    if beginning.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMAFile(raw), "xz"
-    if beginning.startswith(b"\x28\xb5\x2f\xfd"):
-        if sys.version_info >= (3, 14):
-            from compression import zstd  # noqa: PLC0415 - what few files need
-        else:
-            from backports import zstd  # noqa: PLC0415 - what few files need
-        return zstd.ZstdFile(raw), "zstd"
-    return raw, None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
@@ -10,6 +11,7 @@ from typing import IO
 
 from hpcore.log.errors import LogDamaged, LogGap, LogUnreadable
 from hpcore.log.header import Header
+from hpcore.log.packed import unpacked
 from hpcore.log.scan import Scan
 from hpcore.log.segments import FIRST, Head, numbers, place_in_log, segment_path
 from hpcore.log.tail import Place, Torn
@@ -34,13 +36,20 @@ class Chain:
 
     A stream is one segment. Segments that end before event `since` are left out. `header` is that
     of the first segment that is read, and `head` what stands at the head of the one that is being
-    read. Raises as `Scan`; close it after use.
+    read. A file is unpacked, and read as text is, but with `as_written`. Raises as `Scan`; close it
+    after use.
     """
 
     def __init__(
-        self, source: Source, formats: Formats, more: More = no_more, since: int = 1
+        self,
+        source: Source,
+        formats: Formats,
+        more: More = no_more,
+        since: int = 1,
+        *,
+        as_written: bool = False,
     ) -> None:
-        self._formats, self._more = formats, more
+        self._formats, self._more, self._as_written = formats, more, as_written
         self._owned: IO[bytes] | None = None
         self._last_look = False
         self._closed = False
@@ -50,9 +59,14 @@ class Chain:
             self._come_to(since)
         else:
             self._log, self.number = "", FIRST
-            self.name = str(getattr(source, "name", "stream"))
-            self._scan = Scan(source, self.name, formats, self._again)
+            name = str(getattr(source, "name", "stream"))
+            self._scan = Scan(source, name, formats, self._again)
         self.header: Header = self._scan.header
+
+    @property
+    def name(self) -> str:
+        """What error messages call the segment that is being read."""
+        return self._scan.name
 
     @property
     def head(self) -> Head | None:
@@ -110,27 +124,40 @@ class Chain:
         """Have the newest segment that begins with event `since` or before it."""
         later = [n for n in numbers(self._log) if n > self.number] if since > 1 else []
         for number in reversed(later):
-            with Path(segment_path(self._log, number)).open("rb", buffering=0) as file:
-                first = Scan(file, file.name, self._formats).header.first
+            path = segment_path(self._log, number)
+            with _opened(path) as file:
+                first = self._scanned(file, path).header.first
             if first <= since:
                 self.number = number
                 self._scan = self._open(segment_path(self._log, number))
                 return
 
     def _open(self, path: str) -> Scan:
+        file = _opened(path)
         try:
-            file = Path(path).open("rb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise LogUnreadable(path, error) from error
-        try:
-            scan = Scan(file, path, self._formats, self._again)
+            scan = self._scanned(file, path)
         except BaseException:
             file.close()
             raise
         if self._owned is not None:
             self._owned.close()
-        self._owned, self.name = file, path
+        self._owned = file
         return scan
+
+    def _scanned(self, file: io.BufferedReader, path: str) -> Scan:
+        """The scan of what is in `file`, which is opened at `path`."""
+        if self._as_written:
+            return Scan(file, path, self._formats, self._again)
+        try:
+            stream, packing = unpacked(file)
+        except OSError as error:
+            raise LogUnreadable(path, error) from error
+        if packing is None:
+            return Scan(stream, path, self._formats, self._again, as_text=True)
+        if self._more is not no_more:
+            raise LogUnreadable(path, f"it is packed with {packing}, so nobody goes on with it")
+        packed = (f"is packed with {packing}",)
+        return Scan(stream, f"{path}, unpacked", self._formats, as_text=True, wrapping=packed)
 
     def _again(self) -> bool:
         """Whether the segment being read may have grown since it seemed to be at its end.
@@ -169,6 +196,13 @@ class Chain:
         why = why_not_next(self._scan.header, header, end)
         if why is not None:
             raise LogDamaged(self.name, 1, f"{why}, so it does not go on from {before}")
+
+
+def _opened(path: str) -> io.BufferedReader:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise LogUnreadable(path, error) from error
 
 
 def why_not_next(header: Header, before: Header, end: Place) -> str | None:

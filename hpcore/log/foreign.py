@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from hpcore.log.framing import MAGIC
+from hpcore.log.packed import PACKINGS
 
 BOM = b"\xef\xbb\xbf"
 
 _BEGINNINGS = (
-    (b"\x1f\x8b", "it is compressed with gzip; unpack it with gunzip"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it with unzstd"),
-    (b"\xfd7zXZ\0", "it is compressed with xz; unpack it with unxz"),
-    (b"BZh", "it is compressed with bzip2; unpack it with bunzip2"),
+    *((packing.begins, f"it is compressed with {packing.name}; unpack it with {packing.program}")
+      for packing in PACKINGS),
     (b"PK\x03\x04", "it is a zip archive; unpack it with unzip"),
     (BOM, "it begins with a byte order mark (BOM), which some editor put there; "
           "tail -c +4 takes it away"),

@@ -11,7 +11,7 @@ import attrs
 import orjson
 from attrs import field, frozen
 from cattrs import Converter, transform_error
-from cattrs.gen import make_dict_unstructure_fn
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from hpcore.log.errors import LogDamaged, LogTooNew
 from hpcore.log.framing import NO_SUM, is_sealed
@@ -59,6 +59,8 @@ class Header:
     None for one that does not.
     `rules` is the protocol that the machine was run by, where it is not hpcore's own. A log
     before format 1.3 has none of these.
+    `wrapping` is no part of the log: it says what of its file was overlooked as it was read, such
+    as "is packed with gzip".
     """
 
     machine: MachineConfig
@@ -72,6 +74,7 @@ class Header:
     segment: Head | None = None
     rules: Revision | None = None
     format: FormatVersion | None = None
+    wrapping: tuple[str, ...] = field(default=(), eq=False)
 
     @property
     def protocol(self) -> Revision:
@@ -129,6 +132,12 @@ def _converter(strict: bool) -> Converter:
         converter.register_unstructure_hook(cls, short)
     converter.register_structure_hook(Revision, lambda value, _: revision_of(value))
     converter.register_unstructure_hook(Revision, lambda revision: revision.plain)
+    read = make_dict_structure_fn(
+        Header, converter, wrapping=override(omit=True), _cattrs_forbid_extra_keys=strict
+    )
+    written = make_dict_unstructure_fn(Header, converter, wrapping=override(omit=True))
+    converter.register_structure_hook(Header, read)
+    converter.register_unstructure_hook(Header, written)
     return converter
 
 

@@ -13,10 +13,11 @@ import orjson
 from hpcore.log.chain import Chain, More, Source, no_more
 from hpcore.log.codec import ANSWERS, BATCH, COUNTED, GROUP, HEARD, Codec, model_codec
 from hpcore.log.errors import LogDamaged, LogTooNew, LogUnreadable
-from hpcore.log.foreign import no_text
+from hpcore.log.foreign import BOM, no_text
 from hpcore.log.forms import WrongFields
 from hpcore.log.framing import MAGIC
 from hpcore.log.header import Header
+from hpcore.log.packed import PackedDamaged, unpacked
 from hpcore.log.segments import Head, numbers, segment_path
 from hpcore.log.tail import Torn
 from hpcore.log.versions import FORMATS, Formats
@@ -50,13 +51,14 @@ class Record(NamedTuple):
 def is_log(path: str | PathLike[str]) -> bool:
     """Whether the file at `path`, or the oldest segment of a log named so, begins like a log.
 
-    False for what cannot be read.
+    It may be packed, and have a byte order mark. False for what cannot be read.
     """
     try:
         there = [] if os.path.lexists(path) else numbers(fspath(path))
         with Path(segment_path(fspath(path), there[0]) if there else path).open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, LogUnreadable):
+            beginning = unpacked(file)[0].read(len(BOM + MAGIC))
+            return beginning.removeprefix(BOM).startswith(MAGIC)
+    except (OSError, LogUnreadable, PackedDamaged):
         return False
 
 
@@ -79,6 +81,7 @@ def read(
     *,
     more: More = no_more,
     since: int = 1,
+    as_written: bool = False,
 ) -> tuple[Header, Records]:
     """The header and the events of the log at the path `source`, or of a binary stream.
 
@@ -89,10 +92,14 @@ def read(
     look again, for a log that is being written. Segments that end before event `since` are not
     read.
 
+    A file may be packed with gzip, zstd, xz or bzip2, begin with a byte order mark, or have lines
+    that end in CRLF: the header's `wrapping` says so. With `as_written`, and of a stream, none of
+    that is taken, as none of it can be appended to; nor is what is packed together with `more`.
+
     Raises LogUnreadable, LogEmpty, NotALog, LogTooNew, LogTooOld, or LogDamaged for the
     header; for the errors of later lines see Records.
     """
-    chain = Chain(source, formats, more, since)
+    chain = Chain(source, formats, more, since, as_written=as_written)
     return chain.header, Records(chain, codec or model_codec(), formats)
 
 

@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import IO
 
+import attrs
+
 from hpcore.log.errors import LogDamaged, LogEmpty, LogUnreadable, NotALog
-from hpcore.log.foreign import CRLF, recognised
-from hpcore.log.framing import END, MAGIC, MAX_BATCH, MAX_LINE, TAIL, sum_of
+from hpcore.log.foreign import BOM, CRLF, recognised
+from hpcore.log.framing import END, MAGIC, MAX_BATCH, MAX_LINE, NO_SUM, TAIL, sum_of
 from hpcore.log.header import Header, decode
+from hpcore.log.packed import PackedDamaged
 from hpcore.log.tail import Place, Torn, judge
 from hpcore.log.versions import Formats
+
+MARK = "begins with a byte order mark (BOM)"
+CR = "has lines that end in CRLF"
+"""What is overlooked in a log that is only read."""
 
 CHUNK = 1 << 18
 """Bytes read at a time: with MAX_LINE and MAX_BATCH, what bounds the memory of a reader."""
@@ -19,6 +26,10 @@ CHUNK = 1 << 18
 
 class Scan:
     """Reads `stream`, which error messages call `name`, from its beginning.
+
+    With `as_text` a byte order mark and CRLF at the ends of lines are overlooked, which some editor
+    or transfer has put there. The header's `wrapping` says so, after what `wrapping` says of the
+    file already.
 
     `header` is read at once: raises LogUnreadable, LogEmpty, NotALog, LogTooNew,
     LogTooOld, or LogDamaged for line 1. `good` says how far the log has been verified, and
@@ -32,14 +43,23 @@ class Scan:
         name: str,
         formats: Formats,
         again: Callable[[], bool] = lambda: False,
+        *,
+        as_text: bool = False,
+        wrapping: tuple[str, ...] = (),
     ) -> None:
         self._read = getattr(stream, "read1", stream.read)  # a pipe's bytes as they come
-        self._name = name
+        self.name = name
         self._again = again
         self._rest = b""
+        self._as_text = as_text
+        self._crlf = False
+        self._cr = b""
+        """A CR that a chunk has ended with: whether LF follows it is not known yet."""
+        self._wrapping = wrapping
         self.torn: Torn | None = None
+        self.good = Place(0, 0, NO_SUM)
         line = self._first_line()
-        self.header: Header = decode(name, line, formats)
+        self.header: Header = attrs.evolve(decode(name, line, formats), wrapping=self._wrapping)
         self.good = Place(1, len(line) + 1, sum_of(line), self.header.first)
 
     def lines(self) -> Iterator[list[bytes]]:
@@ -91,7 +111,7 @@ class Scan:
             size += len(chunk)
         verdict = judge(b"".join(parts), self.good)
         if isinstance(verdict, str):
-            raise LogDamaged(self._name, self.good.lines + 1, verdict, self.good.first)
+            raise LogDamaged(self.name, self.good.lines + 1, verdict, self.good.first)
         self.torn = verdict
 
     def _first_line(self) -> bytes:
@@ -101,20 +121,48 @@ class Scan:
             if not chunk:
                 break
             data += chunk
+        if self._as_text and data.startswith(BOM + MAGIC):
+            data = data.removeprefix(BOM)
+            self._wrapping += (MARK,)
         line, newline, self._rest = data.partition(b"\n")
         if not line.strip(b"\0") and not newline:
-            raise LogEmpty(self._name, "nothing was ever written to it")
+            raise LogEmpty(self.name, "nothing was ever written to it")
         if not newline and MAGIC.startswith(line[: len(MAGIC)]) and len(line) <= MAX_LINE:
-            raise LogEmpty(self._name, "its header breaks off")
+            raise LogEmpty(self.name, "its header breaks off")
         if not newline or not line.startswith(MAGIC):
-            raise NotALog(self._name, recognised(line))
+            raise NotALog(self.name, recognised(line))
         if line.endswith(b"\r"):
-            raise NotALog(self._name, CRLF)
+            if not self._as_text:
+                raise NotALog(self.name, CRLF)
+            self._crlf = True
+            self._wrapping += (CR,)
+            line = line.removesuffix(b"\r")
+            self._rest = self._without_cr(self._rest)
         return line
 
     def _chunk(self) -> bytes:
+        """What comes next, as LF would end it; empty at the end of the stream."""
+        data = self._as_it_comes()
+        if not self._crlf:
+            return data
+        text = self._without_cr(data)
+        while data and not text:  # it was a CR alone
+            data = self._as_it_comes()
+            text = self._without_cr(data)
+        return text
+
+    def _without_cr(self, data: bytes) -> bytes:
+        held, self._cr = self._cr, b""
+        if data.endswith(b"\r"):
+            data, self._cr = data[:-1], b"\r"
+        return (held + data).replace(b"\r\n", b"\n")
+
+    def _as_it_comes(self) -> bytes:
         try:
             data: bytes = self._read(CHUNK)
         except OSError as error:
-            raise LogUnreadable(self._name, error) from error
+            raise LogUnreadable(self.name, error) from error
+        except PackedDamaged as error:
+            why = f"what it is packed in is damaged or cut: {error}"
+            raise LogDamaged(self.name, self.good.lines + 1, why, self.good.first) from error
         return data

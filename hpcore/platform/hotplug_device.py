@@ -13,8 +13,12 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
 
+from attrs import frozen
+
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
+from hpcore.model.machines import SlotState
+from hpcore.model.states import State
 from hpcore.model.stimuli import (
     EjectCalled,
     GuestCall,
@@ -49,6 +53,20 @@ DEVIATIONS = {
 
 VERSION = 1
 """Of the form in which the device's state is saved."""
+
+
+@frozen
+class Cursor:
+    """What the guest has set of the registers, and no state of the model has.
+
+    The slot that it looks at, what `data` means, the event that it has stored for that slot's
+    next `_OST`; and whether it has yet to take a press of the power button.
+    """
+
+    selector: int = 0
+    command: int = 0
+    source: int = 0
+    power: bool = False
 
 
 class HotplugDevice:
@@ -160,6 +178,35 @@ class HotplugDevice:
         taken it.
         """
         self._tell(GedEvent.POWER_DOWN)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Where the guest is."""
+        with self._lock:
+            selector, command = self._block.selected
+            source = self._block.slots[selector].source if selector < len(self._arch_ids) else 0
+            return Cursor(selector, command, source, GedEvent.POWER_DOWN in self._ged.events)
+
+    def stand(self, state: State, cursor: Cursor) -> None:
+        """Show what `state` says, to a guest that is at `cursor`: of a machine taken up again.
+
+        A vCPU that is on its way out is not enabled: the guest has ejected it, or it is taken by
+        force. Forgotten is that a removal was left to firmware, which no guest of hpcore's
+        tables does. Nothing is told of this.
+        """
+        with self._lock:
+            self.reset()
+            self._scanning = state.shared.scanning
+            if state.shared.ged:
+                self._ged.events |= GedEvent.CPU_HOTPLUG
+            if cursor.power:
+                self._ged.events |= GedEvent.POWER_DOWN
+            for registers, slot in zip(self._block.slots, state.slots, strict=True):
+                registers.enabled = slot.enabled and slot.lifecycle is not SlotState.EJECTING
+                registers.insert, registers.remove = slot.insert, slot.remove
+            self._block.select(cursor.selector, cursor.command)
+            if cursor.selector < len(self._arch_ids):
+                self._block.slots[cursor.selector].source = cursor.source
 
     def reset(self) -> None:
         """The machine's reset: no slot enabled, no event, nothing selected.

@@ -100,6 +100,11 @@ class HotplugRegisters:
         self._selector = 0
         self._command = 0
 
+    @property
+    def selected(self) -> tuple[int, int]:
+        """Selector and command, as the guest, or `select`, has put them."""
+        return self._selector, self._command
+
     def select(self, selector: int, command: int) -> None:
         """Put selector and command where a machine's reset or a migration wants them."""
         self._selector, self._command = selector, command

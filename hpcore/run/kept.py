@@ -104,7 +104,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     Raises NotKept with the reason, and LogError for what is no whole log.
     """
     log = Path(path)
-    header, records = read(log)
+    header, records = read(log, as_written=True)
     records.close()
     place = place_of(header)
     if header.kept is None or place is None:
@@ -150,7 +150,7 @@ def say_gone(log: KeptLog, why: str) -> State:
 
 def _folded(log: Path, place: Path, since: int) -> Kept:
     """What the log's last segment, which begins with event `since`, leads to from its head on."""
-    header, records = read(log, since=since)
+    header, records = read(log, since=since, as_written=True)
     state, heard = header.state, 0 if header.segment is None else header.segment.heard or 0
     with records:
         for decision in decisions(records):

@@ -13,6 +13,7 @@ from typing import IO
 
 from attrs import frozen
 
+from hpcore.log import Header
 from hpcore.triage.case import Case, Entry, NoCase, Run, case_of, entries_of, run
 from hpcore.triage.pieces import least
 
@@ -33,8 +34,12 @@ class Edit:
 
 @frozen(eq=False)
 class Bisected:
-    """The differences that matter, of how many, and what comes of the good log with them."""
+    """The differences that matter, of how many, and what comes of the good log with them.
 
+    `good` is the good log's header, `case` what the bad one comes to.
+    """
+
+    good: Header
     case: Case
     edits: tuple[Edit, ...]
     of: int
@@ -71,7 +76,7 @@ def bisect(
     if without(edits) is None:
         raise NoCase("with all that the bad log has, the good one does not break the same")
     left = least(edits, without)
-    return Bisected(case, left, len(edits), run(case, edited(entries, left)))
+    return Bisected(header, case, left, len(edits), run(case, edited(entries, left)))
 
 
 def edited(entries: Sequence[Entry], edits: Sequence[Edit]) -> tuple[Entry, ...]:

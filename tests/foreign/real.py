@@ -8,15 +8,53 @@ from pathlib import Path
 
 import attrs
 from hpcore_qtest.native.block import Block
-from hpcore_qtest.native.boards import NativeBoard
+from hpcore_qtest.native.boards import GED_CPU_EVENT, NativeBoard
+from hpcore_qtest.qemu.client import Qtest
 
 from hpcore.foreign import Imported, import_files
 from hpcore.platform.hotplug_registers import Flag, RegisterCommand
+from hpcore.qemu.find import X86_64
 from hpcore.triage.verdict import Verdict, judge
 from tests.qtest.test_known_flaws import Raw, qemus_scan, raw
 
 EVENTS = ("cpuhp_acpi*", "gicv3_*", "cpu_reset", "*qmp*", "acpi_gpe_*")
 Scene = Callable[[Raw], Awaitable[None]]
+
+
+@attrs.frozen
+class Piix4:
+    """General purpose event 2 of the PIIX4, whose ports need no setting up.
+
+    Source: hw/acpi/piix4.c (GPE_BASE, GPE_LEN).
+    """
+
+    STATUS, ENABLE = 0xAFE0, 0xAFE2
+    BIT = 1 << 2
+
+    async def set_up(self, qtest: Qtest) -> None:
+        """Let the event raise the SCI."""
+        await qtest.port_write(self.ENABLE, 1, self.BIT)
+
+    async def take(self, qtest: Qtest) -> int:
+        """Clear its status as AML does before it scans."""
+        if not await qtest.port_read(self.STATUS, 1) & self.BIT:
+            return 0
+        await qtest.port_write(self.STATUS, 1, self.BIT)
+        return GED_CPU_EVENT
+
+
+PC = NativeBoard(
+    name="x86 pc",
+    program=X86_64,
+    machine="pc",
+    block=0xAF00,
+    events=Piix4(),
+    controller="/machine/i440fx/ioapic",
+    line=9,
+    most=255,
+    ports=True,
+)
+"""An i440FX with a PIIX4. No accelerator is for it: an import takes its traces."""
 
 
 def traced(board: NativeBoard, trace: Path, *, times: bool = True) -> NativeBoard:

@@ -283,6 +283,31 @@ def test_dmesg_that_prints_old_lines_again_is_taken_once(tmp_path: Path) -> None
     assert verdict.wrong[0].marks[0].slot == 3
 
 
+@pytest.mark.parametrize("said", ["[   12.345670] psci: CPU2 killed", "psci: CPU2 killed"])
+def test_ftraces_text_is_a_console_by_what_printk_says_in_it(said: str, tmp_path: Path) -> None:
+    """With and without printk's own time; what the kernel traces besides is no unknown line."""
+    trace = Trace()
+    trace.plug(2)
+    trace.scan(2, "inserting")
+    trace.ost(2, 1, 0)
+    trace.say("cpu_reset 2", 112)
+    trace.unplug(2)
+    trace.scan(2, "remove")
+    trace.eject(2)
+    ftrace = (
+        "           <...>-27      [002] d..2.    12.300001: cpuhp_enter: cpu: 0002 target:   0 "
+        "step: 231 (sched_cpu_deactivate)\n"
+        f" kworker/u8:1-42      [000] d..1.    12.345678: console: {said} (polled 0 ms)\n"
+    )
+    done, verdict = bring(tmp_path, trace.text, ftrace)
+    console = done.files[1]
+    assert console.clock is Clock.PRINTK and not console.unknown
+    assert sum(console.formats.values()) == 2
+    assert not found(verdict) and "DEVICE_DELETED" in told(verdict)
+    _, alone = bring(tmp_path, ftrace.replace("killed", "failed to come online"))
+    assert found(alone) == ["cpu_not_started"]
+
+
 def test_what_no_line_of_is_about_vcpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NothingToImport, match="no line says anything about vCPUs"):
         bring(tmp_path, "nothing\nof the kind\n")

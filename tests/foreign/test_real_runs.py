@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_qtest.native.block import Block
-from hpcore_qtest.native.boards import Q35
+from hpcore_qtest.native.boards import Q35, NativeBoard
 from hpcore_qtest.native.machine import device_id
 from hpcore_qtest.qemu.machine import StoppedQemu
 
@@ -20,7 +20,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
 from hpcore.qemu.find import X86_64
 from hpcore.scenario import values as sc
-from tests.foreign.real import Scene, ost, play, plugged, traced, unplugged, verdict_on
+from tests.foreign.real import PC, Scene, ost, play, plugged, traced, unplugged, verdict_on
 from tests.qemu.support import needs_qemu
 from tests.qtest.native import ACCELERATORS, needs_hotplugging
 from tests.qtest.test_known_flaws import (
@@ -45,16 +45,26 @@ pytestmark = [needs_qemu, needs_hotplugging]
 def test_a_good_run_comes_out_clean_and_its_flags_are_all_equal(
     accel: str, times: bool, tmp_path: Path
 ) -> None:
-    async def scene(it: Raw) -> None:
-        for _ in range(2):
-            await plugged(it)
-            await unplugged(it)
-        await it.machine.qemu.reset()
-        await plugged(it)
-        for slot in range(3):
-            await it.block.flags(slot)
+    play(BOARDS[accel], tmp_path / "trace", good_run, times=times)
+    comes_out_clean(tmp_path)
 
-    play(BOARDS[accel], tmp_path / "trace", scene, times=times)
+
+def test_a_good_run_of_a_pc_with_a_piix4_comes_out_clean_too(tmp_path: Path) -> None:
+    play(PC, tmp_path / "trace", good_run)
+    comes_out_clean(tmp_path)
+
+
+async def good_run(it: Raw) -> None:
+    for _ in range(2):
+        await plugged(it)
+        await unplugged(it)
+    await it.machine.qemu.reset()
+    await plugged(it)
+    for slot in range(3):
+        await it.block.flags(slot)
+
+
+def comes_out_clean(tmp_path: Path) -> None:
     done, verdict = verdict_on(tmp_path, tmp_path / "trace")
     assert verdict.ok and not verdict.wrong and verdict.looks_like is None
     assert done.flags_read > 10 and not done.flags_differ and not done.assumed
@@ -132,9 +142,18 @@ FLAWS: dict[str, tuple[Scene, str, str]] = {
 def test_the_first_wrong_step_and_its_bug_are_named(
     name: str, accel: str, tmp_path: Path
 ) -> None:
+    is_named(BOARDS[accel], name, tmp_path)
+
+
+@pytest.mark.parametrize("name", FLAWS)
+def test_they_are_named_on_a_pc_with_a_piix4_too(name: str, tmp_path: Path) -> None:
+    is_named(PC, name, tmp_path)
+
+
+def is_named(board: NativeBoard, name: str, tmp_path: Path) -> None:
     scene, breaks, on_line = FLAWS[name]
     trace = tmp_path / "trace"
-    play(BOARDS[accel], trace, scene)
+    play(board, trace, scene)
     done, verdict = verdict_on(tmp_path, trace)
     first = verdict.wrong[0]
     assert breaks in {mark.name for mark in first.marks if mark.wrong}

@@ -13,13 +13,16 @@ from hpcore.model.effects import MachineStep
 from hpcore.model.states import State
 from hpcore.run.accelerator import AcceleratorError, Belongings, EffectError, Keep, Stream
 from hpcore_kvm import memory_stream, saved
-from hpcore_kvm.base import FAILURES, OUT_SECONDS, KvmBase, end_machine
+from hpcore_kvm.base import FAILURES, KvmBase, end_machine
 from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.memory_stream import StreamError
 from hpcore_kvm.precopy import Precopy
 from hpcore_kvm.threads import Hold
 
 log = structlog.get_logger(__name__)
+
+ANSWERED_SECONDS = 5.0
+"""For the core's answers to the CPU_ON calls that wait. It takes some milliseconds."""
 
 
 @frozen
@@ -153,7 +156,7 @@ class Carrying(KvmBase):
 
     async def _all_answered(self, machine: KvmMachine) -> None:
         """Wait until the core has answered every CPU_ON: the answer is in what is written."""
-        within = self._loop.time() + OUT_SECONDS
+        within = self._loop.time() + ANSWERED_SECONDS
         while machine.threads.unanswered and self._gate.is_open:
             if self._loop.time() > within:
                 raise EffectError("a CPU_ON is not answered, and a machine is saved once it is")

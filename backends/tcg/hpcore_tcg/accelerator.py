@@ -39,6 +39,7 @@ from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
+from hpcore_tcg.under_a_door import DoorTcgSession, Loads
 
 MODELLED = {
     "stop": "the vCPU's QEMU thread lives on, in the EL3 monitor's park loop",
@@ -164,7 +165,11 @@ class TcgAccelerator:
             *link_arguments(directory / LINK), *image_arguments(files, directory),
         ]  # fmt: skip
         part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
-        return TcgPrepared(config, part)
+        try:
+            loads = Loads(files, monitor, from_disk=files.kernel.is_relative_to(directory))
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return TcgPrepared(config, part, loads)
 
 
 @frozen
@@ -173,6 +178,8 @@ class TcgPrepared:
 
     config: MachineConfig
     part: Part
+    loads: Loads
+    moves: bool = True
 
     def attach(
         self,
@@ -180,10 +187,12 @@ class TcgPrepared:
         qmp: Path,
         report: Report,
         before_start: BeforeStart | None = None,
-    ) -> TcgSession:
+    ) -> DoorTcgSession:
         """See `hpcore.door.front.Prepared`."""
         start = partial(TcgMachine.attach, qemu, Sockets(qmp, None, qemu.directory / LINK))
-        return TcgSession(self.config, start, report, boots=True, before_start=before_start)
+        return DoorTcgSession(
+            self.config, start, report, self.loads, before_start=before_start
+        )
 
     def close(self) -> None:
         """See `hpcore.door.front.Prepared`: nothing but QEMU's directory was taken."""

@@ -295,9 +295,14 @@ class TcgSession(QemuSession[TcgMachine]):
             raise
         there.tell(self._told())
         there.process.remove_directory()
-        self._machine, self._epoch, self._mirror = there, epoch, SlotMirror.of(state)
+        self._machine = there
         if there.console is not None:
             self._followed = FollowedConsole(there.console)
+        self._stands_as(state, epoch)
+
+    def _stands_as(self, state: State, epoch: int) -> None:
+        """The machine has come from elsewhere, and stands still as its log has it in `state`."""
+        self._epoch, self._mirror = epoch, SlotMirror.of(state)
         self._hello.set()
         self._gate.created()
         self._gate.open()
