@@ -4,7 +4,7 @@
 # make mutation-protocol  set-up, then the protocol is changed: does hpcore check notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
 # make kvm-host  set-up, then the KVM tests on this machine's own KVM: for an arm64 host
-# make nested-more  what of kvm-qemu takes long: all scenarios, QEMU 10, UEFI, a host without VHE
+# make nested-more  what of kvm-qemu takes long: all scenarios, QEMU 10, UEFI, libvirt, no VHE
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
 # make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours

@@ -1,11 +1,12 @@
-"""The checker beside SPIN and TLC: one protocol, whole processes, wall time and memory.
+"""The checker beside SPIN and TLC: one protocol, whole processes, time and memory.
 
-    python -m bench.check [--repeats 3] [--with-tlc]
+    python -m bench.check [--repeats 3] [--long-repeats 1] [--only larger] [--with-tlc]
 
 All of them explore the same states, which is checked: the models in specs/ and
-`hpcore check` with the same options. Repeats are interleaved, medians are printed.
-SPIN's verifier is compiled beforehand, which is not counted. TLC takes minutes at the
-larger size, so it is measured once a size, and only when asked for.
+`hpcore check` with the same options. Repeats are interleaved, medians are printed: of the
+processors' time, user and system, and of the clock's, which on a machine with other work is
+another figure. SPIN's verifier is compiled beforehand, which is not counted. TLC takes minutes at
+the larger size, so it is measured once a size, and only when asked for.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from tests.specs.tools import (
     write_tlc_config,
 )
 
-SIZES = ((3, 1), (4, 1))
-"""Slots and faults; the second has more than five million states."""
+SIZES = {"smaller": (3, 1), "larger": (4, 0)}
+"""Slots and faults; the second has 16 million states, and SPIN takes 2 GiB for it."""
 
 HASH_BITS = 26
 """Of SPIN's hash table: large enough for the larger size, so that it is not slowed down."""
@@ -43,8 +44,9 @@ HASH_BITS = 26
 
 @frozen
 class Run:
-    """One process: seconds of wall time, peak memory in MiB, and the states it reports."""
+    """One process: the processors' and the clock's seconds, peak memory in MiB, its states."""
 
+    cpu: float
     seconds: float
     memory: float
     states: int
@@ -58,7 +60,8 @@ class Contender:
     command: list[str]
     states: Callable[[str], int]
     cwd: Path | None = None
-    once: bool = False
+    long: bool = False
+    """Whether it takes minutes at the larger size."""
     runs: list[Run] = field(factory=list)
 
 
@@ -76,7 +79,8 @@ def measure(contender: Contender) -> Run:
         text = out.read()
     if process.returncode != 0:
         sys.exit(f"{contender.name} ended with {process.returncode}:\n{text[-2000:]}")
-    return Run(seconds, usage.ru_maxrss / 1024, contender.states(text))
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(cpu, seconds, usage.ru_maxrss / 1024, contender.states(text))
 
 
 def _json_states(text: str) -> int:
@@ -95,16 +99,16 @@ def _spin(work: Path, slots: int, faults: int, name: str, *flags: str) -> Conten
         ["gcc", "-O2", "-DSAFETY", "-w", *flags, "-o", "pan", "pan.c"], cwd=place, check=True
     )
     command = [str(place / "pan"), "-m2500000", f"-w{HASH_BITS}"]
-    return Contender(name, command, read_spin_states, place)
+    return Contender(name, command, read_spin_states, place, long=True)
 
 
 def _hpcore(slots: int, faults: int, engine: str) -> Contender:
     binary = shutil.which("hpcore", path=str(Path(sys.executable).parent)) or "hpcore"
     command = [
         binary, "check", "--slots", str(slots), "--boot", "1", "--guest", "hostile",
-        "--faults", str(faults), "--no-power-off", "--engine", engine, "--json",
+        "--faults", str(faults), "--no-power-off", "--power-on", "--engine", engine, "--json",
     ]  # fmt: skip
-    return Contender(f"hpcore {engine}", command, _json_states)
+    return Contender(f"hpcore {engine}", command, _json_states, long=engine == "explicit")
 
 
 def contenders(work: Path, slots: int, faults: int, with_tlc: bool) -> list[Contender]:
@@ -120,24 +124,30 @@ def contenders(work: Path, slots: int, faults: int, with_tlc: bool) -> list[Cont
         place.mkdir()
         write_tlc_config(place, slots, faults)
         out.append(
-            Contender("TLC, 2 workers", tlc_command(place), read_tlc_states, place, once=True)
+            Contender("TLC, 2 workers", tlc_command(place), read_tlc_states, place, long=True)
         )
     return out
 
 
 @click.command()
 @click.option("--repeats", default=3, show_default=True)
+@click.option("--long-repeats", type=int, help="Of what takes minutes at the larger size.")
+@click.option("--only", type=click.Choice(list(SIZES)), help="Measure this size alone.")
 @click.option("--with-tlc", is_flag=True, help="TLC as well: minutes a size.")
-def main(repeats: int, with_tlc: bool) -> None:
+def main(repeats: int, long_repeats: int | None, only: str | None, with_tlc: bool) -> None:
     """Measure both sizes."""
-    people = Console()
+    people = Console(width=100)
     with tempfile.TemporaryDirectory() as folder:
-        for slots, faults in SIZES:
+        for name, (slots, faults) in SIZES.items():
+            if only not in (None, name):
+                continue
+            most = repeats if name == "smaller" or long_repeats is None else long_repeats
             field_of = contenders(Path(folder), slots, faults, with_tlc)
             for repeat in range(repeats):
                 for one in field_of:
-                    if not (one.once and repeat):
+                    if not one.long or repeat < most:
                         one.runs.append(measure(one))
+                        people.print(f"{one.name}: {one.runs[-1]}, load {os.getloadavg()[0]:.1f}")
             counts = {run.states for one in field_of for run in one.runs}
             if len(counts) != 1:
                 sys.exit(f"they do not agree on the states: {counts}")
@@ -146,12 +156,21 @@ def main(repeats: int, with_tlc: bool) -> None:
 
 def _table(field_of: list[Contender], slots: int, faults: int, states: int) -> Table:
     title = f"{slots} slots, {faults} faults: {states:,} states"
-    table = Table("", "seconds", "MiB", "times symbolic", title=title, box=None, pad_edge=False)
-    best = statistics.median(r.seconds for r in field_of[0].runs)
+    table = Table(
+        "", "runs", "CPU s", "times symbolic", "seconds", "times symbolic", "MiB",
+        title=title, box=None, pad_edge=False,
+    )  # fmt: skip
+    first = field_of[0].runs
+    best = statistics.median(r.cpu for r in first)
+    soonest = statistics.median(r.seconds for r in first)
     for one in field_of:
+        cpu = statistics.median(r.cpu for r in one.runs)
         seconds = statistics.median(r.seconds for r in one.runs)
         memory = statistics.median(r.memory for r in one.runs)
-        table.add_row(one.name, f"{seconds:.2f}", f"{memory:.0f}", f"{seconds / best:.1f}")
+        table.add_row(
+            one.name, str(len(one.runs)), f"{cpu:.2f}", f"{cpu / best:.1f}",
+            f"{seconds:.2f}", f"{seconds / soonest:.1f}", f"{memory:.0f}",
+        )  # fmt: skip
     return table
 
 

@@ -10,6 +10,8 @@
 (* An action is one stimulus and all that is decided because of it. An effect  *)
 (* is begun by one action (the slot's `step` names it) and ends by another.    *)
 (* What ends the machine for good is left out: after it nothing happens.       *)
+(* With V6 it is the series' v6 in place of hpcore's own protocol: a vCPU is   *)
+(* realized once, and an unplug leaves it whole.                               *)
 (* States are those of `hpcore check` with the same options, one for one;      *)
 (* specs/README.md says how that is tested, and maps the names.                *)
 EXTENDS Naturals, FiniteSets
@@ -17,7 +19,9 @@ EXTENDS Naturals, FiniteSets
 CONSTANTS N,        \* possible vCPUs, numbered from 0
           Faults,   \* effects that may fail
           Plugged,  \* vCPUs that were plugged before the boot
-          Saves     \* whether the machine may be saved and restored
+          Saves,    \* whether the machine may be saved and restored
+          V6,       \* whether this is the series' v6
+          Bug       \* what was reported against v6: "sve_finalized_twice", "lost_at_reset"; or "none"
 
 VARIABLES slot,     \* a record for each vCPU, see TypeOK
           phase,    \* "ready", "running", "resetting" or "off"
@@ -32,11 +36,12 @@ Slots == 0 .. N - 1
 Cold(i) == i = 0
 
 Lives == {"parked", "realized", "enabled", "online", "ejecting"}
-Giccs == {"unbound", "bound", "wired"}
+Giccs == {"unbound", "bound", "wired", "shut"}   \* v6's "shut": wired, and not to be reached
 Commands == {"none", "plug", "unplug", "revoke"}
 Build == {"realize", "bind", "wire", "enable", "notify_insert"}
 Teardown == {"disable", "power_off", "unwire", "unbind", "stop", "release", "park"}
-Steps == {"none", "notify_remove"} \cup Build \cup Teardown
+StepsOfV6 == {"wake", "open", "shut", "halt"}
+Steps == {"none", "notify_remove"} \cup Build \cup Teardown \cup StepsOfV6
 
 TypeOK ==
   /\ slot \in [Slots -> [life: Lives, gicc: Giccs, cmd: Commands, step: Steps,
@@ -80,6 +85,7 @@ Busy(s) == s.cmd # "none" \/ s.step # "none" \/ s.life \in {"realized", "ejectin
 NextTeardown(s) ==
   IF s.enabled THEN "disable"
   ELSE IF s.powered THEN "power_off"
+  ELSE IF V6 THEN IF s.gicc = "wired" THEN "shut" ELSE "halt"
   ELSE IF s.gicc = "wired" THEN "unwire"
   ELSE IF s.gicc = "bound" THEN "unbind"
   ELSE IF s.thread THEN "stop"
@@ -94,13 +100,13 @@ Asks(p, s) ==
   s.step = "none" /\ s.life # "ejecting" /\ s.cmd = "unplug" /\ ~s.requested /\ ~s.insert
   /\ p \notin {"resetting", "off"}
 
-\* A plug waits until the guest is through with its eject, and while vCPU 0 is started. What the
-\* guest ejects while the state is carried (c) waits for that.
+\* A plug waits until the guest is through with its eject, which v6 does not wait for, and while
+\* vCPU 0 is started. What the guest ejects while the state is carried (c) waits for that.
 AdvanceIn(p, m, c, s) ==
   IF s.step # "none" THEN s
   ELSE IF s.cmd = "plug"
-  THEN [s EXCEPT !.step = IF s.unconfirmed \/ s.enabled \/ m = "start" THEN "none"
-                          ELSE "realize"]
+  THEN [s EXCEPT !.step = IF (s.unconfirmed /\ ~V6) \/ s.enabled \/ m = "start" THEN "none"
+                          ELSE IF V6 /\ s.space THEN "wake" ELSE "realize"]
   ELSE LET t == IF s.cmd = "revoke" /\ s.life # "ejecting" THEN Taken(s) ELSE s
        IN IF t.life = "ejecting"
           THEN IF t.stalled \/ c THEN t ELSE [t EXCEPT !.step = NextTeardown(t)]
@@ -142,10 +148,10 @@ DeviceDel(i) ==
                           !.requested = @ /\ s.step = "notify_remove"])
   /\ Rest
 
-\* The guest is not asked.
+\* The guest is not asked. v6 has no force.
 DeviceDelByForce(i) ==
   LET s == slot[i] IN
-  /\ Takes /\ s.named /\ ~Cold(i) /\ PlugFinished(s)
+  /\ ~V6 /\ Takes /\ s.named /\ ~Cold(i) /\ PlugFinished(s)
   /\ s.life = "ejecting" => s.stalled
   /\ s.cmd # "revoke"
   /\ Becomes(i, [s EXCEPT !.cmd = "revoke", !.stalled = FALSE])
@@ -213,10 +219,10 @@ Eject(i) ==
                           !.cmd = IF @ = "none" THEN "unplug" ELSE @])
   /\ Rest
 
-\* A request that it has yet to take stays before it.
+\* A request that it has yet to take stays before it. v6 does not hear a refusal.
 OstRefuses(i) ==
   LET s == slot[i] IN
-  /\ GuestRuns /\ s.requested /\ s.cmd = "unplug"
+  /\ ~V6 /\ GuestRuns /\ s.requested /\ s.cmd = "unplug"
   /\ Quietly(i, [s EXCEPT !.cmd = "none", !.requested = s.remove]) /\ Rest
 
 \* The guest's word on the eject that it has begun.
@@ -225,9 +231,10 @@ OstConfirms(i) ==
   /\ Becomes(i, [slot[i] EXCEPT !.unconfirmed = FALSE]) /\ Rest
 
 \* The deadline: the guest's word is waited for no longer; or the command ends, and the guest
-\* may still eject.
+\* may still eject. v6 waits without end.
 Silence(i) ==
   LET s == slot[i] IN
+  /\ ~V6
   /\ \/ s.unconfirmed /\ Becomes(i, [s EXCEPT !.unconfirmed = FALSE])
      \/ /\ ~s.unconfirmed /\ s.cmd = "unplug" /\ s.life # "ejecting" /\ s.step = "none"
         /\ Quietly(i, [s EXCEPT !.cmd = "none"])
@@ -241,6 +248,7 @@ AfterReset(s) ==
                !.powered = FALSE,
                !.insert = FALSE, !.remove = FALSE, !.requested = FALSE,
                !.unconfirmed = FALSE]
+Lost(i) == Bug = "lost_at_reset" /\ ~Cold(i)
 On(s) == [s EXCEPT !.life = "online", !.powered = TRUE]
 
 \* What was plugged before the boot is there once vCPU 0 has entered the kernel.
@@ -249,7 +257,8 @@ AfterStart(s) == [s EXCEPT !.cmd = IF @ = "plug" /\ s.enabled /\ mstep = "start"
 ResetSeen ==
   LET busy == mstep \in {"migrate", "save", "resume"}  \* then vCPU 0 starts once that has ended,
       starts == ~busy /\ ~paused              \* and not before the machine is resumed
-      t(i) == AfterReset(AfterStart(slot[i]))
+      kept(i) == AfterReset(AfterStart(slot[i]))
+      t(i) == [kept(i) EXCEPT !.enabled = @ /\ ~Lost(i)]
   IN
   /\ GuestRuns \/ phase = "resetting" \/ (phase = "off" /\ mstep = "reset")
   /\ slot' = [i \in Slots |-> IF i = 0 /\ starts THEN On(t(i)) ELSE t(i)]
@@ -282,6 +291,12 @@ AfterStep(s) ==
     [] s.step = "wire" -> [t EXCEPT !.gicc = "wired", !.step = "enable"]
     [] s.step = "enable" -> [t EXCEPT !.life = "enabled", !.enabled = TRUE,
                                       !.step = "notify_insert", !.insert = TRUE]
+    \* An earlier plug may have come to any of these.
+    [] s.step = "wake" -> [t EXCEPT !.life = "realized",
+                                    !.step = CASE s.gicc = "unbound" -> "bind"
+                                               [] s.gicc = "bound" -> "wire"
+                                               [] s.gicc = "shut" -> "open"]
+    [] s.step = "open" -> [t EXCEPT !.gicc = "wired", !.step = "enable"]
     [] s.step = "notify_insert" -> [t EXCEPT !.cmd = "none"]
     [] s.step = "notify_remove" -> t
     [] s.step = "disable" -> [t EXCEPT !.enabled = FALSE, !.insert = FALSE,
@@ -291,8 +306,9 @@ AfterStep(s) ==
     [] s.step = "unbind" -> [t EXCEPT !.gicc = "unbound"]
     [] s.step = "stop" -> [t EXCEPT !.thread = FALSE]
     [] s.step = "release" -> [t EXCEPT !.space = FALSE]
-    [] s.step = "park" -> [t EXCEPT !.life = "parked", !.named = FALSE,
-                                    !.cmd = "none"]
+    [] s.step = "shut" -> [t EXCEPT !.gicc = "shut"]
+    [] s.step \in {"park", "halt"} -> [t EXCEPT !.life = "parked", !.named = FALSE,
+                                                !.cmd = "none"]
 
 Done(i) ==
   LET s == slot[i]
@@ -333,18 +349,26 @@ ThenRestartOf(slots, still) ==
 
 ThenRestart(still) == ThenRestartOf(slot, still)
 
+\* v6 carries what is enabled. Elsewhere any other vCPU is as if it had never been enabled.
+LeftBehind(s) ==
+  IF V6 /\ s.life = "parked"
+  THEN [s EXCEPT !.thread = FALSE, !.space = FALSE, !.gicc = "unbound"] ELSE s
+
 \* The state has been carried, or not: what the guest has ejected meanwhile goes on.
-Carried(still) ==
+CarriedOf(slots, still) ==
   /\ migrating' = FALSE
-  /\ ThenRestartOf([i \in Slots |-> AdvanceIn(phase, "none", FALSE, slot[i])], still)
+  /\ ThenRestartOf([i \in Slots |-> AdvanceIn(phase, "none", FALSE, slots[i])], still)
+Carried(still) == CarriedOf(slot, still)
+Elsewhere(still) == CarriedOf([i \in Slots |-> LeftBehind(slot[i])], still)
 
 MigrationDone ==
-  /\ mstep \in {"migrate", "save"} /\ Carried(paused)
+  /\ \/ mstep = "migrate" /\ Elsewhere(paused)
+     \/ mstep = "save" /\ Carried(paused)
   /\ UNCHANGED <<phase, paused, ged, scanning, faults>>
 
 \* Another machine, from what was saved: it stands still until it is resumed.
 Restored ==
-  /\ mstep = "save" /\ paused' = TRUE /\ Carried(TRUE)
+  /\ mstep = "save" /\ paused' = TRUE /\ Elsewhere(TRUE)
   /\ UNCHANGED <<phase, ged, scanning, faults>>
 
 Resumed ==
@@ -434,7 +458,8 @@ RemovalNotShadowed == \A i \in Slots : ~(slot[i].insert /\ slot[i].remove)
 \* Orders, as properties of what an effect finds when it is begun.
 Begins(i, e) == slot[i].step = e
 EjectInOrder == \A i \in Slots : LET s == slot[i] IN
-  /\ s.step \in {"unwire", "unbind", "stop", "release", "park"} => ~s.enabled /\ ~s.powered
+  /\ s.step \in {"unwire", "unbind", "stop", "release", "park", "shut", "halt"} =>
+       ~s.enabled /\ ~s.powered
   /\ s.step = "power_off" => ~s.enabled
   /\ s.step = "unbind" => s.gicc = "bound"
   /\ s.step = "stop" => s.gicc = "unbound"
@@ -445,10 +470,33 @@ BuiltInOrder == \A i \in Slots : LET s == slot[i] IN
   /\ s.step = "wire" => s.gicc = "bound"
   /\ s.step = "enable" => s.gicc = "wired"
 
+\* What v6 promises instead.
+DisabledIsShut == \A i \in Slots : LET s == slot[i] IN
+  s.life = "parked" => ~s.powered /\ ~s.enabled /\ s.gicc # "wired"
+DisabledInOrder == \A i \in Slots : LET s == slot[i] IN
+  /\ s.step = "shut" => s.gicc = "wired"
+  /\ s.step = "halt" => s.gicc # "wired"
+  /\ s.step \notin {"unwire", "unbind", "stop", "release", "park"}
+WokenInOrder == \A i \in Slots : LET s == slot[i] IN
+  /\ s.step = "wake" => s.space /\ s.life = "parked"
+  /\ s.step = "open" => s.gicc = "shut" /\ s.life = "realized"
+SveFinalizedOnce == \A i \in Slots :
+  slot[i].step = "realize" => Cold(i) \/ Bug # "sve_finalized_twice"
+
+\* What v6 gives up; asked of it all the same, each is seen broken.
+ObjectsWhilePlugged == \A i \in Slots : slot[i].life = "parked" => ~slot[i].space
+GivenUp == ParkedIsInert /\ EjectConfirmedFirst /\ ObjectsWhilePlugged
+
+\* Of an action, and so no state's: what was enabled before a reset is so after it.
+ResetKeepsEnabled ==
+  [][ResetSeen => \A i \in Slots : slot'[i].enabled = slot[i].enabled]_vars
+
 Invariants ==
-  /\ TypeOK /\ ParkedIsInert /\ EnabledIsWired /\ NotifiedOnlyEnabled /\ OnlineIsEnabled
-  /\ EjectConfirmedFirst /\ ColdBootedStays /\ ResetKeepsPlugged /\ OffKeepsPlugged
+  /\ TypeOK /\ EnabledIsWired /\ NotifiedOnlyEnabled /\ OnlineIsEnabled
+  /\ ColdBootedStays /\ ResetKeepsPlugged /\ OffKeepsPlugged
   /\ StartsInOrder /\ MigrationCarriesAll /\ NoCommandLost
   /\ NoNotificationLost /\ RequestWithdrawnWhole /\ RemovalNotShadowed /\ EjectInOrder /\ BuiltInOrder
   /\ TablesSayWhatIs /\ RealizedAsNew /\ NothingWithoutBase
+  /\ IF V6 THEN DisabledIsShut /\ DisabledInOrder /\ WokenInOrder /\ SveFinalizedOnce
+     ELSE GivenUp /\ \A i \in Slots : slot[i].step \notin StepsOfV6
 =============================================================================

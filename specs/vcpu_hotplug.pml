@@ -4,6 +4,8 @@
  * state of SPIN's is a state of `hpcore check`. -DN=2 gives the possible vCPUs (1 to 4),
  * of which number 0 is cold-booted; -DFAULTS=1 how many effects may fail; -DPLUGGED=0 how
  * many vCPUs were plugged before the boot; -DSAVES=1 that the machine may be saved and restored.
+ * -DV6=1 is the series' v6 in place of hpcore's own protocol: a vCPU is realized once, and an
+ * unplug leaves it whole. What was reported against v6 is switched on by name, see below.
  *
  *     spin -a -DN=2 vcpu_hotplug.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan -m1000000
  */
@@ -19,6 +21,28 @@
 #ifndef SAVES
 #define SAVES 0
 #endif
+#ifndef V6
+#define V6 0
+#endif
+
+/* What was reported against v6. */
+#ifndef SVE_FINALIZED_TWICE
+#define SVE_FINALIZED_TWICE 0  /* a vCPU's SVE lengths are final as it is created */
+#endif
+#ifndef LOST_AT_RESET
+#define LOST_AT_RESET 0        /* a vCPU that was enabled at run time is gone after a reset */
+#endif
+
+/* What v6 gives up. By -DPARKED_IS_INERT=1 it is asked of v6 all the same, and seen broken. */
+#ifndef PARKED_IS_INERT
+#define PARKED_IS_INERT (!V6)
+#endif
+#ifndef EJECT_CONFIRMED_FIRST
+#define EJECT_CONFIRMED_FIRST (!V6)
+#endif
+#ifndef OBJECTS_WHILE_PLUGGED
+#define OBJECTS_WHILE_PLUGGED (!V6)
+#endif
 
 /* where a slot is, its GICC, the command it owes an end, the effect under way */
 #define PARKED 0
@@ -30,6 +54,7 @@
 #define UNBOUND 0
 #define BOUND 1
 #define WIRED 2
+#define CLOSED 3   /* v6: wired, and not to be reached */
 
 #define NONE 0
 #define PLUG 1
@@ -49,6 +74,10 @@
 #define STOP 11
 #define RELEASE 12
 #define PARK 13
+#define WAKE 14    /* this and what follows are v6's */
+#define OPEN 15
+#define SHUT 16
+#define HALT 17
 
 #define READY 0
 #define RUNNING 1
@@ -82,6 +111,7 @@ bit migrating, ged, scanning;   /* also while it is saved */
 byte faults = FAULTS;
 hidden byte k;     /* a loop's index: no part of the state */
 hidden byte failed; /* within one action */
+hidden byte was;    /* the same */
 
 #define guest_runs (phase == RUNNING || mstep == START || mstep == RESTART)
 #define takes ((phase == RUNNING || phase == RESETTING) && !migrating)
@@ -112,6 +142,8 @@ inline next_teardown(i) {
   :: else -> if
   :: s[i].powered -> s[i].step = POWER_OFF
   :: else -> if
+  :: V6 -> s[i].step = (s[i].gicc == WIRED -> SHUT : HALT)
+  :: else -> if
   :: s[i].gicc == WIRED -> s[i].step = UNWIRE
   :: else -> if
   :: s[i].gicc == BOUND -> s[i].step = UNBIND
@@ -120,11 +152,12 @@ inline next_teardown(i) {
   :: else -> if
   :: s[i].space -> s[i].step = RELEASE
   :: else -> s[i].step = PARK
-  fi fi fi fi fi fi
+  fi fi fi fi fi fi fi
 }
 
 /* An eject request waits until the guest has taken the device check, and for the end of a
- * reset; a plug until the guest is through with its eject, and while vCPU 0 is started. */
+ * reset; a plug until the guest is through with its eject, which v6 does not wait for, and while
+ * vCPU 0 is started. */
 #define asks(i) (s[i].life != EJECTING && s[i].cmd == UNPLUG && !s[i].requested \
                  && !s[i].insert && phase != RESETTING && phase != OFF)
 inline advance(i) {
@@ -132,8 +165,8 @@ inline advance(i) {
   :: s[i].step != NONE -> skip
   :: s[i].step == NONE && s[i].cmd == PLUG ->
     if
-    :: s[i].unconfirmed || s[i].sta || mstep == START -> skip
-    :: else -> s[i].step = REALIZE
+    :: (s[i].unconfirmed && !V6) || s[i].sta || mstep == START -> skip
+    :: else -> s[i].step = (V6 && s[i].space -> WAKE : REALIZE)
     fi
   :: else ->
     if
@@ -160,6 +193,10 @@ inline done(i) {
     s[i].life = REALIZED; s[i].thread = 1; s[i].space = 1; s[i].step = BIND
   :: s[i].step == BIND -> s[i].gicc = BOUND; s[i].step = WIRE
   :: s[i].step == WIRE -> s[i].gicc = WIRED; s[i].step = ENABLE
+  :: s[i].step == WAKE -> /* an earlier plug may have come to any of these */
+    s[i].life = REALIZED;
+    s[i].step = (s[i].gicc == UNBOUND -> BIND : (s[i].gicc == BOUND -> WIRE : OPEN))
+  :: s[i].step == OPEN -> s[i].gicc = WIRED; s[i].step = ENABLE
   :: s[i].step == ENABLE ->
     s[i].life = ENABLED; s[i].sta = 1; s[i].step = NOTIFY_INSERT; s[i].insert = 1; ged = 1
   :: else ->
@@ -173,7 +210,8 @@ inline done(i) {
     :: s[i].step == UNBIND -> s[i].gicc = UNBOUND
     :: s[i].step == STOP -> s[i].thread = 0
     :: s[i].step == RELEASE -> s[i].space = 0
-    :: s[i].step == PARK ->
+    :: s[i].step == SHUT -> s[i].gicc = CLOSED
+    :: s[i].step == PARK || s[i].step == HALT ->
       s[i].life = PARKED; s[i].named = 0; s[i].cmd = NONE
     fi;
     s[i].step = NONE;
@@ -217,6 +255,9 @@ inline reset_slot(i) {
   :: s[i].life == ONLINE -> s[i].life = ENABLED
   :: else -> skip
   fi;
+  was = s[i].sta;
+  s[i].sta = was && !(LOST_AT_RESET && !cold(i));
+  assert(s[i].sta == was);                                           /* reset_keeps_plugged */
   s[i].powered = 0;
   s[i].insert = 0; s[i].remove = 0; s[i].requested = 0; s[i].unconfirmed = 0
 }
@@ -246,6 +287,17 @@ inline then_restart() {
   fi
 }
 
+/* v6 carries what is enabled. Elsewhere any other vCPU is as if it never had been. */
+inline leave_behind() {
+  k = 0;
+  do
+  :: k < N && V6 && s[k].life == PARKED ->
+    s[k].thread = 0; s[k].space = 0; s[k].gicc = UNBOUND; k++
+  :: k < N && !(V6 && s[k].life == PARKED) -> k++
+  :: else -> break
+  od
+}
+
 /* The state has been carried, or not: what the guest ejected meanwhile goes on. */
 inline carried() {
   migrating = 0;
@@ -260,8 +312,11 @@ inline carried() {
 
 /* The invariants, by the names that hpcore gives them; asked after every action. */
 inline check(i) {
-  assert(s[i].life != PARKED || !(s[i].thread || s[i].space || s[i].powered || s[i].sta
-         || s[i].gicc != UNBOUND));               /* parked_is_inert */
+  assert(!PARKED_IS_INERT || s[i].life != PARKED || !(s[i].thread || s[i].space || s[i].powered
+         || s[i].sta || s[i].gicc != UNBOUND));                      /* parked_is_inert */
+  assert(!OBJECTS_WHILE_PLUGGED || s[i].life != PARKED || !s[i].space); /* objects_while_plugged */
+  assert(!V6 || s[i].life != PARKED || !(s[i].powered || s[i].sta || s[i].gicc == WIRED));
+                                                                     /* disabled_is_shut */
   assert(!s[i].sta || (s[i].thread && s[i].space && s[i].gicc == WIRED));
                                                                      /* enabled_is_wired */
   assert(s[i].sta == (s[i].life == ENABLED || s[i].life == ONLINE) || s[i].life == EJECTING);
@@ -273,7 +328,8 @@ inline check(i) {
   assert(s[i].life != ONLINE || (s[i].sta && s[i].powered));     /* online_is_enabled */
   assert(s[i].life != ENABLED || (s[i].sta && !s[i].powered));
   assert(!s[i].powered || s[i].life == ONLINE || s[i].life == EJECTING);
-  assert(!(s[i].unconfirmed && s[i].sta) || s[i].life == EJECTING); /* eject_confirmed_first */
+  assert(!EJECT_CONFIRMED_FIRST || !(s[i].unconfirmed && s[i].sta) || s[i].life == EJECTING);
+                                                                     /* eject_confirmed_first */
   assert(!cold(i) || !(s[i].life == EJECTING || s[i].requested || s[i].remove));
                                                                      /* cold_booted_stays */
   assert(!(phase == RESETTING && mstep != RESTART && s[i].powered)); /* reset_keeps_plugged */
@@ -299,7 +355,14 @@ inline check(i) {
          && !(s[i].thread || s[i].space || s[i].stalled)));          /* realized_as_new */
   assert(s[i].step != BIND || (s[i].thread && s[i].gicc == UNBOUND)); /* built_in_order */
   assert(s[i].step != WIRE || s[i].gicc == BOUND);
-  assert(s[i].step != ENABLE || s[i].gicc == WIRED)
+  assert(s[i].step != ENABLE || s[i].gicc == WIRED);
+  assert(s[i].step != SHUT || s[i].gicc == WIRED);                   /* disabled_in_order */
+  assert(s[i].step != HALT || s[i].gicc != WIRED);
+  assert(!V6 || s[i].step < UNWIRE || s[i].step >= WAKE);
+  assert(s[i].step != WAKE || (s[i].space && s[i].life == PARKED));  /* woken_in_order */
+  assert(s[i].step != OPEN || (s[i].gicc == CLOSED && s[i].life == REALIZED));
+  assert(V6 || s[i].step < WAKE);
+  assert(s[i].step != REALIZE || !(SVE_FINALIZED_TWICE && !cold(i))) /* sve_finalized_once */
 }
 
 inline check_all() {
@@ -321,7 +384,7 @@ inline check_all() {
        s[i].cmd = UNPLUG; s[i].stalled = 0; \
        s[i].requested = s[i].requested && s[i].step == NOTIFY_REMOVE; \
        advance(i); check_all() } \
-  :: d_step { takes && s[i].named && !cold(i) && plug_finished(i) && s[i].cmd != REVOKE \
+  :: d_step { !V6 && takes && s[i].named && !cold(i) && plug_finished(i) && s[i].cmd != REVOKE \
        && (s[i].life != EJECTING || s[i].stalled) -> \
        s[i].cmd = REVOKE; s[i].stalled = 0; advance(i); check_all() } \
   /* the guest */ \
@@ -338,13 +401,13 @@ inline check_all() {
        s[i].life = EJECTING; s[i].requested = 0; s[i].unconfirmed = 1; \
        if :: s[i].cmd == NONE -> s[i].cmd = UNPLUG :: else -> skip fi; \
        advance(i); check_all() } \
-  :: d_step { guest_runs && s[i].requested && s[i].cmd == UNPLUG -> \
+  :: d_step { !V6 && guest_runs && s[i].requested && s[i].cmd == UNPLUG -> \
        s[i].cmd = NONE; s[i].requested = s[i].remove; check_all() } \
   :: d_step { guest_runs && s[i].unconfirmed -> \
        s[i].unconfirmed = 0; advance(i); check_all() } \
-  /* the deadline */ \
-  :: d_step { s[i].unconfirmed -> s[i].unconfirmed = 0; advance(i); check_all() } \
-  :: d_step { !s[i].unconfirmed && s[i].cmd == UNPLUG && s[i].life != EJECTING && s[i].step == NONE -> \
+  /* the deadline, which v6 has not */ \
+  :: d_step { !V6 && s[i].unconfirmed -> s[i].unconfirmed = 0; advance(i); check_all() } \
+  :: d_step { !V6 && !s[i].unconfirmed && s[i].cmd == UNPLUG && s[i].life != EJECTING && s[i].step == NONE -> \
        s[i].cmd = NONE; check_all() } \
   /* the accelerator */ \
   :: d_step { s[i].step != NONE -> done(i); check_all() } \
@@ -431,8 +494,10 @@ end:
        od;
        k = 0;
        check_all() }
-  :: d_step { mstep == MIGRATE || mstep == SAVE -> carried(); check_all() }
-  :: d_step { mstep == SAVE -> paused = 1; carried(); check_all() } /* another, restored from it */
+  :: d_step { mstep == MIGRATE -> leave_behind(); carried(); check_all() }
+  :: d_step { mstep == SAVE -> carried(); check_all() }
+  :: d_step { mstep == SAVE -> /* another, restored from it */
+       paused = 1; leave_behind(); carried(); check_all() }
   :: d_step { mstep == RESUME -> paused = (phase == OFF); then_restart(); check_all() }
   :: d_step { (mstep == RESUME || (mstep == RESET && phase == OFF)) && faults > 0 ->
        faults--; mstep = NONE; check_all() }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from hpcore.check.collection import no_collection
 from hpcore.check.graphs.drawing import check_suffix, draw
 from hpcore.check.memory import human, peak
 from hpcore.check.proof import ENGINES, prove
@@ -51,6 +51,8 @@ from hpcore.model.properties import Kind
               help="What is off may be reset and resumed.")  # fmt: skip
 @click.option("--plugged", type=int, default=0, show_default=True,
               help="vCPUs that are plugged before the boot.")  # fmt: skip
+@click.option("--before-boot", is_flag=True,
+              help="What may come before the boot comes in every order, too.")  # fmt: skip
 @click.option("--commands", type=int,
               help="Plugs and unplugs in flight at most; any number if not given.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
@@ -134,10 +136,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         graph = options["graph"]
         if graph is not None:  # before the search: a machine may have too many states to draw
             drawing = draw(tabulate(environment, rules, start, properties), graph)
-        # A search makes millions of small values and no circles of them: looking for some
-        # would take a tenth of its time.
-        gc.disable()
-        with out.progress("starting") as say_now:
+        with no_collection(), out.progress("starting") as say_now:
             result = prove(
                 environment, rules, options["engine"], start, _teller(say_now), properties
             )
@@ -162,6 +161,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         ("mutants", "origin", "mutants are looked for from the start"),
         ("origin", "slots", "the log says how many slots there are"),
         ("origin", "boot", "the log says how many vCPUs boot"),
+        ("origin", "before_boot", "the log's machine was booted"),
+        ("graph", "before_boot", "a graph begins with a machine that starts"),
     ):
         if {one, other} <= given:
             flags = " and ".join(f"--{_FLAGS.get(x, x)}" for x in (one, other))
@@ -173,7 +174,7 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
 
 
-_FLAGS = {"origin": "from", "ignored": "ignore"}
+_FLAGS = {"origin": "from", "ignored": "ignore", "before_boot": "before-boot"}
 """Options that are called otherwise than their values."""
 
 
@@ -299,9 +300,11 @@ def _write(
     )  # fmt: skip
     out.say(f"{written} events in {path}; see `hpcore replay {path}`")
     if replay(path).ok and found.invariant in {p.name for p in PROPERTIES}:
+        by = chosen.written_down
+        whose = "hpcore's own rules" if by is None else f"the rules of {by.name}"
         out.say(
-            "This mutant changes what events do, and a replay is by the real rules: "
-            "it shows the way, but finds nothing wrong."
+            f"A replay is by {whose}, by which no event of this log is wrong: it shows the way, "
+            "and finds nothing."
         )
 
 

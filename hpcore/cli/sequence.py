@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
+from hpcore.check.collection import no_collection
 from hpcore.check.memory import human, peak
 from hpcore.check.properties import PROPERTIES
 from hpcore.check.result import CheckError
@@ -53,8 +53,7 @@ def check_sequence(ctx: click.Context, out: Output, options: dict[str, Any]) -> 
         most=options["most"],
     )
     out.say(_described(question))
-    gc.disable()  # a search makes millions of small values and no circles of them
-    with out.progress("starting") as tell:
+    with no_collection(), out.progress("starting") as tell:
         answer = check(question, lambda depth, states: tell(
             f"{states:,} states, depth {depth}; {human(peak())}"
         ))  # fmt: skip

@@ -26,7 +26,6 @@ _LISTS = ("accel", "audio", "audiodev", "chardev", "cpu", "d", "device", "displa
 """Options that print what there is where they are given `help`."""
 
 _REFUSED = {
-    "incoming": "a machine cannot be taken in by hpcore yet; start it anew",
     "loadvm": "a snapshot cannot be loaded by hpcore yet; start the machine anew",
     "readconfig": "options in a file are not read here; write them on the command line",
     "dtb": "the device tree is hpcore's, and the guest is told of devices by ACPI; leave it out",
@@ -38,7 +37,7 @@ _REFUSED = {
 """Options that cannot work, and what to do instead."""
 
 _READ = ("machine", "M", "accel", "enable-kvm", "smp", "m", "numa", "cpu", "no-acpi", "S",
-         "serial", "no-shutdown")  # fmt: skip
+         "serial", "no-shutdown", "incoming")  # fmt: skip
 """Options whose meaning is here in other words; `remade` says them anew."""
 _KERNEL = ("kernel", "initrd", "append")
 """What boots. Firmware has it from QEMU, and without firmware hpcore reads it."""
@@ -65,7 +64,8 @@ class Asked:
     `rest` is passed on as it came. `accel`, `cpu`, `memory` and `numa` are QEMU's own words,
     and `accelerator` is hpcore's name. `serial` is what is behind the guest's console.
     `paused` says that the machine is not to start before the first `cont`, `stays` that QEMU
-    is to live on when the guest has powered it off. With `virtio_mmio` the guest is told of
+    is to live on when the guest has powered it off. `incoming` says where its machine comes
+    from, if it is not to be booted here. With `virtio_mmio` the guest is told of
     QEMU's places for virtio devices that are not on PCI.
     """
 
@@ -86,6 +86,7 @@ class Asked:
     boots: Boots
     paused: bool
     stays: bool
+    incoming: str | None
     name: str
 
 
@@ -150,6 +151,7 @@ def read(words: Sequence[str]) -> Asked:
         boots=boots,
         paused=options.has("S"),
         stays=_stays(options),
+        incoming=options.last("incoming"),
         name=_name(options),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -16,13 +15,25 @@ def leave_standard_streams() -> None:
     os.close(null)
 
 
+def all_but(kept: Collection[int]) -> list[int]:
+    """Everything else that is open beside the standard streams."""
+    opened = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    return [number for number in opened if number > 2 and number not in kept and _is_open(number)]
+
+
 def close_all_but(kept: Collection[int]) -> None:
     """Close everything else that is open beside the standard streams.
 
     Who waits for the end of what the caller has opened would otherwise wait for ours.
     """
-    opened = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    for number in opened:
-        if number > 2 and number not in kept:
-            with contextlib.suppress(OSError):  # it was the one that lists them
-                os.close(number)
+    for number in all_but(kept):
+        os.close(number)
+
+
+def _is_open(number: int) -> bool:
+    """Whether it is still: the one that lists them was listed, too."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True

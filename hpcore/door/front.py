@@ -7,6 +7,7 @@ starts has these methods beside its own.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,8 +16,10 @@ from attrs import field, frozen
 from hpcore.door.options import Option
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
+from hpcore.model.states import State
 from hpcore.platform.firmware import Board
 from hpcore.platform.table_loader import LoaderFiles
+from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
 
@@ -83,3 +86,39 @@ class Fronted(Protocol):
         The process `caller` will become that QEMU. Raises AcceleratorError where the machine
         cannot run here.
         """
+
+
+@runtime_checkable
+class MovingPrepared(Prepared, Protocol):
+    """What an accelerator has ready whose sessions are `MovingSession`s."""
+
+    @property
+    def moves(self) -> bool:
+        """Always."""
+
+
+@runtime_checkable
+class MovingSession(Session, Protocol):
+    """A session whose machine can go to another QEMU that somebody else has started."""
+
+    def held(self) -> AbstractAsyncContextManager[QemuMachine]:
+        """Within, nothing new is asked of the machine, and nothing that was asked is under way.
+
+        Raises EffectError where something stays under way.
+        """
+
+    async def facts(self) -> dict[str, str]:
+        """What the other QEMU has to have alike: versions, and digests of what a reset loads.
+
+        The machine stands still, and all that it has said is reported. Raises EffectError where
+        the machine can't move.
+        """
+
+    async def meet(self, facts: Mapping[str, str]) -> QemuMachine:
+        """The QEMU that waits for a machine with these facts, connected to.
+
+        Raises AcceleratorError where that machine does not fit here.
+        """
+
+    def arrived(self, state: State, facts: Mapping[str, str]) -> None:
+        """The machine is in that QEMU now, standing still, as its log has it in `state`."""

@@ -13,10 +13,16 @@ from hpcore.door.descriptors import leave_standard_streams
 class Line:
     """The door's end. One answer is given: what QEMU's command line is, or why there is none."""
 
-    def __init__(self, answer: int, watchdog: int, caller: int) -> None:
-        """`answer` and `watchdog` are pipes to these; `caller` is the process id."""
+    def __init__(
+        self, answer: int, watchdog: int, caller: int, inherited: tuple[int, ...] | None = None
+    ) -> None:
+        """`answer` and `watchdog` are pipes to these; `caller` is the process id.
+
+        `inherited` are the caller's descriptors that the door has kept, and the last one is a
+        copy of its standard error; None where it has kept none.
+        """
         self._answer: int | None = answer
-        self._watchdog, self.caller = watchdog, caller
+        self._watchdog, self.caller, self.inherited = watchdog, caller, inherited
 
     def go(self, words: list[str], environment: Mapping[str, str] | None = None) -> None:
         """Have the caller become the real QEMU, with `words` as its command line.

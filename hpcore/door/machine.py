@@ -14,8 +14,10 @@ from hpcore.door.asked import Asked
 from hpcore.door.console import ConsoleCopy
 from hpcore.door.front import Prepared
 from hpcore.door.fronts import Opened
+from hpcore.door.log import VmLog
+from hpcore.door.moving.moves import Moves
+from hpcore.door.moving.taking import Inherited
 from hpcore.door.panics import PanicWatch
-from hpcore.door.qmp.vcpus import VcpuCommands
 from hpcore.door.renewal import Renewal
 from hpcore.errors import HpcoreError
 from hpcore.model import events as ev
@@ -25,10 +27,12 @@ from hpcore.model.fold import steps
 from hpcore.model.machines import Phase
 from hpcore.model.plain import plain_props
 from hpcore.model.states import State, initial
+from hpcore.qemu.migration import ENDLESS
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import Report, Session
-from hpcore.run.controller import Controller, Log
+from hpcore.run.controller import Controller
+from hpcore.run.deadlines import Patience
 from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 
@@ -61,9 +65,9 @@ async def attached(
     prepared: Prepared,
     qemu: RunningQemu,
     qmp: Path,
-    log: Log,
+    log: VmLog,
     renewal: Renewal | None = None,
-) -> AsyncIterator[LiveMachine]:
+) -> AsyncIterator[Moves]:
     """The machine, with the vCPUs of the command line, and nothing run yet.
 
     With a `renewal`, it starts anew with what the renewal has put into its memory. On leaving,
@@ -74,27 +78,34 @@ async def attached(
         before = None if renewal is None else partial(renewal.renew, report)
         return prepared.attach(qemu, qmp, report, before)
 
-    controller = Controller(initial(asked.config), lambda: log, open_session)
-    machine = LiveMachine(controller, shell=False)
+    moves = Moves(asked, log)
+    patience = Patience(carry=ENDLESS)  # its client waits for that, and can cancel it
+    controller = Controller(
+        initial(asked.config), lambda: log, open_session, patience, saver=moves.save
+    )
+    moves.of(controller, LiveMachine(controller, shell=False))
     async with controller:
         for add in device_adds(asked):
             await controller.submit(add)
-        yield machine
+        yield moves
 
 
 async def lived(
     asked: Asked,
-    machine: LiveMachine,
+    moves: Moves,
     qemu: RunningQemu,
     qmp: Path,
     monitors: Opened,
     console: ConsoleCopy | None,
+    inherited: tuple[int, ...] | None,
 ) -> None:
     """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
 
     `qmp` is the door's own monitor. `console` has what the guest prints. A QEMU that its user
-    started without -no-shutdown ends when the guest has powered the machine off.
+    started without -no-shutdown ends when the guest has powered the machine off. A machine that
+    is to come from elsewhere may come by what is `inherited`; it is not booted.
     """
+    machine = moves.machine
     resumed, off = asyncio.Event(), asyncio.Event()
 
     def heard(name: str, _data: Mapping[str, object]) -> None:
@@ -106,7 +117,8 @@ async def lived(
             off.set()
 
     real = await Qmp.connect(qemu, qmp, heard)
-    vcpus = VcpuCommands(machine, real)
+    kept = None if inherited is None else Inherited(inherited[:-1], inherited[-1])
+    vcpus = moves.commands(real, monitors.qmp.tell, qemu, kept)
     panics = PanicWatch(machine)
     unwatch = [
         machine.subscribe(follow), machine.subscribe(panics.follow),
@@ -114,16 +126,17 @@ async def lived(
     ]  # fmt: skip
     if console is not None:
         console.hear(panics.printed)
-    tasks = [
-        asyncio.create_task(_boot(machine, resumed, paused=asked.paused)),
-        asyncio.create_task(_end_of_no_use(machine, qemu)),
-    ]
+    tasks = [asyncio.create_task(_end_of_no_use(machine, qemu))]
+    if asked.incoming is None:
+        tasks.append(asyncio.create_task(_boot(machine, resumed, paused=asked.paused)))
     if not asked.stays:
         tasks.append(asyncio.create_task(_quit(off, real)))
     try:
-        serving = monitors.serve(vcpus.answers(), vcpus.human, lambda: not qemu.running)
+        await moves.begin()
+        serving = monitors.serve(moves.answers(vcpus), vcpus.human, lambda: not qemu.running)
         await until_gone(qemu, serving, monitors)
     finally:
+        await moves.close()
         for stop in unwatch:
             stop()
         for task in tasks:

@@ -50,6 +50,8 @@ def _options(asked: Asked, part: Part, sockets: Iterable[MonitorSocket]) -> Iter
     yield from asked.rest
     yield from (Option("numa", text) for text in asked.numa)
     yield Option("S")
+    if asked.incoming is not None:
+        yield Option("incoming", "defer")  # it is given to the real QEMU by the door
     yield Option("action", "shutdown=pause")
     yield from monitor_options(sockets)
     if any(monitor.has_prompt for monitor in asked.monitors):

@@ -11,21 +11,21 @@ from attrs import frozen
 
 from hpcore.door.asked import Asked, Probe
 from hpcore.door.console import CONSOLE, ConsoleCopy, with_copy
-from hpcore.door.front import Fronted, Prepared
+from hpcore.door.front import Fronted, MovingPrepared, Prepared
 from hpcore.door.fronts import opened, sockets_below
 from hpcore.door.guest_files import boot_images, guest_files
 from hpcore.door.journal import Journal, silence
 from hpcore.door.line import Line
+from hpcore.door.log import VmLog
 from hpcore.door.machine import attached, device_adds, lived, until_gone
-from hpcore.door.options import Options
+from hpcore.door.options import ArgumentRefused, Options
 from hpcore.door.qmp import Answers, QemuGone, connect
-from hpcore.door.qmp.vcpus import machine_list
+from hpcore.door.qmp.vcpus import CANNOT_MIGRATE, machine_list
 from hpcore.door.remade import MonitorSocket, monitor_options, remade
 from hpcore.door.renewal import Renewal
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
 from hpcore.fetch.cache import CACHE_VARIABLE
-from hpcore.log import LogWriter
 from hpcore.qemu.attached import AttachedQemu, peer
 from hpcore.qemu.find import AARCH64
 from hpcore.qemu.qmp import Qmp
@@ -100,6 +100,9 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
     images = await asyncio.to_thread(boot_images, asked, directory)
     files = await asyncio.to_thread(guest_files, asked, fronted.board, images)
     prepared = await fronted.prepare(asked.config, files, directory, line.caller)
+    if asked.incoming is not None and not isinstance(prepared, MovingPrepared):
+        prepared.close()
+        raise ArgumentRefused(f"-incoming {asked.incoming}", CANNOT_MIGRATE)
     try:
         await _in_front(settings, asked, line, directory, Under(found, fronted, prepared, images))
     finally:
@@ -127,7 +130,7 @@ async def _in_front(
     monitors = await opened(asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
     header = header_of(under.found, asked.config)
-    with LogWriter.create(journal.log, header, rotation=settings.rotation) as log:
+    with VmLog(journal.log, header, settings.rotation) as log:
         journal.diagnose()
         copied = with_copy(asked, directory / CONSOLE)
         console = None if copied is None else ConsoleCopy(directory / CONSOLE)
@@ -139,8 +142,8 @@ async def _in_front(
         renewal = None
         if asked.boots.disk is not None and under.images is not None:
             renewal = Renewal(asked, under.fronted.board, under.images, qemu, renewals.path)
-        async with attached(asked, under.prepared, qemu, sessions.path, log, renewal) as machine:
-            await lived(asked, machine, qemu, own.path, monitors, console)
+        async with attached(asked, under.prepared, qemu, sessions.path, log, renewal) as moves:
+            await lived(asked, moves, qemu, own.path, monitors, console, line.inherited)
 
 
 async def _gone_for_good(

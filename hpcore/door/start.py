@@ -19,7 +19,7 @@ from typing import NoReturn
 import orjson
 
 from hpcore.door import asked, watchdog
-from hpcore.door.descriptors import close_all_but, leave_standard_streams
+from hpcore.door.descriptors import all_but, close_all_but, leave_standard_streams
 from hpcore.door.line import Line
 from hpcore.door.monitors import descriptors
 from hpcore.door.options import Options
@@ -94,8 +94,12 @@ def _fork_off(
             close_all_but([hears])
             watchdog.watch(hears)
             os._exit(0)
-        close_all_but([writes, tells, *descriptors(wanted.monitors)])
-        _open_door(settings, wanted, Line(writes, tells, caller))
+        ours = [writes, tells, *descriptors(wanted.monitors)]
+        inherited = None
+        if isinstance(wanted, asked.Asked) and wanted.incoming is not None:
+            inherited = (*all_but(ours), os.dup(2))  # a machine may come by any of them
+        close_all_but([*ours, *(inherited or ())])
+        _open_door(settings, wanted, Line(writes, tells, caller, inherited))
         os._exit(0)
     finally:
         os._exit(1)

@@ -136,7 +136,13 @@ class LogWriter:
 
     @classmethod
     def go_on(
-        cls, path: Name, so_far: bytes, *, segment: int = segments.FIRST, overwrite: bool = False
+        cls,
+        path: Name,
+        so_far: bytes,
+        *,
+        segment: int = segments.FIRST,
+        overwrite: bool = False,
+        rotation: Rotation | None = None,
     ) -> Self:
         """Start a log named `path` with all that another's `so_far` was, and append to that.
 
@@ -156,7 +162,7 @@ class LogWriter:
             file.begin(so_far)
         finally:
             file.close()
-        return cls.resume(path)
+        return cls.resume(path, rotation=rotation)
 
     # ----------------------------------------------------------------- appending
 

@@ -94,7 +94,9 @@ def _changes_rightly(causes: Mapping[str, frozenset[Cause]]) -> Callable[[Change
 
 _changed_rightly = _changes_rightly(_CAUSES)
 
-_AT_ONCE: tuple[Cause, ...] = (("done", MachineStep.INIT_GIC), ("done", MachineStep.MIGRATE))
+_AT_ONCE: tuple[Cause, ...] = (
+    ("done", MachineStep.INIT_GIC), ("done", MachineStep.MIGRATE), ev.Restored,
+)  # fmt: skip
 changed_rightly_by_others = _changes_rightly({
     **_CAUSES,
     "thread": _CAUSES["thread"] | {*_AT_ONCE, *_STARTED, ev.CpuOnGranted},
@@ -102,7 +104,7 @@ changed_rightly_by_others = _changes_rightly({
     "gicc": _CAUSES["gicc"] | {*_AT_ONCE},
 })  # fmt: skip
 """The same for protocols that realize all vCPUs at once, leave the disabled ones behind when they
-migrate, or start a thread by CPU_ON."""
+migrate or are restored, or start a thread by CPU_ON."""
 
 
 _Leaves = Callable[[Slot, Slot, Change], bool]
@@ -301,7 +303,7 @@ CONSEQUENCES: tuple[Property, ...] = (
     always(
         "gic_sized_for_all",
         "The GIC is initialised, the first and only time, once every possible vCPU is created.",
-        on_event=_sized_for_all, number=2, since=_SINCE,
+        on_event=_sized_for_all, number=2, since=_SINCE, of=(ev.MachineStepBegun,),
     ),
     always(
         "untouched_before_boot",
@@ -317,7 +319,7 @@ CONSEQUENCES: tuple[Property, ...] = (
     always(
         "realized_as_new",
         "A vCPU that is realized has nothing of the one before it: no bit, no GICC, no power.",
-        on_event=_realized_as_new, number=4, since=_SINCE,
+        on_event=_realized_as_new, number=4, since=_SINCE, of=(ev.StepBegun,),
     ),
     always(
         "nothing_without_base",
@@ -347,11 +349,11 @@ CONSEQUENCES: tuple[Property, ...] = (
     always(
         "boot_vcpu_alone",
         "A start, and a restart after a reset, powers vCPU 0 on and no other.",
-        on_event=_boot_vcpu_alone, number=12, since=_SINCE,
+        on_event=_boot_vcpu_alone, number=12, since=_SINCE, of=(ev.MachineStepBegun,),
     ),
     always(
         "ends_as_it_began",
         "A device_add ends as a plug and a device_del as an unplug, each where it is owed.",
-        on_event=_ends_as_it_began, number=13, since=_SINCE,
+        on_event=_ends_as_it_began, number=13, since=_SINCE, of=tuple(_ENDS),
     ),
 )  # fmt: skip

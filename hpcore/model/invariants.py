@@ -237,6 +237,10 @@ _ENDED = (
 )  # fmt: skip
 
 
+_GIVEN = (ev.PlugAccepted, ev.UnplugAccepted, ev.UnplugRepeated, ev.MachineStepBegun)
+_MACHINE_STEPS = (ev.MachineStepBegun, ev.MachineStepDone, ev.MachineStepFailed)
+
+
 def _command_ends_once(c: Change) -> bool:
     was, now = c.before.command, c.after.command
     if isinstance(c.event, ev.UnplugRepeated):
@@ -285,6 +289,7 @@ INVARIANTS: tuple[Property, ...] = (
         "built_in_order",
         "A plug realizes, binds, wires and enables, in that order, each once, before it ends.",
         on_event=_in_build_order,
+        of=(ev.StepBegun, ev.ColdBootDone, ev.PlugCompleted),
         number=4,
     ),
     always(
@@ -293,6 +298,7 @@ INVARIANTS: tuple[Property, ...] = (
         lambda i, s, m: s.enabled or not (s.insert or s.remove or s.requested),
         lambda c: c.before.enabled
         or not _begins(c, Step.NOTIFY_INSERT, Step.NOTIFY_REMOVE),
+        of=(ev.StepBegun,),
         number=5,
     ),
     always(
@@ -300,6 +306,7 @@ INVARIANTS: tuple[Property, ...] = (
         "CPU_ON is granted to an enabled vCPU that is off, and to no other.",
         on_event=lambda c: not isinstance(c.event, ev.CpuOnGranted)
         or (c.before.enabled and not c.before.powered),
+        of=(ev.CpuOnGranted,),
         number=6,
     ),
     always(
@@ -315,6 +322,7 @@ INVARIANTS: tuple[Property, ...] = (
         "An eject is carried out if it was requested and the vCPU is off, by the "
         "accelerator's word.",
         on_event=_ejected_rightly,
+        of=(ev.EjectAccepted, ev.StepBegun),
         number=7,
     ),
     always(
@@ -322,6 +330,7 @@ INVARIANTS: tuple[Property, ...] = (
         "An eject disables, unwires, unbinds, stops the thread, releases the address space "
         "and parks, in that order, each once.",
         on_event=_in_eject_order,
+        of=(ev.StepBegun,),
         number=8,
     ),
     always(
@@ -344,6 +353,7 @@ INVARIANTS: tuple[Property, ...] = (
         "The registers of a GICC are touched only while it is bound.",
         on_event=lambda c: not _begins(c, Step.WIRE, Step.UNWIRE)
         or c.before.gicc is not GiccState.UNBOUND,
+        of=(ev.StepBegun,),
         number=10,
     ),
     always(
@@ -367,6 +377,7 @@ INVARIANTS: tuple[Property, ...] = (
         _only_boot_vcpu_on,
         _reset_keeps,
         at_rest=True,
+        of=(ev.MachineStepBegun, ev.MachineWasReset),
         number=12,
     ),
     always(
@@ -375,6 +386,7 @@ INVARIANTS: tuple[Property, ...] = (
         "guest is asked for none.",
         _off_is_still,
         _off_keeps,
+        of=(ev.MachinePoweredOff,),
         number=12,
         since=(0, 4),
     ),
@@ -383,6 +395,7 @@ INVARIANTS: tuple[Property, ...] = (
         "vCPU 0 starts once all is enabled that is there at boot, or was plugged before; and "
         "again after a reset, but not in a pause.",
         on_event=_starts_in_order,
+        of=(ev.MachineStepBegun,),
         number=12,
         since=(0, 4),
     ),
@@ -394,6 +407,7 @@ INVARIANTS: tuple[Property, ...] = (
         _nothing_under_way,
         _migration_carries,
         at_rest=True,
+        of=_MACHINE_STEPS,
         number=12,
     ),
     always(
@@ -401,6 +415,7 @@ INVARIANTS: tuple[Property, ...] = (
         "A machine that is restored owes what it owed when it was saved and has been told no "
         "more and no less; it stands still until it is resumed.",
         on_event=_restored_as_saved,
+        of=(ev.Restored,),
         number=12,
     ),
     always(
@@ -416,12 +431,14 @@ INVARIANTS: tuple[Property, ...] = (
         "pause and when it is off; a plug before the boot, too, and one about a vCPU while it is "
         "reset, but not while it migrates.",
         on_event=_accepted_while_up,
+        of=_GIVEN,
         number=13,
     ),
     always(
         "ends_undisturbed",
         "While the user ends the machine, no command is accepted and nothing of it is begun.",
         on_event=_ends_undisturbed,
+        of=_GIVEN,
         number=13,
         since=(0, 5),
     ),
@@ -449,6 +466,7 @@ INVARIANTS: tuple[Property, ...] = (
         "One effect is under way for a slot, and one for the machine, and an outcome is that "
         "effect's.",
         on_event=_one_at_a_time,
+        of=(ev.StepBegun, ev.StepDone, ev.StepFailed, *_MACHINE_STEPS),
         number=13,
     ),
     *CONSEQUENCES,

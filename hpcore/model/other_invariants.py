@@ -7,7 +7,7 @@ these it keeps instead.
 from __future__ import annotations
 
 from hpcore.model import events as ev
-from hpcore.model.answers import guest_heard_where_cold_can_go
+from hpcore.model.answers import GUESTS_CALLS, guest_heard_where_cold_can_go
 from hpcore.model.consequences import changed_rightly_by_others
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
@@ -56,8 +56,11 @@ def _woken_in_order(c: Change) -> bool:
 
 
 def _carries_enabled(c: Change) -> bool:
-    if not (isinstance(c.event, ev.MachineStepDone) and c.event.step is MachineStep.MIGRATE):
-        return True
+    match c.event:
+        case ev.MachineStepDone(step=MachineStep.MIGRATE) | ev.Restored():
+            pass
+        case _:
+            return True
     if c.before.enabled:
         return c.after == c.before
     return not (c.after.enabled or c.after.powered) and c.after.cold == c.before.cold
@@ -97,17 +100,18 @@ OTHER_INVARIANTS: tuple[Property, ...] = (
         "disabled_in_order",
         "An unplug disables, powers off, shuts the GICC and halts the thread, in that order, and "
         "takes nothing apart.",
-        on_event=_disabled_in_order,
+        on_event=_disabled_in_order, of=(ev.StepBegun,),
     ),
     always(
         "woken_in_order",
         "A vCPU is realized once in its life; a plug after that wakes it, and then opens its GICC.",
-        on_event=_woken_in_order,
+        on_event=_woken_in_order, of=(ev.StepBegun,),
     ),
     always(
         "migration_carries_enabled",
-        "Migration carries all that is enabled, as it is, and enables nothing.",
-        on_event=_carries_enabled,
+        "A migration, or a restore of what was saved, carries all that is enabled, as it is, and "
+        "enables nothing.",
+        on_event=_carries_enabled, of=(ev.MachineStepDone, ev.Restored),
     ),
     always("boot_vcpu_stays", "vCPU 0 is never ejected, whoever asks.", _boot_vcpu_stays),
     always(
@@ -125,17 +129,19 @@ OTHER_INVARIANTS: tuple[Property, ...] = (
         "sve_finalized_once",
         "The SVE lengths of a vCPU are made final once: KVM refuses it the second time (EPERM).",
         on_event=lambda c: _step(c) is not Step.REALIZE or not c.before.finalized,
+        of=(ev.StepBegun,),
     ),
     always(
         "facts_have_causes_too",
         "What is so of a vCPU changes by what stands for it; also at the GIC's init, by a "
-        "migration that leaves disabled ones behind, and by a CPU_ON that starts a thread.",
+        "migration or a restore that leaves disabled ones behind, and by a CPU_ON that starts a "
+        "thread.",
         on_event=changed_rightly_by_others,
     ),
     always(
         "guest_heard_too",
         "What the guest may do is done at once; an eject of any vCPU but vCPU 0 among it.",
-        on_decision=guest_heard_where_cold_can_go,
+        on_decision=guest_heard_where_cold_can_go, of=GUESTS_CALLS,
     ),
     always(
         "runs_on_a_thread",
@@ -152,7 +158,7 @@ OTHER_INVARIANTS: tuple[Property, ...] = (
         "assembled_in_order",
         "A plug realizes, binds, wires and enables, in that order, each once, before it ends; "
         "with or without a thread.",
-        on_event=_assembled_in_order,
+        on_event=_assembled_in_order, of=(ev.StepBegun, ev.ColdBootDone, ev.PlugCompleted),
     ),
 )  # fmt: skip
 

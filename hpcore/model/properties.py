@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Any, overload
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hpcore.model.effects import Effect
 from hpcore.model.events import Event, slot_of
@@ -62,11 +62,12 @@ class Turn:
     effects: tuple[Effect, ...]
     after: Slot
     shared: Shared
+    told: tuple[Event, ...] = field(init=False, eq=False)
+    """The events that are about this slot."""
 
-    @property
-    def told(self) -> Iterator[Event]:
-        """The events that are about this slot."""
-        return (event for event in self.events if slot_of(event) == self.index)
+    @told.default
+    def _find_told(self) -> tuple[Event, ...]:
+        return tuple([event for event in self.events if slot_of(event) == self.index])
 
 
 OnState = Callable[[int, Slot, Shared], bool]
@@ -84,7 +85,9 @@ class Property:
 
     `number` is the one that it has in the list of orders that must hold, where it is
     there. `since` is the version of hpcore whose core was the first to keep it: a log that an
-    older one wrote is not held against it. The other fields belong to one kind each; see
+    older one wrote is not held against it. `of` are the classes of the events that `on_event`
+    says something of, or of the stimuli that `on_decision` does; it holds of any other, and is not
+    asked. Where `of` is empty it is asked of all. The other fields belong to one kind each; see
     `always`, `sometimes` and `eventually`.
     """
 
@@ -100,6 +103,7 @@ class Property:
     possible: Callable[[Any], bool] = _everywhere
     owes: Callable[[int, Slot, Shared], bool] | None = None
     since: tuple[int, ...] = ()
+    of: tuple[type, ...] = ()
 
 
 @overload
@@ -119,6 +123,7 @@ def always(
     at_rest: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
+    of: tuple[type, ...] = (),
 ) -> Property: ...
 def always(
     name: str | Callable[..., bool] | None = None,
@@ -130,14 +135,15 @@ def always(
     at_rest: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
+    of: tuple[type, ...] = (),
 ) -> Property | Callable[[OnState | OnEvent], Property]:
     """What must hold of each slot in every state, and of every event as each slot saw it.
 
     `on_decision` is asked of a whole decision: of the stimulus and what came of it, refusals
-    and effects among it. `at_rest`: a state is asked where a whole decision leads to, not
-    between its events. As a decorator it takes the name and the sentence from the function, and
-    asks a function of one argument about changes. Raises ValueError for a property that asks
-    nothing.
+    and effects among it. `of` names the events, or the stimuli, of which it is asked. `at_rest`:
+    a state is asked where a whole decision leads to, not between its events. As a decorator it
+    takes the name and the sentence from the function, and asks a function of one argument about
+    changes. Raises ValueError for a property that asks nothing.
     """
     if not isinstance(name, str):
 
@@ -152,8 +158,9 @@ def always(
             f"the property {name} asks nothing: give it on_state, on_event or on_decision"
         )
     return Property(
-        name, says, Kind.ALWAYS, number, on_state, on_event, on_decision, at_rest, since=since
-    )
+        name, says, Kind.ALWAYS, number, on_state, on_event, on_decision, at_rest,
+        since=since, of=of,
+    )  # fmt: skip
 
 
 @overload
@@ -235,10 +242,8 @@ class Invariants:
 
     def __init__(self, properties: Iterable[Property]) -> None:
         self.rules = tuple(p for p in properties if p.kind is Kind.ALWAYS)
-        self._on_event = tuple((p, p.on_event) for p in self.rules if p.on_event is not None)
-        self._on_decision = tuple(
-            (p, p.on_decision) for p in self.rules if p.on_decision is not None
-        )
+        self._on_event: dict[type, tuple[tuple[Property, OnEvent], ...]] = {}
+        self._on_decision: dict[type, tuple[tuple[Property, OnDecision], ...]] = {}
         self._at_rest = tuple((p, p.on_state) for p in self.rules if p.on_state is not None)
         self._between = tuple((p, holds) for p, holds in self._at_rest if not p.at_rest)
 
@@ -249,6 +254,27 @@ class Invariants:
         for rule, holds in self._at_rest if rest else self._between:
             if not holds(index, slot, shared):
                 yield Violation(rule.name, index, rule.says)
+
+    def _of_event(self, kind: type) -> tuple[tuple[Property, OnEvent], ...]:
+        """The rules that say something of an event of this class: few of them, of most."""
+        rules = self._on_event.get(kind)
+        if rules is None:
+            rules = tuple(
+                (p, p.on_event) for p in self.rules
+                if p.on_event is not None and (not p.of or kind in p.of)
+            )  # fmt: skip
+            self._on_event[kind] = rules
+        return rules
+
+    def _of_stimulus(self, kind: type) -> tuple[tuple[Property, OnDecision], ...]:
+        rules = self._on_decision.get(kind)
+        if rules is None:
+            rules = tuple(
+                (p, p.on_decision) for p in self.rules
+                if p.on_decision is not None and (not p.of or kind in p.of)
+            )  # fmt: skip
+            self._on_decision[kind] = rules
+        return rules
 
     def of_state(self, state: State) -> Iterator[Violation]:
         """What does not hold in a state between decisions."""
@@ -271,6 +297,7 @@ class Invariants:
         """
         slot = slot_of(event)
         same = before.shared is after.shared or before.shared == after.shared
+        on_event = self._of_event(type(event))
         on_state = self._at_rest if rest else self._between
         for i in range(len(after.slots)) if slot is None or not same else (slot,):
             if not 0 <= i < len(after.slots) or only not in (None, i):
@@ -278,7 +305,7 @@ class Invariants:
             here, shared = after.slots[i], after.shared
             if slot is None or slot == i:
                 change = Change(i, before.slots[i], before.shared, event, here, shared)
-                for rule, holds in self._on_event:
+                for rule, holds in on_event:
                     if not holds(change):
                         return Violation(rule.name, i, rule.says)
             for rule, always_holds in on_state:
@@ -313,7 +340,7 @@ class Invariants:
                 i, before.slots[i], before.shared, stimulus, events, effects,
                 after.slots[i], after.shared,
             )  # fmt: skip
-            for rule, holds in self._on_decision:
+            for rule, holds in self._of_stimulus(type(stimulus)):
                 if not holds(turn):
                     return Violation(rule.name, i, rule.says)
         return None

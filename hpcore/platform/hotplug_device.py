@@ -9,11 +9,16 @@ takes that back with `reassert` where it refuses the eject.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import RLock
+from typing import Any
+
+from attrs import frozen
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
+from hpcore.model.machines import SlotState
+from hpcore.model.states import State
 from hpcore.model.stimuli import (
     EjectCalled,
     GuestCall,
@@ -45,6 +50,23 @@ DEVIATIONS = {
     "arm64 is set for every possible vCPU",
 }
 """Where a guest sees something else than from QEMU's block, and why."""
+
+VERSION = 1
+"""Of the form in which the device's state is saved."""
+
+
+@frozen
+class Cursor:
+    """What the guest has set of the registers, and no state of the model has.
+
+    The slot that it looks at, what `data` means, the event that it has stored for that slot's
+    next `_OST`; and whether it has yet to take a press of the power button.
+    """
+
+    selector: int = 0
+    command: int = 0
+    source: int = 0
+    power: bool = False
 
 
 class HotplugDevice:
@@ -157,6 +179,35 @@ class HotplugDevice:
         """
         self._tell(GedEvent.POWER_DOWN)
 
+    @property
+    def cursor(self) -> Cursor:
+        """Where the guest is."""
+        with self._lock:
+            selector, command = self._block.selected
+            source = self._block.slots[selector].source if selector < len(self._arch_ids) else 0
+            return Cursor(selector, command, source, GedEvent.POWER_DOWN in self._ged.events)
+
+    def stand(self, state: State, cursor: Cursor) -> None:
+        """Show what `state` says, to a guest that is at `cursor`: of a machine taken up again.
+
+        A vCPU that is on its way out is not enabled: the guest has ejected it, or it is taken by
+        force. Forgotten is that a removal was left to firmware, which no guest of hpcore's
+        tables does. Nothing is told of this.
+        """
+        with self._lock:
+            self.reset()
+            self._scanning = state.shared.scanning
+            if state.shared.ged:
+                self._ged.events |= GedEvent.CPU_HOTPLUG
+            if cursor.power:
+                self._ged.events |= GedEvent.POWER_DOWN
+            for registers, slot in zip(self._block.slots, state.slots, strict=True):
+                registers.enabled = slot.enabled and slot.lifecycle is not SlotState.EJECTING
+                registers.insert, registers.remove = slot.insert, slot.remove
+            self._block.select(cursor.selector, cursor.command)
+            if cursor.selector < len(self._arch_ids):
+                self._block.slots[cursor.selector].source = cursor.source
+
     def reset(self) -> None:
         """The machine's reset: no slot enabled, no event, nothing selected.
 
@@ -167,6 +218,27 @@ class HotplugDevice:
             self._ejected.clear()
             self._ged = EventRegister()
             self._block = self._new_block()
+
+    def saved(self) -> dict[str, object]:
+        """Its state, of the form `VERSION`, as JSON takes it. No guest reaches it meanwhile."""
+        with self._lock:
+            return {
+                "scanning": self._scanning,
+                "ejected": sorted(self._ejected),
+                "ged": int(self._ged.events),
+                "block": self._block.saved(),
+            }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take up the state that `saved` gave, on a machine of the same slots.
+
+        Nothing is told of it. Raises ValueError, KeyError or TypeError for what it isn't.
+        """
+        with self._lock:
+            self._scanning = bool(saved["scanning"])
+            self._ejected = set(map(int, saved["ejected"]))
+            self._ged.events = GedEvent(int(saved["ged"]))
+            self._block.load(saved["block"])
 
     # ------------------------------------------- the block's side (its `Host`)
 

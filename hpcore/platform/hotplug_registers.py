@@ -12,9 +12,9 @@ Nothing that a guest writes raises an exception; what means nothing is dropped, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum, IntFlag
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define
 
@@ -100,9 +100,28 @@ class HotplugRegisters:
         self._selector = 0
         self._command = 0
 
+    @property
+    def selected(self) -> tuple[int, int]:
+        """Selector and command, as the guest, or `select`, has put them."""
+        return self._selector, self._command
+
     def select(self, selector: int, command: int) -> None:
         """Put selector and command where a machine's reset or a migration wants them."""
         self._selector, self._command = selector, command
+
+    def saved(self) -> dict[str, object]:
+        """All that it holds but what a slot is for good, as JSON takes it."""
+        slots = [
+            [s.enabled, s.insert, s.remove, s.firmware, s.source, s.status] for s in self.slots
+        ]
+        return {"selector": self._selector, "command": self._command, "slots": slots}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Hold what `saved` has. Raises ValueError, KeyError or TypeError for what it isn't."""
+        self._selector, self._command = int(saved["selector"]), int(saved["command"])
+        for slot, held in zip(self.slots, saved["slots"], strict=True):
+            slot.enabled, slot.insert, slot.remove, slot.firmware = map(bool, held[:4])
+            slot.source, slot.status = map(int, held[4:])
 
     # An access is split into naturally aligned pieces of at most 4 bytes, each of which
     # acts by the offset it starts at (QEMU: access_with_adjusted_size).

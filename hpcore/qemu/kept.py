@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcore.errors import printable
@@ -38,9 +38,14 @@ class KeptQemu(AttachedQemu):
 
     @classmethod
     def start(
-        cls, argv: Sequence[str | Path], directory: Path, sockets: Sequence[Path]
+        cls,
+        argv: Sequence[str | Path],
+        directory: Path,
+        sockets: Sequence[Path],
+        environment: Mapping[str, str] | None = None,
     ) -> KeptQemu:
-        """Start QEMU with `argv`; `directory` is one of ours, see `runtime_directory`.
+        """Start QEMU with `argv`, and `environment` beside our own; `directory` is one of ours,
+        see `runtime_directory`.
 
         Raises QemuError where a socket path is occupied or too long, or the program cannot be
         run.
@@ -52,6 +57,7 @@ class KeptQemu(AttachedQemu):
                 child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words,
                     start_new_session=True, pass_fds=(lock_of(directory),),
+                    env={**os.environ, **(environment or {})},
                 )  # fmt: skip
         except OSError as error:
             raise QemuError(f"{argv[0]} cannot be started: {error.strerror}") from error

@@ -111,13 +111,13 @@ async def save_to(
             await here.qmp.execute("stop")
         file = await here.migration.unless_interrupted(still())
         await _prepare(here.qmp, {})
-        with _listener() as (path, listener):
-            writes = asyncio.ensure_future(asyncio.to_thread(_receive, listener, file))
+        with listening() as (path, listener):
+            writes = asyncio.ensure_future(asyncio.to_thread(receive, listener, file))
             try:
                 await here.qmp.execute("migrate", {"uri": f"unix:{path}"})
                 await here.migration.until("completed", ENDLESS)
             except BaseException as error:
-                _end_listening(listener)
+                end_listening(listener)
                 with contextlib.suppress(ValueError):  # nobody came, since it failed before
                     await writes  # or the file's own error, which is the cause
                 raise error
@@ -136,7 +136,7 @@ async def load_from(there: QemuMachine, path: Path, stream: Stream) -> None:
     await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
     sock = await there.process.connect_socket(path)
     sock.setblocking(True)
-    sends = asyncio.ensure_future(asyncio.to_thread(_send, sock, stream))
+    sends = asyncio.ensure_future(asyncio.to_thread(send, sock, stream))
     try:
         await there.migration.until("completed", ENDLESS)
     except QemuError as error:
@@ -149,7 +149,7 @@ async def load_from(there: QemuMachine, path: Path, stream: Stream) -> None:
         sock.close()
 
 
-def _receive(listener: socket.socket, file: Writes) -> None:
+def receive(listener: socket.socket, file: Writes) -> None:
     """Append to `file` what comes by one connection, to its end. Raises OSError of the file."""
     try:
         sock, _ = listener.accept()
@@ -161,14 +161,15 @@ def _receive(listener: socket.socket, file: Writes) -> None:
             file.write(room[:size])
 
 
-def _send(sock: socket.socket, stream: Stream) -> None:
+def send(sock: socket.socket, stream: Stream) -> None:
+    """Send `stream`, and no more, through a connection. Raises OSError."""
     with stream.file.open("rb") as file:
         sock.sendfile(file, stream.offset, stream.size)
         sock.shutdown(socket.SHUT_WR)
 
 
 @contextlib.contextmanager
-def _listener() -> Iterator[tuple[Path, socket.socket]]:
+def listening() -> Iterator[tuple[Path, socket.socket]]:
     """A socket that QEMU can connect to, and its path."""
     directory = runtime_directory()
     listener = socket.socket(socket.AF_UNIX)
@@ -181,7 +182,7 @@ def _listener() -> Iterator[tuple[Path, socket.socket]]:
         remove_runtime_directory(directory)
 
 
-def _end_listening(listener: socket.socket) -> None:
+def end_listening(listener: socket.socket) -> None:
     """Whoever waits for a connection waits no longer."""
     with contextlib.suppress(OSError):
         listener.shutdown(socket.SHUT_RDWR)

@@ -14,6 +14,8 @@ from hpcore.qemu.errors import QemuError
 T = TypeVar("T")
 
 OVER = ("failed", "cancelled")
+CANCELLED = "it was cancelled"
+"""The words for a migration that somebody has cancelled."""
 
 
 class MigrationWords:
@@ -82,6 +84,6 @@ class MigrationWords:
             raise QemuError(f"the migration was given up: {self._interrupted}")
         over = next((status for status in self._said if status in OVER), None)
         if over is not None:
-            raise QemuError(f"the migration has {over}" if over == "failed" else f"it was {over}")
+            raise QemuError("the migration has failed" if over == "failed" else CANCELLED)
         if self._gone is not None:
             raise QemuError(self._gone)

@@ -11,7 +11,8 @@ long it waits: controller, deadlines. What people and programs drive: machine, w
 commands under way (commands), target counts (scale, scale_plan), the slots seen from outside
 (view), its guest (guest), whose console is watched (console), those who are told its events
 (watchers), when it is at rest (rest), what waits no longer than it goes on (waiting), its
-opening (open), and its rest in a file (saved_file) until it is taken up again (saving).
+opening (open), and its rest in a file (saved_file, saved_parts) until it is taken up again
+(saving).
 A counterexample asked of an accelerator without a core: execute.
 
 Every error is an HpcoreError: RunError and those below it for a machine that lives,

@@ -249,8 +249,9 @@ class KeptSession(Session, Protocol):
     def heard(self) -> int:
         """How far the machine has been heard.
 
-        Each report, and the end of each `execute`, has this number move on in the same turn of
-        the event loop. A decision is logged with the number that its stimulus was posted at.
+        Each report has this number move on in the same turn of the event loop, and so has the
+        end of each `execute` that would be heard again otherwise. A decision is logged with the
+        number that its stimulus was posted at.
         """
 
     @property

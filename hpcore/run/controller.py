@@ -201,6 +201,17 @@ class Controller:
         except TimeoutError:
             raise RunError(f"{waiting_for} did not come within {seconds:g} s") from None
 
+    def take_in(self, state: State, log: Log, at: float) -> None:
+        """Be the machine that has come from elsewhere, in place of one that was never booted.
+
+        `state` is what `log` has come to, at `at` seconds of its time; all that follows is
+        decided on it, and logged there.
+        """
+        self.state, self._log = state, log
+        self._began = time.monotonic() - at
+        self._turns = Turns(self.protocol)
+        self._follow_state()
+
     @property
     def heard_all(self) -> bool:
         """Whether all that was posted has been decided."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import field, frozen, mutable
 
-from hpcore.model.effects import MachineStep, Step
+from hpcore.model.effects import CARRYING, MachineStep, Step
 from hpcore.model.states import State
 
 
@@ -50,7 +50,9 @@ class Patience:
     """Seconds allowed. A guest under emulation, with many vCPUs, is slow.
 
     `guest`, `step` and `machine` are for what the guest and the accelerator owe; when they
-    are over, the command or the machine ends. `word` is for what a guest says at once or
+    are over, the command or the machine ends. `carry` is for a machine to be carried elsewhere or
+    saved, the same as `machine` if it is None; when it is over, that ends, and the machine goes
+    on. `word` is for what a guest says at once or
     never, its `_OST` after an eject; then the slot may be plugged again without. `boot` and
     `end` are for whoever waits for a guest to boot, or for a command's end: they only stop
     waiting.
@@ -60,6 +62,7 @@ class Patience:
     word: float = 5.0
     step: float = 30.0
     machine: float = 120.0
+    carry: float | None = None
     boot: float = 600.0
     end: float = 120.0
 
@@ -72,7 +75,9 @@ class Patience:
                 return self.word
             case StepWait():
                 return self.step
-            case MachineWait():
+            case MachineWait(step=step):
+                if self.carry is not None and step in CARRYING:
+                    return self.carry
                 return self.machine
 
 

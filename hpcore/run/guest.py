@@ -71,7 +71,11 @@ class MetGuest:
 
     def again(self) -> None:
         """Meet the guest of a machine that was restored: it has booted long ago."""
-        if self.met is None and self._shell and (console := self._watch.console) is not None:
+        if self.met is not None:
+            return
+        if (console := self._watch.console) is None:
+            self.met = self._c.session.played
+        elif self._shell:
             self.met = LinuxGuest(Shell(console))
 
     async def ready_again(self, since: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from os import PathLike
@@ -11,8 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from hpcore.log import Header, LogError, LogWriter, read
-from hpcore.log.fold import decisions, fold
+from hpcore.log import Header, LogError, LogWriter
 from hpcore.model import stimuli
 from hpcore.model.states import State
 from hpcore.run.accelerator import (
@@ -30,6 +28,7 @@ from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import Found, usable
 from hpcore.run.errors import ProtocolBroken
+from hpcore.run.log_state import LogState, LogWrong
 from hpcore.run.machine import LiveMachine
 from hpcore.run.saved_file import SavedFile, SavedFileError, SavedFileWriter, read_saved
 
@@ -82,25 +81,10 @@ def load_saved(path: str | PathLike[str]) -> Saved:
     """The saved machine in `path`, whole and as its log has it. Raises SavedFileError."""
     file = read_saved(Path(path))
     try:
-        header, state, seq, t = _folded(file.log)
-    except LogError as error:
-        raise SavedFileError(f"{path}: its log: {error}") from error
-    return Saved(file, header, state, seq, t)
-
-
-def _folded(log: bytes) -> tuple[Header, State, int, float]:
-    header, records = read(io.BytesIO(log))
-    state, seq = header.state, header.first - 1
-    t, by = 0.0 if header.segment is None else header.segment.t, header.protocol
-    with records:
-        for decision in decisions(records):
-            for record, folded in fold(state, decision, header.invariants, by.rules):
-                if folded.violation is not None:
-                    raise SavedFileError(
-                        f"its log is wrong at event {record.seq}: {folded.violation.says}"
-                    )
-                state, seq, t = folded.after, record.seq, record.t
-    return header, state, seq, t
+        log = LogState.of(file.log)
+    except LogWrong as error:
+        raise SavedFileError(f"{path}: {error}") from error
+    return Saved(file, log.header, log.state, log.last_seq, log.last_t)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """Deciding a log again: does `decide` give the very events that the log has?
 
 A fold asks whether the events follow from each other. This asks more: whether each
-stimulus in the log leads to just these events, by the rules of the hpcore that runs now.
+stimulus in the log leads to just these events, by the rules of the hpcore that runs now; and
+whether these events, with the effects that they ask for, are a right answer to it at all.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from attrs import frozen
 from hpcore.log import Record
 from hpcore.log.fold import LoggedDecision
 from hpcore.model.decide import decide
-from hpcore.model.events import Event
+from hpcore.model.events import Event, effects_of
 from hpcore.model.machines import IllegalTransition
+from hpcore.model.properties import Invariants, Violation
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
@@ -67,6 +69,22 @@ def lacking(state: State, decision: LoggedDecision, rules: Rules = RULES) -> int
     events = _decided(state, stimulus, rules)
     logged = tuple(record.event for record in decision.records)
     return len(events) - len(logged) if events[: len(logged)] == logged else 0
+
+
+def wrongly_answered(
+    before: State, decision: LoggedDecision, after: State, invariants: Invariants
+) -> Violation | None:
+    """What a decision of a log breaks as a whole: by what it answers, and by its effects.
+
+    The effects are not in a log; they are what its events ask for. None where the log does not say
+    what the decision answers, or may have been cut short.
+    """
+    stimulus = decision.records[0].answers
+    if stimulus is None or not decision.settled:
+        return None
+    events = tuple(record.event for record in decision.records)
+    effects = tuple(effect for event in events for effect in effects_of(event))
+    return invariants.of_decision(before, stimulus, events, effects, after)
 
 
 def _decided(state: State, stimulus: Stimulus, rules: Rules) -> tuple[Event, ...]:

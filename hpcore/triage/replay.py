@@ -17,13 +17,21 @@ from hpcore.log.fold import LoggedDecision, decisions, fold
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.states import State
 from hpcore.triage.at_once import AtOnce
-from hpcore.triage.decide_again import DecidedOtherwise, decide_again, lacking
+from hpcore.triage.decide_again import (
+    DecidedOtherwise,
+    decide_again,
+    lacking,
+    wrongly_answered,
+)
 from hpcore.version import __version__
 
 
 @frozen
 class WrongEvent:
-    """The first event that breaks something: what, and the state before it."""
+    """The first event that breaks something: what, and the state before it.
+
+    Where it is a decision that breaks something as a whole, `record` is its first event.
+    """
 
     record: Record
     violation: Violation
@@ -234,11 +242,12 @@ def _take(
     result: Replay, decision: LoggedDecision, at: int | None, invariants: Invariants
 ) -> bool:
     rules = result.header.protocol.rules
+    before = result.state
     if decision.records[0].answers is not None:
         result.decided_again += 1
-        result.lacks = 0 if decision.settled else lacking(result.state, decision, rules)
-        result.otherwise = result.otherwise or decide_again(result.state, decision, rules)
-    for record, folded in fold(result.state, decision, invariants, rules):
+        result.lacks = 0 if decision.settled else lacking(before, decision, rules)
+        result.otherwise = result.otherwise or decide_again(before, decision, rules)
+    for record, folded in fold(before, decision, invariants, rules):
         if folded.violation is not None:
             result.wrong = WrongEvent(record, folded.violation, folded.before)
             return False
@@ -246,7 +255,13 @@ def _take(
         result.events += 1
         if record.seq == at:
             result.at = result.state
-    return True
+    broken = wrongly_answered(before, decision, result.state, invariants)
+    if broken is None:
+        return True
+    result.wrong = WrongEvent(decision.records[0], broken, before)
+    result.state = before
+    result.events -= len(decision.records)
+    return False
 
 
 def _in_flight(state: State) -> list[str]:

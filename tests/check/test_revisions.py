@@ -32,6 +32,7 @@ SHORTEST = {
     ("v6", "lost_at_reset"): 7,
     ("v6", "objects_while_plugged"): 14,
     ("v6", "migration_carries_all"): 16,
+    ("v6", "restored_as_saved"): 16,
     ("v7", "cold_booted_stays"): 2,
 }
 """Steps from the booted machine to what was reported, or is given up."""

@@ -77,7 +77,7 @@ def test_the_machine_is_stopped_and_let_go_on_by_lines(tmp_path: Path) -> None:
             assert not vm.machine.state.shared.paused
         assert await said(vm.client, "system_reset") == ""
         for line in ("migrate tcp:0:1", "savevm x", "loadvm x"):
-            assert (await said(vm.client, line)).startswith("Error: hpcore cannot do this: not on")
+            assert (await said(vm.client, line)).startswith("Error: hpcore cannot do this: on this")
 
     play(scene, tmp_path)
 

@@ -366,7 +366,7 @@ def test_what_would_send_the_machines_state_is_refused(tmp_path: Path) -> None:
     async def scene(vm: Vm) -> None:
         for command in ("migrate", "migrate-incoming", "snapshot-save", "snapshot-load"):
             answer = await vm.client.ask(command, {"uri": "tcp:127.0.0.1:1"})
-            assert "not on tcg yet" in str(answer) and "GenericError" in str(answer)
+            assert "does not travel with" in str(answer) and "GenericError" in str(answer)
 
     play(scene, tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -395,3 +396,55 @@ def test_a_kind_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="'bsd' is no guest that is played; there are linux"):
         make_guest("bsd", CONFIG, "", Bench())
     assert KINDS[0] == "linux"
+
+
+# ------------------------------------------------------------------- saved, and going on
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_guests_of_one_that_was_saved_do_the_same(kind: str) -> None:
+    async def went_on(registers: str, known: str) -> tuple[list[st.GuestCall], str]:
+        bench = Bench(kind)
+        bench.device.load(json.loads(registers))
+        bench.guest.go_on(json.loads(known))
+        assert bench.guest.times_ready == 0 and bench.guest.at_rest
+        masks = await bench.masks()
+        await bench.guest.online(2)
+        bench.device.apply(Step.NOTIFY_REMOVE, 2)
+        await bench.guest.idle(SECONDS)
+        return bench.said, masks
+
+    @run
+    async def test() -> None:
+        bench = Bench(kind)
+        await bench.booted()
+        if kind != "legacy":
+            await bench.plug(2)
+        saved = json.dumps(bench.device.saved()), json.dumps(bench.guest.saved())
+        once, again = await went_on(*saved), await went_on(*saved)
+        assert once == again
+        assert once[1] == await bench.masks()
+
+    if kind == "legacy":
+        with pytest.raises(GuestError, match="nonexistent directory"):
+            test()
+    else:
+        test()
+
+
+@run
+async def test_a_guest_that_does_something_is_not_saved() -> None:
+    bench = Bench()
+    with pytest.raises(GuestError, match="in the middle of something"):
+        bench.guest.saved()  # it has not booted
+    guest = await bench.booted()
+    bench.device.apply(Step.ENABLE, 2)
+    bench.hold.clear()
+    asked = asyncio.create_task(guest.offline(1))
+    await asyncio.sleep(0)
+    with pytest.raises(GuestError, match="in the middle of something"):
+        guest.saved()
+    bench.hold.set()
+    await guest.comes_to_rest(SECONDS)
+    assert guest.saved()["online"] == [0]
+    await asked

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,13 @@ unix_sock_dir = "{sockets}"
 unix_sock_group = "root"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
-log_outputs = "2:file:{log}"
 """
+
+BOTH_CONF = """\
+log_outputs = "2:file:{log}"
+host_uuid = "{host}"
+"""
+"""Two of them on one machine take each other for hosts, or no domain could be migrated."""
 
 QEMU_CONF = """\
 user = "root"
@@ -147,13 +153,14 @@ def _lay_out(directory: Path) -> tuple[list[str | Path], Path]:
     log = directory / "libvirtd.log"
     if os.geteuid() == 0:
         sockets = directory / "sockets"
-        conf.write_text(LIBVIRTD_CONF.format(sockets=sockets, log=log))
+        own_conf = LIBVIRTD_CONF.format(sockets=sockets)
     else:
         sockets = directory / "runtime" / "libvirt"
-        conf.write_text(f'log_outputs = "2:file:{log}"\n')
+        own_conf = ""
         own = directory / "home" / ".config" / "libvirt"
         own.mkdir(parents=True)
         (own / "qemu.conf").write_text('stdio_handler = "file"\n')
+    conf.write_text(own_conf + BOTH_CONF.format(log=log, host=uuid.uuid4()))
     return command, sockets / "libvirt-sock"
 
 

@@ -31,7 +31,7 @@ def vm(libvirt: Libvirt, images: GuestImages, door: Path) -> Iterator[Vm]:
 
 def test_libvirt_says_that_it_is_kvms(vm: Vm) -> None:
     assert "<domain type='kvm' id=" in vm.virsh("dumpxml")
-    assert vm.run("dmesg | grep -c 'kvm-guest: hypervisor services'") == "1"
+    assert vm.run("dmesg | grep -c 'KVM: hypervisor services detected'") == "1"
     assert vm.enabled == {0, 1}
 
 

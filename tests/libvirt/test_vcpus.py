@@ -136,16 +136,6 @@ def test_a_vcpu_that_goes_while_libvirtd_is_away_is_gone_when_it_is_back(vm: Vm)
     vm.virsh("setvcpus", "2", "--live")
 
 
-def test_a_save_is_refused_and_the_guest_goes_on(vm: Vm) -> None:
-    """libvirt saves by migration, which this accelerator has not."""
-    vm.run("echo here > /tmp/mark")
-    assert "not on tcg yet" in vm.refused("save", vm.libvirt.directory / "saved")
-    assert vm.state == "running"
-    assert vm.run("cat /tmp/mark") == "here"
-    vm.virsh("setvcpus", "3", "--live")
-    vm.virsh("setvcpus", "2", "--live")
-
-
 def test_a_dump_of_the_memory_is_taken_and_the_guest_goes_on(vm: Vm) -> None:
     file = vm.libvirt.directory / "memory"
     vm.virsh("dump", "--memory-only", "--live", file)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import EnumMeta
+from random import Random
+from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
 
 from hpcore.model import events as ev
+from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
+from hpcore.model.invariants import INVARIANTS
 from hpcore.model.machines import Phase
+from hpcore.model.other_invariants import OTHER_INVARIANTS
 from hpcore.model.properties import (
     Change,
     Invariants,
     Kind,
     Property,
+    Turn,
     Violation,
     always,
     eventually,
     sometimes,
 )
-from hpcore.model.states import Slot, State, initial
+from hpcore.model.states import Shared, Slot, State, initial
+from tests.model.drawn import drawn
 
 NEW = initial(MachineConfig.of(cpus=1, maxcpus=3))
 ASKED: list[int] = []
@@ -136,3 +143,63 @@ def test_a_property_knows_its_kind_and_asks_something() -> None:
     assert eventually("e", "E.", holds).kind is Kind.EVENTUALLY
     for possible in (sometimes("s", "S.", lambda _e: True), eventually("e", "E.", holds)):
         assert possible.possible(object())
+
+
+NAMED = [p for p in (*INVARIANTS, *OTHER_INVARIANTS) if p.of]
+"""hpcore's own that name what they are asked of."""
+
+
+def made(random: Random, kind: type) -> Any:
+    """One of an event's or stimulus' class, each field one of what it can be."""
+    hints = get_type_hints(kind)
+    return kind(**{name: random.choice(of_any(hints[name])) for name in attrs.fields_dict(kind)})
+
+
+def of_any(hint: Any) -> list[Any]:
+    """Some values of a field, by its type."""
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, EnumMeta):
+            return list(kind)
+    if hint is bool:
+        return [False, True]
+    if get_origin(hint) is tuple:
+        return [()]
+    return [0, 1] if int in (hint, *get_args(hint)) else ["core0", "x"]
+
+
+@pytest.mark.parametrize("rule", [p for p in NAMED if p.on_event], ids=lambda p: p.name)
+def test_a_property_says_nothing_of_an_event_that_it_does_not_name(rule: Property) -> None:
+    random, asked = Random(14), rule.on_event
+    assert asked is not None
+    for kind in (kind for kind in ev.EVENTS.values() if kind not in rule.of):
+        for _ in range(20):
+            before, after = drawn(random, Slot), drawn(random, Slot)
+            was, now = drawn(random, Shared), drawn(random, Shared)
+            change = Change(1, before, was, made(random, kind), after, now)
+            assert asked(change), change
+
+
+@pytest.mark.parametrize("rule", [p for p in NAMED if p.on_decision], ids=lambda p: p.name)
+def test_a_property_says_nothing_of_a_stimulus_that_it_does_not_name(rule: Property) -> None:
+    random, asked = Random(14), rule.on_decision
+    assert asked is not None
+    for kind in (kind for kind in st.STIMULI.values() if kind not in rule.of):
+        for _ in range(20):
+            before, after = drawn(random, Slot), drawn(random, Slot)
+            was, now = drawn(random, Shared), drawn(random, Shared)
+            events = tuple(made(random, random.choice(list(ev.EVENTS.values()))) for _ in "ab")
+            turn = Turn(1, before, was, made(random, kind), events, (), after, now)
+            assert asked(turn), turn
+
+
+def test_a_property_is_asked_of_the_events_that_it_names_and_of_no_other() -> None:
+    seen: list[type] = []
+
+    def noted(change: Change) -> bool:
+        seen.append(type(change.event))
+        return True
+
+    rules = Invariants([always("a", "A.", on_event=noted, of=(ev.Registered,))])
+    assert rules.first_broken(NEW, OWN, NEW) is None
+    assert rules.first_broken(NEW, ev.InsertCleared(1), NEW) is None
+    assert seen == [ev.Registered]

@@ -1,6 +1,7 @@
 """What kvm-qemu does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
 
-The other scenarios, random moments, QEMU 10, a host without VHE, and disks that boot by UEFI.
+The other scenarios, random moments, QEMU 10, a host without VHE, disks that boot by UEFI, and
+libvirt's `<domain type='kvm'>`.
 """
 
 from __future__ import annotations
@@ -47,3 +48,8 @@ def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_7_2(booted: Booted) -> None
 @by_uefi("10")
 def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_10(booted: Booted) -> None:
     passed(booted)
+
+
+@kvm_tests("libvirt/on_kvm.py", NestedMachine(qemu="7.2", libvirt=True))
+def test_libvirt_has_its_kvm_domains_hotplugged(inner: Inner, booted: Booted) -> None:
+    inner.hold(booted, "libvirt")

@@ -6,28 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.check.explicit import engine as explicit
 from hpcore.check.symbolic import engine as symbolic
 from hpcore.check.tabulated.tabulate import tabulate
-from hpcore.check.world.environment import Environment
-from hpcore.check.world.guests import HOSTILE
 from hpcore.model.invariants import INVARIANTS
+from tests.specs.counted import as_specified, hpcore_states
 from tests.specs.tools import SPECS, spin_states, tlc_states
-
-
-def as_specified(
-    slots: int, faults: int, plugged: int = 0, saves: bool = False
-) -> Environment:
-    """What the specs are about: also a guest that powers the machine off, and what follows."""
-    return Environment(
-        slots=slots, boot=1, guest=HOSTILE, faults=faults,
-        power_off=False, power_on=True, plugged=plugged, save=saves,
-    )  # fmt: skip
-
-
-def hpcore_states(slots: int, faults: int, plugged: int = 0, saves: bool = False) -> set[int]:
-    tables = tabulate(as_specified(slots, faults, plugged, saves))
-    return {symbolic.check(tables).states, explicit.check(tables).states}
 
 
 @pytest.mark.parametrize(

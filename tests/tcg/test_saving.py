@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_tcg import TcgAccelerator
-from hpcore_tcg.belongings import EPOCH, KERNEL, MACHINE_TYPE, MONITOR, QEMU
+from hpcore_tcg.belongings import EPOCH, MACHINE_TYPE, MONITOR, QEMU
 
 from hpcore.model.effects import MachineStep, RaiseGed, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
@@ -22,49 +20,21 @@ from hpcore.model.stimuli import Lost, ResetSeen, Stimulus
 from hpcore.promises.rig import COLD_BUILD
 from hpcore.run.accelerator import (
     AcceleratorError,
-    Belongings,
     EffectError,
     GuestImages,
-    Stream,
-    Writes,
 )
 from hpcore.run.discovery import find
-from hpcore.run.open import open_machine
-from hpcore.run.saving import load_saved, restore_machine
-from hpcore.triage.replay import replay
+from hpcore.run.saved_parts import KERNEL
+from hpcore.run.saving import restore_machine
 from tests.qemu.support import needs_qemu
 from tests.support.guests import guest_or_skip
+from tests.support.saved import Kept, goes_on_with_what_was_plugged
 from tests.tcg.rig import TcgRig, config, session
 
 pytestmark = needs_qemu
 
 SECONDS = 60
 CONFIG = config(2, 3)
-
-
-class Kept:
-    """Where a rig's machine is saved: a file, and what the session gave beside."""
-
-    def __init__(self, file: Path) -> None:
-        self.file, self.belongings = file, Belongings({})
-        self.full_after: int | None = None
-        self._size = 0
-
-    async def keep(self, belongings: Belongings) -> Writes:
-        self.belongings = belongings
-        self.file.write_bytes(b"")
-        return self
-
-    def write(self, data: bytes | memoryview, /) -> object:
-        self._size += len(data)
-        if self.full_after is not None and self._size > self.full_after:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with self.file.open("ab") as file:
-            return file.write(data)
-
-    @property
-    def stream(self) -> Stream:
-        return Stream(self.file, 0, self.file.stat().st_size)
 
 
 def state_with(*wired: int) -> State:
@@ -178,34 +148,19 @@ def test_a_machine_that_is_paused_is_saved_and_stays_so(tmp_path: Path) -> None:
 def test_a_linux_that_was_saved_goes_on_with_what_was_plugged(tmp_path: Path) -> None:
     guest = guest_or_skip()
     images = GuestImages(guest.kernel, guest.initramfs())
-    file = tmp_path / "vm.saved"
 
     async def run() -> None:
         found = find("tcg")
-        async with open_machine(found, CONFIG, images, log=tmp_path / "a.jsonl") as machine:
-            await machine.boot()
-            await machine.plug("core2", core_id=2)
-            await machine.guest.online(2)
-            await machine.migrate()
-            await machine.save(file)
-            await machine.unplug("core2")
-        saved = load_saved(file)
-        log = tmp_path / "b.jsonl"
-        async with restore_machine(found, saved, log=log) as machine:
-            await machine.resume()
-            assert (await machine.guest.masks()).online == {0, 1, 2}
-            await machine.unplug("core2")
-            await machine.plug("again", core_id=2)
-        assert replay(log).ok
+        saved = await goes_on_with_what_was_plugged(found, CONFIG, images, tmp_path, clones=1)
         (tmp_path / "other").write_bytes(b"another kernel")
         had = saved.file.belongings
         facts = {**had.facts, KERNEL: str(tmp_path / "other")}
         wrong = attrs.evolve(saved.file, belongings=attrs.evolve(had, facts=facts))
         with pytest.raises(AcceleratorError, match="other is not the one that the machine was"):
             async with restore_machine(
-                found, attrs.evolve(saved, file=wrong), log=tmp_path / "c.jsonl"
+                found, attrs.evolve(saved, file=wrong), log=tmp_path / "d.jsonl"
             ):
                 pass
-        assert not (tmp_path / "c.jsonl").exists()
+        assert not (tmp_path / "d.jsonl").exists()
 
     asyncio.run(asyncio.wait_for(run(), 4 * SECONDS))

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from hpcore.check.tabulated.start import booted
 from hpcore.cli.main import cli
 from hpcore.log import Header, LogWriter, Sync
 from hpcore.log.framing import NO_SUM, seal
@@ -20,6 +21,7 @@ from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
 from hpcore.model.effects import MachineStep
 from hpcore.model.plain import plain_stimulus
+from hpcore.model.psci import PsciStatus
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import initial
 from hpcore.triage.replay import replay
@@ -151,3 +153,22 @@ def test_a_log_without_stimuli_is_folded_alone(tmp_path: Path) -> None:
     assert found.decided_again == 0
     run = CliRunner().invoke(cli, ["replay", str(tmp_path / "log")])
     assert "not decided again" in run.output
+
+
+def test_an_answer_that_no_rules_give_is_wrong_whatever_decides_now(tmp_path: Path) -> None:
+    """A CPU_ON of an enabled vCPU that is off, and DENIED: no state is wrong by that."""
+    booted_so_far = booted(World().config)
+    before = [(d.answers, d.events) for d in booted_so_far.decisions if d.answers is not None]
+    denied = ev.CpuOnDenied(1, 0, int(PsciStatus.DENIED))
+    wrong = (st.CpuOnCalled(1), (denied,))
+    path = write(tmp_path / "log", [*before, wrong, (st.Note("on"), (ev.Noted("on"),))])
+    found = replay(path)
+    assert found.wrong is not None
+    assert (found.wrong.record.event, found.wrong.violation.invariant) == (
+        denied, "cpu_on_answered",
+    )  # fmt: skip
+    assert found.state == found.wrong.before == booted_so_far.state
+    assert found.last_seq == found.wrong.record.seq - 1
+    path.unlink()
+    cut = replay(write(path, [*before, wrong]))
+    assert cut.wrong is None, "a decision that may be cut short has not been answered yet"

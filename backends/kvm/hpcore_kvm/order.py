@@ -11,6 +11,8 @@ from collections.abc import Callable
 from attrs import define, field
 
 from hpcore.model.effects import Step
+from hpcore.model.machines import GiccState, SlotState
+from hpcore.model.states import Slot
 from hpcore.run.accelerator import EffectError
 
 
@@ -25,6 +27,19 @@ class SlotParts:
     enabled: bool = False
     thread: bool = False
     mapped: bool = False
+
+    @classmethod
+    def of(cls, slot: Slot) -> SlotParts:
+        """What the log of a machine that is taken up again says of a slot."""
+        return cls(
+            cold=slot.cold,
+            realized=slot.lifecycle is not SlotState.PARKED,
+            bound=slot.gicc is not GiccState.UNBOUND,
+            wired=slot.gicc is GiccState.WIRED,
+            enabled=slot.enabled,
+            thread=slot.thread,
+            mapped=slot.space,
+        )
 
 
 Rule = tuple[Callable[[SlotParts, bool], bool], str]

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+import attrs
+
 from hpcore.guest.played import KINDS
 from hpcore.model.config import MachineConfig
+from hpcore.model.states import State
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.fetch import find_hotplugging
@@ -18,17 +21,21 @@ from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.run.accelerator import (
     OWN_PROTOCOL_ALONE,
     AcceleratorError,
+    Belongings,
     Capabilities,
     GuestImages,
     GuestScript,
     Report,
+    Stream,
 )
 from hpcore.run.admission import need_gicv3
+from hpcore.run.saved_parts import need_running
 from hpcore_qtest.base import QtestSession
 from hpcore_qtest.native.boards import ARM_VIRT, LOONGARCH64_VIRT, Q35, NativeBoard
 from hpcore_qtest.native.detection import arm_hotplugs_itself
 from hpcore_qtest.native.session import NativeSession
 from hpcore_qtest.qemu import launch
+from hpcore_qtest.virt.saved import script_of as said_script
 from hpcore_qtest.virt.session import VirtSession
 
 _MODELLED_EVERYWHERE = {
@@ -74,12 +81,19 @@ NATIVE_MODELLED = _MODELLED_EVERYWHERE | {
 """The same for machines whose vCPUs QEMU hotplugs itself."""
 
 
+NATIVE_NO_SAVE = (
+    "a machine is not saved: QEMU takes a stream only where it has every vCPU that was plugged "
+    "already, and which those were is not kept in a form that would outlive hpcore"
+)
+
+
 class QtestAccelerator:
     """Stock QEMU whose vCPUs never run: its GICv3 is real, the guest is played."""
 
     def probe(self) -> Capabilities:
         """Whether there is a QEMU, and how it is kept from running. Starts no machine."""
-        return _capabilities(find_qemu, MAX_POSSIBLE, MODELLED, LACKS)
+        can = _capabilities(find_qemu, MAX_POSSIBLE, MODELLED, LACKS)
+        return attrs.evolve(can, no_save=None)
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
@@ -90,14 +104,31 @@ class QtestAccelerator:
         """
         script = script_of(guest)
         need_gicv3("qtest", machine)
-        try:
-            qemu = await asyncio.to_thread(find_qemu)
-            native = await arm_hotplugs_itself(qemu)
-        except QemuError as error:
-            raise AcceleratorError(str(error)) from error
+        qemu, native = await self._qemu()
         if native:
             return NativeSession(machine, ARM_VIRT, script, qemu, report)
         return VirtSession(machine, script, qemu, report)
+
+    async def restore(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> VirtSession:
+        """See `hpcore.run.accelerator.RestoringAccelerator`."""
+        need_running(state)
+        script = script_of(said_script(belongings))
+        qemu, native = await self._qemu()
+        if native:
+            raise AcceleratorError(f"on this QEMU, which hotplugs vCPUs itself, {NATIVE_NO_SAVE}")
+        session = VirtSession(state.config, script, qemu, report)
+        await session.load(state, belongings, stream)
+        return session
+
+    async def _qemu(self) -> tuple[Qemu, bool]:
+        """The QEMU for it, and whether that hotplugs vCPUs itself. Raises AcceleratorError."""
+        try:
+            qemu = await asyncio.to_thread(find_qemu)
+            return qemu, await arm_hotplugs_itself(qemu)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
 
 
 class NativeAccelerator:
@@ -174,4 +205,5 @@ def _capabilities(
         modelled=modelled,
         lacks=lacks,
         versions=versions,
+        no_save=NATIVE_NO_SAVE,
     )

@@ -210,12 +210,16 @@ class QtestSession(ABC):
             hardware = await self._create()
         except QemuError as error:
             raise EffectError(str(error)) from error
+        self._meet(hardware)
+        self._gate.created()
+
+    def _meet(self, hardware: Hardware) -> None:
+        """Make the guest, where the session was given a script, on that hardware."""
         if self._script is not None:
             script = self._script
             self._guest = make_guest(
                 script.kind, self._config, script.append, hardware, answers=script.answers
             )
-        self._gate.created()
 
     async def _start(self) -> None:
         if self._guest is None:

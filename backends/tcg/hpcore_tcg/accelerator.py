@@ -13,7 +13,6 @@ from hpcore.door.options import Options
 from hpcore.fetch.zig import NO_COMPILER, zig_version
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform.firmware import QEMU_VIRT, Board
@@ -32,13 +31,15 @@ from hpcore.run.accelerator import (
     Report,
     Stream,
 )
+from hpcore.run.saved_parts import boot_files, need_running, refuse_unlike
 from hpcore_tcg import build
-from hpcore_tcg.belongings import MONITOR, boot_files, refuse_unlike
+from hpcore_tcg.belongings import MONITOR
 from hpcore_tcg.elsewhere import Elsewhere, LoadedFiles, live_on
 from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
+from hpcore_tcg.under_a_door import DoorTcgSession, Loads
 
 MODELLED = {
     "stop": "the vCPU's QEMU thread lives on, in the EL3 monitor's park loop",
@@ -108,10 +109,7 @@ class TcgAccelerator:
         self, state: State, belongings: Belongings, stream: Stream, report: Report
     ) -> TcgSession:
         """See `hpcore.run.accelerator.RestoringAccelerator`."""
-        if state.shared.phase is not Phase.RUNNING:
-            raise AcceleratorError(
-                f"the saved machine is {state.shared.phase}; one that runs or is paused is restored"
-            )
+        need_running(state)
         qemu = await self._qemu()
         monitor = await asyncio.to_thread(build.ensure_monitor)
         refuse_unlike(belongings, MONITOR, monitor.digest, "restore it with the hpcore-tcg of then")
@@ -167,7 +165,11 @@ class TcgAccelerator:
             *link_arguments(directory / LINK), *image_arguments(files, directory),
         ]  # fmt: skip
         part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
-        return TcgPrepared(config, part)
+        try:
+            loads = Loads(files, monitor, from_disk=files.kernel.is_relative_to(directory))
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return TcgPrepared(config, part, loads)
 
 
 @frozen
@@ -176,6 +178,8 @@ class TcgPrepared:
 
     config: MachineConfig
     part: Part
+    loads: Loads
+    moves: bool = True
 
     def attach(
         self,
@@ -183,10 +187,12 @@ class TcgPrepared:
         qmp: Path,
         report: Report,
         before_start: BeforeStart | None = None,
-    ) -> TcgSession:
+    ) -> DoorTcgSession:
         """See `hpcore.door.front.Prepared`."""
         start = partial(TcgMachine.attach, qemu, Sockets(qmp, None, qemu.directory / LINK))
-        return TcgSession(self.config, start, report, boots=True, before_start=before_start)
+        return DoorTcgSession(
+            self.config, start, report, self.loads, before_start=before_start
+        )
 
     def close(self) -> None:
         """See `hpcore.door.front.Prepared`: nothing but QEMU's directory was taken."""

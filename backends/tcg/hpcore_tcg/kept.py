@@ -13,51 +13,34 @@ from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
-from hpcore.model.states import State
-from hpcore.model.stimuli import PowerOffSeen
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.qemu.kept import QemuGone
-from hpcore.qemu.runtime_directory import remove_runtime_directory
-from hpcore.run.accelerator import (
-    AcceleratorError,
-    EffectError,
-    Kept,
-    MachineGone,
-    Report,
-    TakenUp,
-)
-from hpcore.run.gate import ENDED
+from hpcore.run.accelerator import Kept, Report, TakenUp
+from hpcore.session.kept import KeptQemuSession, finding
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.kept_machine import KeptMachine
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.session import TcgSession
 
-STAYS = "a machine of --keep is not migrated yet: what outlives hpcore is this one QEMU"
 
-
-class KeptTcgSession(TcgSession):
+class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
 
     stays = (
         "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
         "nor saved yet: run it without --keep"
     )
+    _found: KeptMachine | None = None
 
     def __init__(
         self, config: MachineConfig, report: Report, directory: Path, *, boots: bool
     ) -> None:
         super().__init__(config, self._make, report, boots=boots)
-        self._directory = directory
-        self._goes_on = asyncio.Event()
-        self._goes_on.set()
+        self._stay(directory)
         self._create_by: tuple[BootFiles | None, Qemu, Monitor] | None = None
-        self._state: State | None = None
-        self._found: KeptMachine | None = None
         self._catching_up = False  # the monitor has yet to answer who attached
-        self._off_told = asyncio.Event()  # a power-off that nobody had heard of
         self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
     @classmethod
@@ -79,15 +62,10 @@ class KeptTcgSession(TcgSession):
     async def attach(cls, kept: Kept, report: Report) -> KeptTcgSession:
         """The session of a machine that is there. See Keeper."""
         session = cls(kept.state.config, report, kept.place, boots=True)
-        session._goes_on.clear()
-        session._state = kept.state
+        session._attaches(kept.state)
         session._hello_due = bool(kept.heard & 1)
-        try:
+        with finding():
             found = await KeptMachine.find(session._directory, kept.heard >> 1, session._told())
-        except QemuGone as error:
-            raise MachineGone(str(error)) from error
-        except QemuError as error:
-            raise AcceleratorError(str(error)) from error
         session._found = session._machine = found
         session._epoch = found.epoch
         if found.epoch is not None and not session._hello_due:
@@ -95,24 +73,13 @@ class KeptTcgSession(TcgSession):
         session._mirror = SlotMirror.of(kept.state)
         if found.console is not None:
             session._followed = FollowedConsole(found.console)
-        session._gate.stands(kept.state)
         return session
-
-    @property
-    def place(self) -> Path:
-        """See KeptSession: QEMU's directory."""
-        return self._directory
 
     @property
     def heard(self) -> int:
         """See KeptSession."""
         at = 0 if self._machine is None else self._machine.link.heard
         return at << 1 | self._hello_due
-
-    @property
-    def printed_before(self) -> bytes:
-        """See KeptSession."""
-        return b"" if self._found is None else self._found.printed
 
     async def take_up(self) -> None:
         """See KeptSession. A machine that is lost meanwhile is reported as such."""
@@ -141,19 +108,6 @@ class KeptTcgSession(TcgSession):
             await self._or_gone(link.caught_up, self._stands)
         return link.taken_up
 
-    async def leave(self) -> None:
-        """See KeptSession."""
-        for task in self._tasks:
-            task.cancel()
-        if isinstance(self._machine, KeptMachine):
-            await self._machine.leave()
-        self._end(ENDED)
-
-    async def close(self) -> None:
-        """See Session."""
-        await super().close()
-        remove_runtime_directory(self._directory)
-
     # ------------------------------------------------------------------------- how
 
     async def _make(self, told: Told) -> TcgMachine:
@@ -166,11 +120,11 @@ class KeptTcgSession(TcgSession):
             self._config, boot, qemu, monitor, self._directory, told
         )
 
-    async def _migrate(self) -> None:
-        raise EffectError(STAYS)
+    def _replayed(self) -> asyncio.Event:
+        assert self._found is not None, "it was attached"
+        return self._found.link.replayed
 
     async def _command(self, step: MachineStep) -> None:
-        await self._goes_on.wait()
         await super()._command(step)
         if step is MachineStep.PAUSE:
             self._stands.set()
@@ -187,36 +141,19 @@ class KeptTcgSession(TcgSession):
         await super()._reset()
 
     async def _shut_down(self, reason: str) -> None:
-        if self._goes_on.is_set():  # before that, QEMU's run state tells
+        if self._goes_on.is_set():
             self._stands.set()
-            await super()._shut_down(reason)
+        await super()._shut_down(reason)
 
     async def _reset_standing_still(self) -> None:
         if self._goes_on.is_set():  # before that, the machine ran, and its HELLO tells
             await super()._reset_standing_still()
 
     async def _powered_off_meanwhile(self) -> None:
-        """QEMU has told nobody of it. It is reported after all that came before."""
-        async with self._changes:
-            assert self._found is not None, "it was attached"
-            await self._or_gone(self._found.link.replayed)
-            self._off_said.clear()
-            self._gate.shut()
-            self._report(PowerOffSeen())
-            self._off_told.set()
+        await super()._powered_off_meanwhile()
+        self._off_said.clear()  # the monitor's word of it was among what was missed
 
     def _end(self, why: str) -> bool:
         first = super()._end(why)
-        for waited_for in (self._goes_on, self._off_told, self._stands):
-            waited_for.set()
+        self._stands.set()
         return first
-
-    async def _or_gone(self, *any_of: asyncio.Event) -> None:
-        """Wait for the first of these. Raises AcceleratorError where the machine is gone."""
-        waits = [asyncio.create_task(event.wait()) for event in any_of]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._gate.require_present()

@@ -11,6 +11,7 @@ from hpcore.model.config import MachineConfig
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept import KeptQemu
+from hpcore.qemu.kept_machine import KeptQemuMachine
 from hpcore.qemu.machine import stands_still
 from hpcore_tcg import launch
 from hpcore_tcg.build import Monitor
@@ -19,25 +20,17 @@ from hpcore_tcg.link import Link
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.protocol import FIELDS, HEAD_BIT, Decoder, Event, frame_length
 
-PRINTED_KEPT = 64 * 1024
-"""Bytes of the console that are shown to who attaches."""
-
 _HELLO = bytes([HEAD_BIT | Event.HELLO])
 _HELLO_LENGTH = frame_length(FIELDS[Event.HELLO])
 
 
-class KeptMachine(TcgMachine):
-    """Made by `create` or `find`. Its directory stays as long as QEMU."""
-
-    process: KeptQemu
+class KeptMachine(KeptQemuMachine, TcgMachine):
+    """Made by `create` or `find`."""
 
     def __init__(self, process: KeptQemu, told: Told) -> None:
         super().__init__(process, told)
-        self.status = "unknown"
-        """QEMU's run state as it was found."""
         self.epoch: int | None = None
         """What the last HELLO said that has been heard."""
-        self.printed = b""
         self._missed: Missed | None = None
 
     @classmethod
@@ -106,19 +99,14 @@ class KeptMachine(TcgMachine):
         await super().leave()
         if self._link is not None:
             await self._link.close()
-        self.process.leave()
 
     async def _stand_still(self) -> None:
-        self.status = await self._run_state()
+        self.status = await self.run_state()
         if not stands_still(self.status):
             await self.qmp.execute("stop")
-            after = await self._run_state()
+            after = await self.run_state()
             if after != "paused":  # it has powered off meanwhile
                 self.status = after
-
-    async def _run_state(self) -> str:
-        found = await self.qmp.execute("query-status")
-        return str(found["status"]) if isinstance(found, dict) else "unknown"
 
     def _read_files(self, directory: Path, heard: int) -> None:
         said = (directory / launch.LINK_KEPT).read_bytes()
@@ -129,10 +117,7 @@ class KeptMachine(TcgMachine):
             )
         self.epoch = _last_epoch(said[:heard])
         self._missed = Missed(heard, said[heard:])
-        with (directory / launch.CONSOLE_KEPT).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - PRINTED_KEPT))
-            self.printed = file.read()
+        self.read_printed(directory)
 
     def _linked(self, reader: StreamReader, writer: StreamWriter) -> Link:
         return KeptLink(reader, writer, self._hear, self._link_ended, self._missed)

@@ -12,13 +12,14 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.arguments import in_memory, qmp_monitor, socket_chardev
 from hpcore.qemu.find import Qemu
+from hpcore.qemu.kept_machine import CONSOLE_KEPT
 from hpcore_tcg.build import Monitor
 
 LINK, CHARDEV = "link", "hpcore-link"
 """The link's socket in QEMU's directory, and its name among QEMU's character devices."""
 
-LINK_KEPT, CONSOLE_KEPT = "link.log", "console.log"
-"""Where QEMU keeps what the monitor and the guest's console send, of a machine that is kept."""
+LINK_KEPT = "link.log"
+"""Where QEMU keeps what the monitor sends, of a machine that is kept."""
 
 LINK_LOG = "HPCORE_TCG_LINK_LOG"
 """Environment: a file to which QEMU copies what the monitor sends, for tests."""

@@ -50,9 +50,10 @@ from hpcore.run.accelerator import (
     Stream,
     Writes,
 )
+from hpcore.run.saved_parts import refuse_unlike
 from hpcore.session.qemu import QemuSession
 from hpcore.session.turn import CallerTurn, without_cancelling
-from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of, refuse_unlike
+from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of
 from hpcore_tcg.elsewhere import NOT_OURS_TO_START, Elsewhere
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import LinkGone, RequestRefused, ResetMeanwhile
@@ -294,9 +295,14 @@ class TcgSession(QemuSession[TcgMachine]):
             raise
         there.tell(self._told())
         there.process.remove_directory()
-        self._machine, self._epoch, self._mirror = there, epoch, SlotMirror.of(state)
+        self._machine = there
         if there.console is not None:
             self._followed = FollowedConsole(there.console)
+        self._stands_as(state, epoch)
+
+    def _stands_as(self, state: State, epoch: int) -> None:
+        """The machine has come from elsewhere, and stands still as its log has it in `state`."""
+        self._epoch, self._mirror = epoch, SlotMirror.of(state)
         self._hello.set()
         self._gate.created()
         self._gate.open()

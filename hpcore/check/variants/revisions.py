@@ -27,6 +27,7 @@ ASKED = {**BY_NAME, **OTHERS_BY_NAME, **{p.name: p for p in EVENTUALLY}}
 _NEEDS: Mapping[str, Mapping[str, Any]] = {
     "migration_carries_all": {"migration": True},
     "migration_carries_enabled": {"migration": True},
+    "restored_as_saved": {"save": True},
     "cold_booted_stays": {"boot": 2},
     "guest_heard": {"boot": 2},
     "facts_have_causes": {"migration": True},

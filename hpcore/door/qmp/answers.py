@@ -33,6 +33,19 @@ Raises QmpError, or any HpcoreError, whose text is then a GenericError. Argument
 shape are passed on: the real QEMU refuses them in its own words.
 """
 
+class Client(Protocol):
+    """Who has given a command, for one that needs to know."""
+
+    async def take_descriptor(self, name: str) -> int | None:
+        """The descriptor that it has given by `getfd` under this name, taken from the real QEMU.
+
+        None where there is none. It is the caller's to close.
+        """
+
+
+ClientHandler = Callable[[Mapping[str, object], Client], Awaitable[object]]
+"""A handler of a command that takes something of its client's beside the arguments."""
+
 OnEvent = Callable[[str, Mapping[str, object]], bool]
 """Whether an event of the real QEMU, with its data, goes on to the clients."""
 
@@ -42,17 +55,39 @@ def all_pass(_name: str, _data: Mapping[str, object]) -> bool:
     return True
 
 
+class Awaited(Protocol):
+    """A machine that is waited for, to come from elsewhere."""
+
+    async def settled(self) -> None:
+        """Wait for the end of what is on its way."""
+
+    async def whole_machine(self, goes_on: bool | None) -> bool:
+        """A command on the whole machine is given: whether that is all there is to it.
+
+        `goes_on` is what `cont` and `stop` say; None for a reset, which raises QmpError while
+        there is no machine.
+        """
+
+
 @frozen
 class Answers:
     """The commands that hpcore answers, by name, and which events of the real QEMU go on.
 
-    `after_events` are those of the commands that make the real QEMU tell events: the answer
-    comes after them, as it does where QEMU gives both.
+    Those of `of_client` are told who has given them. `after_events` are those of the commands
+    that make the real QEMU tell events: the answer comes after them, as it does where QEMU gives
+    both.
     """
 
     handlers: Mapping[str, Handler] = field(factory=dict)
     passes: OnEvent = all_pass
     after_events: frozenset[str] = frozenset()
+    of_client: Mapping[str, ClientHandler] = field(factory=dict)
+
+    def handler(self, command: str, client: Client) -> Handler | None:
+        """What answers a command of this client; None where the real QEMU does."""
+        if (of_client := self.of_client.get(command)) is not None:
+            return lambda arguments: of_client(arguments, client)
+        return self.handlers.get(command)
 
 
 class RealMonitor(Protocol):

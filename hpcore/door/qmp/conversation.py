@@ -21,6 +21,7 @@ import structlog
 from hpcore.door.qmp.answers import Answers, Handler, Passes, QmpError
 from hpcore.door.qmp.json_form import to_json
 from hpcore.door.qmp.lines import Kind, Lines, Said
+from hpcore.door.qmp.named import NamedDescriptors
 from hpcore.door.qmp.outbox import MAX_TOLD, Outbox
 from hpcore.door.qmp.requests import ABSENT, Command, Decoder, Request
 from hpcore.door.qmp.wire import Wire, close_all
@@ -34,8 +35,8 @@ MAX_WAITING = 1 << 20
 AT_ONCE = 512
 """Bytes that are decoded in one turn of the event loop: at most a millisecond's worth."""
 _IN_TURN_ID = f"hpcore-{uuid.uuid4()}"
-_IN_TURN = to_json({"execute": "query-name", "id": _IN_TURN_ID})
-"""What the real QEMU is asked to know that it has said all; no client can know the id."""
+"""Of what the door itself asks the real QEMU; no client can know it."""
+_ASKS_NOTHING = {"execute": "query-name"}
 LAST_WORDS_SECONDS = 1.0
 """For a client to read what QEMU said before it ended."""
 
@@ -67,6 +68,7 @@ class Conversation:
         self._last: Mapping[str, object] = {}
         self._heard_all = asyncio.Event()
         self._held: list[bytes] | None = None  # events that wait for an answer of hpcore's
+        self._named = NamedDescriptors()
 
     async def run(self) -> None:
         """Talk until either side ends; close both. Cancelled, it does the same."""
@@ -87,6 +89,7 @@ class Conversation:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._outbox.close()
             close_all((*self._came, *self._unsent))
+            self._named.close()
             for _, descriptors in self._requests:
                 close_all(descriptors)
             self._front.close()
@@ -170,15 +173,17 @@ class Conversation:
             return
         command = request.command
         if self.negotiated and command is not None and not command.oob:
-            handler = self._answers.handlers.get(command.name)
+            handler = self._answers.handler(command.name, self)
             if handler is not None and await self._handled(handler, command):
                 return
+        self._named.passed_on(command, self._unsent)
         await self._pass_on(request)
         while self._owed:
             self._answered.clear()
             await self._answered.wait()
         if command is not None and command.name == "qmp_capabilities":
             self._note_negotiation(command)
+        self._named.answered(command, self._last)
 
     async def _handled(self, handler: Handler, command: Command) -> bool:
         """Have hpcore answer. False where the command is passed on."""
@@ -220,6 +225,15 @@ class Conversation:
         form = to_json(message, pretty=self._pretty) + b"\n"
         return form.replace(b"\n", b"\r\n")  # as monitor_puts does
 
+    # ------------------------------------------------- descriptors that have a name
+
+    async def take_descriptor(self, name: str) -> int | None:
+        """See Client."""
+        taken = self._named.take(name)
+        if taken is not None:
+            await self._hear_all({"execute": "closefd", "arguments": {"fdname": name}})
+        return taken
+
     # ---------------------------------------------------------- the real QEMU's side
 
     def _take(self, descriptors: list[int]) -> None:
@@ -248,13 +262,17 @@ class Conversation:
             finally:
                 close_all(taken)
 
-    async def _hear_all(self) -> None:
-        """Wait until the client has been passed all that the real QEMU has said by now."""
+    async def _hear_all(self, asks: Mapping[str, object] = _ASKS_NOTHING) -> None:
+        """Wait until the client has been passed all that the real QEMU has said by now.
+
+        The real QEMU does what `asks` says, and its answer is nobody's.
+        """
         self._heard_all.clear()
         async with self._sending:
             skips, self._skips = self._skips, False
             try:
-                await self._back.send((b"\n" if skips else b"") + _IN_TURN)
+                asked = to_json({**asks, "id": _IN_TURN_ID})
+                await self._back.send((b"\n" if skips else b"") + asked)
             except OSError:
                 raise _Ended from None
         await self._heard_all.wait()

@@ -14,7 +14,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
-from hpcore.door.qmp.answers import Answers, Handler, Passes, QmpError, RealMonitor
+from hpcore.door.qmp.answers import (
+    Answers,
+    Awaited,
+    Handler,
+    Passes,
+    QmpError,
+    RealMonitor,
+)
 from hpcore.door.qmp.hmp import HumanMonitor
 from hpcore.door.qmp.qom import VcpuPaths
 from hpcore.door.qmp.vcpu_events import Tell, VcpuEvents, ost_info
@@ -28,7 +35,9 @@ from hpcore.run.commands import Accepted, MachineCommand
 from hpcore.run.errors import CommandRefused, RunError
 from hpcore.run.machine import LiveMachine
 
-CANNOT_MIGRATE = "not on tcg yet: what hpcore knows of the vCPUs does not travel with QEMU's state"
+CANNOT_MIGRATE = (
+    "on this accelerator what hpcore knows of the vCPUs does not travel with QEMU's state yet"
+)
 """Why a machine's state can be neither sent nor kept."""
 
 MOMENT = 0.2
@@ -49,10 +58,14 @@ class VcpuCommands:
         real: RealMonitor,
         *,
         cannot_migrate: str | None = CANNOT_MIGRATE,
+        awaited: Awaited | None = None,
     ) -> None:
-        """Where `cannot_migrate` is None, what sends or keeps the state is passed on."""
+        """Where `cannot_migrate` is None, what sends or keeps the state is passed on.
+
+        A machine that is `awaited` comes from elsewhere, and is never booted.
+        """
         self._machine, self._real = machine, real
-        self._cannot_migrate = cannot_migrate
+        self._cannot_migrate, self._awaited = cannot_migrate, awaited
         self.lists = VcpuLists(machine, real)
         self._paths = VcpuPaths(self.lists, real)
         self._events = VcpuEvents(lambda _name, _data: None)
@@ -158,7 +171,11 @@ class VcpuCommands:
 
     async def stop(self, arguments: Mapping[str, object]) -> object:
         """Stop the machine's time. Before the boot nothing passes anyway."""
-        if arguments or self._unbooted:
+        if arguments:
+            return Passes.ON
+        if self._awaited is not None and await self._awaited.whole_machine(False):
+            return {}
+        if self._unbooted:
             return Passes.ON
         await self._whole_machine(stimuli.Pause())
         return {}
@@ -167,12 +184,18 @@ class VcpuCommands:
         """Boot the machine, the first time; later, let it go on."""
         if arguments:
             return Passes.ON
+        if self._awaited is not None and await self._awaited.whole_machine(True):
+            return {}
         await self._whole_machine(None)
         return {}
 
     async def system_reset(self, arguments: Mapping[str, object]) -> object:
         """Reset the machine. Before the boot there is nothing that hpcore would have to do."""
-        if arguments or self._unbooted:
+        if arguments:
+            return Passes.ON
+        if self._awaited is not None:
+            await self._awaited.whole_machine(None)
+        if self._unbooted:
             return Passes.ON
         async with self._whole:
             await self._begin(stimuli.Reset())
@@ -198,6 +221,8 @@ class VcpuCommands:
         raise QmpError(f"hpcore cannot do this: {self._cannot_migrate}")
 
     async def _begin(self, command: stimuli.DeviceAdd | stimuli.DeviceDel | Whole) -> Accepted:
+        if self._awaited is not None:
+            await self._awaited.settled()
         try:
             return await self._machine.begin(command)
         except CommandRefused as refused:

@@ -49,6 +49,16 @@ class AnswersOfABoot:
         """Whether the next `notification` has an answer that the kernel does not give itself."""
         return bool(nth_answer(self._answers, notification, self._given.get(notification, 0)))
 
+    @property
+    def given(self) -> dict[str, int]:
+        """How many were given to each notification, by the notification's name."""
+        return {notification_name(n): count for n, count in self._given.items()}
+
+    @given.setter
+    def given(self, counts: Mapping[str, int]) -> None:
+        named = {notification_name(n): n for n in Notification}
+        self._given = {named[name]: int(count) for name, count in counts.items()}
+
     def take(self, notification: Notification) -> Answer:
         """That answer, which is then given."""
         given = self._given.get(notification, 0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from hpcore.guest.errors import GuestError
 from hpcore.guest.played.answers import Answers, AnswersOfABoot
@@ -42,15 +42,25 @@ class PlayedGuest:
         """vCPU 0 enters the kernel: by START, and again by RESTART."""
         pended = self._pended
         self.stop()
-        self._failure = None
-        self.kernel = self._make_kernel()
-        self.kernel.tell = self._tell
-        self.kernel.answers = AnswersOfABoot(self._answers)
+        kernel = self._new_kernel()
         if pended:
-            self.kernel.interrupt()
-        self._starts += 1
-        self._life = asyncio.create_task(self.kernel.live(), name="played guest")
-        self._life.add_done_callback(self._life_ended)
+            kernel.interrupt()
+        self._enter(kernel)
+
+    def saved(self) -> dict[str, Any]:
+        """What it knows, as JSON takes it. Raises GuestError while it is not `undisturbed`."""
+        if self.kernel is None or not self.undisturbed:
+            raise GuestError(self._failure or "the played guest is in the middle of something")
+        return self.kernel.saved()
+
+    def go_on(self, saved: Mapping[str, Any]) -> None:
+        """Be the guest that `saved` was said of, in place of `start`.
+
+        Raises ValueError, KeyError or TypeError for what nothing was said of.
+        """
+        kernel = self._new_kernel()
+        kernel.load(saved)
+        self._enter(kernel)
 
     def ged_interrupt(self) -> None:
         """The GED's line was raised. Before `start` it stays pending in the GIC."""
@@ -107,6 +117,15 @@ class PlayedGuest:
         return self.kernel is not None and self.kernel.idle
 
     @property
+    def undisturbed(self) -> bool:
+        """Whether it is at rest, and nobody has asked it for anything that is not done."""
+        return self.at_rest and not self._asked
+
+    async def comes_to_rest(self, within: float) -> None:
+        """Wait until it is `undisturbed`. Raises GuestError."""
+        await self._until(lambda: self.undisturbed, within, "come to rest")
+
+    @property
     def may_never_answer(self) -> bool:
         """Whether it may leave for ever what the machine has asked of it: a hostile one does."""
         return isinstance(self.kernel, HostileKernel)
@@ -128,6 +147,19 @@ class PlayedGuest:
         await self._call(self._hardware.system_off())
 
     # ----------------------------------------------------------------- helpers
+
+    def _new_kernel(self) -> LinuxKernel:
+        kernel = self._make_kernel()
+        kernel.tell = self._tell
+        kernel.answers = AnswersOfABoot(self._answers)
+        return kernel
+
+    def _enter(self, kernel: LinuxKernel) -> None:
+        self._failure = None
+        self.kernel = kernel
+        self._starts += 1
+        self._life = asyncio.create_task(kernel.live(), name="played guest")
+        self._life.add_done_callback(self._life_ended)
 
     def _booted(self) -> bool:
         return self.kernel is not None and self.kernel.booted
@@ -174,6 +206,7 @@ class PlayedGuest:
             raise GuestError("the guest was reset, or ended, before it had done so") from None
         finally:
             self._asked.discard(task)
+            self._tell()
 
     async def _call(self, work: Coroutine[object, object, T] | asyncio.Task[T]) -> T:
         try:

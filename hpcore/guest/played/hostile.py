@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from random import Random
+from typing import Any
 
 from attrs import frozen
 
@@ -143,6 +145,15 @@ class HostileKernel(LinuxKernel):
         self._quiet, self._random = hardware, random
         self._moves = moves(config)
         self.moves_made = 0
+
+    def saved(self) -> dict[str, Any]:
+        return super().saved() | {"moves": self.moves_made, "random": self._random.getstate()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        super().load(saved)
+        self.moves_made = int(saved["moves"])
+        version, numbers, gauss = saved["random"]
+        self._random.setstate((version, tuple(numbers), gauss))
 
     async def noise(self) -> None:
         """Make one more move, or none."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hpcore.guest.played.aml import PlayedAml
 from hpcore.guest.played.answers import LOST, AnswersOfABoot
@@ -58,6 +59,23 @@ class PlayedKernel(ABC):
         for told in await self.firmware.events():
             self._notified.put_nowait(told)
 
+    def saved(self) -> dict[str, Any]:
+        """What it knows, at rest, as JSON takes it."""
+        return {
+            "online": sorted(self.online), "registered": sorted(self.registered),
+            "answered": self.answers.given,
+        }  # fmt: skip
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Know what `saved` has, and have booted. Before `live`.
+
+        Raises ValueError, KeyError or TypeError for what it isn't.
+        """
+        self.online = {int(cpu) for cpu in saved["online"]}
+        self.registered = {int(cpu) for cpu in saved["registered"]}
+        self.answers.given = saved["answered"]
+        self._booted = True
+
     # --------------------------------------------------------------- its life
 
     @property
@@ -76,9 +94,10 @@ class PlayedKernel(ABC):
         self._interrupted.set()
 
     async def live(self) -> None:
-        """Boot, then serve interrupts, until cancelled."""
-        await self.boot()
-        self._booted = True
+        """Boot, where it has not, then serve interrupts, until cancelled."""
+        if not self._booted:
+            await self.boot()
+            self._booted = True
         self.tell()
         async with asyncio.TaskGroup() as threads:
             threads.create_task(self._take_interrupts())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from attrs import frozen
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
+from hpcore.qemu.migration import Stream, Writes, end_listening, listening, receive, send
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.qmp import OnEvent, Qmp
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
@@ -146,24 +148,49 @@ class StoppedQemu:
         use then, and this one, if it had sent all, must be reset before it can do so again.
         """
         assert other._incoming is not None, "the other machine was not started incoming"
-        if self._sent:
-            raise QemuError(
-                "QEMU has sent the machine's state already, to a machine that came to nothing, "
-                "and does so once; reset the machine, then migrate it"
-            )
-        await self.qmp.execute("migrate", {"uri": f"unix:{other._incoming}"})
-        deadline = asyncio.get_running_loop().time() + seconds
-        for machine, what in ((self, "sent"), (other, "taken")):
-            while (status := await machine._migration()) != "completed":
-                if status in ("failed", "cancelled"):
-                    raise QemuError(
-                        f"the machine's state was not {what}: {machine.process.last_words}"
-                    )
-                if asyncio.get_running_loop().time() > deadline:
-                    raise QemuError(f"the machine's state was not {what} within {seconds:g} s")
-                await asyncio.sleep(POLL)
-            self._sent = True
+        await self._migrate(other._incoming)
+        await self._completed("sent", seconds)
+        self._sent = True
+        await other._completed("taken", seconds)
         other.process.remove_directory()
+
+    async def send_into(self, file: Writes, seconds: float = MIGRATE_SECONDS) -> None:
+        """Append all device state and memory to `file`.
+
+        This machine can be sent no more, until a reset. Raises QemuError, and OSError where
+        the file takes no more.
+        """
+        with listening() as (path, listener):
+            receives = asyncio.ensure_future(asyncio.to_thread(receive, listener, file))
+            try:
+                await self._migrate(path)
+                await self._completed("sent", seconds)
+                self._sent = True
+            except BaseException:
+                end_listening(listener)
+                with contextlib.suppress(ValueError):  # nobody came, since it failed before
+                    await receives  # or the file's own error, which is the cause
+                raise
+            await receives
+
+    async def take_from(self, stream: Stream, seconds: float = MIGRATE_SECONDS) -> None:
+        """Have the device state and memory in `stream`; this QEMU was started `incoming`.
+
+        Raises QemuError; it is of no use then.
+        """
+        assert self._incoming is not None, "it was not started incoming"
+        sock = await self.process.connect_socket(self._incoming)
+        sock.setblocking(True)
+        sends = asyncio.ensure_future(asyncio.to_thread(send, sock, stream))
+        try:
+            await self._completed("taken", seconds)
+        finally:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                await sends
+            sock.close()
+        self.process.remove_directory()
 
     async def quit(self) -> None:
         """Ask QEMU to end, and wait until it has; then `close`."""
@@ -204,6 +231,24 @@ class StoppedQemu:
         found = await self.qmp.execute("qom-list", {"path": path})
         assert isinstance(found, list), "QMP's schema says so"
         return {entry["name"]: entry["type"] for entry in found}
+
+    async def _migrate(self, path: Path) -> None:
+        if self._sent:
+            raise QemuError(
+                "QEMU has sent the machine's state already, to a machine that came to nothing, "
+                "and does so once; reset the machine, then migrate it"
+            )
+        await self.qmp.execute("migrate", {"uri": f"unix:{path}"})
+
+    async def _completed(self, what: str, seconds: float) -> None:
+        """Wait until QEMU says that its migration is. Raises QemuError."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (status := await self._migration()) != "completed":
+            if status in ("failed", "cancelled"):
+                raise QemuError(f"the machine's state was not {what}: {self.process.last_words}")
+            if asyncio.get_running_loop().time() > deadline:
+                raise QemuError(f"the machine's state was not {what} within {seconds:g} s")
+            await asyncio.sleep(POLL)
 
     async def _migration(self) -> object:
         found = await self.qmp.execute("query-migrate")

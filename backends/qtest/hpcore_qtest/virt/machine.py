@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
+from hpcore.run.accelerator import Stream
 from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 from hpcore_qtest.virt.ged_line import CTLR, GedLine
 from hpcore_qtest.virt.redistributor import STATE, Redistributors
@@ -44,8 +47,11 @@ class VirtMachine:
             raise
         return started
 
-    async def moved(self) -> VirtMachine:
+    async def moved(self, by: Path | None = None) -> VirtMachine:
         """Migrate to a new QEMU, and return it, once its GIC is seen to have arrived.
+
+        What is sent goes by the file `by`, which is empty, and has all of it then; OSError
+        where that takes no more.
 
         This one is left as it is, and nobody listens to the new one yet. Raises QemuError,
         with the new one ended, if anything of it failed.
@@ -53,7 +59,13 @@ class VirtMachine:
         before = await self.gic_state()
         other = await VirtMachine.start(self._config, self._program, Ears(), incoming=True)
         try:
-            await self.qemu.move_to(other.qemu)
+            if by is None:
+                await self.qemu.move_to(other.qemu)
+            else:
+                with by.open("wb") as file:
+                    await self.qemu.send_into(file)
+                    size = file.tell()
+                await other.qemu.take_from(Stream(by, 0, size))
             after = await other.gic_state()
             lost = [register for register in before if after[register] != before[register]]
             if lost:

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 
-from attrs import define
-
+from hpcore.guest.errors import GuestError
 from hpcore.guest.played import Hardware
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import NOTIFICATIONS, Effect, Step
+from hpcore.model.effects import NOTIFICATIONS, Effect, MachineStep, Step
+from hpcore.model.states import State
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
+from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import NEVER_WIRED, EffectError, GuestScript, Report
+from hpcore.run.accelerator import (
+    NEVER_WIRED,
+    AcceleratorError,
+    Belongings,
+    EffectError,
+    GuestScript,
+    Keep,
+    Report,
+    Stream,
+    Writes,
+)
 from hpcore_qtest.base import QtestSession
 from hpcore_qtest.qemu.machine import Ears, StoppedQemu
 from hpcore_qtest.virt.hardware import VirtHardware
+from hpcore_qtest.virt.interface import Interface
 from hpcore_qtest.virt.machine import GED_SPI, VirtMachine
 from hpcore_qtest.virt.redistributor import RedistributorError
+from hpcore_qtest.virt.saved import Parts, refuse_other_qemu
+
+REST_SECONDS = 20.0
+"""For a guest that is to be saved to come to rest: what it does just then is in no file."""
+
+CHUNK = 1 << 20
 
 TOLD_AT_ONCE = NOTIFICATIONS | {Step.ENABLE, Step.DISABLE}
 """The steps that are the hotplug registers'; they touch no QEMU."""
-
-
-@define
-class _Interface:
-    """What a slot has of the GIC: whose redistributor, whether it is wired, and shut again."""
-
-    frame: int | None = None
-    wired: bool = False
-    shut: bool = False
-
-    @property
-    def usable(self) -> bool:
-        """Whether interrupts reach the vCPU."""
-        return self.wired and not self.shut
 
 
 class VirtSession(QtestSession):
@@ -47,7 +53,7 @@ class VirtSession(QtestSession):
         self._program = qemu
         self.machine: VirtMachine | None = None
         self.device = HotplugDevice(config, report, self._pulse_ged)
-        self._interfaces = [_Interface() for _ in range(config.possible)]
+        self._interfaces = [Interface() for _ in range(config.possible)]
 
     @property
     def qemu(self) -> StoppedQemu | None:
@@ -138,9 +144,92 @@ class VirtSession(QtestSession):
         self.device.reset()
 
     async def _move(self) -> None:
-        there = await self._virt().moved()
+        self._follow(await self._virt().moved())
+
+    def _follow(self, there: VirtMachine) -> None:
         self.machine = there
         there.qemu.listen(self._ears())
+
+    # ----------------------------------------------------------- save and restore
+
+    async def save(self, keep: Keep) -> None:
+        """See `hpcore.run.accelerator.SavableSession`.
+
+        QEMU sends a machine once. So it goes by a file to a new QEMU, which is the session's
+        from then on, and the file is what is saved.
+        """
+        self._gate.check(MachineStep.SAVE)
+        try:
+            await self._once_at_rest(keep)
+        except (RedistributorError, GuestError) as error:
+            raise EffectError(str(error)) from error
+        except QemuError as error:
+            if self._gate.gone is not None:
+                raise AcceleratorError(self._gate.gone) from error
+            raise EffectError(str(error)) from error
+        except OSError as error:
+            raise EffectError(f"the file takes no more: {error.strerror or error}") from error
+
+    async def _once_at_rest(self, keep: Keep) -> None:
+        if self._guest is None:
+            raise EffectError("it has no guest yet, and a machine is saved once it runs")
+        within = asyncio.get_running_loop().time() + REST_SECONDS
+        while True:
+            async with self._alone():
+                if self._guest.undisturbed:
+                    self._going.clear()
+                    try:
+                        return await self._save(keep)
+                    finally:
+                        self._let_go()
+            if self._paused:
+                raise EffectError(
+                    "the played guest was paused in the middle of something, of which nothing "
+                    "can be written: let it go on, and save it then"
+                )
+            await self._guest.comes_to_rest(within - asyncio.get_running_loop().time())
+
+    async def _save(self, keep: Keep) -> None:
+        assert self._script is not None, "there is a guest"
+        here = self._running()
+        file = await keep(await self._parts().saved(here.qmp, self._script))
+        with tempfile.NamedTemporaryFile(prefix="hpcore-") as spool:
+            self._follow(await self._virt().moved(Path(spool.name)))
+            await here.close()
+            await asyncio.to_thread(_copy, spool.name, file)
+
+    async def load(self, state: State, saved: Belongings, stream: Stream) -> None:
+        """In place of CREATE_VCPUS and all that followed: the machine that was saved.
+
+        Raises AcceleratorError, and leaves nothing behind.
+        """
+        try:
+            there = await VirtMachine.start(
+                self._config, self._program, self._ears(), incoming=True
+            )
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        try:
+            await refuse_other_qemu(saved, there.qemu.qmp)
+            await there.qemu.take_from(stream)
+            self.machine = there
+            self._meet(VirtHardware(self))
+            self._parts().load(saved, state)
+        except QemuError as error:
+            await self.close()
+            await there.qemu.close()
+            raise AcceleratorError(f"QEMU does not take the saved machine: {error}") from error
+        except BaseException:
+            await self.close()
+            await there.qemu.close()
+            raise
+        self._paused = self._started = True
+        self._gate.stands(state)
+        self._gate.pause()
+
+    def _parts(self) -> Parts:
+        assert self._guest is not None, "a machine without a guest is neither saved nor restored"
+        return Parts(self.device, self._interfaces, self.power, self._guest)
 
     # ---------------------------------------------------------------- interrupts
 
@@ -186,3 +275,9 @@ class VirtSession(QtestSession):
 
     def _ears(self) -> Ears:
         return Ears(irq=self._interrupted, lost=self._lose)
+
+
+def _copy(name: str, file: Writes) -> None:
+    with Path(name).open("rb") as spool:
+        while data := spool.read(CHUNK):
+            file.write(data)

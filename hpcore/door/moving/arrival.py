@@ -1,0 +1,213 @@
+"""A machine that is waited for: it comes from another door or a file into the real QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from functools import partial
+
+import attrs
+import structlog
+
+from hpcore.door.front import MovingSession
+from hpcore.door.moving.channel import Channel, words_of
+from hpcore.door.moving.frames import LARGEST, Frames, Kind, StreamError
+from hpcore.door.moving.head import Head, log_of
+from hpcore.door.moving.places import Place
+from hpcore.door.moving.pump import QemuEnd
+from hpcore.errors import HpcoreError
+from hpcore.model.config import MachineConfig
+from hpcore.model.states import State
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.machine import QemuMachine
+from hpcore.qemu.migration import ENDLESS
+from hpcore.run.log_state import LogState
+
+_log = structlog.get_logger(__name__)
+
+SOCKET = "here"
+"""Where the real QEMU takes its stream, in its own directory."""
+
+WORDS_SECONDS = 5.0
+"""For the other side to have read why its machine is refused, and to have closed."""
+LONGEST_WORDS = 4096
+
+Settle = Callable[[Head, LogState], Awaitable[None]]
+"""Makes what has come the door's machine."""
+
+
+class Stage(Enum):
+    """How far a machine that is waited for has come."""
+
+    AWAITED = auto()  # nobody has said yet where it comes from
+    ON_ITS_WAY = auto()
+    HERE = auto()
+
+
+class Arrival:
+    """The one machine that comes to this door. `take` is given where from, once.
+
+    The real QEMU listens for it at SOCKET by then.
+    """
+
+    def __init__(
+        self, accelerator: str, here: Callable[[], State], session: MovingSession
+    ) -> None:
+        """`here` is what clients have said of the machine that is to come."""
+        self._accelerator, self._here, self._session = accelerator, here, session
+        self.stage = Stage.AWAITED
+        self._news = asyncio.Event()
+
+    async def settled(self) -> None:
+        """Wait for the end of what is on its way; at once where nothing is."""
+        if self.stage is Stage.ON_ITS_WAY:
+            await self._news.wait()
+
+    async def take(self, place: Place, settle: Settle) -> None:
+        """Take the machine in. Raises HpcoreError or OSError where it does not come; the real
+        QEMU is of no use any more then."""
+        self.stage = Stage.ON_ITS_WAY
+        try:
+            await self._take(place, settle)
+        finally:
+            place.close()
+            self._news.set()
+
+    async def _take(self, place: Place, settle: Settle) -> None:
+        channel = await place.connected()
+        frames = Frames(channel)
+        try:
+            head = await channel.in_thread(partial(Head.read, frames))
+            log = log_of(head)
+            refuse_unlike(self._accelerator, self._here(), head, log.state)
+            qemu = await self._session.meet(head.facts)
+            await self._load(qemu, frames)
+            self._session.arrived(log.state, head.facts)
+            await settle(head, log)
+            self.stage = Stage.HERE
+            if channel.both_ways:
+                await channel.in_thread(partial(frames.write, Kind.ARRIVED))
+        except (HpcoreError, OSError) as error:
+            if channel.both_ways and self.stage is not Stage.HERE:
+                _log.error("the machine is refused", why=words_of(error))
+                words = words_of(error).encode()[:LONGEST_WORDS]
+                with contextlib.suppress(OSError):
+                    await channel.in_thread(partial(frames.write, Kind.REFUSED, words))
+                    channel.end()
+                    await self._read_to_end(channel)
+            if self.stage is not Stage.HERE:
+                raise
+        finally:
+            channel.end()
+
+    async def _read_to_end(self, channel: Channel) -> None:
+        """Drop what still comes: to close before that would take back the words, on TCP."""
+        room = memoryview(bytearray(LARGEST))
+
+        def read() -> None:
+            while channel.read_some(room):
+                pass
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(channel.in_thread(read), WORDS_SECONDS)
+
+    async def _load(self, qemu: QemuMachine, frames: Frames) -> None:
+        """Have QEMU take the stream, to its end. Raises HpcoreError, OSError."""
+        channel = frames.channel
+        if channel.both_ways:
+            await channel.in_thread(partial(frames.write, Kind.FITS))
+        path = qemu.process.directory / SOCKET
+        end = QemuEnd(frames)
+        end.have(await qemu.process.connect_socket(path))
+        gives = asyncio.ensure_future(asyncio.to_thread(_give, frames, end))
+        gives.add_done_callback(lambda done: _say_failure(qemu, done))
+        back = asyncio.ensure_future(_back(frames, end))
+        try:
+            await qemu.migration.until("completed", ENDLESS)
+            await asyncio.shield(gives)
+        except BaseException as error:
+            cause = gives.exception() if gives.done() else None
+            if isinstance(error, QemuError) and isinstance(cause, StreamError):
+                raise cause from None
+            raise
+        finally:
+            channel.interrupt()
+            end.stop()
+            await asyncio.gather(gives, back, return_exceptions=True)
+            end.close()
+            path.unlink(missing_ok=True)
+
+
+def _give(frames: Frames, end: QemuEnd) -> None:
+    """In a thread: give QEMU its stream. Raises StreamError where it is not whole, OSError."""
+    try:
+        while (frame := frames.read()) is not None and frame.kind is Kind.DATA:
+            end.give(frame.data)
+        if frame is None or frame.kind is not Kind.END:
+            raise StreamError("it was cut short")
+    except BaseException:
+        end.stop()
+        raise
+
+
+async def _back(frames: Frames, end: QemuEnd) -> None:
+    """What QEMU says to the other QEMU, where that can hear it."""
+    if frames.channel.both_ways:
+        await asyncio.to_thread(end.take_to_frames, Kind.BACK)
+
+
+def _say_failure(qemu: QemuMachine, done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and isinstance(error := done.exception(), Exception):
+        qemu.migration.interrupt(words_of(error))
+
+
+class Unlike(HpcoreError):
+    """The machine that comes is not the one that this door was started for."""
+
+
+def refuse_unlike(accelerator: str, here: State, head: Head, there: State) -> None:
+    """Raise Unlike where the machine that comes is another one than was made ready here."""
+    if head.accelerator != accelerator:
+        raise Unlike(
+            f"the machine comes from the accelerator '{head.accelerator}', and is waited for on "
+            f"'{accelerator}': start both with the same -accel"
+        )
+    for option, found in _OPTIONS.items():
+        comes, awaited = found(there.config), found(here.config)
+        if comes != awaited:
+            raise Unlike(
+                f"the machine that comes was started with {option} {comes}, and this one with "
+                f"{option} {awaited}: start both with the same"
+            )
+    coming, waited = _plugged(there), _plugged(here)
+    if coming != waited:
+        raise Unlike(
+            f"of the machine that comes {_listed(coming)}, and here {_listed(waited)}: before "
+            "migrate-incoming, plug here what is plugged there, under the same ids"
+        )
+
+
+def _smp(config: MachineConfig) -> str:
+    return ",".join(f"{name}={n}" for name, n in attrs.asdict(config.topology).items())
+
+
+_OPTIONS: dict[str, Callable[[MachineConfig], object]] = {
+    "-smp": _smp,
+    "-m": lambda config: config.memory,
+    "-cpu": lambda config: config.cpu_model,
+}
+
+
+def _plugged(state: State) -> dict[int, str]:
+    return {
+        index: slot.id for index, slot in enumerate(state.slots)
+        if slot.id is not None and not state.config.cold_booted(index)
+    }  # fmt: skip
+
+
+def _listed(plugged: dict[int, str]) -> str:
+    if not plugged:
+        return "no vCPU is plugged"
+    return "these are plugged: " + ", ".join(f"vCPU {i} as {id_!r}" for i, id_ in plugged.items())

@@ -1,0 +1,137 @@
+"""`migrate`, as the door answers it: the machine stands still, and is sent with what it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from hpcore.door.front import MovingSession
+from hpcore.door.moving.channel import words_of
+from hpcore.door.moving.departure import Departure
+from hpcore.door.moving.head import Head
+from hpcore.door.moving.places import place_away
+from hpcore.door.moving.word import NO_POSTCOPY, Word
+from hpcore.door.qmp.answers import Client, QmpError
+from hpcore.errors import HpcoreError
+from hpcore.log import LogError
+from hpcore.model import events as ev
+from hpcore.model import stimuli
+from hpcore.model.decide import decide
+from hpcore.model.effects import MachineStep
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.machine import QemuMachine
+from hpcore.qemu.migration import ENDLESS, NotTakenUp
+from hpcore.run.accelerator import AcceleratorError, EffectError, Session
+from hpcore.run.commands import MachineCommand
+from hpcore.run.errors import RunError
+from hpcore.run.machine import LiveMachine
+
+_log = structlog.get_logger(__name__)
+
+_ARGUMENTS = frozenset({"uri", "blk", "inc", "detach", "resume"})
+
+
+class Sending:
+    """Of one machine: it is sent as often as its client wants, and goes on here if it is let."""
+
+    def __init__(
+        self,
+        machine: LiveMachine,
+        session: MovingSession,
+        word: Word,
+        accelerator: str,
+        so_far: Callable[[], bytes],
+    ) -> None:
+        """`so_far` is the machine's log."""
+        self._machine, self._session, self._word = machine, session, word
+        self._accelerator, self._so_far = accelerator, so_far
+        self._departure: Departure | None = None
+        self._qemu: QemuMachine | None = None
+        self._ran = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Leave off."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def migrate(self, arguments: Mapping[str, object], client: Client) -> object:
+        """Send the machine; answered once the real QEMU sends. Raises QmpError."""
+        uri = arguments.get("uri")
+        odd = sorted(arguments.keys() - _ARGUMENTS)
+        if not isinstance(uri, str) or odd:
+            raise QmpError(f"hpcore takes migrate with a uri, not with {', '.join(odd) or 'none'}")
+        if arguments.get("resume"):
+            raise QmpError(NO_POSTCOPY)
+        async with self._word.beginning():
+            self._refuse(uri)
+            place = await place_away(uri, client)
+        departure = Departure(place, {k: v for k, v in arguments.items() if k in ("blk", "inc")})
+        task = asyncio.create_task(self._depart(departure))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({departure.begun, task}, return_when=asyncio.FIRST_COMPLETED)
+        if not departure.begun.done():
+            raise QmpError(self._word.why or "the migration was left off")
+        return {}
+
+    async def save(
+        self, session: Session, _file: str, decided: Callable[[], Awaitable[None]]
+    ) -> None:
+        """SAVE, by the controller: see `hpcore.run.controller.Saver`."""
+        departure, qemu = self._departure, self._qemu
+        assert departure is not None and qemu is not None, "migrate begins it"
+        try:
+            facts = await self._session.facts()
+            await decided()
+            head = Head(self._accelerator, facts, self._ran, self._so_far())
+            await departure.go(qemu, head)
+        except NotTakenUp as error:
+            raise AcceleratorError(str(error)) from error
+        except (QemuError, LogError, OSError) as error:
+            raise EffectError(words_of(error)) from error
+
+    def _refuse(self, uri: str) -> None:
+        """Raise QmpError where the protocol refuses it now."""
+        for event in decide(self._machine.state, stimuli.Save(uri)).events:
+            if isinstance(event, ev.Refused):
+                raise QmpError(event.message)
+
+    async def _depart(self, departure: Departure) -> None:
+        """Carry the machine away, standing still; where that fails it goes on as it went."""
+        why: str | None = None
+        self._ran = not self._machine.state.shared.paused
+        self._departure = departure
+        try:
+            async with self._session.held() as self._qemu:
+                if self._ran:
+                    await (await self._machine.begin(stimuli.Pause())).ended()
+                why = await self._saved(departure.place.uri)
+        except (HpcoreError, OSError) as error:
+            why = words_of(error)
+        except Exception as error:
+            _log.exception("a migration failed")
+            why = f"hpcore failed: {type(error).__name__}"
+        finally:
+            self._departure = None
+            departure.place.close()
+        if why is not None:
+            _log.error("the machine stays", why=why)
+            if self._ran:
+                with suppress(RunError):
+                    await (await self._machine.begin(stimuli.Resume())).ended()
+        await self._word.ended(why)
+
+    async def _saved(self, uri: str) -> str | None:
+        """Why the machine was not carried away; None where it was."""
+        command = await self._machine.begin(stimuli.Save(uri))
+        await self._machine.until(
+            lambda s: s.shared.step is not MachineStep.SAVE, "the end of the migration", ENDLESS
+        )
+        assert isinstance(command, MachineCommand), "a save is one"
+        end = command.end
+        return end.error if isinstance(end, ev.MachineStepFailed) else None

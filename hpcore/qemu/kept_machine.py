@@ -1,0 +1,41 @@
+"""What the machines of accelerators that keep a QEMU have in common: how one is found and left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcore.qemu.kept import KeptQemu
+from hpcore.qemu.machine import QemuMachine
+
+CONSOLE_KEPT = "console.log"
+"""Where QEMU keeps what the guest's console sends, in the machine's directory."""
+
+PRINTED_KEPT = 64 * 1024
+"""Bytes of the console that are shown to who attaches."""
+
+
+class KeptQemuMachine(QemuMachine):
+    """A machine whose QEMU outlives hpcore. Its directory stays as long as QEMU."""
+
+    process: KeptQemu
+    status = "unknown"
+    """QEMU's run state as it was found."""
+    printed = b""
+    """The end of what the guest had printed when the machine was found."""
+
+    async def leave(self) -> None:
+        """See QemuMachine."""
+        await super().leave()
+        self.process.leave()
+
+    async def run_state(self) -> str:
+        """QEMU's own word of it, now. Raises QemuError."""
+        found = await self.qmp.execute("query-status")
+        return str(found["status"]) if isinstance(found, dict) else "unknown"
+
+    def read_printed(self, directory: Path) -> None:
+        """Read the end of what the guest has printed. Raises OSError."""
+        with (directory / CONSOLE_KEPT).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - PRINTED_KEPT))
+            self.printed = file.read()

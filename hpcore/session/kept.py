@@ -1,0 +1,128 @@
+"""A session whose machine may outlive hpcore: what is the same for all that keep a QEMU.
+
+How an accelerator finds out what it has missed is its own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from hpcore.model.effects import MachineStep
+from hpcore.model.states import State
+from hpcore.model.stimuli import PowerOffSeen
+from hpcore.qemu.errors import QemuError
+from hpcore.qemu.kept import QemuGone
+from hpcore.qemu.kept_machine import KeptQemuMachine
+from hpcore.qemu.machine import QemuMachine
+from hpcore.qemu.runtime_directory import remove_runtime_directory
+from hpcore.run.accelerator import AcceleratorError, EffectError, MachineGone
+from hpcore.run.gate import ENDED
+from hpcore.session.qemu import QemuSession
+
+STAYS = "a machine of --keep is not migrated yet: what outlives hpcore is this one QEMU"
+
+M = TypeVar("M", bound=QemuMachine)
+
+
+class KeptQemuSession(QemuSession[M]):
+    """Comes before the accelerator's session among the bases; see KeptSession.
+
+    Who has attached holds back what touches QEMU until `_goes_on`: what was missed is reported
+    before that.
+    """
+
+    _found: KeptQemuMachine | None = None
+    """The machine of who attached; None where it was made."""
+    _state: State | None = None
+    """What its log says of it then."""
+
+    def _stay(self, directory: Path) -> None:
+        """The machine lives in `directory`, which `close` removes. Part of the construction."""
+        self._directory = directory
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
+        self._off_told = asyncio.Event()  # a power-off that nobody had heard of
+
+    def _attaches(self, state: State) -> None:
+        """It is there already, and its log says `state`. Part of the construction."""
+        self._state = state
+        self._goes_on.clear()
+        self._gate.stands(state)
+
+    @abstractmethod
+    def _replayed(self) -> asyncio.Event:
+        """Set once all that was missed has been reported."""
+
+    @property
+    def place(self) -> Path:
+        """See KeptSession: QEMU's directory."""
+        return self._directory
+
+    @property
+    def printed_before(self) -> bytes:
+        """See KeptSession."""
+        return b"" if self._found is None else self._found.printed
+
+    async def leave(self) -> None:
+        """See KeptSession."""
+        for task in self._tasks:
+            task.cancel()
+        if isinstance(self._machine, KeptQemuMachine):
+            await self._machine.leave()
+        self._end(ENDED)
+
+    async def close(self) -> None:
+        """See Session."""
+        await super().close()
+        remove_runtime_directory(self._directory)
+
+    async def _migrate(self) -> None:
+        raise EffectError(STAYS)
+
+    async def _command(self, step: MachineStep) -> None:
+        await self._goes_on.wait()
+        await super()._command(step)
+
+    async def _shut_down(self, reason: str) -> None:
+        if self._goes_on.is_set():  # before that, QEMU's run state tells
+            await super()._shut_down(reason)
+
+    async def _powered_off_meanwhile(self) -> None:
+        """QEMU has told nobody of it. It is reported after all that came before."""
+        async with self._changes:
+            await self._or_gone(self._replayed())
+            self._gate.shut()
+            self._report(PowerOffSeen())
+            self._off_told.set()
+
+    def _end(self, why: str) -> bool:
+        first = super()._end(why)
+        for waited_for in (self._goes_on, self._off_told):
+            waited_for.set()
+        return first
+
+    async def _or_gone(self, *any_of: asyncio.Event) -> None:
+        """Wait for the first of these. Raises AcceleratorError where the machine is gone."""
+        waits = [asyncio.create_task(event.wait()) for event in any_of]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._gate.require_present()
+
+
+@contextmanager
+def finding() -> Iterator[None]:
+    """What finding a kept machine raises, as `Keeper.attach` does."""
+    try:
+        yield
+    except QemuGone as error:
+        raise MachineGone(str(error)) from error
+    except QemuError as error:
+        raise AcceleratorError(str(error)) from error
