@@ -22,6 +22,8 @@ KEPT_WITHIN = {
     "Problem": "click shows it",
     "RevisionError": "the readers of protocols and of headers say where",
     "Damaged": "the source of a foreign log notes it, with what was read until there",
+    "PackedDamaged": "a log is damaged there, and the source of a foreign one ends there",
+    "Interrupted": "a channel that the client has broken off tells of it as of any that broke",
     "PromiseBroken": "it fails a test of an accelerator's",
     "NotJson": "the reader of requests answers with it as QEMU does",
     "QemuGone": "the monitor, or the door, ends with its QEMU",

@@ -7,11 +7,13 @@ from importlib.util import find_spec
 
 import attrs
 
+from hpcore.check import before_boot
 from hpcore.check.graphs import liveness
 from hpcore.check.graphs.graph import explore
 from hpcore.check.memory import available, human, peak
 from hpcore.check.properties import PROPERTIES, Properties, of_kind, refuse_unfit
 from hpcore.check.result import CheckError, Counterexample, Progress, Result, Tell, silent
+from hpcore.check.retrace import as_numbers
 from hpcore.check.symbolic import engine as symbolic
 from hpcore.check.symbolic.saturation import Reach
 from hpcore.check.tabulated.schema import Tables
@@ -61,6 +63,16 @@ def prove(
     tell(Progress(engine, "tabulating the protocol"))
     rules = rules or RULES
     invariants = Invariants(properties)
+    before = None
+    if start is None and environment.before_boot:
+        before = before_boot.search(
+            environment, rules, invariants,
+            lambda states: tell(Progress(engine, "before the boot", states=states)),
+        )  # fmt: skip
+        if before.found is not None:
+            return _broken(engine, before.found, began, before.states)
+        if not before.started:
+            return _never_starts(engine, before.states, began)
     start = start or booted(
         config_of(environment), rules, invariants, environment.plugged
     )
@@ -72,7 +84,12 @@ def prove(
     tables = tabulate(
         environment, rules, start, properties,
         lambda pairs: tell(Progress(engine, f"tabulating the protocol, {pairs:,} pairs")),
+        () if before is None else tuple((s.start, s.faults) for s in before.started),
     )  # fmt: skip
+    if before is not None:
+        found = (as_numbers(tables, state, faults) for state, faults in before.ending)
+        known = tuple(numbers for numbers in found if numbers is not None)
+        tables = attrs.evolve(tables, known=known)
     needed, other = memory_needed(tables, engine)
     if needed > available():
         raise CheckError(
@@ -80,6 +97,10 @@ def prove(
             f"{human(available())} are free. {other}"
         )
     result = _explicit(tables, tell) if engine == "explicit" else symbolic.check(tables, tell)
+    if before is not None:
+        result = attrs.evolve(result, states=result.states + before.states - len(tables.known))
+        if result.counterexample is None:  # a search with many starts has no depth of its own
+            result = attrs.evolve(result, depth=None, transitions=None)
     return attrs.evolve(result, seconds=time.perf_counter() - began)
 
 
@@ -127,10 +148,16 @@ def _broken_at_boot(engine: str, start: Start, broken: Violation, began: float) 
     return _broken(engine, Counterexample.of(broken, start.stimuli, off), began)
 
 
-def _broken(engine: str, found: Counterexample, began: float) -> Result:
-    """What was found before there was a search."""
+def _never_starts(engine: str, states: int, began: float) -> Result:
+    """A protocol by which no machine ever starts: nothing of what must happen does."""
+    seconds = time.perf_counter() - began
+    return Result(engine, states, seconds, peak(), missing=("the_machine_starts",))
+
+
+def _broken(engine: str, found: Counterexample, began: float, states: int = 0) -> Result:
+    """What was found before there was a search by tables."""
     return Result(
-        engine, 0, time.perf_counter() - began, peak(), depth=found.length,
+        engine, states, time.perf_counter() - began, peak(), depth=found.length,
         violations=(found.invariant,), counterexample=found,
     )  # fmt: skip
 

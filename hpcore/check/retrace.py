@@ -29,8 +29,8 @@ def retrace(tables: Tables, way: Sequence[Numbers]) -> Counterexample:
     The last state of `way` either is broken itself or is one stimulus before.
     Raises CannotRetrace.
     """
-    start = tables.start
-    state, faults = start.state, tables.environment.faults
+    start = tables.others.get(way[0], tables.start)
+    state, faults = start.state, tables.commons[way[0][-1]].faults
     stimuli: list[Stimulus] = []
     for numbers in (*way[1:], None):
         for stimulus, fault, taken in taken_from(tables, state, faults):

@@ -51,6 +51,8 @@ from hpcore.model.properties import Kind
               help="What is off may be reset and resumed.")  # fmt: skip
 @click.option("--plugged", type=int, default=0, show_default=True,
               help="vCPUs that are plugged before the boot.")  # fmt: skip
+@click.option("--before-boot", is_flag=True,
+              help="What may come before the boot comes in every order, too.")  # fmt: skip
 @click.option("--commands", type=int,
               help="Plugs and unplugs in flight at most; any number if not given.")  # fmt: skip
 @click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
@@ -159,6 +161,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         ("mutants", "origin", "mutants are looked for from the start"),
         ("origin", "slots", "the log says how many slots there are"),
         ("origin", "boot", "the log says how many vCPUs boot"),
+        ("origin", "before_boot", "the log's machine was booted"),
+        ("graph", "before_boot", "a graph begins with a machine that starts"),
     ):
         if {one, other} <= given:
             flags = " and ".join(f"--{_FLAGS.get(x, x)}" for x in (one, other))
@@ -170,7 +174,7 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
 
 
-_FLAGS = {"origin": "from", "ignored": "ignore"}
+_FLAGS = {"origin": "from", "ignored": "ignore", "before_boot": "before-boot"}
 """Options that are called otherwise than their values."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hpcore.check.graphs.walkable import walkable
+from hpcore.check.graphs.walkable import walkable, whole_up_to
 from hpcore.check.result import CheckError
 from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.world.environment import Environment, EnvironmentRefused
@@ -15,6 +15,9 @@ from hpcore.check.world.words import describe
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.model.rules import RULES
+
+MOST_ROWS = 2_000_000
+"""Of a page, a row for each vCPU of each state: a browser has a page of 50 MB then."""
 
 
 @click.command()
@@ -49,8 +52,11 @@ def explore(
     The page starts where the guest boots. Take a move, go back, find what breaks and the
     shortest way there. Press ? in it for its keys.
 
+    It is for small configurations. Of a large one the page has the states that are nearest to the
+    boot, --most of them, and shows where it ends; `hpcore check` covers all.
+
     Exits with 0 once the page is written, whether or not something in it can break; `hpcore check`
-    has the verdict.
+    has the verdict. Exits with 2 if there is no such configuration, or a page would be too large.
     """
     out = Output(json=as_json)
     refuse_unwritable({"--html": html}, force=force)
@@ -62,6 +68,12 @@ def explore(
         found = None if mutant is None else find_mutant(mutant)
     except (CheckError, EnvironmentRefused) as error:
         raise Problem(str(error)) from error
+    if slots * most > MOST_ROWS:
+        raise Problem(
+            f"{most:,} states of {slots} vCPUs are too many for a page: {MOST_ROWS:,} rows are the "
+            f"most. Give --most {MOST_ROWS // slots} or fewer --slots; `hpcore check --slots "
+            f"{slots}` covers all states, without a page"
+        )
     rules = RULES if found is None else found.rules
     if found is not None:
         environment = found.within(environment)
@@ -77,8 +89,16 @@ def explore(
         move.broken.invariant for place in places for move in place.moves or ()
         if move.broken is not None
     })  # fmt: skip
-    more = f", {cut} of them not looked into; --most allows for more" if cut else ""
-    out.say(f"{len(places)} states in {html}{more}; open it in a browser")
+    whole = whole_up_to(places)
+    out.say(f"{len(places)} states in {html}; open it in a browser")
+    if whole is not None:
+        out.say(
+            f"There are more: {cut} of these were not looked into, and every way of up to {whole} "
+            f"moves from the boot is there. Fewer --slots make it smaller, --most takes more; "
+            f"`hpcore check --slots {slots}` covers all states, without a page.", style="yellow",
+        )  # fmt: skip
     if broken:
         out.say(f"What can break: {', '.join(broken)}", style="bold red")
-    out.end(True, states=len(places), cut=cut, broken=broken, html=str(html))
+    out.end(
+        True, states=len(places), cut=cut, whole_up_to=whole, broken=broken, html=str(html)
+    )

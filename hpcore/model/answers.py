@@ -215,12 +215,16 @@ def _commands(t: Turn) -> bool:
         case st.Boot():
             new = m.phase is Phase.DEFINED and m.step is None
             return not new or t.shared.step is MachineStep.CREATE_VCPUS
+        case st.Reset() if m.phase is Phase.DEFINED and m.step is None:
+            return not t.events  # nothing has run yet, and QEMU's succeeds there
         case st.Reset() if m.step is None:
             again = m.phase is Phase.RESETTING and m.paused
             may = m.phase in (Phase.RUNNING, Phase.OFF) or again
             return not may or t.shared.step is MachineStep.RESET
         case st.Pause() if m.step is None and m.phase is Phase.RUNNING and not m.paused:
             return t.shared.step is MachineStep.PAUSE
+        case st.Resume() if m.step is None and m.phase is Phase.RUNNING and not m.paused:
+            return not t.events  # it goes on already
         case st.Resume() if m.step is None and m.paused:
             may = m.phase in (Phase.RUNNING, Phase.RESETTING)
             return not may or t.shared.step is MachineStep.RESUME

@@ -14,7 +14,7 @@ from hpcore.check.world.environment import Environment
 from hpcore.model.invariants import HELD
 from hpcore.model.properties import Invariants
 from hpcore.model.rules import RULES, Rules
-from hpcore.model.states import State
+from hpcore.model.states import State, initial
 from hpcore.model.stimuli import Stimulus
 
 Node = tuple[State, int]
@@ -49,7 +49,11 @@ def search(
     environment: Environment, rules: Rules = RULES, invariants: Invariants = HELD
 ) -> Reference:
     """Breadth first; ends with the first violation, which is as near as any."""
-    start: Start = booted(config_of(environment), rules, invariants, environment.plugged)
+    config = config_of(environment)
+    start = (
+        Start(initial(config)) if environment.before_boot
+        else booted(config, rules, invariants, environment.plugged)
+    )  # fmt: skip
     if start.broken is not None:
         return Reference(0, 0, 0, start.broken.invariant, start.stimuli)
     first = (normal(environment, start.state), environment.faults)

@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 
+from hpcore.check import prove
+from hpcore.check.properties import PROPERTIES
+from hpcore.check.variants.mutants import MUTANTS
+from hpcore.check.variants.noticed import without
+from hpcore.model.answers import ANSWERS
+from hpcore.model.consequences import CONSEQUENCES
 from tests.mutation.mutants import ROOT
 
 CALLS, EVENTS = "hpcore/model/calls.py", "hpcore/model/events.py"
@@ -82,6 +88,35 @@ CHANGES: Changes = {
         "realized_as_new", PROGRESS, "shared.phase in (Phase.DEFINED, Phase.CREATED) or shared",
         "shared.phase is Phase.CREATED or shared", {"plugged": 1},
     ),
+    "a plug is begun before the GIC is there": (
+        "untouched_before_boot", PROGRESS,
+        "shared.phase in (Phase.DEFINED, Phase.CREATED) or shared",
+        "shared.phase is Phase.DEFINED or shared", {"before_boot": True},
+    ),
+    "a migration that has failed goes on": (
+        "machine_follows_events", EVOLVE,
+        "migrating=shared.migrating and step not in CARRYING)", "migrating=shared.migrating)",
+        {"migration": True, "faults": 1},
+    ),
+    "the GIC is initialised in the place of the vCPUs' making": (
+        "gic_sized_for_all", COMMANDS, "draft.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))",
+        "draft.emit(ev.MachineStepBegun(MachineStep.INIT_GIC))", {},
+    ),
+    "what runs is resumed again": (
+        "commands_taken", COMMANDS,
+        "not shared.paused and (shared.phase is not Phase.DEFINED or shared.step is not None)",
+        "not shared.paused and shared.phase is Phase.DEFINED", {"pause": True},
+    ),
+    "a reset before the boot is refused": (
+        "commands_taken", COMMANDS,
+        "if shared.phase is Phase.DEFINED and shared.step is None:\n        return  # QEMU's suc",
+        "if False:\n        return  # QEMU's suc", {"reset": True, "before_boot": True},
+    ),
+    "any vCPU is taken back before the boot": (
+        "ends_as_it_began", COMMANDS,
+        "shared.phase is Phase.DEFINED and draft.slot(index).command is Owed.PLUG",
+        "shared.phase is Phase.DEFINED", {"before_boot": True},
+    ),
     "the id of what failed to be plugged is kept": (
         "events_have_effect", EVOLVE, "return changed(slot, id=None)", "return slot",
         {"faults": 1},
@@ -103,3 +138,17 @@ def found() -> dict[str, str]:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_wrong_protocol_is_found_by_one_invariant_alone(change: str) -> None:
     assert found()[change] == CHANGES[change][0]
+
+
+@pytest.mark.parametrize("order", ["release_before_stop", "stop_before_unbind"])
+def test_what_stands_on_what_is_seen_where_the_order_is_left_out(order: str) -> None:
+    """No event alone takes a vCPU's base away: an order must be wrong, which is said first."""
+    mutant = MUTANTS[order]
+    asked = without(PROPERTIES, ["eject_in_order"])
+    result = prove(mutant.smallest(), mutant.rules, properties=asked)
+    assert result.violations == ("nothing_without_base",)
+
+
+def test_each_of_them_has_a_wrong_protocol_of_its_own() -> None:
+    finds = {change[0] for change in CHANGES.values()}
+    assert {p.name for p in (*CONSEQUENCES, *ANSWERS)} - finds == {"nothing_without_base"}

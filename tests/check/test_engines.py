@@ -9,17 +9,23 @@ import pytest
 from attrs import frozen
 
 from hpcore.check import prove
+from hpcore.check.before_boot import search as boot_search
 from hpcore.check.explicit import engine as explicit
 from hpcore.check.graphs.graph import explore
 from hpcore.check.symbolic import engine as symbolic
 from hpcore.check.tabulated.schema import Tables
+from hpcore.check.tabulated.start import config_of
 from hpcore.check.tabulated.tabulate import tabulate
 from hpcore.check.variants.known_bugs import ALL
-from hpcore.check.world.environment import Environment
+from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.guests import LEGACY, LINUX, Linux
+from hpcore.model.config import MachineConfig
+from hpcore.model.decide import decide
+from hpcore.model.effects import MachineStep
+from hpcore.model.invariants import HELD
 from hpcore.model.rules import RULES
-from hpcore.model.states import Shared, Slot
-from hpcore.model.stimuli import EjectCalled, InsertAcked, RemoveAcked, Stimulus
+from hpcore.model.states import Shared, Slot, State, initial
+from hpcore.model.stimuli import Boot, EjectCalled, InsertAcked, RemoveAcked, Stimulus
 from tests.check.reference import search
 
 
@@ -112,6 +118,64 @@ def test_all_find_a_way_of_the_same_length(name: str) -> None:
         found.counterexample for found in (explicit.check(tables), symbolic.check(tables))
     ]
     assert [way.length for way in ways if way] == [len(plain.path)] * 2
+
+
+BEFORE_BOOT = {
+    "one slot, a fault": Environment(slots=1, before_boot=True),
+    "a plug, a fault": Environment(
+        slots=2, guest=Sparing(kinds=()), reset=False, migration=False, before_boot=True
+    ),
+    "two cold-booted": Environment(
+        slots=2, boot=2, faults=0, pause=True, migration=False, before_boot=True
+    ),
+    "two plugs": Environment(
+        slots=3, guest=Sparing(kinds=()), faults=0, reset=False, migration=False, power_off=False,
+        before_boot=True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BEFORE_BOOT)
+def test_what_comes_before_the_boot_and_after_is_what_whole_machines_reach(name: str) -> None:
+    """The boot in every order, then the machines that have started, by tables."""
+    environment = BEFORE_BOOT[name]
+    plain = search(environment)
+    packed, diagram = (prove(environment, engine=e) for e in ("explicit", "symbolic"))
+    assert plain.broken is None
+    assert packed.violations == diagram.violations == ()
+    assert packed.states == diagram.states == plain.states
+    before = boot_search(environment, RULES, HELD)
+    assert 1 < before.states < plain.states
+    assert len(before.started) == len({(s.start.state, s.faults) for s in before.started})
+
+
+def take_all(stimuli: tuple[Stimulus, ...], config: MachineConfig) -> State:
+    state = initial(config)
+    for stimulus in stimuli:
+        state = decide(state, stimulus).state
+    return state
+
+
+def test_a_way_that_begins_before_the_boot_leads_from_a_machine_that_is_off() -> None:
+    """Also where what is broken comes after the start: the start's own way is in the log."""
+    asked = Environment(slots=2, reset=False, migration=False, power_off=False, before_boot=True)
+    late = prove(asked, RULES.without("eject_powered_off"))
+    assert late.counterexample is not None
+    begun = late.counterexample.start
+    assert begun.state.shared.step is MachineStep.START
+    assert Boot() in begun.stimuli
+    assert take_all(begun.stimuli, config_of(asked)) == begun.state
+    early = prove(asked, RULES.without("machine_new"))
+    assert early.counterexample is not None
+    assert early.counterexample.start.state == initial(config_of(asked))
+    assert early.counterexample.stimuli == (Boot(), Boot())
+    for found in (late, early):
+        assert found.depth == len(found.counterexample.stimuli if found.counterexample else ())
+
+
+def test_what_is_plugged_before_the_boot_is_not_said_twice() -> None:
+    with pytest.raises(EnvironmentRefused, match="plugged before the boot"):
+        Environment(slots=2, plugged=1, before_boot=True)
 
 
 def test_sixteen_slots_are_proven() -> None:

@@ -1,7 +1,7 @@
 """The rows of tp-qemu's matrix for vCPU hotplug, which says `no aarch64`, each on a real Linux.
 
-Source: tp-qemu, qemu/tests/cfg/cpu_device_hotpluggable.cfg and the tests that it names. Its
-rows with migration are not here: on tcg a machine cannot migrate yet.
+Source: tp-qemu, qemu/tests/cfg/cpu_device_hotpluggable.cfg and the tests that it names. What
+its rows with migration do is in test_moving.py.
 """
 
 from __future__ import annotations

@@ -258,13 +258,13 @@ def test_a_reset_is_handed_on_and_the_machine_runs_on_by_the_next_word_alone(
             return int.from_bytes(os.pread(w.qemu.page, 4, wire.ALLOWED_AT), "little")
 
         assert allowed() == 0
-        w.policy.page.let_run()
+        w.policy.let_run()
         assert allowed() == 1
         os.pwrite(w.qemu.page, struct.pack("<I", 1), wire.RESETS_AT)
         w.qemu.tell(Message.RESET, 0, 1)
         w.policy.drain()
         assert (w.resets, allowed()) == (1, 1)
-        w.policy.page.let_run()
+        w.policy.let_run()
         assert allowed() == 2
 
     played(tmp_path, play)

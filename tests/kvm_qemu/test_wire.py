@@ -22,7 +22,8 @@ int main(void)
     SHOW("VERSION", WIRE_VERSION); SHOW("MAGIC", WIRE_MAGIC);
     SHOW("VCPUS", WIRE_VCPUS); SHOW("REGIONS", WIRE_REGIONS);
     SHOW("TOLD", WIRE_TOLD); SHOW("TOLD_AT", AT(told)); SHOW("ASKED_AT", AT(asked));
-    SHOW("LAST_AT", AT(last)); SHOW("NOTE_AT", AT(note));
+    SHOW("LAST_AT", AT(last)); SHOW("NOTE_AT", AT(note)); SHOW("DID_AT", AT(did));
+    SHOW("NOTE", sizeof(struct wire_note)); SHOW("rest", offsetof(struct wire_note, rest));
     SHOW("HEAD_AT", AT(magic)); SHOW("REGION_AT", AT(region)); SHOW("GRANTED_AT", AT(granted));
     SHOW("FORCE_AT", AT(force)); SHOW("GIC_AT", AT(gic)); SHOW("ALLOWED_AT", AT(allowed));
     SHOW("RESETS_AT", AT(resets)); SHOW("SEEN_AT", AT(seen)); SHOW("LINE", WIRE_LINE);
@@ -53,7 +54,7 @@ def test_the_page_and_the_messages_are_the_same_in_c(tmp_path: Path) -> None:
     names = (
         "VERSION", "MAGIC", "VCPUS", "REGIONS", "LINE", "HEAD_AT", "REGION_AT", "GRANTED_AT",
         "FORCE_AT", "GIC_AT", "ALLOWED_AT", "RESETS_AT", "SEEN_AT", "PAGE_SIZE", "TOLD", "TOLD_AT",
-        "ASKED_AT", "LAST_AT", "NOTE_AT",
+        "ASKED_AT", "LAST_AT", "NOTE_AT", "DID_AT",
     )  # fmt: skip
     assert layout_of_c(tmp_path) == {
         **{name: getattr(wire, name) for name in names},
@@ -61,7 +62,7 @@ def test_the_page_and_the_messages_are_the_same_in_c(tmp_path: Path) -> None:
         "tid": second, "powered": second + 4, "forced": second + 8, "affinity": second + 12,
         "runs": second + 16, "gic": second + 24,
         "MESSAGE": wire.MESSAGE.size, "vcpu": 4, "a": 8, "d": 32,
-        "ANSWER": wire.ANSWER.size, "value": 8,
+        "ANSWER": wire.ANSWER.size, "value": 8, "NOTE": wire.NOTE.size, "rest": 28,
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ async def main(socket: Path, possible: int) -> None:
             case ["run"]:
                 while not policy.ready:
                     await policy.news(0.01)
-                policy.page.let_run()
+                policy.let_run()
         say(line.strip())
 
 

@@ -53,6 +53,7 @@ LOOKS: tuple[Look, ...] = (
     ("explicit", {"slots": 2, "faults": 0, "migration": False, "power_off": False}),
     ("symbolic", {"slots": 3, "faults": 1, "pause": True, "power_on": True, "plugged": 1}),
     ("symbolic", {"slots": 2, "faults": 0, "guest": "linux"}),
+    ("symbolic", {"slots": 2, "faults": 0, "pause": True, "before_boot": True}),
 )
 """The engines, and what they are asked: a guest that means harm, and one that behaves."""
 

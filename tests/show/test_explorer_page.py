@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from hpcore.check.graphs.walkable import Place, walkable
+from hpcore.check.graphs.walkable import Place, walkable, whole_up_to
 from hpcore.check.tabulated.start import take
 from hpcore.check.variants.known_bugs import ALL
 from hpcore.check.world.environment import Environment
@@ -62,6 +62,29 @@ def test_beyond_the_most_states_are_found_and_not_looked_into(places: list[Place
     cut = [place for place in places if place.moves is None]
     assert cut
     assert len(places) - len(cut) < 150
+    whole = whole_up_to(places)
+    assert whole == min(place.depth for place in cut)
+    assert all(place.moves is not None for place in places if place.depth < whole)
+    assert whole_up_to([place for place in places if place.moves is not None]) is None
+
+
+def test_where_the_page_ends_is_seen_before_one_goes_there(
+    page: Opened, places: list[Place]
+) -> None:
+    cut = sum(place.moves is None for place in places)
+    assert (
+        f"{cut} states at the rim were not looked into, "
+        f"every way of up to {whole_up_to(places)} moves is here"
+    ) in page.text("#verdict")
+    rim = next(n for n, place in enumerate(places) if place.moves is None)
+    came = places[rim].came
+    assert came is not None
+    page.ask(f"go({came[0]})")
+    ends = f"#next li:nth-child({came[1] + 1})"
+    assert page.text(f"{ends}.rim .said").startswith("to the rim: ")
+    page.page.click(f"{ends} button")
+    assert page.ask("at") == rim
+    assert "The rim: what may come next here was not looked into" in page.text("#nexttitle")
 
 
 def test_a_move_is_taken_and_taken_back(page: Opened, places: list[Place]) -> None:
@@ -123,6 +146,20 @@ def test_the_command_writes_the_page_and_says_what_can_break(tmp_path: Path) -> 
     ended = hpcore("explore", *broken, "--html", path, "--json")
     assert ended.code == 0
     assert ended.last["broken"] == ["eject_requested_and_off"]
+    assert ended.last["cut"] == 0 and ended.last["whole_up_to"] is None
     assert "Did you mean" in refused(
         "explore", "--mutant", "eject_was_requeste", "--html", tmp_path / "other.html"
     )
+
+
+def test_of_what_is_too_large_for_a_page_the_nearest_is_shown_or_it_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "walk.html"
+    ended = hpcore("explore", "--slots", "8", "--most", "40", "--html", path)
+    assert ended.code == 0 and path.exists()
+    assert "every way of up to 1 moves from the boot is there. Fewer --slots" in ended.out
+    error = refused("explore", "--slots", "512", "--html", tmp_path / "large.html")
+    assert "5,000 states of 512 vCPUs are too many for a page" in error
+    assert "Give --most 3906 or fewer --slots; `hpcore check --slots 512` covers all" in error
+    assert not (tmp_path / "large.html").exists()

@@ -15,8 +15,9 @@ from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.platform.firmware import QEMU_KVM_VIRT, Board
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import find_qemu
+from hpcore.qemu.find import Qemu, find_qemu
 from hpcore.qemu.running import RunningQemu
+from hpcore.qemu.runtime_directory import runtime_directory
 from hpcore.qemu.uefi import fw_cfg_arguments
 from hpcore.run import admission
 from hpcore.run.accelerator import (
@@ -24,9 +25,11 @@ from hpcore.run.accelerator import (
     Capabilities,
     GuestImages,
     GuestScript,
+    Kept,
     Report,
 )
 from hpcore_kvm_qemu import build
+from hpcore_kvm_qemu.kept import KeptKvmQemuSession
 from hpcore_kvm_qemu.launch import LINK, MACHINE, Sockets, environment, image_arguments
 from hpcore_kvm_qemu.machine import KvmQemuMachine
 from hpcore_kvm_qemu.policy import Policy
@@ -62,7 +65,7 @@ class KvmQemuAccelerator:
         return evolve(
             kvm, unavailable="; ".join(problems) or None, no_hotplug=None, modelled=MODELLED,
             versions=versions, no_migration=f"not supported yet on {NAME}",
-            no_save=f"not supported yet on {NAME}", no_keep=f"not supported yet on {NAME}",
+            no_save=f"not supported yet on {NAME}", no_keep=None,
         )  # fmt: skip
 
     async def open(
@@ -72,6 +75,28 @@ class KvmQemuAccelerator:
 
         Builds the interposer where the cache has none yet, which takes seconds.
         """
+        boot, qemu, interposer = await self._parts(machine, guest)
+        start = partial(KvmQemuMachine.start, machine, boot, qemu, interposer)
+        return KvmQemuSession(machine, start, report, boots=boot is not None)
+
+    async def keep(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
+    ) -> KeptKvmQemuSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        boot, qemu, interposer = await self._parts(machine, guest)
+        try:
+            directory = runtime_directory()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        return KeptKvmQemuSession.keeping(machine, boot, qemu, interposer, report, directory)
+
+    async def attach(self, kept: Kept, report: Report) -> KeptKvmQemuSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        return await KeptKvmQemuSession.attach(kept, report)
+
+    async def _parts(
+        self, machine: MachineConfig, guest: GuestImages | GuestScript | None
+    ) -> tuple[BootFiles | None, Qemu, Path]:
         images = admission.images_of(NAME, guest)
         await self._admit(machine)
         try:
@@ -79,9 +104,7 @@ class KvmQemuAccelerator:
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         boot = await admission.prepare(machine, self.board, images)
-        interposer = await asyncio.to_thread(build.ensure_interposer)
-        start = partial(KvmQemuMachine.start, machine, boot, qemu, interposer)
-        return KvmQemuSession(machine, start, report, boots=boot is not None)
+        return boot, qemu, await asyncio.to_thread(build.ensure_interposer)
 
     # --------------------------------------------- under a VM that somebody else starts
 

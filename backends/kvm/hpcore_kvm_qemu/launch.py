@@ -12,6 +12,7 @@ from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
 from hpcore.qemu.arguments import in_memory, qmp_monitor, socket_chardev
 from hpcore.qemu.find import Qemu
+from hpcore.qemu.kept_machine import CONSOLE_KEPT
 
 LINK = "interposer"
 """The socket in QEMU's directory at which hpcore listens for the interposer."""
@@ -53,20 +54,24 @@ def command_line(
     qemu: Qemu,
     directory: Path,
     sockets: Sockets,
+    *,
+    kept: bool = False,
 ) -> list[str]:
     """QEMU's arguments, its program first; writes the files they name into `directory`.
 
     All possible vCPUs exist from the start: QEMU can add none later, and what a plug changes
-    is which of them the interposer lets on.
+    is which of them the interposer lets on. What is `kept` has its console's bytes in a file, too.
     """
     assert sockets.console is not None, "of a QEMU that we start, the console is ours"
+    console = directory / CONSOLE_KEPT if kept else None
     settings = ",".join(f"{name}={value}" for name, value in MACHINE.items())
     argv = [
         str(qemu.path), "-no-user-config", "-nodefaults", "-display", "none",
         "-machine", f"virt,{settings}", "-accel", "kvm", "-cpu", "host",
         "-smp", str(machine.possible), "-m", f"{machine.memory}M",
         "-S", "-action", "shutdown=pause",
-        *socket_chardev("console", sockets.console), "-serial", "chardev:console",
+        *socket_chardev("console", sockets.console, console, append=True),
+        "-serial", "chardev:console",
         *qmp_monitor(sockets.qmp),
     ]  # fmt: skip
     return argv if images is None else [*argv, *image_arguments(images, directory)]

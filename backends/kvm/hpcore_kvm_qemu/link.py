@@ -40,12 +40,23 @@ class Said:
     c: int
     d: int
 
+    @classmethod
+    def of(cls, kind: int, *numbers: int) -> Said:
+        """From the numbers of `wire.MESSAGE`. Raises ValueError for a kind that is none."""
+        return cls(Message(kind), *numbers)
+
 
 class Listener:
     """Where the interposer of one QEMU connects to; it does so before QEMU's main() runs."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises QemuError where hpcore cannot listen at `path`."""
+    def __init__(self, path: Path, *, again: bool = False) -> None:
+        """Raises QemuError where hpcore cannot listen at `path`.
+
+        `again` is for one whose machine this is alone: what an hpcore that was killed has left
+        there goes.
+        """
+        if again:
+            path.unlink(missing_ok=True)
         check_socket_path(path)
         self.path = path
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -85,7 +96,7 @@ class PolicyLink:
 
     def __init__(
         self,
-        listener: Listener,
+        listener: Listener | None,
         page: int,
         said: Callable[[Said], int],
         ended: Callable[[str], None],
@@ -93,6 +104,7 @@ class PolicyLink:
         self._listener, self._page = listener, page
         self._said, self._on_end = said, ended
         self._sock: socket.socket | None = None
+        self._waits = False
         self._pid: int | None = None
         self._event = -1
         self._over = False
@@ -100,6 +112,7 @@ class PolicyLink:
 
     def expect(self, pid: int) -> None:
         """Take the process `pid` from now on, which may be connecting already, and no other."""
+        assert self._listener is not None, "of a QEMU that has yet to come"
         self._pid = pid
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
@@ -107,6 +120,22 @@ class PolicyLink:
     def greeted(self) -> bool:
         """Whether the interposer is there, and has the page."""
         return self._event >= 0
+
+    def resume(self, sock: socket.socket, event: int) -> None:
+        """In place of a greeting: the link of an interposer that has come back, and the
+        eventfd. What comes waits for `go`."""
+        self._sock, self._event, self._waits = sock, event, True
+
+    def go(self) -> None:
+        """Take what the interposer says, from now on."""
+        self._waits = False
+        if self._sock is not None:
+            self._loop.add_reader(self._sock, self._take)
+
+    def answer(self, kind: Message, value: int) -> None:
+        """Answer a message that came before this link did."""
+        if self._sock is not None:
+            self._answer(kind, value)
 
     def raise_interrupt(self) -> None:
         """Pulse the event device's interrupt."""
@@ -117,7 +146,7 @@ class PolicyLink:
     def drain(self) -> None:
         """Take all that the interposer has said so far. More of it may come all the time."""
         for _ in range(QUEUED_MOST):
-            if self._sock is None or not self._take():
+            if self._sock is None or self._waits or not self._take():
                 return
 
     def close(self) -> None:
@@ -127,7 +156,7 @@ class PolicyLink:
         self._hang_up()
 
     def _accept(self) -> None:
-        found = self._listener.accept()
+        found = None if self._listener is None else self._listener.accept()
         if found is None:
             return
         sock, pid = found
@@ -159,15 +188,14 @@ class PolicyLink:
 
     def _understand(self, data: bytes, descriptors: list[int]) -> bool:
         try:
-            kind, *numbers = wire.MESSAGE.unpack(data)
-            said = Said(Message(kind), *numbers)
+            said = Said.of(*wire.MESSAGE.unpack(data))
         except (struct.error, ValueError):
             self._end(f"a message of {len(data)} bytes is none")
             return False
         if said.kind is Message.HELLO:
             return self._greet(said, descriptors)
-        if not self.greeted:
-            self._end(f"{said.kind.name} came before HELLO")
+        if not self.greeted or said.kind in wire.UNCOUNTED:
+            self._end(f"{said.kind.name} came at the wrong time")
             return False
         try:
             value = self._said(said)
@@ -201,6 +229,8 @@ class PolicyLink:
             self._end(error.strerror or str(error))
 
     def _stop_listening(self) -> None:
+        if self._listener is None:
+            return
         if self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener.fileno())
         self._listener.close()

@@ -88,15 +88,19 @@ class KvmQemuMachine(QemuMachine):
         Raises QemuError where the policy is not enforced in it, and leaves nothing behind.
         """
         machine = cls(process, policy, told)
+        await machine.require_enforced(sockets)
+        return machine
+
+    async def require_enforced(self, sockets: launch.Sockets) -> None:
+        """Connect to QEMU. Raises QemuError as `attach`, and ends QEMU then."""
         try:
-            await machine.connect(sockets.qmp, sockets.console)
-            policy.drain()
-            if not policy.enforced:
+            await self.connect(sockets.qmp, sockets.console)
+            self.policy.drain()
+            if not self.policy.enforced:
                 raise QemuError(NOT_ENFORCED)
         except BaseException:
-            await machine.close()
+            await self.close()
             raise
-        return machine
 
     def seen(self, slot: int) -> Seen:
         """What the interposer says of the vCPU, now."""

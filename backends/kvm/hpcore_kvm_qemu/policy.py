@@ -16,12 +16,16 @@ import structlog
 from attrs import frozen
 
 from hpcore.model.config import MachineConfig
+from hpcore.model.effects import MachineStep, Step
 from hpcore.model.psci import PsciStatus
+from hpcore.model.states import State
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, EjectCalled, GuestCall
 from hpcore.model.topology import index_of
 from hpcore.platform import virt
 from hpcore.platform.firmware import QEMU_KVM_REGISTERS
 from hpcore.platform.hotplug_device import HotplugDevice
+from hpcore_kvm_qemu.again import Again
+from hpcore_kvm_qemu.journal import MACHINE, Beginning, Journal
 from hpcore_kvm_qemu.link import Listener, PolicyLink, Said
 from hpcore_kvm_qemu.page import PolicyPage
 from hpcore_kvm_qemu.wire import Message, Seen
@@ -48,27 +52,82 @@ class Heard:
 
 
 class Policy:
-    """Made before its QEMU is, since the interposer greets it before QEMU's main() runs.
+    """Made before its QEMU is, since the interposer greets it before QEMU's main() runs; or of
+    a QEMU that was kept, by `again`.
 
     A vCPU is granted as long as its `_STA` says that it is enabled: `show` has the page follow.
     """
 
-    def __init__(self, config: MachineConfig, socket: Path) -> None:
-        """Listens at `socket`. Raises QemuError where it cannot."""
+    def __init__(
+        self,
+        config: MachineConfig,
+        socket: Path | None,
+        *,
+        kept: bool = False,
+        again: Again | None = None,
+    ) -> None:
+        """Listens at `socket`. Raises QemuError where it cannot.
+
+        With `kept` QEMU outlives hpcore, and the page has a journal. With `again` it is one that
+        did, and there is nothing to listen for.
+        """
         self._possible = config.possible
         self.hotplug = HotplugDevice(
             config, self._guest_call, self._raise_ged, base=QEMU_KVM_REGISTERS.base
         )
         spi = virt.ACPI_GED_GSI - FIRST_SPI
-        listener = Listener(socket)
-        self.page = PolicyPage(config.possible, spi, self.hotplug.regions)
+        listener = None if socket is None else Listener(socket)
+        if again is None:
+            self.page = PolicyPage.make(config.possible, spi, self.hotplug.regions, kept=kept)
+        else:
+            self.page = again.page
+        self._journal = Journal(self.page) if kept else None
+        self._catching_up = again is not None
+        self.resets = 0
+        """How often the started machine was reset, as far as that has been heard."""
         self.show(0)
         self._link = PolicyLink(listener, self.page.fd, self._said, self._link_ended)
+        if again is not None:
+            self._link.resume(again.sock, again.event)
         self._heard: Heard | None = None
         self._ended_before: str | None = None
         self._vms: dict[int, set[int]] = {}  # by descriptor: the vCPUs of each that has the filter
-        self._started = False
+        self._started = again is not None
         self._news = asyncio.Event()
+
+    @classmethod
+    def again(cls, state: State, back: Again, begins: Beginning) -> Policy:
+        """Of a machine that was kept, as `state` says, where `begins` is what it stands behind.
+
+        Until `caught_up` nothing is granted that was not, and what was missed is taken in by
+        `take_in`.
+        """
+        policy = cls(state.config, None, kept=True, again=back)
+        policy._journal = Journal(policy.page, begins)
+        policy.resets = begins.resets
+        policy.hotplug.stand(state, begins.cursor)
+        return policy
+
+    def take_in(self, said: Said, *, answer: bool) -> None:
+        """A message that was missed, as if it came now; `answer` it where that is waited for."""
+        value = self._said(said)
+        if answer:
+            self._link.answer(said.kind, value)
+
+    def caught_up(self) -> None:
+        """Nothing is left of what was missed: grant by `_STA`, and take what comes by the link."""
+        self._catching_up = False
+        self.show_all()
+        self._link.go()
+
+    def did(self, step: Step | MachineStep, slot: int = MACHINE) -> None:
+        """`step` is done from here on: for an hpcore that comes back, where one may."""
+        if self._journal is not None:
+            self._journal.step(step, slot)
+
+    def let_run(self) -> None:
+        """Let the machine run as it is since the reset that was heard of last."""
+        self.page.let_run(self.resets)
 
     def expect(self, pid: int) -> None:
         """QEMU is, or will be, this process: no other is taken for it."""
@@ -104,7 +163,9 @@ class Policy:
         vCPU 0 is granted always. QEMU makes it powered, before any step of it is taken, and what
         is not granted then is kept off; until the machine may run it is held like the others.
         """
-        self.page.grant(slot, slot == 0 or self.hotplug.enabled(slot))
+        granted = slot == 0 or self.hotplug.enabled(slot)
+        if not (granted and self._catching_up):  # what is not taken in yet may revoke it
+            self.page.grant(slot, granted)
 
     def show_all(self) -> None:
         """As `show`, of every vCPU."""
@@ -139,6 +200,14 @@ class Policy:
     # ------------------------------------------------------------- what the interposer says
 
     def _said(self, said: Said) -> int:
+        if self._journal is None:
+            return self._do(said)
+        self._journal.next()
+        value = self._do(said)
+        self._journal.done(self.resets, self.hotplug.cursor)
+        return value
+
+    def _do(self, said: Said) -> int:
         match said.kind:
             case Message.READ:
                 return self.hotplug.read(said.a, said.b)
@@ -149,6 +218,8 @@ class Policy:
             case Message.CPU_OFF:
                 self._tell(CpuOffSeen(said.vcpu))
             case Message.RESET:
+                self.resets = said.a
+                self._count()
                 if self._heard is not None:
                     self._heard.reset()
             case Message.VM:
@@ -177,7 +248,13 @@ class Policy:
             self.show(call.slot)  # before the guest's store is answered
         self._tell(call)
 
+    def _count(self) -> None:
+        """A report comes of what is being heard."""
+        if self._journal is not None:
+            self._journal.reports += 1
+
     def _tell(self, call: GuestCall) -> None:
+        self._count()
         if self._heard is not None:
             self._heard.call(call)
 

@@ -12,12 +12,14 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import (
     AnswerCpuOn,
     Effect,
+    MachineStep,
     RaiseGed,
     Reassert,
     RunMachineStep,
     RunStep,
     Step,
 )
+from hpcore.model.stimuli import GuestCall
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import (
     NEVER_WIRED,
@@ -116,11 +118,17 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
             await self._by_its_thread(step, slot)
             if not self._gate.takes_steps:  # a reset, or a pause, came in between
                 continue
-            machine.policy.hotplug.apply(step, slot)
-            machine.policy.show(slot)
-            self._order.done(step, slot)
-            return machine.seen(slot).affinity if step is Step.BIND else None
+            return self._shown(step, slot)
         return None
+
+    def _shown(self, step: Step, slot: int) -> int | None:
+        """What of `step` the guest can notice. Gives way to nobody."""
+        machine = self._running()
+        machine.policy.did(step, slot)
+        machine.policy.hotplug.apply(step, slot)
+        machine.policy.show(slot)
+        self._order.done(step, slot)
+        return machine.seen(slot).affinity if step is Step.BIND else None
 
     async def _by_its_thread(self, step: Step, slot: int) -> None:
         """What of `step` the vCPU's own thread has to do, in QEMU's process."""
@@ -157,14 +165,7 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
 
     async def _create(self) -> None:
         try:
-            self._machine = machine = await self._start_machine(
-                Told(
-                    self._report,
-                    self._reset_seen,
-                    self._lose,
-                    lambda reason: self._tell(self._shut_down(reason)),
-                )
-            )
+            self._machine = machine = await self._start_machine(self._told())
             await machine.qmp.execute("cont")
         except QemuError as error:
             raise EffectError(str(error)) from error
@@ -180,6 +181,17 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
                 )
             await machine.policy.news(0.01)
 
+    def _told(self) -> Told:
+        return Told(
+            self._hear,
+            self._reset_seen,
+            self._lose,
+            lambda reason: self._tell(self._shut_down(reason)),
+        )
+
+    def _hear(self, call: GuestCall) -> None:
+        self._report(call)
+
     async def _init_gic(self) -> None:
         self._running()
         self._gate.open()
@@ -193,7 +205,8 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
         if self._guest_runs:
             raise EffectError("START is refused: the guest runs already")
         self._guest_runs = True
-        machine.policy.page.let_run()
+        machine.policy.did(MachineStep.START)
+        machine.policy.let_run()
 
     async def _restart(self, enabled: tuple[int, ...], turn: CallerTurn) -> None:
         machine = self._running()
@@ -207,6 +220,7 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
             await self._before_start()
             if machine.policy.page.resets != resets:
                 return  # it was reset meanwhile; the next ResetSeen asks for another RESTART
+        machine.policy.did(MachineStep.RESTART)
         machine.policy.hotplug.reset()
         for slot, parts in enumerate(self._order.slots):
             parts.enabled = slot in enabled
@@ -215,7 +229,7 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
         machine.policy.show_all()
         self._gate.open()
         if self._boots:
-            machine.policy.page.let_run()
+            machine.policy.let_run()
 
     # ------------------------------------------------------------------ what has been told
 

@@ -10,7 +10,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-VERSION = 3
+VERSION = 4
 MAGIC = 0x6870_6770
 VCPUS = 512
 REGIONS = 4
@@ -20,10 +20,8 @@ LINE = 64
 TOLD = 1024
 """How many messages the page remembers."""
 
-HEAD = struct.Struct("<IIIII")
+HEAD = struct.Struct("<IIIII4x")
 """magic, version, possible vCPUs, the GED's SPI, whether QEMU outlives hpcore."""
-NOTE = struct.Struct("<III")
-"""hpcore's own."""
 REGION = struct.Struct("<QQ")
 """base and size of MMIO that is hpcore's."""
 SEEN = struct.Struct("<IIIIQI36x")
@@ -42,8 +40,7 @@ class Seen(NamedTuple):
 
 
 HEAD_AT = 0
-NOTE_AT = HEAD_AT + HEAD.size
-REGION_AT = NOTE_AT + NOTE.size
+REGION_AT = HEAD_AT + HEAD.size
 GRANTED_AT = REGION_AT + REGIONS * REGION.size  # u8 a vCPU
 FORCE_AT = GRANTED_AT + VCPUS  # u32 a vCPU
 GIC_AT = FORCE_AT + 4 * VCPUS  # u32 a vCPU
@@ -57,10 +54,26 @@ COUNT = struct.Struct("<Q")
 TOLD_AT = SEEN_AT + VCPUS * SEEN.size
 ASKED_AT = TOLD_AT + COUNT.size
 LAST_AT = ASKED_AT + COUNT.size
-PAGE_SIZE = -(-(LAST_AT + TOLD * MESSAGE.size) // LINE) * LINE
+NOTE = struct.Struct("<QQIIII")
+"""hpcore's own of a message: see `Note`."""
+NOTE_AT = LAST_AT + TOLD * MESSAGE.size
+DID_AT = NOTE_AT + TOLD * NOTE.size  # u64 a vCPU, and one for the machine
+PAGE_SIZE = -(-(DID_AT + (VCPUS + 1) * COUNT.size) // LINE) * LINE
 
 ANSWER = struct.Struct("<IIQ")
 """The type that is answered, nothing, the value."""
+
+
+class Note(NamedTuple):
+    """What hpcore notes when it is done with a message: the reports and the resets until then, and
+    the guest's cursor; `rest` is its command, and 256 for a press of the power button."""
+
+    number: int
+    reports: int
+    resets: int
+    selector: int
+    source: int
+    rest: int
 
 
 class Message(IntEnum):

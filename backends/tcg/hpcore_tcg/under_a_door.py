@@ -15,19 +15,8 @@ from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, with_seed
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.migration import machine_type_of, version_of
 from hpcore.run.accelerator import AcceleratorError, Belongings, EffectError, Report
-from hpcore_tcg.belongings import (
-    BLOB,
-    EPOCH,
-    INITRD,
-    KERNEL,
-    MACHINE_TYPE,
-    MONITOR,
-    QEMU,
-    TREE,
-    digest,
-    epoch_of,
-    refuse_unlike,
-)
+from hpcore.run.saved_parts import BLOB, INITRD, KERNEL, TREE, digest, refuse_unlike
+from hpcore_tcg.belongings import EPOCH, MACHINE_TYPE, MONITOR, QEMU, epoch_of
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.elsewhere import LoadedFiles
 from hpcore_tcg.machine import DEAF, TcgMachine
@@ -60,7 +49,11 @@ class Loads:
         found = {MONITOR: self._monitor.digest, BLOB: _sha256(self._boot.blob)}
         if not self._from_disk:
             found[TREE] = _sha256(_seedless(self._boot.tree))
-            found[KERNEL], found[INITRD] = digest(self._boot.kernel), digest(self._boot.initrd)
+            for name, path in ((KERNEL, self._boot.kernel), (INITRD, self._boot.initrd)):
+                try:
+                    found[name] = digest(path)
+                except OSError as error:
+                    raise QemuError(f"{path} cannot be read: {error.strerror}") from error
         return found
 
 
@@ -96,6 +89,8 @@ class DoorTcgSession(TcgSession):
             return {**await self._facts_of(here), EPOCH: str(self._epoch)}
         except QemuError as error:
             raise EffectError(str(error)) from error
+        except OSError as error:
+            raise EffectError(f"what was loaded cannot be read: {error}") from error
 
     async def meet(self, facts: Mapping[str, str]) -> TcgMachine:
         """See MovingSession."""
@@ -105,7 +100,7 @@ class DoorTcgSession(TcgSession):
             there = self._machine = await self._start_machine(DEAF)
             for name, here in (await self._facts_of(there)).items():
                 refuse_unlike(comes, name, here, _REMEDY[name])
-        except QemuError as error:
+        except (QemuError, OSError) as error:
             raise AcceleratorError(str(error)) from error
         return there
 

@@ -50,7 +50,7 @@ class Search:
 
     def run(self, tell: Tell, began: float) -> Result:
         """Search everything there is, or up to the first violation."""
-        first = np.array([self.packing.pack(self._tables.first)], np.uint64)
+        first = np.array([self.packing.pack(s) for s in self._tables.firsts], np.uint64)
         layer = self._seen.add(first)
         transitions, shown, bad = 0, 0, 0
         while len(layer) and not bad:
@@ -75,6 +75,8 @@ class Search:
             for p in asked_in(self._tables.environment, self._tables.properties, Kind.SOMETIMES)
             if p.name not in seen
         )  # fmt: skip
+        if self._tables.known:
+            self._seen.add(np.array([self.packing.pack(s) for s in self._tables.known], np.uint64))
         counterexample = retrace(self._tables, self._way()) if bad else None
         depth = counterexample.length if counterexample else len(self.layers) - 1
         return Result(

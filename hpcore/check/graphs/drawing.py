@@ -45,7 +45,7 @@ def draw(tables: Tables, path: Path) -> Drawing:
 
 def _mermaid(tables: Tables, graph: Graph) -> str:
     number = {state: n for n, state in enumerate(graph)}
-    lines = ["stateDiagram-v2", f"    [*] --> s{number[tables.first]}"]
+    lines = ["stateDiagram-v2", *(f"    [*] --> s{number[first]}" for first in tables.firsts)]
     lines += [f'    s{n} : {_label(tables, state)}' for state, n in number.items()]
     lines += [f"    s{a} --> s{b} : {label}" for a, b, label in _edges(graph, number)]
     return "\n".join(lines) + "\n"

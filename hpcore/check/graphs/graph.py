@@ -29,8 +29,8 @@ def explore(tables: Tables, most: int) -> Graph:
     """Every reachable state and its moves. Raises CheckError beyond `most` states."""
     successors = _successors(tables)
     graph: Graph = {}
-    todo = [tables.first]
-    seen = {tables.first}
+    todo = list(tables.firsts)
+    seen = set(todo)
     while todo:
         state = todo.pop()
         arrows = graph[state] = tuple(successors(state))

@@ -7,7 +7,7 @@ shortest way. It says more than the tables do: the very stimuli, and the events 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import field, frozen, mutable
 
@@ -47,6 +47,11 @@ class Place:
     depth: int
     came: tuple[int, int] | None
     moves: list[Move] | None = field(default=None)
+
+
+def whole_up_to(places: Sequence[Place]) -> int | None:
+    """Of how many moves from the boot every way is among `places`; None for ways of any length."""
+    return min((place.depth for place in places if place.moves is None), default=None)
 
 
 def walkable(

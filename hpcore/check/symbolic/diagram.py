@@ -8,7 +8,7 @@ terminal, a positive one a node. Equal sets are equal references.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 EMPTY = 0
 
@@ -49,6 +49,13 @@ class Diagrams:
             children[state[level]] = ref
             ref = self.node(tuple(children))
         return ref
+
+    def of_all(self, states: Iterable[Sequence[int]]) -> int:
+        """The set of these states."""
+        out = EMPTY
+        for state in states:
+            out = self.union(out, self.single(state))
+        return out
 
     def union(self, a: int, b: int) -> int:
         """Both sets. They must be of one level."""

@@ -41,8 +41,9 @@ def check(tables: Tables, tell: Tell = silent) -> Result:
         assert found is not None, "a violation that no layer has"
         counterexample = retrace(tables, found[1])
         depth = counterexample.length
+    counted = diagrams.union(root, diagrams.of_all(tables.known))
     return Result(
-        engine=NAME, states=diagrams.count(root), seconds=time.perf_counter() - began,
+        engine=NAME, states=diagrams.count(counted), seconds=time.perf_counter() - began,
         memory=peak(), depth=depth, violations=violations, counterexample=counterexample,
         missing=() if violations else missing,
     )  # fmt: skip

@@ -36,7 +36,7 @@ class Layers:
         self, sightings: Sightings, progress: Callable[[int, int], None] = lambda depth, nodes: None
     ) -> tuple[Sighting, tuple[Numbers, ...]] | None:
         """The nearest thing to be seen and the states on the way there, the start first."""
-        root = self._diagrams.single(self._tables.first)
+        root = self._diagrams.of_all(self._tables.firsts)
         history = [root]
         while True:
             found = next(sightings.all_in(self._diagrams, root), None)

@@ -52,7 +52,7 @@ class Reach:
 
     def run(self, on_sweep: OnSweep = lambda sweep, nodes: None) -> int:
         """The diagram of everything reachable."""
-        root = self._saturate_all(self.diagrams.single(self.tables.first), 0)
+        root = self._saturate_all(self.diagrams.of_all(self.tables.firsts), 0)
         while True:
             before = root
             for move in self.moves.wide:

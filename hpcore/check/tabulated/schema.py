@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from hpcore.check.tabulated.start import Common, Start
 from hpcore.check.world.conditions import Condition, Needs, ceilings
@@ -107,6 +107,16 @@ class Tables:
     shown: tuple[Sight, ...]
     first: tuple[int, ...]
     """The start: the slots' local states, then the common part."""
+    others: Mapping[tuple[int, ...], Start] = field(factory=dict)
+    """The other starts, by their numbers, where a search begins with more than one machine."""
+
+    known: tuple[tuple[int, ...], ...] = ()
+    """States that were found before, and are counted among those that a search reaches."""
+
+    @property
+    def firsts(self) -> tuple[tuple[int, ...], ...]:
+        """All starts, as numbers."""
+        return (self.first, *self.others)
 
     @property
     def invariants(self) -> Invariants:

@@ -20,7 +20,7 @@ that it has reached.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -73,11 +73,13 @@ def tabulate(
     start: Start | None = None,
     properties: Properties = PROPERTIES,
     tell: Callable[[int], None] = lambda _pairs: None,
+    starts: Sequence[tuple[Start, int]] = (),
 ) -> Tables:
     """The tables of `environment` under `rules`, from the booted machine or from `start`.
 
-    `tell` is told now and then how many pairs are found. Raises NotTabulable, and CheckError
-    where there is not the memory for so many faults.
+    `starts` are machines to start from instead, each with the faults left. `tell` is told now and
+    then how many pairs are found. Raises NotTabulable, and CheckError where there is not the
+    memory for so many faults.
     """
     needed = A_FAULT * environment.faults
     if needed > available():
@@ -85,15 +87,17 @@ def tabulate(
             f"the tables of {environment.faults} faults need about {human(needed)}, and "
             f"{human(available())} are free. Use fewer faults"
         )
-    start = start or booted(
-        config_of(environment), rules, Invariants(properties), environment.plugged
-    )
+    if not starts:
+        start = start or booted(
+            config_of(environment), rules, Invariants(properties), environment.plugged
+        )
+        starts = ((start, environment.faults),)
     alike = Alike(environment, properties)
     if any(p not in SHIPPED for p in properties) or rules.needed != RULES.needed:
         # What is a user's may read what hpcore's own does not.
         environment = attrs.evolve(environment, guest=attentive(environment.guest))
     machine = SmallMachine(environment, rules, properties, alike)
-    tabulation = _Tabulation(environment, start, machine)
+    tabulation = _Tabulation(environment, starts, machine)
     tabulation.run(tell)
     return _numbered(tabulation, rules, properties)
 
@@ -101,13 +105,14 @@ def tabulate(
 class _Tabulation:
     """Finds all pairs and what becomes of them. Needs are numbers, as the trials' states are."""
 
-    def __init__(self, environment: Environment, start: Start, machine: SmallMachine) -> None:
-        self.environment, self.start = environment, start
+    def __init__(
+        self, environment: Environment, starts: Sequence[tuple[Start, int]], machine: SmallMachine
+    ) -> None:
+        self.environment, self.starts = environment, starts
         self.roles = tuple(role_of(environment, i) for i in range(environment.slots))
         self.trials = Trials(environment, machine, self.roles)
         self.locals, self.shared = self.trials.locals, self.trials.shared
         self.needs: Numbered[Needs] = Numbered(ANYHOW)
-        self.common: _Common = (self.shared.number(start.state.shared), environment.faults)
         self.pairs: dict[tuple[Role, int, _Common], None] = {}
         self.queue: list[tuple[Role, int, _Common]] = []
         self.at_common: dict[_Common, list[tuple[Role, int]]] = defaultdict(list)
@@ -122,9 +127,10 @@ class _Tabulation:
     def run(self, tell: Callable[[int], None]) -> None:
         waiting: list[tuple[Role, int, _Common]] = []
         taken = 0
-        for i, (role, slot) in enumerate(zip(self.roles, self.start.state.slots, strict=True)):
-            a = self.locals[role].number(local(self.environment, i, slot))
-            self.add(role, a, self.common)
+        for start, faults in self.starts:
+            *slots, common = self.numbers_of(start, faults)
+            for role, a in zip(self.roles, slots, strict=True):
+                self.add(role, a, common)
         while self.queue:
             pair = self.queue.pop()
             taken += 1
@@ -142,6 +148,14 @@ class _Tabulation:
                 self.queue = [p for p in waiting if p[2] in self.boot_at]
                 waiting = [p for p in waiting if p[2] not in self.boot_at]
         self.check_ends()
+
+    def numbers_of(self, start: Start, faults: int) -> tuple[*tuple[int, ...], _Common]:
+        """The local states of a start's slots, then its common part."""
+        slots = (
+            self.locals[role].number(local(self.environment, i, slot))
+            for i, (role, slot) in enumerate(zip(self.roles, start.state.slots, strict=True))
+        )
+        return (*slots, (self.shared.number(start.state.shared), faults))
 
     def add(self, role: Role, a: int, common: _Common) -> None:
         """Note a local state under a common part, and under all that it may shift to."""
@@ -281,16 +295,17 @@ def _numbered(t: _Tabulation, rules: Rules, properties: Properties) -> Tables:
         which = -1 if still else maps.setdefault(key, len(maps))
         machine_moves.append(MachineMove(number[c], number[d], need, which, type(stimulus)))
     found_maps: tuple[Map, ...] = tuple(dict(key) for key in maps)
-    first = tuple(
-        t.locals[role].number(local(t.environment, i, slot))
-        for i, (role, slot) in enumerate(zip(t.roles, t.start.state.slots, strict=True))
-    )
+    firsts: dict[tuple[int, ...], Start] = {}
+    for start, faults in t.starts:
+        *slots, common = t.numbers_of(start, faults)
+        firsts.setdefault((*slots, number[common]), start)
+    first, *others = firsts
     return Tables(
-        environment=t.environment, rules=rules, properties=properties, start=t.start,
+        environment=t.environment, rules=rules, properties=properties, start=firsts[first],
         roles=t.roles,
         commons=tuple(commons[common] for common in order),
         locals={role: tuple(found.values) for role, found in t.locals.items()},
         needs=tuple(t.needs.values), slot_moves=slot_moves, machine_moves=tuple(machine_moves),
         maps=found_maps, broken=tuple(sights(t.broken)), shown=tuple(sights(t.shown)),
-        first=(*first, number[t.common]),
+        first=first, others={numbers: firsts[numbers] for numbers in others},
     )  # fmt: skip

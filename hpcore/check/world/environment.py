@@ -55,7 +55,8 @@ class Environment:
     None for any number. `pause` and `power_off` let the user, and for the latter the guest,
     do so. With `power_on` the guest may as well, and the user start the machine anew after
     that, which is an end without it. With `save` the user may save the machine, and have it
-    restored. `plugged` vCPUs were plugged before the boot.
+    restored. `plugged` vCPUs were plugged before the boot. With `before_boot` all that may come
+    before the boot comes in every order; without it a machine is booted along one way.
     """
 
     slots: int = 4
@@ -69,6 +70,7 @@ class Environment:
     power_on: bool = False
     save: bool = False
     plugged: int = 0
+    before_boot: bool = False
     commands: int | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -84,6 +86,11 @@ class Environment:
             raise EnvironmentRefused(
                 f"{self.plugged} vCPUs cannot be plugged before the boot; give --plugged 0 to "
                 f"{self.slots - self.boot}"
+            )
+        if self.plugged and self.before_boot:
+            raise EnvironmentRefused(
+                "what is plugged before the boot is any number of vCPUs with before_boot; give one "
+                "of the two"
             )
         if not 0 <= self.faults <= MOST_FAULTS:
             raise EnvironmentRefused(f"{self.faults} faults; give 0 to {MOST_FAULTS}")

@@ -66,6 +66,7 @@ def describe(environment: Environment) -> str:
     slots = "1 slot" if e.slots == 1 else f"{e.slots} slots"
     commands = "any number of" if e.commands is None else f"at most {e.commands}"
     plugged = f", {e.plugged} plugged before" * (e.plugged > 0)
+    plugged += ", what comes before the boot in every order" * e.before_boot
     return (
         f"{slots}, {e.boot} at boot{plugged}; {e.guest.name} guest; {faults}; "
         f"{', '.join(may) or 'no reset'}; {commands} command{'s' * (e.commands != 1)} in flight"

@@ -74,7 +74,7 @@ function drawNext(state) {
   const moves = broke ? [] : state[MOVES];
   const title = $("nexttitle");
   if (broke) title.textContent = `Broken: ${broke[3][0]} for vCPU ${broke[3][1]}: ${broke[3][2]}`;
-  else if (!moves) title.textContent = "Not looked into: there are more states than this page has";
+  else if (!moves) title.textContent = "The rim: what may come next here was not looked into, as there are more states than this page has";
   else title.textContent = moves.length ? `What may come next: ${moves.length}` : "Nothing may come any more";
   title.classList.toggle("failures", Boolean(broke));
   const wanted = $("find").value.trim().toLowerCase();
@@ -82,8 +82,10 @@ function drawNext(state) {
     const events = move[1].map((event) => texts[event]).join("; ");
     const button = el("button", {}, texts[move[0]]);
     button.addEventListener("click", () => take(n));
-    const item = el("li", {}, button, el("p", { className: "said" }, move[3] ? `breaks ${move[3][0]}: ${events}` : events));
+    const leads = move[3] ? `breaks ${move[3][0]}: ` : states[move[2]][MOVES] ? "" : "to the rim: ";
+    const item = el("li", {}, button, el("p", { className: "said" }, leads + events));
     if (move[3]) item.classList.add("broken");
+    else if (!states[move[2]][MOVES]) item.classList.add("rim");
     else if (seen.has(move[2])) item.classList.add("seen");
     if (wanted && !`${texts[move[0]]} ${events}`.toLowerCase().includes(wanted)) item.classList.add("dim");
     return item;
@@ -100,10 +102,12 @@ function drawState(state, before) {
 }
 
 describe($("about"), data.about);
-const cut = states.filter((state) => !state[MOVES]).length;
+const rim = states.filter((state) => !state[MOVES]);
+const whole = rim.reduce((least, state) => Math.min(least, state[DEPTH]), Infinity);
+const more = rim.length ? `; ${rim.length} states at the rim were not looked into, every way of up to ${whole} moves is here` : "";
 const moves = states.reduce((sum, state) => sum + (state[MOVES]?.length ?? 0), 0);
 $("verdict").classList.toggle("bad", breaks >= 0);
-$("verdict").append(el("p", {}, `${states.length} states, ${moves} moves${cut ? `; ${cut} states were not looked into` : ""}. ${breaks >= 0 ? "An invariant can be broken." : cut ? "Nothing breaks in those that were." : "Nothing breaks."}`));
+$("verdict").append(el("p", {}, `${states.length} states, ${moves} moves${more}. ${breaks >= 0 ? "An invariant can be broken." : rim.length ? "Nothing breaks in those that were." : "Nothing breaks."}`));
 const head = el("tr", {}, el("th", {}, "vCPU"), ...data.columns.map((name) => el("th", {}, name)));
 $("state").append(el("h2", { id: "statetitle" }), el("table", {}, el("thead", {}, head), body));
 

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_MAGIC 0x68706770u
 #define WIRE_VCPUS 512
 #define WIRE_REGIONS 4
@@ -15,6 +15,7 @@
 
 struct wire_message { uint32_t type, vcpu; uint64_t a, b, c, d; };
 struct wire_answer { uint32_t type, pad; uint64_t value; };
+struct wire_note { uint64_t number, reports; uint32_t resets, selector, source, rest; };
 
 /* The policy page: shared memory, made by hpcore, passed with the answer to HELLO. Every field
  * has one writer. `magic` to `region` do not change once the page is passed. */
@@ -24,7 +25,7 @@ struct wire_page {
     uint32_t possible;                  /* the machine's vCPUs */
     uint32_t spi;                       /* the GED's interrupt: its INTID less 32 */
     uint32_t kept;                      /* 1: QEMU outlives hpcore, which may come back */
-    uint32_t note[3];                   /* hpcore's own, for when it comes back */
+    uint32_t pad;
     struct { uint64_t base, size; } region[WIRE_REGIONS];   /* MMIO that is hpcore's; size 0: none */
     uint8_t granted[WIRE_VCPUS];        /* whether CPU_ON of it may succeed */
     uint32_t force[WIRE_VCPUS];         /* counts the times that it is to be off at once */
@@ -43,6 +44,9 @@ struct wire_page {
     uint64_t told;                      /* counts the messages, those that hpcore missed as well */
     uint64_t asked;                     /* the count of the one that waits for an answer, or 0 */
     struct wire_message last[WIRE_TOLD];        /* message number n, from 1 on, at n % WIRE_TOLD */
+    /* hpcore's own, for one that comes back; the interposer does not look at it */
+    struct wire_note note[WIRE_TOLD];   /* of message number n, at n % WIRE_TOLD */
+    uint64_t did[WIRE_VCPUS + 1];       /* the last step of each vCPU, and of the machine */
 };
 
 /* One message is one packet of SOCK_SEQPACKET. Those marked ? wait for an answer. All but HELLO,
