@@ -36,10 +36,13 @@ from tests.specs.tools import (
 )
 
 SIZES = {"smaller": (3, 1), "larger": (4, 0)}
-"""Slots and faults; the second has 16 million states, and SPIN takes 2 GiB for it."""
+"""Slots and faults; the second has 16 million states, and SPIN takes some 3 GiB for it."""
 
 HASH_BITS = 26
 """Of SPIN's hash table: large enough for the larger size, so that it is not slowed down."""
+
+DEPTH = 20_000_000
+"""Of SPIN's search: with 2,500,000 that of the larger size is cut short."""
 
 
 @frozen
@@ -98,7 +101,7 @@ def _spin(work: Path, slots: int, faults: int, name: str, *flags: str) -> Conten
     subprocess.run(
         ["gcc", "-O2", "-DSAFETY", "-w", *flags, "-o", "pan", "pan.c"], cwd=place, check=True
     )
-    command = [str(place / "pan"), "-m2500000", f"-w{HASH_BITS}"]
+    command = [str(place / "pan"), f"-m{DEPTH}", f"-w{HASH_BITS}"]
     return Contender(name, command, read_spin_states, place, long=True)
 
 

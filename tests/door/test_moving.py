@@ -28,7 +28,7 @@ async def ended(client: Client) -> dict[str, object]:
         found.update(await client.do("query-migrate"))
         return found.get("status") in ("completed", "failed", "cancelled")
 
-    deadline = asyncio.get_running_loop().time() + 60
+    deadline = asyncio.get_running_loop().time() + 120
     while not await over():
         assert asyncio.get_running_loop().time() < deadline, found
         await asyncio.sleep(0.02)

@@ -117,6 +117,19 @@ CALL_FOR_VCPU_1: Program = (  # CPU_ON (SMC64) of vCPU 1, entry and context 0
     ("b .", 0x1400_0000),
 )
 
+WRITER: Program = (  # a number into every page of 1 MiB, the next number then, and so on
+    ("movz x3, #0x4800, lsl #16", 0xD2A9_0003),
+    ("movz x2, #0x4810, lsl #16", 0xD2A9_0202),
+    ("mov x0, #0", 0xD280_0000),
+    ("mov x1, x3", 0xAA03_03E1),
+    ("str x0, [x1]", 0xF900_0020),
+    ("add x1, x1, #1, lsl #12", 0x9140_0421),
+    ("cmp x1, x2", 0xEB02_003F),
+    ("b.lo .-12", 0x54FF_FFA3),
+    ("add x0, x0, #1", 0x9100_0400),
+    ("b .-24", 0x17FF_FFFA),
+)
+
 UNDECODABLE: Program = (  # KVM is not told which register a load with writeback fills
     ("adr x2, .", 0x1000_0002),  # the vectors; only the one of a fault in EL1 is used
     ("msr vbar_el1, x2", 0xD518_C002),
@@ -139,6 +152,7 @@ ALL: dict[str, Program] = {
     "poll": POLL, "poll_once": POLL_ONCE,
     "idle": IDLE, "acknowledge": ACKNOWLEDGE, "caller": CALLER, "undecodable": UNDECODABLE,
     "counters": COUNTERS, "call_for_vcpu_1": CALL_FOR_VCPU_1,
+    "writer": WRITER,
 }  # fmt: skip
 
 

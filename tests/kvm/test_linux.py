@@ -15,7 +15,7 @@ from hpcore.scenario.values import Line, OnlineStep, PlugStep, UnplugStep
 from tests.kvm.machines import open_files
 from tests.kvm.scenarios import TwoAtOnce, asked_for, ran
 
-SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part, and what kvm can't do
+SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part, and what takes minutes
     pytest.param(name, marks=[pytest.mark.nvhe] if name == "plug-unplug" else [])
     for name in sorted(set(bundled()) - {"cycles", "migrations"})
 ]

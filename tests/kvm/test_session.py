@@ -123,8 +123,6 @@ def test_steps_of_the_machine_out_of_order_are_refused() -> None:
                 await rig.machine_step(MachineStep.START)
             with pytest.raises(EffectError, match="there was no reset"):
                 await rig.machine_step(MachineStep.RESTART)
-            with pytest.raises(EffectError, match="not supported yet on kvm"):
-                await rig.machine_step(MachineStep.MIGRATE)
             with pytest.raises(AcceleratorError, match="granted, which is not realized"):
                 await rig.do(AnswerCpuOn(1, 0, True, 0))
             await rig.do(AnswerCpuOn(1, 0, False, -3))  # nobody asks: nothing happens

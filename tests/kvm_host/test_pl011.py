@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hpcore_kvm.pl011 import FIFO_DEPTH, Interrupt, Pl011, Register, UartFlag
 
@@ -131,3 +133,16 @@ def test_a_reset_drops_input_masks_and_the_line(rig: Rig) -> None:
     assert rig.take() == b""
     assert rig.read(Register.IMSC) == 0
     assert rig.read(Register.CR) == 0x301
+
+
+def test_what_it_held_is_held_by_one_that_loads_it(rig: Rig) -> None:
+    rig.write(Register.IMSC, Interrupt.RX | Interrupt.RT)
+    rig.uart.receive(bytes(range(100)))
+    assert rig.read(Register.DR) == 0
+    other = Rig()
+    other.uart.load(json.loads(json.dumps(rig.uart.saved())))
+    assert other.levels == [True], "its line is put where it was"
+    for register in (Register.IMSC, Register.RIS, Register.MIS, Register.IFLS, Register.CR):
+        assert other.read(register) == rig.read(register)
+    assert other.take() == bytes(range(1, 100))
+    assert other.levels == [True, False]

@@ -19,6 +19,7 @@ from tests.kvm_with_qemu.programs import PUPPET
 NAMED = {
     "KVM_API_VERSION": uapi.API_VERSION,
     "KVM_HYPERCALL_EXIT_SMC": uapi.HYPERCALL_EXIT_SMC,
+    "KVM_MEM_LOG_DIRTY_PAGES": uapi.MEM_LOG_DIRTY_PAGES,
     "KVM_DEV_TYPE_ARM_VGIC_V2": uapi.DEV_TYPE_ARM_VGIC_V2,
     "KVM_DEV_TYPE_ARM_VGIC_V3": uapi.DEV_TYPE_ARM_VGIC_V3,
     "KVM_CREATE_DEVICE_TEST": uapi.CREATE_DEVICE_TEST,
@@ -60,6 +61,10 @@ NAMED = {
         uapi.REG_PSTATE,
     "ARM64_SYS_REG(3, 0, 0, 0, 5)": uapi.REG_MPIDR,
     "KVM_REG_ARM_TIMER_CNT": uapi.REG_TIMER_CNT,
+    "KVM_REG_ARM_PTIMER_CNT": uapi.REG_PTIMER_CNT,
+    "KVM_REG_ARM64_SVE_VLS": uapi.REG_SVE_LENGTHS,
+    "KVM_REG_SIZE_SHIFT": uapi.REG_SIZE_SHIFT,
+    "KVM_REG_SIZE_MASK >> KVM_REG_SIZE_SHIFT": uapi.REG_SIZE_BITS,
 }  # fmt: skip
 
 # kvm_run's union is anonymous, and glibc's name for a member of ours is the kernel's
@@ -99,6 +104,7 @@ def test_numbers_and_layouts_are_the_kernels_headers(tmp_path: Path) -> None:
 def test_an_ioctls_number_has_the_size_of_its_argument() -> None:
     arguments = {
         Ioctl.KVM_SET_USER_MEMORY_REGION: "kvm_userspace_memory_region",
+        Ioctl.KVM_GET_DIRTY_LOG: "kvm_dirty_log",
         Ioctl.KVM_IRQ_LINE: "kvm_irq_level",
         Ioctl.KVM_IRQFD: "kvm_irqfd",
         Ioctl.KVM_ARM_PREFERRED_TARGET: "kvm_vcpu_init",
@@ -112,7 +118,9 @@ def test_an_ioctls_number_has_the_size_of_its_argument() -> None:
         Ioctl.KVM_SET_MP_STATE: "kvm_mp_state",
         Ioctl.KVM_GET_ONE_REG: "kvm_one_reg",
         Ioctl.KVM_SET_ONE_REG: "kvm_one_reg",
+        Ioctl.KVM_GET_VCPU_EVENTS: "kvm_vcpu_events",
         Ioctl.KVM_SET_VCPU_EVENTS: "kvm_vcpu_events",
+        Ioctl.KVM_GET_REG_LIST: "kvm_reg_list",
     }
     for request, struct in arguments.items():
         assert request >> 16 & 0x3FFF == abi.ffi.sizeof(f"struct {struct}"), request.name

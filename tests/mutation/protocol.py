@@ -54,8 +54,11 @@ LOOKS: tuple[Look, ...] = (
     ("symbolic", {"slots": 3, "faults": 1, "pause": True, "power_on": True, "plugged": 1}),
     ("symbolic", {"slots": 2, "faults": 0, "guest": "linux"}),
     ("symbolic", {"slots": 2, "faults": 0, "pause": True, "before_boot": True}),
+    ("symbolic", {"slots": 2, "faults": 0, "rules": "v6"}),
+    ("symbolic", {"slots": 2, "faults": 0, "rules": "by-device"}),
 )
-"""The engines, and what they are asked: a guest that means harm, and one that behaves."""
+"""The engines, and what they are asked: a guest that means harm, and one that behaves; the boot;
+and other protocols, since what they alone do is in the same files."""
 
 
 def protocol_mutants() -> list[Mutant]:
@@ -82,11 +85,19 @@ def look(mutant: Mutant, voice: Voice) -> None:
         proof = importlib.import_module("hpcore.check.proof")
         worlds = importlib.import_module("hpcore.check.world.environment")
         guests = importlib.import_module("hpcore.check.world.guests")
+        protocols = importlib.import_module("hpcore.protocols")
+        revisions = importlib.import_module("hpcore.check.variants.revisions")
         for engine, options in LOOKS:
             voice.begins(engine, SECONDS)
-            guest = guests.GUESTS[options.get("guest", "hostile")]
-            environment = worlds.Environment(**{**options, "guest": guest})
-            result = proof.prove(environment, engine=engine)
+            asked = dict(options)
+            guest = guests.GUESTS[asked.pop("guest", "hostile")]
+            by = protocols.load(asked.pop("rules")) if "rules" in asked else None
+            environment = worlds.Environment(**asked, guest=guest)
+            if by is None:
+                result = proof.prove(environment, engine=engine)
+            else:
+                held = revisions.properties_of(by)
+                result = proof.prove(environment, by.rules, engine, properties=held)
             if not result.proven:
                 ends = (what.partition(" of ")[0] for what in result.endless or ())
                 by = (*result.violations, *result.missing, *dict.fromkeys(ends))

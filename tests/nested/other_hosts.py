@@ -1,7 +1,7 @@
-"""What kvm-qemu does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
+"""What KVM does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
 
-The other scenarios, random moments, QEMU 10, a host without VHE, disks that boot by UEFI, and
-libvirt's `<domain type='kvm'>`.
+A Linux that our VMM carries whole; with QEMU the other scenarios, random moments, QEMU 10, a host
+without VHE, disks that boot by UEFI, and libvirt's `<domain type='kvm'>`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from tests.nested.test_logs_agree import SCENARIOS, WITH_QEMU, agree, on_kvm, on
 from tests.nested.uefi_boots import by_uefi, passed
 
 __all__ = ["inner", "pytestmark"]
+
+
+@kvm_tests("kvm", NestedMachine(), "-m", "long")
+def test_kvm(inner: Inner, booted: Booted) -> None:
+    inner.hold(booted, "VHE")
 
 
 @kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"), "-m", "long")

@@ -83,13 +83,13 @@ def keep(booted: Booted, logs: Path, pattern: str) -> None:
         shutil.copy(log, logs)
 
 
-@kvm_tests("kvm", NestedMachine())
+@kvm_tests("kvm", NestedMachine(), "-m", "not long")
 def test_kvm_with_vhe(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "VHE")
     keep(booted, kept_logs, "kvm-*.jsonl")
 
 
-@kvm_tests("kvm", NestedMachine(cpu="cortex-a57"), "-m", "nvhe")
+@kvm_tests("kvm", NestedMachine(cpu="cortex-a57"), "-m", "nvhe and not long")
 def test_kvm_without_vhe(inner: Inner, booted: Booted) -> None:
     inner.hold(booted, "nVHE")
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import orjson
 import pytest
+from hypothesis import given, strategies
 
 from hpcore.log import Entry, Header, LogWriter, Rotation, Sync, read
 from hpcore.log.framing import NO_SUM, seal
@@ -17,6 +18,7 @@ from hpcore.model import stimuli as st
 from hpcore.model.decide import decide
 from hpcore.model.states import State, initial
 from hpcore.triage import at_once
+from hpcore.triage.at_once import by_search, repeats
 from hpcore.triage.replay import Replay, replay
 from tests.support.world import World
 from tests.triage.test_older_logs import LOGS
@@ -172,3 +174,24 @@ def test_forged_lines_come_to_the_same(tmp_path: Path, seed: int) -> None:
             del lines[random.randrange(last // 2, last)]
         (tmp_path / "forged").write_bytes(resealed(lines))
         agree(tmp_path / "forged")
+
+
+PARTS = (
+    b',"slot":4', b'}', b',"heard":12', b',"batch":51', b',"batch":051', b',"batch":0',
+    b',"group":7', b',"group":x', b',"says":"\\",\\"batch\\":3"', b'"', b',"batch":',
+)  # fmt: skip
+
+
+@given(strategies.lists(strategies.sampled_from(PARTS), max_size=5))
+def test_what_repeats_of_a_line_is_found_as_by_a_search_for_it(parts: list[bytes]) -> None:
+    rest = b"".join(parts)
+    assert repeats(rest) == by_search(rest)
+
+
+def test_of_the_usual_lines_what_repeats_is_found_without_a_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("hpcore.triage.at_once.by_search")
+    assert repeats(b'"step_begun","slot":4,"batch":51') == (b'"step_begun","slot":4', 51)
+    assert repeats(b'"noted","batch":51,"group":40') == (b'"noted"', 51)
+    assert repeats(b'"noted","answers":{},"group":40') == (b'"noted","answers":{}', 0)

@@ -29,8 +29,10 @@ struct kvm_userspace_memory_region {
     uint32_t slot, flags;
     uint64_t guest_phys_addr, memory_size, userspace_addr;
 };
+struct kvm_dirty_log { uint32_t slot, padding1; void *dirty_bitmap; };
 struct kvm_vcpu_init { uint32_t target, features[7]; };
 struct kvm_one_reg { uint64_t id, addr; };
+struct kvm_reg_list { uint64_t n; uint64_t reg[]; };
 struct kvm_mp_state { uint32_t mp_state; };
 struct kvm_vcpu_events {
     struct {
@@ -68,8 +70,10 @@ struct kvm_run {
 
 SIZES = {
     "kvm_userspace_memory_region": 32,
+    "kvm_dirty_log": 16,
     "kvm_vcpu_init": 32,
     "kvm_one_reg": 16,
+    "kvm_reg_list": 8,
     "kvm_mp_state": 4,
     "kvm_irq_level": 8,
     "kvm_irqfd": 32,

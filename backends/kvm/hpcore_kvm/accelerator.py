@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from hpcore.model.config import MachineConfig
+from hpcore.model.states import State
 from hpcore.platform import firmware
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
+    Belongings,
     Capabilities,
     GuestImages,
     GuestScript,
     Report,
     Session,
+    Stream,
 )
+from hpcore.run.saved_parts import boot_files, need_running
 from hpcore_kvm import probe
 
 QUIET = "quiet"
@@ -35,13 +39,30 @@ class KvmAccelerator:
         """A session for `machine`. Without a guest everything works but START."""
         images = admission.images_of("kvm", guest)
         admission.need_gicv3("kvm", machine)
-        can = await asyncio.to_thread(self.probe)
-        if can.unavailable is not None:
-            raise AcceleratorError(can.unavailable)
-        if machine.possible > can.max_vcpus:
-            raise AcceleratorError(probe.too_many(machine.possible, can.max_vcpus))
+        await self._need_room(machine)
         boot = await admission.prepare(machine, firmware.HPCORE_VIRT, images, QUIET)
         # not before here: where KVM is not, its binding need not be loaded either
         from hpcore_kvm.session import KvmSession  # noqa: PLC0415
 
         return KvmSession(machine, boot, report)
+
+    async def restore(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> Session:
+        """See `hpcore.run.accelerator.RestoringAccelerator`."""
+        need_running(state)
+        await self._need_room(state.config)
+        boot = await asyncio.to_thread(boot_files, belongings)
+        from hpcore_kvm.session import KvmSession  # noqa: PLC0415
+
+        session = KvmSession(state.config, boot, report)
+        await session.load(state, belongings, stream)
+        return session
+
+    async def _need_room(self, machine: MachineConfig) -> None:
+        """Raise AcceleratorError where this host's KVM cannot run `machine`."""
+        can = await asyncio.to_thread(self.probe)
+        if can.unavailable is not None:
+            raise AcceleratorError(can.unavailable)
+        if machine.possible > can.max_vcpus:
+            raise AcceleratorError(probe.too_many(machine.possible, can.max_vcpus))

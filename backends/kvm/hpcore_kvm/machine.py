@@ -17,7 +17,7 @@ from hpcore.model.stimuli import GuestCall, Stimulus
 from hpcore.platform import virt
 from hpcore.platform.hotplug_device import HotplugDevice
 from hpcore_kvm import boot as booting
-from hpcore_kvm import pl011, pmu, smccc, uapi
+from hpcore_kvm import pl011, pmu, smccc, uapi, vcpu_state
 from hpcore_kvm.bus import Bus, Region
 from hpcore_kvm.errors import KvmError
 from hpcore_kvm.features import Features
@@ -26,6 +26,7 @@ from hpcore_kvm.pl011 import Pl011
 from hpcore_kvm.threads import Threads
 from hpcore_kvm.uapi import MpState
 from hpcore_kvm.vcpu import Vcpu
+from hpcore_kvm.vcpu_state import VcpuState
 from hpcore_kvm.vm import Irqfd, Memory, Vm
 
 GATE_SECONDS = 5.0
@@ -84,6 +85,12 @@ class KvmMachine:
         """The VM, once `create` has made it."""
         assert self._vm is not None, "create comes first"
         return self._vm
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's memory, once `create` has made it."""
+        assert self._memory is not None, "create comes first"
+        return self._memory
 
     @property
     def vgic(self) -> Vgic:
@@ -178,9 +185,14 @@ class KvmMachine:
 
     # ----------------------------------------------------------------- the whole of it
 
-    def stop_time(self) -> None:
-        """Keep what the guest's counter says. Every thread is out. Raises KvmError."""
-        self._stopped_at = self.vcpu(0).get_register(uapi.REG_TIMER_CNT)
+    @property
+    def stopped_at(self) -> int | None:
+        """What the guest's counter says while time stands still; None while it does not."""
+        return self._stopped_at
+
+    def stop_time(self, at: int | None = None) -> None:
+        """Keep what the guest's counter says, or `at`. Every thread is out. Raises KvmError."""
+        self._stopped_at = self.vcpu(0).get_register(uapi.REG_TIMER_CNT) if at is None else at
 
     def start_time(self) -> None:
         """Have the counter go on from there, for all vCPUs. Every thread is out still.
@@ -228,6 +240,22 @@ class KvmMachine:
         if self._vm is not None:
             self._ged = None
             self._vm.close()
+
+    def fresh(self, index: int) -> bool:
+        """Whether the vCPU was initialised, and has not run since."""
+        return index in self._fresh
+
+    def revive(self, index: int, state: VcpuState, *, on: bool, fresh: bool) -> None:
+        """Have the vCPU as it was in another machine, while all threads are held.
+
+        Raises KvmError, or RuntimeError for want of a thread.
+        """
+        self._realize(index)
+        vcpu_state.write(self.vcpu(index), state)
+        if not fresh:
+            self._fresh.discard(index)
+        if on:
+            self.threads[index].power_on()
 
     def _realize(self, index: int) -> None:
         """Unpark: reset the registers, map the run page, start the thread at its gate.

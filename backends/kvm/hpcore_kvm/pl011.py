@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum, IntFlag
+from typing import Any
 
 SIZE = 0x1000
 FIFO_DEPTH = 32
+VERSION = 1
+"""Of the form in which the UART's state is saved."""
 
 
 class Register(IntEnum):
@@ -108,6 +111,30 @@ class Pl011:
         with self._lock:
             self._waiting.extend(data)
             self._refill()
+            self._update()
+
+    def saved(self) -> dict[str, object]:
+        """Its state, of the form `VERSION`, as JSON takes it."""
+        with self._lock:
+            return {
+                "fifo": list(self._fifo), "waiting": list(self._waiting),
+                "raised": self._raised, "registers": [self._kept[r] for r in sorted(_MASKS)],
+            }  # fmt: skip
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take up the state that `saved` gave, and put the line to its level.
+
+        Raises ValueError, KeyError or TypeError for what nothing was said of.
+        """
+        with self._lock:
+            self._clear()
+            self._fifo.extend(bytes(saved["fifo"][:FIFO_DEPTH]))
+            self._waiting.extend(bytes(saved["waiting"]))
+            self._raised = int(saved["raised"])
+            values = map(int, saved["registers"])
+            self._kept = {
+                r: value & _MASKS[r] for r, value in zip(sorted(_MASKS), values, strict=True)
+            }
             self._update()
 
     def read(self, offset: int, _size: int) -> int:

@@ -23,6 +23,10 @@ HIGH_BITS = (virt.GICR_HIGH_BASE + virt.GICR_HIGH_SIZE - 1).bit_length()
 MODELLED = {
     "cpu_model": "a vCPU is of the host's own model; the machine's cpu_model names it only",
     "unwire": "KVM wires a vCPU's private interrupts for good; they are disabled instead",
+    "migrate": (
+        "the machine is carried to a VM of its own within hpcore's process; memory and state go "
+        "as they would to another"
+    ),
     "release": "a KVM vCPU has no address space of its own; its run page is unmapped",
 }
 
@@ -116,8 +120,7 @@ def _of(system: System, vm: Vm, versions: dict[str, str]) -> Capabilities:
     return Capabilities(
         unavailable=unavailable,
         no_hotplug=None if smccc.has_filter(vm) else smccc.NO_FILTER,
-        no_migration="not supported yet on kvm",
-        no_save="not supported yet on kvm",
+        no_save=None,
         no_keep="the machine is a part of hpcore's own process",
         max_vcpus=most,
         modelled=MODELLED,

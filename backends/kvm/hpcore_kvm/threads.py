@@ -17,6 +17,7 @@ class Hold(Enum):
     PAUSED = auto()
     RESET = auto()  # from the reset until the machine is restarted
     WORK = auto()  # the VGIC's registers are being read or written
+    CARRIED = auto()  # its state is being written or sent
     OVER = auto()  # the machine is off or lost
 
 
@@ -97,6 +98,12 @@ class Threads:
         with self.lock:
             wait_for(self._moved, lambda: not _inside(threads), seconds)
             return _inside(threads)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a CPU_ON waits for its answer still."""
+        with self.lock:
+            return any(thread.unanswered for thread in self._all.values())
 
     def ids(self) -> dict[int, int]:
         """The kernel's thread id of every vCPU that has a thread."""

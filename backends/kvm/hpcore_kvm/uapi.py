@@ -23,6 +23,7 @@ class Ioctl(IntEnum):
     KVM_ENABLE_CAP = 0x4068AEA3
     KVM_CREATE_VCPU = 0xAE41
     KVM_SET_USER_MEMORY_REGION = 0x4020AE46
+    KVM_GET_DIRTY_LOG = 0x4010AE42
     KVM_IRQ_LINE = 0x4008AE61
     KVM_IRQFD = 0x4020AE76
     KVM_ARM_PREFERRED_TARGET = 0x8020AEAF
@@ -39,7 +40,9 @@ class Ioctl(IntEnum):
     KVM_SET_ONE_REG = 0x4010AEAC
     KVM_ARM_VCPU_INIT = 0x4020AEAE
     KVM_ARM_VCPU_FINALIZE = 0x4004AEC2
+    KVM_GET_VCPU_EVENTS = 0x8040AE9F
     KVM_SET_VCPU_EVENTS = 0x4040AEA0
+    KVM_GET_REG_LIST = 0xC008AEB0
 
 
 class Cap(IntEnum):
@@ -101,6 +104,7 @@ class MpState(IntEnum):
     SUSPENDED = 10
 
 
+MEM_LOG_DIRTY_PAGES = 1 << 0
 HYPERCALL_EXIT_SMC = 1 << 0
 
 # ------------------------------------------------------------------- registers
@@ -124,6 +128,34 @@ def system_register(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
 REG_MPIDR = REG_ARM64_SYSREG | system_register(3, 0, 0, 0, 5)
 REG_TIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 3, 2)
 """CNTVCT_EL0, of the whole VM. KVM's ABI has it under CNTV_CVAL_EL0's encoding, a mistake kept."""
+
+REG_PTIMER_CNT = REG_ARM64_SYSREG | system_register(3, 3, 14, 0, 1)
+"""CNTPCT_EL0."""
+
+REG_SVE_LENGTHS = 0x6060_0000_0015_FFFF
+"""SVE's vector lengths, final once KVM_ARM_VCPU_FINALIZE was called."""
+
+PMU_SETS = tuple(
+    (REG_ARM64_SYSREG | sets, REG_ARM64_SYSREG | clears)
+    for sets, clears in (
+        (system_register(3, 3, 9, 12, 1), system_register(3, 3, 9, 12, 2)),  # PMCNTEN
+        (system_register(3, 0, 9, 14, 1), system_register(3, 0, 9, 14, 2)),  # PMINTEN
+        (system_register(3, 3, 9, 14, 3), system_register(3, 3, 9, 12, 3)),  # PMOVS
+    )
+)
+"""Two names of one register each: what is written to the first is set, by the second cleared.
+
+For KVM itself both were the whole value, before Linux 6.12 and again later.
+"""
+
+REG_SIZE_SHIFT, REG_SIZE_BITS = 52, 0xF
+"""Where an id has the size of its register, as a power of two of bytes."""
+
+
+def register_size(register: int) -> int:
+    """The bytes of the register with that ONE_REG id."""
+    return 1 << (register >> REG_SIZE_SHIFT & REG_SIZE_BITS)
+
 
 MPIDR_AFFINITY = 0xFF_00FF_FFFF
 """The affinity fields of MPIDR_EL1; the rest are flags."""

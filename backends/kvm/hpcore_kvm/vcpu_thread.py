@@ -145,6 +145,17 @@ class VcpuThread:
                 self._answer = status
                 self._news.notify()
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether its CPU_ON waits for an answer. Under the lock."""
+        return self._call is not None and self._answer is None
+
+    @property
+    def untaken(self) -> int | None:
+        """The answer to its CPU_ON that the vCPU has yet to find in x0, as all are held."""
+        with self._crew.lock:
+            return None if self._call is None else self._answer
+
     def end(self) -> None:
         """Have the thread end."""
         with self._crew.lock:

@@ -15,6 +15,7 @@ from hpcore_kvm.vcpu import Vcpu, install_kick_handler
 
 DEVICE = Path("/dev/kvm")
 MAP_NORESERVE = 0x4000  # asm-generic/mman-common.h; Python's mmap has no name for it yet
+PAGE = mmap.PAGESIZE
 PREFERRED_IPA_BITS = 40
 """Guest-physical address bits: what KVM takes by default, and enough for QEMU's `virt`."""
 
@@ -174,18 +175,39 @@ class Vm:
         in a child process; private memory may be backed by huge pages.
         """
         memory = Memory(base, size, shared)
-        region = abi.new(
-            "kvm_userspace_memory_region", slot=len(self.memory),
-            guest_phys_addr=base, memory_size=size, userspace_addr=memory.host_address,
-        )  # fmt: skip
-        subject = f"{size:#x} bytes at {base:#x}"
         try:
-            abi.ioctl(self.fd, Ioctl.KVM_SET_USER_MEMORY_REGION, region, subject)
+            self._set_memory(len(self.memory), memory, 0)
         except KvmError:
             memory.close()
             raise
         self.memory.append(memory)
         return memory
+
+    def log_writes(self, memory: Memory, logged: bool) -> None:
+        """From here on KVM notes which pages of `memory` a vCPU writes to, or does no more."""
+        flags = uapi.MEM_LOG_DIRTY_PAGES if logged else 0
+        self._set_memory(self.memory.index(memory), memory, flags)
+
+    def written(self, memory: Memory) -> bytes:
+        """One bit a page of `memory`, the lowest first: written to since it was last asked.
+
+        Or since `log_writes`. What user space writes is in no log.
+        """
+        pages = memory.size // PAGE
+        bitmap = abi.ffi.new("uint64_t[]", (pages + 63) // 64)
+        data = abi.new(
+            "kvm_dirty_log", slot=self.memory.index(memory), dirty_bitmap=bitmap
+        )
+        abi.ioctl(self.fd, Ioctl.KVM_GET_DIRTY_LOG, data, f"memory at {memory.base:#x}")
+        return bytes(abi.ffi.buffer(bitmap))
+
+    def _set_memory(self, slot: int, memory: Memory, flags: int) -> None:
+        region = abi.new(
+            "kvm_userspace_memory_region", slot=slot, flags=flags, guest_phys_addr=memory.base,
+            memory_size=memory.size, userspace_addr=memory.host_address,
+        )  # fmt: skip
+        subject = f"{memory.size:#x} bytes at {memory.base:#x}"
+        abi.ioctl(self.fd, Ioctl.KVM_SET_USER_MEMORY_REGION, region, subject)
 
     def create_vcpu(self, index: int) -> Vcpu:
         """Create vCPU `index`: a file, and nothing else yet. Before the VGIC's CTRL_INIT."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
-from attrs import frozen
+from attrs import field, mutable
 
 from hpcore.door.log import VmLog
 from hpcore.door.moving.arrival import SOCKET, Arrival, Stage
@@ -38,13 +38,14 @@ END_SECONDS = 5.0
 _ONCE = "The incoming migration has already been started"
 
 
-@frozen
+@mutable
 class Inherited:
     """What the door has kept of its caller's for a machine that comes: descriptors, and a copy of
     its standard error, which is where a QEMU says why it takes no machine."""
 
     descriptors: tuple[int, ...]
     error: int
+    _closed: bool = field(default=False, init=False)
 
     def say(self, words: str) -> None:
         """Say it where the caller looks."""
@@ -52,10 +53,12 @@ class Inherited:
             os.write(self.error, f"hpcore: {words}\n".encode())
 
     def close(self) -> None:
-        """Let go of all; whoever waits for their ends sees those."""
-        for number in (*self.descriptors, self.error):
-            with contextlib.suppress(OSError):
-                os.close(number)
+        """Let go of all; whoever waits for their ends sees those. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            for number in (*self.descriptors, self.error):
+                with contextlib.suppress(OSError):
+                    os.close(number)
 
 
 class Taking:

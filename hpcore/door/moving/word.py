@@ -46,21 +46,24 @@ class Word:
 
     def passes(self, name: str, data: Mapping[str, object]) -> bool:
         """Whether an event of the real QEMU goes on to the clients."""
-        if name != "MIGRATION" or not self._under_way:
+        if name != "MIGRATION":
             return True
-        return self._tells and data.get("status") not in ENDS
+        return data.get("status") not in ENDS and (self._tells or not self._under_way)
 
     @asynccontextmanager
     async def beginning(self) -> AsyncIterator[None]:
         """A move begins, and comes to nothing where the block fails. Raises QmpError."""
         if self._under_way:
             raise QmpError("There's a migration process in progress")
-        self._under_way, self.why = True, None
+        self._under_way, self._tells, self.why = True, True, None
         try:
             self._tells = await self._prepare()
             yield
         except BaseException:
             self._under_way = False
+            if not self._tells:
+                with suppress(HpcoreError):
+                    await self._have_events(on=False)
             raise
 
     async def ended(self, why: str | None) -> None:
