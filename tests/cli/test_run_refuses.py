@@ -244,7 +244,6 @@ def test_a_scenario_that_is_not_there(tmp_path: Path, name: str, said: str) -> N
     [
         (gzip.compress(b"steps: [boot]"), "it is compressed with gzip; unpack it with gunzip"),
         ("steps: [boot]".encode("utf-16"), "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8"),
-        (BOM + MAGIC, "it begins with a byte order mark (BOM), which some editor put there"),
     ],
 )
 def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, said: str) -> None:
@@ -252,6 +251,12 @@ def test_what_is_no_text_is_named(tmp_path: Path, data: bytes, said: str) -> Non
     path.write_bytes(data)
     error = refused("run", path, "--log", tmp_path / "log")
     assert error.startswith(f"{path}: neither a scenario nor a log: {said}")
+
+
+def test_a_log_behind_a_byte_order_mark_is_a_log(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.write_bytes(BOM + MAGIC)
+    assert "is a log, which is executed" in refused("run", path, "--log", tmp_path / "log")
 
 
 def test_a_scenario_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
