@@ -87,6 +87,7 @@ def test_a_domain_moves_to_another_libvirt_and_back(vm: Vm) -> None:
             there.virsh("setvcpus", "3", "--live")
             there.bring_online(2)
             back = moved(there, vm.libvirt, f"unix://{vm.libvirt.directory}/back")
+            back.hang_up()
         finally:
             there.hang_up()
         vm.serial = back.serial
