@@ -159,7 +159,7 @@ def test_a_migration_that_is_given_up_leaves_the_machine_where_it_was(tmp_path: 
             with pytest.raises(asyncio.CancelledError):
                 await moving
             assert rig.machine is here
-            await until(lambda: open_files() == files)
+            await until(lambda: open_files() <= files, f"{files} files open, as before")
             seen = numbers(here.memory)[0]
             await until(lambda: numbers(here.memory)[0] > seen)
             await rig.machine_step(MachineStep.MIGRATE)

@@ -224,7 +224,7 @@ def test_a_power_off_and_a_death_that_were_missed_are_told(tmp_path: Path) -> No
     """The guest powers off while nobody is there; who attaches can start it anew."""
     log = tmp_path / "run.jsonl"
     pid = left(log)
-    off = hpcore("attach", log, "--json", env=HERE, stdin=b"shell: (sleep 2; poweroff -f) &\n")
+    off = hpcore("attach", log, "--json", env=HERE, stdin=b"shell: (sleep 8; poweroff -f) &\n")
     assert off.code == 0, off
     poll(lambda: console(log).count(b"Power down") > 0, "the guest's last word", 60)
 
