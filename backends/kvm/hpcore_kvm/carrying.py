@@ -121,6 +121,7 @@ class Carrying(KvmBase):
         machine.threads.hold(Hold.OVER)
         if copy is not None:
             await self._work.do(copy.close)
+        await self._work.done()  # where this was cancelled, a call that makes the machine goes on
         await self._work.do(end_machine, machine)
 
     @asynccontextmanager
