@@ -16,7 +16,7 @@ from hpcore.door.moving.channel import Channel, words_of
 from hpcore.door.moving.frames import LARGEST, Frames, Kind, StreamError
 from hpcore.door.moving.head import Head, log_of
 from hpcore.door.moving.places import Place
-from hpcore.door.moving.pump import QemuEnd
+from hpcore.door.moving.pump import QemuEnd, give_up_with
 from hpcore.errors import HpcoreError
 from hpcore.model.config import MachineConfig
 from hpcore.model.states import State
@@ -122,7 +122,7 @@ class Arrival:
         end = QemuEnd(frames)
         end.have(await qemu.process.connect_socket(path))
         gives = asyncio.ensure_future(asyncio.to_thread(_give, frames, end))
-        gives.add_done_callback(lambda done: _say_failure(qemu, done))
+        gives.add_done_callback(lambda done: give_up_with(qemu, done))
         back = asyncio.ensure_future(_back(frames, end))
         try:
             await qemu.migration.until("completed", ENDLESS)
@@ -156,11 +156,6 @@ async def _back(frames: Frames, end: QemuEnd) -> None:
     """What QEMU says to the other QEMU, where that can hear it."""
     if frames.channel.both_ways:
         await asyncio.to_thread(end.take_to_frames, Kind.BACK)
-
-
-def _say_failure(qemu: QemuMachine, done: asyncio.Future[None]) -> None:
-    if not done.cancelled() and isinstance(error := done.exception(), Exception):
-        qemu.migration.interrupt(words_of(error))
 
 
 class Unlike(HpcoreError):

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import structlog
 
-from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.frames import Frames, Kind, StreamError
 from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import Place
-from hpcore.door.moving.pump import QemuEnd
+from hpcore.door.moving.pump import QemuEnd, give_up_with
 from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.machine import QemuMachine
@@ -77,7 +76,7 @@ class Departure:
                 end.take_to_frames(Kind.DATA)
 
             sends = asyncio.ensure_future(asyncio.to_thread(send))
-            sends.add_done_callback(lambda done: _say_failure(qemu, done))
+            sends.add_done_callback(lambda done: give_up_with(qemu, done))
             try:
                 await qemu.qmp.execute("migrate", {**self._more, "uri": f"unix:{path}"})
                 if not self.begun.done():
@@ -146,12 +145,6 @@ class Departure:
     def _is_refused(self, words: str, qemu: QemuMachine) -> None:
         self._refused = words
         qemu.migration.interrupt(f"the other side refuses it: {words}")
-
-
-def _say_failure(qemu: QemuMachine, done: asyncio.Future[None]) -> None:
-    """The stream could not be written: QEMU is to send no more."""
-    if not done.cancelled() and isinstance(error := done.exception(), Exception):
-        qemu.migration.interrupt(words_of(error))
 
 
 async def _any(seconds: float | None, *events: asyncio.Event) -> bool:

@@ -6,10 +6,13 @@ mebibyte at most, whatever the machine's size.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 
+from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.frames import LARGEST, Frames, Kind
+from hpcore.qemu.machine import QemuMachine
 
 
 class QemuEnd:
@@ -60,3 +63,9 @@ class QemuEnd:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def give_up_with(qemu: QemuMachine, stream: asyncio.Future[None]) -> None:
+    """Have QEMU's migration end with its `stream`, where that could not be written or read."""
+    if not stream.cancelled() and isinstance(error := stream.exception(), Exception):
+        qemu.migration.interrupt(words_of(error))
