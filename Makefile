@@ -27,7 +27,7 @@ demo:
 test:
 	@scripts/setup.sh --tests
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 mutation:
 	@scripts/setup.sh --tests

@@ -242,7 +242,7 @@ def test_a_scenario_that_is_not_there(tmp_path: Path, name: str, said: str) -> N
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (gzip.compress(b"steps: [boot]"), "it is compressed with gzip; unpack it with gunzip"),
+        (gzip.compress(b"steps: [boot]", mtime=0), "it is compressed with gzip; unpack it with gunzip"),
         ("steps: [boot]".encode("utf-16"), "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8"),
     ],
 )
