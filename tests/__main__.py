@@ -2,6 +2,7 @@
 
     python -m tests
 
+Those that are marked `long` are left out: `make test-long` runs them.
 Three processes run them side by side. One has those of tests/nested, which wait for machines that
 boot; two share the others, file by file. What the first has said is printed when all have ended.
 """
@@ -17,7 +18,10 @@ from typing import IO
 
 NESTED = "tests/nested"
 
-OTHERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", f"--ignore={NESTED}")
+OTHERS = (
+    "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", f"--ignore={NESTED}",
+    "-m", "not long",
+)  # fmt: skip
 """A file's tests stay together: they share what its fixtures have made."""
 
 LATER = ("nice", "-n", "5")
