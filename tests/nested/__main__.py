@@ -45,7 +45,8 @@ def main(
     python -m tests.nested --cpu cortex-a57 -- sh -c 'dmesg | grep -i kvm'
     python -m tests.nested --qemu 10 -- hpcore run plug-unplug --accel kvm-qemu
 
-    Exits as COMMAND does, or with 2 where the machine itself fails.
+    Exits as COMMAND does, or with 2 where the machine itself fails or its kernel complains of
+    itself, as by an oops.
     """
     set_up_diagnostics()
     try:
@@ -70,7 +71,9 @@ def main(
         f"exit status {ended.status}; Linux {ended.kernel} booted in {ended.boot_seconds:.1f} s, "
         f"{ended.seconds:.1f} s in all" + (f"; wrote {', '.join(files)}" if files else "")
     )
-    sys.exit(ended.status)
+    if ended.complaints:
+        _progress(f"L1's kernel complains; kernel.log has all of it:\n{ended.complaints}")
+    sys.exit(2 if ended.complaints else ended.status)
 
 
 def _hear(text: str) -> None:

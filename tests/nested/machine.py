@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -18,12 +19,12 @@ from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
 from tests.nested.libvirt import nested_libvirt
-from tests.nested.payload import KILL_AFTER, PayloadCommand, payload
+from tests.nested.payload import COMPLAINTS, KERNEL_LOG, KILL_AFTER, PayloadCommand, payload
 from tests.nested.qemu import nested_qemu
 from tests.nested.uefi import nested_uefi
 
-BOOT_SECONDS = 180.0
-"""For L1 to come to its command: 3 to 6 s on a quiet machine."""
+BOOT_SECONDS = 600.0
+"""For L1 to come to its command: 3 to 6 s on a quiet machine, 200 beside twenty others."""
 
 SEND_SECONDS = 60.0
 MEMORY = 2048
@@ -86,6 +87,16 @@ class Ended:
     kernel: str
     boot_seconds: float
     seconds: float
+
+    @property
+    def complaints(self) -> str:
+        """What L1's kernel has complained of, an oops or a warning: the lines that say so first.
+
+        Empty where it has not. All that the kernel has said is in the file KERNEL_LOG then.
+        """
+        logs = [file for file in self.files if file.name == KERNEL_LOG]
+        said = "".join(log.read_text(errors="replace") for log in logs).splitlines()
+        return "\n".join(line for line in said if re.search(COMPLAINTS, line))
 
 
 def ignore(_text: str) -> None:
