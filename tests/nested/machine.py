@@ -15,6 +15,7 @@ from hpcore.guest.images import fetch_guest
 from hpcore.qemu.find import find_qemu
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from tests.nested.apparmor import nested_apparmor
 from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
@@ -42,7 +43,7 @@ class NestedMachine:
 
     `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None. With
     `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it; with
-    `libvirt` Debian's libvirtd and virsh.
+    `libvirt` Debian's libvirtd and virsh; with `apparmor` Debian's rules, and what loads them.
     """
 
     cpu: str = "max"
@@ -53,6 +54,7 @@ class NestedMachine:
     qemu: str | None = None
     uefi: bool = False
     libvirt: bool = False
+    apparmor: bool = False
 
     @property
     def memory(self) -> int:
@@ -130,6 +132,8 @@ def run(
         layers.append(nested_uefi(progress=progress))
     if machine.libvirt:
         layers.append(nested_libvirt(progress=progress))
+    if machine.apparmor:
+        layers.append(nested_apparmor(progress=progress))
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
         command = PayloadCommand(script, seconds, nonce)
