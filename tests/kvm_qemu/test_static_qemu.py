@@ -1,4 +1,4 @@
-"""A QEMU that has no loader: hpcore ends it before anything of a guest could run."""
+"""A QEMU without the interposer, which no loader has loaded: hpcore ends it, and says why."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ SOURCE = Path(__file__).with_name("static_qemu.c")
 HEARS_NOTHING = Told(lambda _call: None, lambda: None, lambda _why: None, lambda _reason: None)
 
 
-def test_a_static_qemu_is_ended_since_nobody_decides_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("-static",), "a static program has no loader"),
+        ((), "interposer.so' from LD_PRELOAD cannot be preloaded"),  # the loader's own words
+    ],
+    ids=["static", "unreadable"],
+)
+def test_a_qemu_in_which_nobody_decides_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], says: str
 ) -> None:
     program, object_ = tmp_path / "qemu", tmp_path / "interposer.so"
-    gcc("-static", "-Wall", "-Werror", SOURCE, "-o", program)
-    object_.touch()  # a loader would read it, and say that it is no object
+    gcc(*flags, "-Wall", "-Werror", SOURCE, "-o", program)
+    object_.touch()  # which is no object
     started: list[int] = []
     attach = KvmQemuMachine.attach
 
@@ -43,7 +51,7 @@ def test_a_static_qemu_is_ended_since_nobody_decides_in_it(
         qemu = Qemu(program, "7.2")
         await KvmQemuMachine.start(config, None, qemu, object_, HEARS_NOTHING)
 
-    with pytest.raises(QemuError, match="a static program has no loader"):
+    with pytest.raises(QemuError, match=says):
         asyncio.run(run())
     (pid,) = started
     with pytest.raises(ProcessLookupError):

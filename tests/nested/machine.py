@@ -34,6 +34,9 @@ MEMORY = 2048
 MEMORY_WITH_QEMU = 3072
 """MiB of an L1 that has a QEMU: two guests at once, each beside a QEMU of its own."""
 
+STEADY = ("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=2,sleep=off")
+"""An instruction is 4 ns, and while no vCPU has one to run the clock leaps to the next timer."""
+
 ARGUMENTS = "console=ttyAMA0 panic=-1 quiet"
 
 
@@ -44,6 +47,8 @@ class NestedMachine:
     `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None. With
     `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it; with
     `libvirt` Debian's libvirtd and virsh; with `apparmor` Debian's rules, and what loads them.
+    With `steady` its clock counts instructions, and stands still as long as others have this
+    machine's CPUs: nothing in L1 times out because of them. It is slower where it is alone.
     """
 
     cpu: str = "max"
@@ -55,6 +60,7 @@ class NestedMachine:
     uefi: bool = False
     libvirt: bool = False
     apparmor: bool = False
+    steady: bool = False
 
     @property
     def memory(self) -> int:
@@ -67,8 +73,9 @@ class NestedMachine:
         # the architected PAuth algorithm costs QEMU half of its time
         cpu = "max,pauth-impdef=on" if self.cpu == "max" else self.cpu
         virtualization = "on" if self.virtualization else "off"
+        clock = STEADY if self.steady else ("-accel", "tcg,thread=multi,tb-size=512")
         return [
-            str(qemu), "-accel", "tcg,thread=multi,tb-size=512",
+            str(qemu), *clock,
             "-machine", f"virt,virtualization={virtualization},gic-version={self.gic}",
             "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(self.memory),
             "-kernel", str(self.kernel or kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
