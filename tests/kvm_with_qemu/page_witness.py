@@ -26,7 +26,7 @@ class Page:
         assert isinstance(session, KvmQemuSession)
         machine = session.machine
         assert machine is not None
-        found = []
+        found: list[Words] = []
         for slot in range(slots):
             seen = machine.seen(slot)
             found.append({
