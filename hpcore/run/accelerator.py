@@ -8,6 +8,7 @@ A distribution offers one by naming a class in the entry-point group
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -315,6 +316,14 @@ class RestoringAccelerator(Accelerator, Protocol):
         from one stream. Raises AcceleratorError where something does not fit, and leaves
         nothing behind.
         """
+
+
+@runtime_checkable
+class AcceleratorByTraits(Accelerator, Protocol):
+    """An accelerator that itself does otherwise by a trait that it does not lack."""
+
+    def by_traits(self, traits: AbstractSet[Trait]) -> Accelerator:
+        """The accelerator for machines whose protocol has these traits."""
 
 
 class Keeper(Accelerator, Protocol):

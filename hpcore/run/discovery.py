@@ -8,7 +8,14 @@ from typing import cast
 
 from attrs import frozen
 
-from hpcore.run.accelerator import Accelerator, AcceleratorError, Capabilities, Keeper
+from hpcore.model.revision import Revision
+from hpcore.run.accelerator import (
+    Accelerator,
+    AcceleratorByTraits,
+    AcceleratorError,
+    Capabilities,
+    Keeper,
+)
 
 GROUP = "hpcore.accelerators"
 
@@ -57,6 +64,14 @@ def usable(found: Found) -> Accelerator:
     if found.accelerator is None or why is not None:
         raise AcceleratorError(f"the accelerator '{found.name}' cannot run here: {why}")
     return found.accelerator
+
+
+def usable_by(found: Found, protocol: Revision) -> Accelerator:
+    """The accelerator for machines by `protocol`. Raises AcceleratorError if it can't run here."""
+    accelerator = usable(found)
+    if isinstance(accelerator, AcceleratorByTraits):
+        return accelerator.by_traits(protocol.rules.traits)
+    return accelerator
 
 
 def keeper(found: Found) -> Keeper:
