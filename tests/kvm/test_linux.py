@@ -17,8 +17,12 @@ from hpcore.triage.replay import replay
 from tests.kvm.machines import open_files
 from tests.kvm.scenarios import TwoAtOnce, asked_for, ran
 
+MARKS = {
+    "plug-unplug": pytest.mark.nvhe,
+    "reset": pytest.mark.long,  # what it does is a promise, too: tests/kvm/test_promises.py
+}
 SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part, and what takes minutes
-    pytest.param(name, marks=[pytest.mark.nvhe] if name == "plug-unplug" else [])
+    pytest.param(name, marks=MARKS.get(name, ()))
     for name in sorted(set(bundled()) - {"cycles", "migrations"})
 ]
 
@@ -74,6 +78,7 @@ def test_a_scenario_runs_as_it_does_on_tcg(name: str, scenarios: TwoAtOnce) -> N
     assert denied is (name != "cover-letter")
 
 
+@pytest.mark.long
 def test_50_rounds_of_plug_online_unplug_leave_nothing_behind(tmp_path: Path) -> None:
     watch = Watch()
     assert not vcpu_threads()

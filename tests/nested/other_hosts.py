@@ -16,6 +16,7 @@ from tests.nested.test_kvm_suite import Inner, inner, keep, kvm_tests, pytestmar
 from tests.nested.test_logs_agree import (
     SCENARIOS,
     WITH_QEMU,
+    WITHOUT_QEMU,
     agree,
     on_kvm,
     on_tcg,
@@ -42,6 +43,11 @@ def test_the_logs_of_seven_moves_agree(beside: str, kept_logs: Path) -> None:
 def test_kvm_with_qemu_7_2(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "QEMU 7.2")
     keep(booted, kept_logs, "kvm-qemu-*.jsonl")
+
+
+@pytest.mark.parametrize("name", sorted(set(SCENARIOS) - set(WITHOUT_QEMU)))
+def test_the_logs_of_a_scenario_agree(name: str, kept_logs: Path) -> None:
+    agree(on_tcg(name, kept_logs), on_kvm("kvm", name, kept_logs))
 
 
 @pytest.mark.parametrize("name", sorted(set(SCENARIOS) - set(WITH_QEMU)))
