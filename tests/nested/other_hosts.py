@@ -1,7 +1,7 @@
 """What KVM does beside test_kvm_suite.py, by `make nested-more` alone: it takes long.
 
-A Linux that our VMM carries whole; with QEMU the other scenarios, random moments, QEMU 10, a host
-without VHE, disks that boot by UEFI, and libvirt's `<domain type='kvm'>`.
+A Linux that our VMM carries whole, and seven times in a row; with QEMU the other scenarios, random
+moments, QEMU 10, a host without VHE, disks that boot by UEFI, and libvirt's `<domain type='kvm'>`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.nested.test_logs_agree import (
     agree,
     on_kvm,
     on_tcg,
+    without_kvm,
 )
 from tests.nested.uefi_boots import by_uefi, passed
 
@@ -30,6 +31,12 @@ __all__ = ["inner", "pytestmark"]
 def test_kvm(inner: Inner, booted: Booted, kept_logs: Path) -> None:
     inner.hold(booted, "VHE")
     keep(booted, kept_logs, "kvm-*.jsonl")
+
+
+@pytest.mark.parametrize("beside", ["qtest", "tcg"])
+def test_the_logs_of_seven_moves_agree(beside: str, kept_logs: Path) -> None:
+    moves = "migrations"
+    agree(without_kvm(beside, moves, kept_logs), on_kvm("kvm", moves, kept_logs))
 
 
 @kvm_tests("kvm_with_qemu", NestedMachine(qemu="7.2"), "-m", "long")
