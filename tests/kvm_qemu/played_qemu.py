@@ -383,7 +383,8 @@ class PlayedQemu:
             case "system_reset":
                 self.reset()
             case "quit":
-                self.process.kill()
+                self.tell_monitors("SHUTDOWN", guest=False, reason="host-qmp-quit")
+                asyncio.get_running_loop().call_later(0.05, self.process.kill)
         return {}
 
     def _migrates(self, command: str, given: dict[str, object]) -> object:

@@ -202,6 +202,8 @@ def test_a_machine_that_moves_keeps_its_grants_and_gains_none(
 
     asyncio.run(run())
     assert replay(log).ok
+    off = [event.by for event in events(log) if isinstance(event, ev.MachinePoweredOff)]
+    assert off == ["user"], "what QEMU says of a shutdown as it is ended is not the guest's word"
 
 
 def test_a_vcpu_that_comes_in_powered_and_was_not_granted_is_kept_off(

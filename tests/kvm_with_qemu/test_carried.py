@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
+from hpcore_kvm_qemu.build import ensure_interposer
+from hpcore_kvm_qemu.machine import DEAF, KvmQemuMachine
 from hpcore_kvm_qemu.session import KvmQemuSession
 
 from hpcore.guest.images import fetch_guest
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
+from hpcore.model.events import MachineStepFailed
 from hpcore.model.machines import Phase
 from hpcore.model.psci import PsciStatus
-from hpcore.run.accelerator import GuestImages
+from hpcore.qemu.find import find_qemu
+from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages
 from hpcore.run.discovery import find
+from hpcore.session.carrying import QEMU
 from tests.kvm_with_qemu import programs
 from tests.kvm_with_qemu.puppet import Puppet, puppet, restored
 from tests.kvm_with_qemu.strings import OFF, ON, mailbox
@@ -131,5 +140,82 @@ def test_a_linux_that_was_saved_goes_on_with_what_was_plugged(tmp_path: Path) ->
 
     async def run() -> None:
         await goes_on_with_what_was_plugged(find("kvm-qemu"), machine, images, tmp_path, clones=1)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", ["setup", "active", "pre-switchover", "completed"])
+def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
+    tmp_path: Path, status: str
+) -> None:
+    async def run() -> None:
+        async with puppet(tmp_path, 1, 3) as rig:
+            await with_vcpu_1(rig)
+            session = session_of(rig)
+            before, elsewhere = session.process_id, session._elsewhere
+            dies_at(session, status)
+            await rig.core.submit(stimuli.Migrate())
+            await rig.until(lambda s: not s.shared.migrating and s.shared.step is None)
+            failed = [e.error for e in rig.events if isinstance(e, MachineStepFailed)]
+            assert len(failed) == 1 and "SIGKILL" in failed[0]
+            assert session.process_id == before
+            await it_is_as_it_was(rig)
+            session._elsewhere = elsewhere
+            rig.events.clear()
+            await rig.migrate()
+            await it_is_as_it_was(rig)
+
+    asyncio.run(run())
+
+
+def dies_at(session: KvmQemuSession, status: str) -> None:
+    """The QEMU that the machine is carried to next dies when the source says `status`."""
+    elsewhere, here = session._elsewhere, session.machine
+    assert elsewhere is not None and here is not None
+    begin, hear = elsewhere.begin, here.migration.hear
+
+    async def begun() -> KvmQemuMachine:
+        there = await begin()
+
+        def heard(said: str) -> None:
+            if said == status:
+                here.migration.hear = hear  # type: ignore[method-assign]
+                os.kill(there.process.pid, signal.SIGKILL)
+            hear(said)
+
+        here.migration.hear = heard  # type: ignore[method-assign]
+        return there
+
+    session._elsewhere = attrs.evolve(elsewhere, begin=begun)
+
+
+def test_a_qemu_of_other_memory_and_a_file_of_another_qemu_are_refused(tmp_path: Path) -> None:
+    async def run() -> None:
+        kept = Kept(tmp_path / "stream")
+        async with puppet(tmp_path, 1, 3) as rig:
+            await with_vcpu_1(rig)
+            session = session_of(rig)
+            assert session._elsewhere is not None
+            other = MachineConfig.of(cpus=1, maxcpus=3, memory=512)
+            begin = partial(
+                KvmQemuMachine.start, other, session._elsewhere.boot, find_qemu(),
+                ensure_interposer(), DEAF, incoming=True,
+            )  # fmt: skip
+            session._elsewhere = attrs.evolve(session._elsewhere, begin=begin)
+            await rig.core.submit(stimuli.Migrate())
+            await rig.until(lambda s: not s.shared.migrating and s.shared.step is None)
+            (failed,) = [e.error for e in rig.events if isinstance(e, MachineStepFailed)]
+            assert "the other QEMU" in failed
+            await it_is_as_it_was(rig)
+            kept.full_after = 50_000
+            with pytest.raises(EffectError, match="takes no more: No space left on device"):
+                await session.save(kept.keep)
+            kept = Kept(tmp_path / "stream")
+            state = await rig.save(kept)
+        facts = {**kept.belongings.facts, QEMU: "9.9.9"}
+        kept.belongings = attrs.evolve(kept.belongings, facts=facts)
+        with pytest.raises(AcceleratorError, match=r"saved with qemu 9\.9\.9, and here it is"):
+            async with restored(state, kept):
+                pass
 
     asyncio.run(run())
