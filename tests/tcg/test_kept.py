@@ -94,7 +94,7 @@ def test_a_machine_that_is_left_is_listed_and_can_be_had_again(kept: Path) -> No
     mine = [machine for machine in listed if machine["log"] == str(kept)]
     assert mine == [{
         "log": str(kept), "log_is_there": True, "accelerator": "tcg", "held": False,
-        "place": str(place(kept)),
+        "place": str(place(kept)), "console_dropped": 0,
     }]  # fmt: skip
     before = replay(kept).events
     ended = hpcore("attach", kept, "pause", "--json", env=HERE)

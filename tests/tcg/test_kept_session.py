@@ -14,6 +14,7 @@ from hpcore_tcg.kept_machine import KeptMachine
 from hpcore_tcg.protocol import Event, encode
 
 from hpcore.model.stimuli import PowerOffSeen, Stimulus
+from tests.support.waits import until
 from tests.support.world import World
 
 
@@ -50,8 +51,7 @@ def test_a_guest_that_powers_off_as_it_is_let_go_on_is_off_and_nobody_waits_for_
         async with asyncio.timeout(10):
             await session.take_up()
             await session.taken_up()
-            while not reports:
-                await asyncio.sleep(0.01)
+            await until(lambda: bool(reports), "the report of it")
         assert reports == [PowerOffSeen()]
         await link.close()
         theirs.close()
