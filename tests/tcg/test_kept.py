@@ -31,7 +31,7 @@ from tests.qemu.support import alive
 from tests.support.command import HPCORE, Ended, hpcore, needs_guest, refused
 from tests.support.terminal import on_a_terminal
 from tests.support.waits import poll
-from tests.tcg.kills.driver import Kills
+from tests.tcg.kills.driver import Kills, Process
 
 pytestmark = needs_guest
 
@@ -87,6 +87,18 @@ def test_killed_hpcores_lose_nothing_and_say_nothing_that_is_untrue(tmp_path: Pa
     assert not kills.tally.wrong
     assert kills.tally.agreed > 1
     assert kills.tally.told > 50
+
+
+def test_words_of_a_worker_that_come_in_one_read_are_all_heard() -> None:
+    said, into = os.pipe()
+    worker = object.__new__(Process)
+    worker._out, worker._rest, worker.said, worker._looked = said, b"", [], 0
+    os.write(into, b'{"attached": 1}\n{"agree": 6}\n')
+    os.close(into)
+    assert worker.until("attached") == {"attached": 1}
+    assert worker.until("agree") == {"agree": 6}
+    assert worker.until("agree") is None
+    os.close(said)
 
 
 def test_a_machine_that_is_left_is_listed_and_can_be_had_again(kept: Path) -> None:
