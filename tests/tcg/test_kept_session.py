@@ -51,7 +51,7 @@ def test_a_guest_that_powers_off_as_it_is_let_go_on_is_off_and_nobody_waits_for_
         async with asyncio.timeout(10):
             await session.take_up()
             await session.taken_up()
-            await until(lambda: bool(reports), "the report of it")
+            await until(lambda: bool(reports), "the power-off is reported")
         assert reports == [PowerOffSeen()]
         await link.close()
         theirs.close()
