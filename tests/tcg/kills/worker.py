@@ -112,8 +112,8 @@ class Worker:
         while True:
             doing = self.dice.choices(
                 (self.plug_or_unplug, self.online, self.pause, self.reset, self.reboot,
-                 self.force, self.power_off, self.rest),
-                (40, 14, 10, 3, 3, 8, 1, 10),
+                 self.force, self.power_off, self.carry, self.rest),
+                (40, 14, 10, 3, 3, 8, 1, 4, 10),
             )[0]  # fmt: skip
             say(doing=doing.__name__)
             with suppress(RunError, TimeoutError):
@@ -169,6 +169,12 @@ class Worker:
     async def power_off(self) -> None:
         self._type("\x03\npoweroff -f\n")
         await asyncio.sleep(self.dice.uniform(0, 1.5))
+
+    async def carry(self) -> None:
+        """A migration or a save: each is tried, and fails, since the machine stays where it is."""
+        to = stimuli.Migrate() if self.dice.random() < 0.5 else stimuli.Save("nowhere")
+        await (await self.machine.begin(to)).ended()
+        say(wrong=f"{to} did not fail")
 
     async def rest(self) -> None:
         if self.state.shared.phase is Phase.OFF:
