@@ -221,8 +221,8 @@ def test_what_no_scenario_can_script_is_said() -> None:
 
 def test_a_reset_that_the_user_asks_for_is_scripted_once_and_the_guest_is_deaf_after_it() -> None:
     config = MachineConfig.of(cpus=1, maxcpus=2)
-    way: list[st.Stimulus] = [st.Reset(), st.MachineDone(MachineStep.RESET), st.ResetSeen(), st.ResetSeen()]
-    steps = [line.step for line in scripted("again", "", config, way).steps]
+    asked: list[st.Stimulus] = [st.Reset(), st.MachineDone(MachineStep.RESET), st.ResetSeen()]
+    steps = [line.step for line in scripted("again", "", config, [*asked, st.ResetSeen()]).steps]
     deaf = sc.CallStep(MASK_GED.call, MASK_GED.arguments)
     assert steps[:-1] == [sc.BootStep(), deaf, sc.ResetStep(), deaf, sc.ResetStep(), deaf]
     assert isinstance(steps[-1], sc.WaitStep)
