@@ -319,9 +319,10 @@ class RestoringAccelerator(Accelerator, Protocol):
 
 @runtime_checkable
 class RuledAccelerator(Accelerator, Protocol):
-    """An accelerator whose `lacks` leaves traits of other protocols out: it has to know the rules.
+    """An accelerator that itself does otherwise by a trait of other protocols.
 
-    They say which vCPU a guest's tables have as one that can go, and what is realized when.
+    Its `lacks` leaves that trait out. So it has to know the rules: which vCPU a guest's tables have
+    as one that can go, what is realized when, when a vCPU has a thread.
     """
 
     def by(self, rules: Rules) -> Accelerator:

@@ -56,7 +56,7 @@ def sections(machine: KvmMachine, order: Order) -> dict[str, bytes]:
     assert machine.stopped_at is not None, "time stands still"
     vcpus = {
         str(index): _vcpu(machine, index)
-        for index in range(machine.possible) if index in machine.threads
+        for index in range(machine.possible) if machine.realized(index)
     }  # fmt: skip
     return {
         **section(VCPUS, VERSION, vcpus),
@@ -77,7 +77,8 @@ def belongings(machine: KvmMachine, order: Order, images: BootFiles | None) -> B
 def _vcpu(machine: KvmMachine, index: int) -> dict[str, object]:
     state = vcpu_state.read(machine.vcpu(index))
     registers = dict(state.registers)
-    answer = machine.threads[index].untaken
+    thread = machine.threads.get(index)
+    answer = None if thread is None else thread.untaken
     if answer is not None:
         registers[uapi.x_register(0)] = (answer & _MASK).to_bytes(8, "little")
     return {
@@ -125,7 +126,7 @@ def carry(here: KvmMachine, there: KvmMachine, order: Order) -> None:
 
     Raises AcceleratorError, KvmError, RuntimeError.
     """
-    slots = Order([SlotParts() for _ in order.slots])
+    slots = attrs.evolve(order, slots=[SlotParts() for _ in order.slots])
     load(there, slots, Belongings(facts(here), sections(here, order)))
     if here.hotplug.ged_events:  # the edge may have been on its way
         there.hotplug.raise_ged()
@@ -155,7 +156,10 @@ def load(machine: KvmMachine, order: Order, saved: Belongings) -> None:
     vcpus = state_of(saved, VCPUS, VERSION)
     with section_read(VCPUS):
         for index, held in sorted((int(i), held) for i, held in vcpus.items()):
-            machine.revive(index, _vcpu_state(held), on=held["on"], fresh=held["fresh"])
+            machine.revive(
+                index, _vcpu_state(held), on=held["on"], fresh=held["fresh"],
+                thread=order.slots[index].thread,
+            )  # fmt: skip
     vgic = state_of(saved, VGIC, VERSION)
     with section_read(VGIC):
         _load_vgic(machine, vgic)
