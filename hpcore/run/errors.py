@@ -20,11 +20,14 @@ class CommandRefused(RunError):
 
 
 class ProtocolBroken(RunError):
-    """An invariant does not hold: a fault of hpcore itself. The machine was stopped."""
+    """A promise of the protocol does not hold. The machine was stopped.
+
+    By hpcore's own rules that is a fault of hpcore itself; by others, what they were run for.
+    """
 
     def __init__(self, violation: Violation, event: Event) -> None:
         super().__init__(
             f"invariant {violation.invariant} is broken for vCPU {violation.slot} by {event}: "
-            f"{violation.says} This is a fault of hpcore; the log shows it"
+            f"{violation.says} By hpcore's own rules this is a fault of hpcore; the log shows it"
         )
         self.violation = violation
