@@ -156,7 +156,7 @@ def test_what_fails_before_the_switch_leaves_the_machine_where_it_was(
     asyncio.run(run())
 
 
-WHEN = {
+WHEN: dict[str, Callable[[Precopy, KvmMachine], bool]] = {
     "early": lambda copy, _machine: copy.rounds == 0,
     "in the middle": lambda copy, _machine: copy.rounds >= 2,
     "at the switch": lambda _copy, machine: Hold.CARRIED in machine.threads.holds,
