@@ -18,6 +18,7 @@ from attrs import frozen
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
 from hpcore.model.machines import SlotState
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import (
     EjectCalled,
@@ -75,7 +76,8 @@ class HotplugDevice:
     `report` gets the guest's calls, `raise_ged` pulses the GED's interrupt (an edge on
     virt.ACPI_GED_GSI). Both are called under the device's lock, so that the order of calls
     is the order of what happened; they must not block, nor call back from another thread.
-    `base` is where the board's RegisterTransport has the registers.
+    `base` is where the board's RegisterTransport has the registers, and `rules` say which
+    vCPUs stay: these a guest can't eject.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class HotplugDevice:
         report: Callable[[GuestCall], None],
         raise_ged: Callable[[], None],
         base: int = virt.CPU_HOTPLUG_BASE,
+        rules: Rules = RULES,
     ) -> None:
-        self._config, self._report, self._pulse = config, report, raise_ged
+        self._report, self._pulse = report, raise_ged
+        self._stays = [rules.stays(i, cold=config.cold_booted(i)) for i in range(config.possible)]
         self._base = base
         self._lock = RLock()
         self._scanning = False
@@ -279,7 +283,7 @@ class HotplugDevice:
     def _new_block(self) -> HotplugRegisters:
         block = HotplugRegisters(self._arch_ids, self)
         for slot, registers in enumerate(block.slots):
-            registers.hotpluggable = not self._config.cold_booted(slot)
+            registers.hotpluggable = not self._stays[slot]
         return block
 
     def _in_block(self, address: int) -> bool:

@@ -8,7 +8,6 @@ A distribution offers one by naming a class in the entry-point group
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +18,7 @@ from hpcore.guest.played.answers import Answers, said
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import OTHERS_STEPS, Effect
-from hpcore.model.rules import Trait
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 
@@ -319,11 +318,15 @@ class RestoringAccelerator(Accelerator, Protocol):
 
 
 @runtime_checkable
-class AcceleratorByTraits(Accelerator, Protocol):
-    """An accelerator that itself does otherwise by a trait that it does not lack."""
+class RuledAccelerator(Accelerator, Protocol):
+    """An accelerator that itself does otherwise by a trait of other protocols.
 
-    def by_traits(self, traits: AbstractSet[Trait]) -> Accelerator:
-        """The accelerator for machines whose protocol has these traits."""
+    Its `lacks` leaves that trait out. So it has to know the rules: which vCPU a guest's tables have
+    as one that can go, what is realized when, when a vCPU has a thread.
+    """
+
+    def by(self, rules: Rules) -> Accelerator:
+        """This accelerator, for machines that are run by `rules`."""
 
 
 class Keeper(Accelerator, Protocol):

@@ -8,13 +8,13 @@ from typing import cast
 
 from attrs import frozen
 
-from hpcore.model.revision import Revision
+from hpcore.model.rules import Rules
 from hpcore.run.accelerator import (
     Accelerator,
-    AcceleratorByTraits,
     AcceleratorError,
     Capabilities,
     Keeper,
+    RuledAccelerator,
 )
 
 GROUP = "hpcore.accelerators"
@@ -66,12 +66,10 @@ def usable(found: Found) -> Accelerator:
     return found.accelerator
 
 
-def usable_by(found: Found, protocol: Revision) -> Accelerator:
-    """The accelerator for machines by `protocol`. Raises AcceleratorError if it can't run here."""
+def usable_by(found: Found, rules: Rules) -> Accelerator:
+    """As `usable`, for machines that are run by `rules`."""
     accelerator = usable(found)
-    if isinstance(accelerator, AcceleratorByTraits):
-        return accelerator.by_traits(protocol.rules.traits)
-    return accelerator
+    return accelerator.by(rules) if isinstance(accelerator, RuledAccelerator) else accelerator
 
 
 def keeper(found: Found) -> Keeper:

@@ -65,7 +65,7 @@ async def execute_log(
         records = [record for record, _ in zip(iterator, range(MOST_EVENTS + 1), strict=False)]
     if len(records) > MOST_EVENTS:
         raise LogError(f"{path}: more than {MOST_EVENTS} events; execute a counterexample")
-    accelerator = usable_by(found, header.protocol)
+    accelerator = usable_by(found, header.protocol.rules)
     begun = (r.event.step for r in records if isinstance(r.event, ev.StepBegun))
     need_steps(found, str(path), dict.fromkeys(begun))
     resets = asyncio.Event()

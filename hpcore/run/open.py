@@ -76,7 +76,7 @@ async def open_machine(
     ProtocolBroken for a fault of hpcore.
     """
     _say_warnings_alone()
-    accelerator, fitted = usable_by(found, protocol), fit(found, config)
+    accelerator, fitted = usable_by(found, protocol.rules), fit(found, config)
     need_protocol(found, protocol)
     header = header_of(found, fitted, guest, protocol)
     shell = not isinstance(guest, GuestImages) or guest.shell

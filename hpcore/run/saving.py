@@ -106,7 +106,7 @@ async def restore_machine(
     fit, LogError where the log cannot be started, and on leaving ProtocolBroken for a fault of
     hpcore.
     """
-    accelerator = usable_by(found, saved.header.protocol)
+    accelerator = usable_by(found, saved.header.protocol.rules)
     if found.name != saved.accelerator or not isinstance(accelerator, RestoringAccelerator):
         raise AcceleratorError(
             f"{saved.file.path} was saved on '{saved.accelerator}', and is restored there alone"

@@ -47,6 +47,7 @@ class KeptQemuSession(QemuSession[M]):
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._off_told = asyncio.Event()  # a power-off that nobody had heard of
+        self._off_early: str | None = None  # QEMU's word of one, said before `_goes_on`
 
     def _attaches(self, state: State) -> None:
         """It is there already, and its log says `state`. Part of the construction."""
@@ -88,9 +89,26 @@ class KeptQemuSession(QemuSession[M]):
         await self._goes_on.wait()
         await super()._command(step)
 
+    def _go_on(self, *, off: bool) -> None:
+        """What touches QEMU is done from here on. `off` says that QEMU's run state, as it was
+        found, is that of a power-off of which the log does not know.
+
+        A guest may power off as soon as it runs again, and QEMU says so before whoever had it run
+        is told that it does.
+        """
+        self._goes_on.set()
+        if off:
+            self._tell(self._powered_off_meanwhile())
+            return
+        self._off_told.set()
+        if self._off_early is not None:
+            self._tell(self._shut_down(self._off_early))
+
     async def _shut_down(self, reason: str) -> None:
-        if self._goes_on.is_set():  # before that, QEMU's run state tells
+        if self._goes_on.is_set():
             await super()._shut_down(reason)
+        else:  # where that was before its run state was read, the run state tells
+            self._off_early = reason
 
     async def _powered_off_meanwhile(self) -> None:
         """QEMU has told nobody of it. It is reported after all that came before."""

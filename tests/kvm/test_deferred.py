@@ -12,7 +12,7 @@ from hpcore_kvm.session import KvmSession
 from hpcore_kvm.smccc import Function
 
 from hpcore.model.effects import AnswerCpuOn, MachineStep, Step
-from hpcore.model.rules import TEARDOWN, Trait
+from hpcore.model.rules import RULES, TEARDOWN, Trait
 from hpcore.model.stimuli import CpuOffSeen, CpuOnCalled, ResetSeen, Stimulus
 from hpcore.promises.rig import COLD_BUILD
 from hpcore.protocols import load as protocol
@@ -131,10 +131,9 @@ def test_a_reset_a_migration_and_a_restore_make_no_thread(tmp_path: Path) -> Non
 def test_the_accelerator_defers_threads_where_the_protocol_says_so() -> None:
     accelerator = KvmAccelerator()
     assert Trait.THREAD_AT_CPU_ON not in accelerator.probe().lacks
-    assert accelerator.by_traits({Trait.THREAD_AT_CPU_ON}) == attrs.evolve(
-        accelerator, deferred=True
-    )
-    assert accelerator.by_traits(frozenset()) == accelerator
+    late = attrs.evolve(RULES, traits=frozenset({Trait.THREAD_AT_CPU_ON}))
+    assert accelerator.by(late) == attrs.evolve(accelerator, deferred=True)
+    assert accelerator.by(RULES) == accelerator
 
 
 LINUX = """\

@@ -137,7 +137,7 @@ def test_threads_are_deferred_where_cpu_on_comes_to_hpcore(
     trait = str(Trait.THREAD_AT_CPU_ON)
     for answer, lacks in ((0, False), (errno.EINVAL, True)):
         found = probe_fake(monkeypatch, FakeKvm(filter=answer))
-        monkeypatch.setattr("hpcore_kvm.accelerator.probe.probe", lambda found=found: found)
+        monkeypatch.setattr("hpcore_kvm.probe.probe", lambda found=found: found)
         assert (trait in KvmAccelerator().probe().lacks) is lacks
         assert trait in found.lacks, "QEMU under KVM asks here, and has its threads from the start"
         monkeypatch.undo()

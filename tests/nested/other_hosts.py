@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.nested.boots import Booted
+from tests.nested.boots import Booted, NestedBoot
 from tests.nested.machine import NestedMachine
-from tests.nested.test_kvm_suite import Inner, inner, keep, kvm_tests, pytestmark
+from tests.nested.test_kvm_suite import SECONDS, Inner, inner, keep, kvm_tests, pytestmark
 from tests.nested.test_logs_agree import (
     SCENARIOS,
     WITH_QEMU,
@@ -78,3 +78,15 @@ def test_a_disk_boots_by_uefi_and_hotplugs_with_qemu_10(booted: Booted) -> None:
 @kvm_tests("libvirt/on_kvm.py", NestedMachine(qemu="7.2", libvirt=True))
 def test_libvirt_has_its_kvm_domains_hotplugged(inner: Inner, booted: Booted) -> None:
     inner.hold(booted, "libvirt")
+
+
+@pytest.mark.boots(
+    NestedBoot(
+        ("pytest", "tests/kvm_with_qemu/by_apparmor.py", "-p", "no:cacheprovider"),
+        lambda: NestedMachine(qemu="7.2", apparmor=True), SECONDS,
+    )
+)  # fmt: skip
+def test_libvirts_apparmor_rules_and_what_the_interposer_needs_beside_them(booted: Booted) -> None:
+    ended = booted.ended()
+    assert ended.status == 0, ended.output
+    assert "4 passed" in ended.output

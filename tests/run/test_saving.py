@@ -22,7 +22,7 @@ from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.revision import Change, Revision
-from hpcore.model.rules import Trait
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.states import State, initial
 from hpcore.run import saved_file
 from hpcore.run.accelerator import (
@@ -84,8 +84,8 @@ class SavablePaper(PaperAccelerator):
     traits: tuple[AbstractSet[Trait], ...] = ()
     """Of the protocols that it was asked for, one after the other."""
 
-    def by_traits(self, traits: AbstractSet[Trait]) -> SavablePaper:
-        self.traits += (traits,)
+    def by(self, rules: Rules) -> SavablePaper:
+        self.traits += (rules.traits,)
         return self
 
     async def open(

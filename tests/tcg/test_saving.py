@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_tcg import TcgAccelerator
-from hpcore_tcg.belongings import EPOCH, MACHINE_TYPE, MONITOR, QEMU
+from hpcore_tcg.belongings import EPOCH, MONITOR
 
 from hpcore.model.effects import MachineStep, RaiseGed, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
@@ -22,6 +22,7 @@ from hpcore.run.accelerator import AcceleratorError, GuestImages
 from hpcore.run.discovery import find
 from hpcore.run.saved_parts import KERNEL
 from hpcore.run.saving import restore_machine
+from hpcore.session.carrying import MACHINE_TYPE, QEMU
 from tests.qemu.support import needs_qemu
 from tests.support.guests import guest_or_skip
 from tests.support.saved import (

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set as AbstractSet
 
 import attrs
 from attrs import frozen
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.rules import Trait
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.states import State
 from hpcore.platform import firmware
 from hpcore.run import admission
@@ -46,9 +45,9 @@ class KvmAccelerator:
             del lacks[Trait.THREAD_AT_CPU_ON]
         return attrs.evolve(can, lacks=lacks)
 
-    def by_traits(self, traits: AbstractSet[Trait]) -> KvmAccelerator:
-        """See `hpcore.run.accelerator.AcceleratorByTraits`."""
-        return KvmAccelerator(deferred=Trait.THREAD_AT_CPU_ON in traits)
+    def by(self, rules: Rules) -> KvmAccelerator:
+        """See `hpcore.run.accelerator.RuledAccelerator`."""
+        return KvmAccelerator(deferred=Trait.THREAD_AT_CPU_ON in rules.traits)
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report

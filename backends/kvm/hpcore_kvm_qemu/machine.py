@@ -23,8 +23,9 @@ from hpcore_kvm_qemu.wire import Seen
 NOT_ENFORCED = (
     "QEMU runs without the interposer, so nobody would keep its vCPUs off; nothing of the guest "
     "has run. The loader drops LD_PRELOAD for a program that is set-uid or has file capabilities, "
+    "and goes on without an object that a security module does not let it map; "
     "a static program has no loader, and a script that starts QEMU passes it to its shell alone: "
-    "have HPCORE_QEMU name the program itself"
+    "have HPCORE_QEMU name the program itself. QEMU: {}"
 )
 
 
@@ -97,7 +98,7 @@ class KvmQemuMachine(QemuMachine):
             await self.connect(sockets.qmp, sockets.console)
             self.policy.drain()
             if not self.policy.enforced:
-                raise QemuError(NOT_ENFORCED)
+                raise QemuError(NOT_ENFORCED.format(self.process.last_words))
         except BaseException:
             await self.close()
             raise

@@ -178,8 +178,9 @@ class Policy:
         By QEMU's own signal, which takes it out of KVM_RUN.
         """
         tid = self.seen(slot).tid
-        # what the page says comes from QEMU's process, which could name any thread of the host
-        if tid and Path(f"/proc/{pid}/task/{tid}").exists():
+        # What the page says comes from QEMU's process, which could name any thread of the host:
+        # tgkill(2) signals those of that process alone.
+        if tid:
             _libc.tgkill(pid, tid, signal.SIGUSR1)
 
     async def news(self, seconds: float) -> None:

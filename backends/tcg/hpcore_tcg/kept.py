@@ -91,11 +91,7 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
                 await self._found.qmp.execute("cont")
         except QemuError as error:
             self._lose(f"the machine cannot go on: {error}")
-        self._goes_on.set()
-        if off and shared.phase is not Phase.OFF:
-            self._tell(self._powered_off_meanwhile())
-        else:
-            self._off_told.set()
+        self._go_on(off=off and shared.phase is not Phase.OFF)
         self._found.link.go()
 
     async def taken_up(self) -> TakenUp:
