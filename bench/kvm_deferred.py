@@ -49,14 +49,19 @@ def main(repeats: int, as_json: bool) -> None:
             )  # fmt: skip
         sys.exit(ended.status)
     kinds = [(n, k) for n in SIZES for k in (1, n)]
-    samples = [
-        sample(n, k, how) for _ in range(repeats) for n, k in kinds for how in HOW
-    ]  # fmt: skip
-    people = Console(stderr=as_json, width=100)
-    for n, k in kinds:
-        people.print(table([s for s in samples if (s["possible"], s["realized"]) == (n, k)]), "")
-    if as_json:
-        click.echo(orjson.dumps(samples).decode())
+    samples: list[Sample] = []
+    people = Console(stderr=as_json, width=120)
+    try:
+        for _ in range(repeats):
+            for n, k in kinds:
+                samples += [sample(n, k, how) for how in HOW]
+    finally:  # also of fewer, where there was no time for all
+        for n, k in kinds:
+            mine = [s for s in samples if (s["possible"], s["realized"]) == (n, k)]
+            if mine:
+                people.print(table(mine), f"{len(mine) // 2} each\n", sep="\n")
+        if as_json:
+            click.echo(orjson.dumps(samples).decode())
 
 
 def sample(possible: int, realized: int, how: str) -> Sample:
