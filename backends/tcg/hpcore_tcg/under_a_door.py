@@ -16,9 +16,10 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.migration import machine_type_of, version_of
 from hpcore.run.accelerator import AcceleratorError, Belongings, EffectError, Report
 from hpcore.run.saved_parts import BLOB, INITRD, KERNEL, TREE, digest, refuse_unlike
-from hpcore_tcg.belongings import EPOCH, MACHINE_TYPE, MONITOR, QEMU, epoch_of
+from hpcore.session.carrying import MACHINE_TYPE, QEMU
+from hpcore.session.elsewhere import LoadedFiles
+from hpcore_tcg.belongings import EPOCH, MONITOR, epoch_of
 from hpcore_tcg.build import Monitor
-from hpcore_tcg.elsewhere import LoadedFiles
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import StartMachine, TcgSession
 
