@@ -104,6 +104,8 @@ def run_by(rules: str | None, mutant: str | None) -> Revision:
                 "--mutant is a bug that was reported against a protocol: name it by --rules"
             )
         return HPCORE
+    from hpcore.protocols import load  # noqa: PLC0415 - takes YAML along
+
     revision = load(rules)
     return revision if mutant is None else revision.with_bug(bug_of(revision, mutant))
 
