@@ -28,10 +28,6 @@ from hpcore_tcg.session import TcgSession
 class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
 
-    stays = (
-        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
-        "nor saved yet: run it without --keep"
-    )
     _found: KeptMachine | None = None
 
     def __init__(
