@@ -48,6 +48,8 @@ class QemuMachine:
         self.process = process
         self.running_since: float | None = None
         """When the machine's time began to pass, in seconds of the loop; None in a stop."""
+        self.has_run = False
+        """Whether QEMU has ever said that the machine goes on. It says so just before it does."""
         self.migration = MigrationWords()
         self._told = told
         self._qmp: Qmp | None = None
@@ -127,6 +129,7 @@ class QemuMachine:
     def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:
         if name == "RESUME":
             self.running_since = asyncio.get_running_loop().time()
+            self.has_run = True
         elif name == "STOP":
             self.running_since = None
         elif name == "MIGRATION":

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import attrs
 import structlog
@@ -29,11 +30,14 @@ from hpcore.model.effects import (
 from hpcore.model.states import State
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
+from hpcore.qemu.live_migration import hand_over_running, settle
 from hpcore.qemu.migration import (
     NotTakenUp,
     hand_over,
+    last_words,
     load_from,
     machine_type_of,
+    runs,
     save_to,
     take_up,
     version_of,
@@ -53,6 +57,7 @@ from hpcore.run.accelerator import (
 from hpcore.run.saved_parts import refuse_unlike
 from hpcore.session.qemu import QemuSession
 from hpcore.session.turn import CallerTurn, without_cancelling
+from hpcore_tcg.arriving import Arriving
 from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of
 from hpcore_tcg.elsewhere import NOT_OURS_TO_START, Elsewhere
 from hpcore_tcg.events import Interpreter, loss
@@ -116,6 +121,7 @@ class TcgSession(QemuSession[TcgMachine]):
         self._start_machine, self._boots, self._before_start = start, boots, before_start
         self._elsewhere = elsewhere
         self._followed: FollowedConsole | None = None
+        self._leaves: asyncio.Task[None] | None = None  # the QEMU that had the machine before
         self._free = asyncio.Event()  # not while the machine is carried
         self._free.set()
         self._mirror = SlotMirror()
@@ -139,6 +145,13 @@ class TcgSession(QemuSession[TcgMachine]):
             raise AcceleratorError(self._gate.gone or str(error)) from error
         finally:
             turn.end()
+
+    async def close(self) -> None:
+        """See QemuSession."""
+        if self._leaves is not None:
+            self._leaves.cancel()
+            await asyncio.gather(self._leaves, return_exceptions=True)
+        await super().close()
 
     async def _execute(self, effect: Effect, turn: CallerTurn) -> int | None:
         match effect:
@@ -226,16 +239,63 @@ class TcgSession(QemuSession[TcgMachine]):
         try:
             assert there.incoming is not None, "it was started to wait for a machine"
             async with self._held(here):
-                ran = await hand_over(
-                    here, there, there.incoming, live=elsewhere.live, still=here.link.heard_all
-                )
-                await without_cancelling(self._take_over(here, there, ran=ran))
+                if elsewhere.live and await runs(here.qmp):
+                    await self._migrate_running(here, there, there.incoming)
+                else:
+                    await self._migrate_still(here, there, there.incoming)
         except NotTakenUp as error:
             raise AcceleratorError(str(error)) from error
         except QemuError as error:
             raise EffectError(str(error)) from error
         finally:
-            await (here if self._machine is there else there).close()
+            if self._machine is not there:
+                await there.close()
+
+    async def _migrate_still(self, here: TcgMachine, there: TcgMachine, path: Path) -> None:
+        still = here.link.heard_all
+        ran = await hand_over(here, there, path, live=False, still=still)
+        try:
+            await without_cancelling(self._take_over(here, there, ran=ran))
+        finally:
+            if self._machine is there:
+                await here.close()
+
+    async def _migrate_running(self, here: TcgMachine, there: TcgMachine, path: Path) -> None:
+        arriving = Arriving(there)
+        try:
+            await hand_over_running(here, there, path)
+        except BaseException as error:
+            if not await without_cancelling(settle(here, there, spoke=there.spoke)):
+                if isinstance(error, QemuError):
+                    words = await last_words(there)
+                    raise QemuError(f"{error}; the other QEMU: {words}") from error
+                raise
+        await without_cancelling(self._follow(here, there, arriving))
+
+    async def _follow(self, here: TcgMachine, there: TcgMachine, arriving: Arriving) -> None:
+        """The machine runs `there`. What it has said `here` is told before all that it says.
+
+        A reset among that is told behind the end of this step, and so is what follows.
+        """
+        here.tell(attrs.evolve(DEAF, event=self._event))
+        if self._followed is not None and there.console is not None:
+            self._followed.follow(there.console)
+        there.process.remove_directory()
+        self._leaves = asyncio.create_task(self._leave(here, there, arriving))
+        reset = asyncio.create_task(here.migration.until_interrupted())
+        await asyncio.wait({self._leaves, reset}, return_when=asyncio.FIRST_COMPLETED)
+        reset.cancel()
+        self._machine = there
+
+    async def _leave(self, here: TcgMachine, there: TcgMachine, arriving: Arriving) -> None:
+        try:
+            await here.link.heard_all()
+            self._machine = there
+            arriving.taken(self._told())
+            here.tell(DEAF)
+            await here.quit()
+        finally:
+            await here.close()
 
     async def save(self, keep: Keep) -> None:
         """See `hpcore.run.accelerator.SavableSession`."""
