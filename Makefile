@@ -1,5 +1,6 @@
 # make demo   set-up, then Linux boots on unpatched QEMU and a vCPU is plugged, logged, replayed
 # make test   set-up, then all tests, ruff and mypy
+# make test-long  and the tests that are left out of it because they take long
 # make mutation  set-up, then the program is changed a little, many times: do the tests notice?
 # make mutation-protocol  set-up, then the protocol is changed: does hpcore check notice?
 # make nested set-up, then the KVM tests alone, in a nested Linux with a /dev/kvm of its own
@@ -10,8 +11,8 @@
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
 # make attach-long  200 kill -9 of hpcore at random moments, each machine taken up again: up to an hour
 # make moving-live  a VM that runs while it goes to another: HPCORE_QEMU names a QEMU from 9.0 on
-.PHONY: demo test mutation mutation-protocol nested nested-more kvm-host nested-long attach-long moving-live \
-	setup check bench bench-long wheels docs clean
+.PHONY: demo test test-long mutation mutation-protocol nested nested-more kvm-host nested-long \
+	attach-long moving-live setup check bench bench-long wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -28,7 +29,11 @@ demo:
 test:
 	@scripts/setup.sh --tests
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
+
+test-long:
+	@scripts/setup.sh --tests
+	$(BIN)/python -m pytest -m long
 
 mutation:
 	@scripts/setup.sh --tests

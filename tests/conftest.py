@@ -20,7 +20,7 @@ KVM_TESTS = tuple(Path(__file__).parent / name for name in ("kvm", "kvm_with_qem
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks that are used across rooms."""
     config.addinivalue_line("markers", "nvhe: a KVM test that is run in nVHE mode as well")
-    config.addinivalue_line("markers", "long: by `make nested-more`, not by `make test`")
+    config.addinivalue_line("markers", "long: by `make test-long`, or `make nested-more`")
     config.addinivalue_line("markers", "each_qemu: run with each QEMU that is had, not one alone")
     config.addinivalue_line("markers", "debian: needs the Debian disk, which takes minutes to make")
     # machines here are shared: an example that takes long says nothing of the code

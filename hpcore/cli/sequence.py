@@ -44,7 +44,7 @@ def check_sequence(ctx: click.Context, out: Output, options: dict[str, Any]) -> 
     own = properties_of(options["property_files"])[len(PROPERTIES) :]
     question = Question(
         scenario,
-        Anyhow(options["guest"]) if "guest" in given else guest_of(scenario),
+        Anyhow(options["guest"]) if "guest" in given else guest_of(scenario, chosen.rules),
         faults=options["faults"] if "faults" in given else 0,
         race=options["race"],
         resets="reset" in given and options["reset"],

@@ -21,6 +21,14 @@ class MadtFlag(IntFlag):
     ONLINE_CAPABLE = 1 << 3
 
 
+def gicc_flags(*, stays: bool) -> MadtFlag:
+    """The flags of a vCPU that is there for the machine's life, or of one that comes and goes.
+
+    One of the two, never both (5.2.12.14): what is online-capable can be disabled and enabled.
+    """
+    return MadtFlag.ENABLED if stays else MadtFlag.ONLINE_CAPABLE
+
+
 class Notification(IntEnum):
     """What AML tells the kernel about a device by Notify (5.6.6)."""
 

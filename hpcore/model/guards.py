@@ -15,8 +15,8 @@ from attrs import field, frozen
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase, SlotState
-from hpcore.model.rules import RULES, Rules, Trait
-from hpcore.model.states import BOOT_VCPU, Owed, Shared, Slot
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import Owed, Shared, Slot
 
 
 class QmpErrorClass(StrEnum):
@@ -66,8 +66,8 @@ class Ask:
     @property
     def stays(self) -> bool:
         """Whether the slot's vCPU is there for the machine's life."""
-        can_go = Trait.COLD_BOOTED_CAN_GO in self.rules.traits and self.index != BOOT_VCPU
-        return self.slot.cold and not can_go
+        assert self.index is not None, "this guard is asked of a slot"
+        return self.rules.stays(self.index, cold=self.slot.cold)
 
     @property
     def words(self) -> dict[str, object]:

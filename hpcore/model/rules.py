@@ -14,9 +14,10 @@ from enum import StrEnum
 import attrs
 from attrs import field, frozen
 
+from hpcore.model.acpi import MadtFlag, gicc_flags
 from hpcore.model.effects import Step
 from hpcore.model.machines import GiccState, SlotState
-from hpcore.model.states import Slot
+from hpcore.model.states import BOOT_VCPU, Slot
 
 BUILD: tuple[Step, ...] = (
     Step.REALIZE,
@@ -189,6 +190,14 @@ class Rules:
         if name in {str(h) for h in Habit}:
             return attrs.evolve(self, habits=self.habits - {Habit(name)})
         return attrs.evolve(self, guards_off=self.guards_off | {name})
+
+    def stays(self, index: int, *, cold: bool) -> bool:
+        """Whether the vCPU is there for the machine's life: it has no `_EJ0` then."""
+        return cold and (index == BOOT_VCPU or Trait.COLD_BOOTED_CAN_GO not in self.traits)
+
+    def madt_flags(self, index: int, *, cold: bool) -> MadtFlag:
+        """What the MADT says of the vCPU. The tables that a guest reads are made of this."""
+        return gicc_flags(stays=self.stays(index, cold=cold))
 
     @property
     def keeps_vcpus(self) -> bool:

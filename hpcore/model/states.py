@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
-from hpcore.model.acpi import STA_ENABLED, STA_PRESENT, MadtFlag
+from hpcore.model.acpi import STA_ENABLED, STA_PRESENT, MadtFlag, gicc_flags
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
@@ -101,8 +101,13 @@ def sta(slot: Slot) -> int:
 
 
 def madt_flags(slot: Slot) -> MadtFlag:
-    """The flags of the slot's GICC structure in the MADT."""
-    return MadtFlag.ENABLED if slot.cold else MadtFlag.ONLINE_CAPABLE
+    """The flags of the slot's GICC structure in the MADT, by hpcore's own rules.
+
+    By other rules what is cold may go (`hpcore.model.rules.Rules.madt_flags`). They are a
+    function of the slot's number and of `cold`; where these are fixed by hpcore's own rules, they
+    are by any.
+    """
+    return gicc_flags(stays=slot.cold)
 
 
 @frozen(slots=False)

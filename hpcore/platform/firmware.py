@@ -15,6 +15,7 @@ from attrs import frozen
 
 from hpcore.errors import HpcoreError
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import RULES, Rules
 from hpcore.platform import hotplug_page, virt
 from hpcore.platform.acpi.devices import gtdt, iort, mcfg, spcr
 from hpcore.platform.acpi.dsdt import dsdt
@@ -127,9 +128,10 @@ def build(
     board: Board = QEMU_VIRT,
     nodes: Nodes | None = None,
     identity: Identity | None = None,
+    rules: Rules = RULES,
 ) -> Firmware:
     """The firmware of `config` on `board`: one node unless there are `nodes`, and SMBIOS where
-    there is an `identity`.
+    there is an `identity`. Which vCPUs can go is said by `rules`.
 
     Raises what `linked_tables` does, FirmwareError where the tables outgrow the blob, and
     IdentityError for texts that SMBIOS can't hold.
@@ -137,7 +139,7 @@ def build(
     blob = _Blob()
     addresses: dict[str, int] = {}
     tables: dict[str, bytes] = {}
-    for each in linked_tables(config, board, nodes):
+    for each in linked_tables(config, board, nodes, rules):
         tables[each.name] = each.placed(addresses)
         addresses[each.name] = blob.place(tables[each.name])
     smbios = None if identity is None else _place_smbios(blob, identity)
@@ -154,7 +156,7 @@ def build(
 
 
 def linked_tables(
-    config: MachineConfig, board: Board, nodes: Nodes | None = None
+    config: MachineConfig, board: Board, nodes: Nodes | None = None, rules: Rules = RULES
 ) -> tuple[LinkedTable, ...]:
     """Every table of `config` on `board`, each behind those that it leads to; the RSDP is last.
 
@@ -182,9 +184,10 @@ def linked_tables(
         fw_cfg=board.fw_cfg,
         mmio=board.virtio_mmio,
         button=board.power_button,
+        rules=rules,
     )
     static = [
-        madt(config, its=board.pci),
+        madt(config, its=board.pci, rules=rules),
         gtdt(),
         spcr(),
         pptt(config.topology),
@@ -203,9 +206,11 @@ def linked_tables(
     )
 
 
-def write_tables(config: MachineConfig, directory: Path, board: Board = QEMU_VIRT) -> list[Path]:
+def write_tables(
+    config: MachineConfig, directory: Path, board: Board = QEMU_VIRT, rules: Rules = RULES
+) -> list[Path]:
     """Write every table as `<signature>.aml`, in lower case, for iasl and acpidump's users."""
-    firmware = build(config, board)
+    firmware = build(config, board, rules=rules)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for signature, table in firmware.tables.items():

@@ -16,8 +16,9 @@ from typing import Any
 from attrs import frozen
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Step
+from hpcore.model.effects import RaiseGed, Reassert, Step
 from hpcore.model.machines import SlotState
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.stimuli import (
     EjectCalled,
@@ -29,6 +30,7 @@ from hpcore.model.stimuli import (
     ScanStarted,
 )
 from hpcore.model.topology import mp_affinity
+from hpcore.model.under_way import under_way
 from hpcore.platform import virt
 from hpcore.platform.ged import EventRegister, GedEvent
 from hpcore.platform.hotplug_registers import HotplugRegisters
@@ -75,7 +77,8 @@ class HotplugDevice:
     `report` gets the guest's calls, `raise_ged` pulses the GED's interrupt (an edge on
     virt.ACPI_GED_GSI). Both are called under the device's lock, so that the order of calls
     is the order of what happened; they must not block, nor call back from another thread.
-    `base` is where the board's RegisterTransport has the registers.
+    `base` is where the board's RegisterTransport has the registers, and `rules` say which
+    vCPUs stay: these a guest can't eject.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class HotplugDevice:
         report: Callable[[GuestCall], None],
         raise_ged: Callable[[], None],
         base: int = virt.CPU_HOTPLUG_BASE,
+        rules: Rules = RULES,
     ) -> None:
-        self._config, self._report, self._pulse = config, report, raise_ged
+        self._report, self._pulse = report, raise_ged
+        self._stays = [rules.stays(i, cold=config.cold_booted(i)) for i in range(config.possible)]
         self._base = base
         self._lock = RLock()
         self._scanning = False
@@ -219,6 +224,18 @@ class HotplugDevice:
             self._ged = EventRegister()
             self._block = self._new_block()
 
+    def do_again(self, state: State) -> None:
+        """What a machine's log with `state` has no outcome of, and may be done twice.
+
+        For one that is restored: what was saved of the device may be from just before it.
+        """
+        for effect in under_way(state):
+            match effect:
+                case Reassert(slot=slot):
+                    self.reassert(slot)
+                case RaiseGed():
+                    self.raise_ged()
+
     def saved(self) -> dict[str, object]:
         """Its state, of the form `VERSION`, as JSON takes it. No guest reaches it meanwhile."""
         with self._lock:
@@ -279,7 +296,7 @@ class HotplugDevice:
     def _new_block(self) -> HotplugRegisters:
         block = HotplugRegisters(self._arch_ids, self)
         for slot, registers in enumerate(block.slots):
-            registers.hotpluggable = not self._config.cold_booted(slot)
+            registers.hotpluggable = not self._stays[slot]
         return block
 
     def _in_block(self, address: int) -> bool:

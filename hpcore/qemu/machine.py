@@ -51,6 +51,8 @@ class QemuMachine:
         self.has_run = False
         """Whether QEMU has ever said that the machine goes on. It says so just before it does."""
         self.migration = MigrationWords()
+        self.incoming: Path | None = None
+        """Where it is to listen for the machine that is carried to it."""
         self._told = told
         self._qmp: Qmp | None = None
         self._console: SocketConsole | None = None
@@ -81,6 +83,11 @@ class QemuMachine:
     def console(self) -> SocketConsole | None:
         """The guest's console; None where it is somebody else's."""
         return self._console
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come from its guest: it may not have run at all."""
+        return self._console is None or self._console.silent
 
     def listen(self, told: Told) -> None:
         """Tell `told` from now on. Of a machine that was carried here, when it has come."""
@@ -134,7 +141,7 @@ class QemuMachine:
             self.running_since = None
         elif name == "MIGRATION":
             self.migration.hear(str(data.get("status")))
-        elif name == "SHUTDOWN":
+        elif name == "SHUTDOWN" and not self._ending:  # of a `quit` QEMU tells so, too
             self._told.shut_down(str(data.get("reason")))
         elif name == "RESET" and self.running_since is None:
             self._told.reset_still()

@@ -18,7 +18,7 @@ from hpcore.guest.played.answers import Answers, said
 from hpcore.guest.protocol import Guest
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import OTHERS_STEPS, Effect
-from hpcore.model.rules import Trait
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 
@@ -254,6 +254,9 @@ class KeptSession(Session, Protocol):
         number that its stimulus was posted at.
         """
 
+    def logged(self, heard: int) -> None:
+        """All that was heard up to `heard` is in the log: nobody will ask for it again."""
+
     @property
     def printed_before(self) -> bytes:
         """The end of what the guest had printed when this session was attached; else nothing."""
@@ -315,6 +318,18 @@ class RestoringAccelerator(Accelerator, Protocol):
         from one stream. Raises AcceleratorError where something does not fit, and leaves
         nothing behind.
         """
+
+
+@runtime_checkable
+class RuledAccelerator(Accelerator, Protocol):
+    """An accelerator that itself does otherwise by a trait of other protocols.
+
+    Its `lacks` leaves that trait out. So it has to know the rules: which vCPU a guest's tables have
+    as one that can go, what is realized when, when a vCPU has a thread.
+    """
+
+    def by(self, rules: Rules) -> Accelerator:
+        """This accelerator, for machines that are run by `rules`."""
 
 
 class Keeper(Accelerator, Protocol):

@@ -8,7 +8,14 @@ from typing import cast
 
 from attrs import frozen
 
-from hpcore.run.accelerator import Accelerator, AcceleratorError, Capabilities, Keeper
+from hpcore.model.rules import Rules
+from hpcore.run.accelerator import (
+    Accelerator,
+    AcceleratorError,
+    Capabilities,
+    Keeper,
+    RuledAccelerator,
+)
 
 GROUP = "hpcore.accelerators"
 
@@ -57,6 +64,12 @@ def usable(found: Found) -> Accelerator:
     if found.accelerator is None or why is not None:
         raise AcceleratorError(f"the accelerator '{found.name}' cannot run here: {why}")
     return found.accelerator
+
+
+def usable_by(found: Found, rules: Rules) -> Accelerator:
+    """As `usable`, for machines that are run by `rules`."""
+    accelerator = usable(found)
+    return accelerator.by(rules) if isinstance(accelerator, RuledAccelerator) else accelerator
 
 
 def keeper(found: Found) -> Keeper:

@@ -24,7 +24,7 @@ from hpcore.model.psci import PsciStatus
 from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
 from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages, GuestScript, Session
 from hpcore.run.admission import need_steps
-from hpcore.run.discovery import Found, usable
+from hpcore.run.discovery import Found, usable_by
 
 EFFECT_SECONDS = 120.0
 """For one effect; creating a large machine takes the longest."""
@@ -65,7 +65,7 @@ async def execute_log(
         records = [record for record, _ in zip(iterator, range(MOST_EVENTS + 1), strict=False)]
     if len(records) > MOST_EVENTS:
         raise LogError(f"{path}: more than {MOST_EVENTS} events; execute a counterexample")
-    accelerator = usable(found)
+    accelerator = usable_by(found, header.protocol.rules)
     begun = (r.event.step for r in records if isinstance(r.event, ev.StepBegun))
     need_steps(found, str(path), dict.fromkeys(begun))
     resets = asyncio.Event()

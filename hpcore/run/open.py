@@ -22,7 +22,7 @@ from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
 from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
-from hpcore.run.discovery import Found, keeper, usable
+from hpcore.run.discovery import Found, keeper, usable, usable_by
 from hpcore.run.errors import ProtocolBroken
 from hpcore.run.kept import home, record
 from hpcore.run.kept_controller import KeptController
@@ -76,7 +76,7 @@ async def open_machine(
     ProtocolBroken for a fault of hpcore.
     """
     _say_warnings_alone()
-    accelerator, fitted = usable(found), fit(found, config)
+    accelerator, fitted = usable_by(found, protocol.rules), fit(found, config)
     need_protocol(found, protocol)
     header = header_of(found, fitted, guest, protocol)
     shell = not isinstance(guest, GuestImages) or guest.shell

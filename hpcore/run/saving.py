@@ -26,7 +26,7 @@ from hpcore.run.admission import need_protocol
 from hpcore.run.console import Printed
 from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
-from hpcore.run.discovery import Found, usable
+from hpcore.run.discovery import Found, usable_by
 from hpcore.run.errors import ProtocolBroken
 from hpcore.run.log_state import LogState, LogWrong
 from hpcore.run.machine import LiveMachine
@@ -106,7 +106,7 @@ async def restore_machine(
     fit, LogError where the log cannot be started, and on leaving ProtocolBroken for a fault of
     hpcore.
     """
-    accelerator = usable(found)
+    accelerator = usable_by(found, saved.header.protocol.rules)
     if found.name != saved.accelerator or not isinstance(accelerator, RestoringAccelerator):
         raise AcceleratorError(
             f"{saved.file.path} was saved on '{saved.accelerator}', and is restored there alone"

@@ -22,10 +22,11 @@ from hpcore.guest.played.linux import BUSY, INVALID, NO_SUCH_FILE, NOT_PERMITTED
 from hpcore.guest.protocol import Masks
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
-from hpcore.model.acpi import Notification, OstSource, OstStatus
+from hpcore.model.acpi import MadtFlag, Notification, OstSource, OstStatus
 from hpcore.model.effects import MachineStep
 from hpcore.model.psci import PsciStatus
-from hpcore.model.states import State
+from hpcore.model.rules import RULES, Rules
+from hpcore.model.states import Slot, State
 
 Told = tuple[int, Notification]
 """A vCPU, and what the guest was told of it."""
@@ -92,7 +93,8 @@ class SequenceGuest(Protocol):
 class PlayedLinux:
     """Linux as it is played, with the kernel's arguments and the answers of a scenario.
 
-    `legacy` takes none but the cold-booted vCPUs.
+    `legacy` takes none but those that the MADT says are enabled. `rules` are those of which the
+    ACPI tables are made.
     """
 
     append: str = ""
@@ -100,19 +102,25 @@ class PlayedLinux:
     legacy: bool = False
     name: str = "played linux"
     prompt: bool = True
+    rules: Rules = RULES
 
     @classmethod
-    def of(cls, kind: str, append: str, answers: Answers) -> PlayedLinux:
+    def of(
+        cls, kind: str, append: str, answers: Answers, rules: Rules = RULES
+    ) -> PlayedLinux:
         """The one of that kind, as `hpcore.guest.played.make_guest` makes it."""
         told = {**SILENT, **answers} if kind == "silent" else dict(answers)
-        return cls(append, told, kind == "legacy", f"played {kind}")
+        return cls(append, told, kind == "legacy", f"played {kind}", rules=rules)
 
     # ------------------------------------------------------------- what it has
 
     def _possible(self, state: State) -> list[int]:
-        config = state.config
-        usable = [i for i in range(config.possible) if not self.legacy or config.cold_booted(i)]
+        usable = [i for i, slot in enumerate(state.slots) if self._takes(i, slot)]
         return usable[: cpu_limits(self.append).possible]
+
+    def _takes(self, index: int, slot: Slot) -> bool:
+        flags = self.rules.madt_flags(index, cold=slot.cold)
+        return not self.legacy or MadtFlag.ENABLED in flags
 
     def _present(self, state: State) -> list[int]:
         possible = self._possible(state)
@@ -217,13 +225,14 @@ class PlayedLinux:
     def _remove(self, state: State, kernel: Kernel, cpu: int, done: Kernel) -> Iterator[Act]:
         """Off, `_EJ0`, gone (`LinuxKernel.hot_remove`)."""
         slot = state.slots[cpu]
+        stays = self.rules.stays(cpu, cold=slot.cold)
         refuse = {True: OstStatus.DEVICE_BUSY, False: OstStatus.FAILURE}
         alone = slot.powered and sum(s.powered for s in state.slots) == 1
-        if kernel.at == 0 and (alone or (not slot.powered and slot.cold)):
+        if kernel.at == 0 and (alone or (not slot.powered and stays)):
             yield Act(st.OstReported(cpu, OstSource.EJECT_REQUEST, refuse[alone]), done)
         elif kernel.at == 0 and slot.powered:
             yield Act(st.CpuOffSeen(cpu), attrs.evolve(kernel, at=1))
-        elif kernel.at < 2 and slot.cold:
+        elif kernel.at < 2 and stays:
             yield Act(st.OstReported(cpu, OstSource.EJECT_REQUEST, OstStatus.FAILURE), done)
         elif kernel.at < 2:
             yield Act(st.EjectCalled(cpu), attrs.evolve(kernel, at=2))

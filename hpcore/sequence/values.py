@@ -56,14 +56,18 @@ class Question:
     @classmethod
     def of(cls, scenario: Scenario, **options: object) -> Question:
         """The question with the guest that the scenario itself asks for."""
-        return cls(scenario, guest_of(scenario), **options)  # type: ignore[arg-type]
+        rules = options.get("rules", RULES)
+        return cls(scenario, guest_of(scenario, rules), **options)  # type: ignore[arg-type]
 
 
-def guest_of(scenario: Scenario) -> SequenceGuest:
-    """The guest that a scenario has where it is run on an accelerator that plays guests."""
+def guest_of(scenario: Scenario, rules: Rules = RULES) -> SequenceGuest:
+    """The guest that a scenario has where it is run on an accelerator that plays guests.
+
+    `rules` are those by which the machine is run: its ACPI tables are made of them.
+    """
     if scenario.kind == "hostile":
         return Anyhow(HOSTILE)
-    return PlayedLinux.of(scenario.kind, scenario.append, scenario.answers)
+    return PlayedLinux.of(scenario.kind, scenario.append, scenario.answers, rules)
 
 
 @frozen

@@ -20,11 +20,9 @@ from hpcore.qemu.kept import QemuGone
 from hpcore.qemu.kept_machine import KeptQemuMachine
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.runtime_directory import remove_runtime_directory
-from hpcore.run.accelerator import AcceleratorError, EffectError, MachineGone
+from hpcore.run.accelerator import AcceleratorError, MachineGone
 from hpcore.run.gate import ENDED
 from hpcore.session.qemu import QemuSession
-
-STAYS = "a machine of --keep is not migrated yet: what outlives hpcore is this one QEMU"
 
 M = TypeVar("M", bound=QemuMachine)
 
@@ -35,6 +33,12 @@ class KeptQemuSession(QemuSession[M]):
     Who has attached holds back what touches QEMU until `_goes_on`: what was missed is reported
     before that.
     """
+
+    stays = (
+        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
+        "nor saved yet: run it without --keep"
+    )
+    """See CarryingSession."""
 
     _found: KeptQemuMachine | None = None
     """The machine of who attached; None where it was made."""
@@ -47,6 +51,7 @@ class KeptQemuSession(QemuSession[M]):
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._off_told = asyncio.Event()  # a power-off that nobody had heard of
+        self._off_early: str | None = None  # QEMU's word of one, said before `_goes_on`
 
     def _attaches(self, state: State) -> None:
         """It is there already, and its log says `state`. Part of the construction."""
@@ -68,6 +73,9 @@ class KeptQemuSession(QemuSession[M]):
         """See KeptSession."""
         return b"" if self._found is None else self._found.printed
 
+    def logged(self, heard: int) -> None:
+        """See KeptSession."""
+
     async def leave(self) -> None:
         """See KeptSession."""
         for task in self._tasks:
@@ -81,16 +89,30 @@ class KeptQemuSession(QemuSession[M]):
         await super().close()
         remove_runtime_directory(self._directory)
 
-    async def _migrate(self) -> None:
-        raise EffectError(STAYS)
-
     async def _command(self, step: MachineStep) -> None:
         await self._goes_on.wait()
         await super()._command(step)
 
+    def _go_on(self, *, off: bool) -> None:
+        """What touches QEMU is done from here on. `off` says that QEMU's run state, as it was
+        found, is that of a power-off of which the log does not know.
+
+        A guest may power off as soon as it runs again, and QEMU says so before whoever had it run
+        is told that it does.
+        """
+        self._goes_on.set()
+        if off:
+            self._tell(self._powered_off_meanwhile())
+            return
+        self._off_told.set()
+        if self._off_early is not None:
+            self._tell(self._shut_down(self._off_early))
+
     async def _shut_down(self, reason: str) -> None:
-        if self._goes_on.is_set():  # before that, QEMU's run state tells
+        if self._goes_on.is_set():
             await super()._shut_down(reason)
+        else:  # where that was before its run state was read, the run state tells
+            self._off_early = reason
 
     async def _powered_off_meanwhile(self) -> None:
         """QEMU has told nobody of it. It is reported after all that came before."""

@@ -19,7 +19,7 @@ from hpcore.errors import HpcoreError
 from hpcore.log import Header
 from hpcore.log.fold import LoggedDecision
 from hpcore.model.decide import decide
-from hpcore.model.events import Event, slot_of
+from hpcore.model.events import Event, effects_of, slot_of
 from hpcore.model.fold import steps
 from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Violation
@@ -155,19 +155,24 @@ def _spoken_of(stimulus: Stimulus | None, events: tuple[Event, ...]) -> set[int]
 def run(case: Case, entries: Sequence[Entry]) -> Run:
     """Take `entries` from the start, up to the first that breaks something.
 
-    They are decided by the protocol of the log, and held against its invariants.
+    They are decided by the protocol of the log, and held against the invariants that the hpcore
+    which wrote it has kept; so are whole decisions, as in a replay.
     """
-    protocol = case.header.protocol
-    rules, invariants = protocol.rules, protocol.invariants
+    rules, invariants = case.header.protocol.rules, case.header.invariants
     state = initial(case.header.machine)
     taken: list[Taken] = []
     for entry in entries:
-        events = _events(state, entry, rules)
+        before, events = state, _events(state, entry, rules)
         for folded in steps(state, events, rules, invariants=invariants):
             state = folded.after
             if folded.violation is not None:
                 return Run((*taken, Taken(entry, events, state)), folded.violation)
         taken.append(Taken(entry, events, state))
+        if entry.stimulus is not None and events:
+            effects = tuple(effect for event in events for effect in effects_of(event))
+            broken = invariants.of_decision(before, entry.stimulus, events, effects, state)
+            if broken is not None:
+                return Run(tuple(taken), broken)
     return Run(tuple(taken), None)
 
 

@@ -19,8 +19,10 @@ from hpcore.model import events as ev
 from hpcore.model.effects import MachineStep
 from hpcore.model.evolve import NoSuchSlot, evolve
 from hpcore.model.machines import IllegalTransition
+from hpcore.model.properties import Violation
 from hpcore.model.rules import Rules
 from hpcore.model.states import Owed, State
+from hpcore.triage.decide_again import wrongly_answered
 from hpcore.triage.known import CREATIONS, MIGRATION, KnownBug, by_words, looks_like
 from hpcore.triage.words import say
 
@@ -163,7 +165,8 @@ class _Reader:
         self._settle()
         self._records, self._before = decision.records, self._after
         self._losing = any(isinstance(each.event, ev.MachineLost) for each in decision.records)
-        return all(self._event(record, decision) for record in decision.records)
+        followed = all(self._event(record, decision) for record in decision.records)
+        return followed and self._is_answer(decision)
 
     def close(self) -> None:
         """The log has ended."""
@@ -192,15 +195,31 @@ class _Reader:
             rest = decision.settled and record is decision.records[-1]
             broken = self._invariants.first_broken(self._after, event, after, rest=rest)
             if broken is not None:
-                self._marks.append(
-                    Mark(Kind.INVARIANT, broken.invariant, broken.says, broken.slot)
-                )
-                self._records, self._before = (record,), self._after
-                self._settle()
+                self._break((record,), self._after, broken)
                 return False
         self._after = after
         self._remember(record)
         return True
+
+    def _is_answer(self, decision: LoggedDecision) -> bool:
+        """Whether the decision as a whole is a right answer to its stimulus.
+
+        An imported log has no stimuli, and its machine was not hpcore's.
+        """
+        if self.verdict.imported:
+            return True
+        broken = wrongly_answered(self._before, decision, self._after, self._invariants)
+        if broken is None:
+            return True
+        self._after = self._before
+        self._break(decision.records, self._before, broken)
+        return False
+
+    def _break(self, records: tuple[Record, ...], before: State, broken: Violation) -> None:
+        """`records`, which met the state `before`, are wrong by an invariant."""
+        self._marks.append(Mark(Kind.INVARIANT, broken.invariant, broken.says, broken.slot))
+        self._records, self._before = records, before
+        self._settle()
 
     def _remember(self, record: Record) -> None:
         if self._losing and not isinstance(record.event, ev.MachineLost):

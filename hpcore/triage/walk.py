@@ -19,13 +19,14 @@ from hpcore.model.machines import IllegalTransition
 from hpcore.model.properties import Invariants, Violation
 from hpcore.model.rules import Rules
 from hpcore.model.states import State
-from hpcore.triage.decide_again import DecidedOtherwise, decide_again
+from hpcore.triage.decide_again import DecidedOtherwise, decide_again, wrongly_answered
 
 UNKNOWN = "unknown"
 
 
 class Walked(NamedTuple):
-    """One event of a walk. `violation` is on the first event that breaks something.
+    """One event of a walk. `violation` is on the first event that breaks something, or on the
+    first of a decision that does so as a whole.
 
     A tuple, and no attrs class, because it is made for every event of a log.
     """
@@ -75,7 +76,9 @@ class Walk:
         """Decision by decision, each with its steps. Damage ends it, and is in `damage`."""
         try:
             for decision in self._decisions:
-                yield decision, tuple(self._take(decision))
+                before, was_right = self.state, self.wrong is None
+                took = tuple(self._take(decision))
+                yield decision, self._answered(before, decision, took) if was_right else took
         except LogError as error:
             self.damage = error
 
@@ -96,6 +99,18 @@ class Walk:
         for record in decision.records[judged:]:
             after = _applied(self.state, record, self._rules)
             yield self._at(Walked(record, self.state, after, None))
+
+    def _answered(
+        self, before: State, decision: LoggedDecision, took: tuple[Walked, ...]
+    ) -> tuple[Walked, ...]:
+        """The steps of a decision, the first of them wrong if it is no answer to its stimulus."""
+        if self.wrong is not None:
+            return took
+        broken = wrongly_answered(before, decision, self.state, self._invariants)
+        if broken is None:
+            return took
+        self.wrong = took[0]._replace(violation=broken)
+        return (self.wrong, *took[1:])
 
     def _at(self, step: Walked) -> Walked:
         self.state = step.after

@@ -14,6 +14,7 @@ from tests.support.command import hpcore, needs_guest, refused, scenario, unread
 from tests.triage.test_replay import write
 
 COVER = "cover-letter"
+PACKED = gzip.compress(b"steps: [boot]", mtime=0)
 
 
 # ------------------------------------------------------------------- the guest
@@ -242,7 +243,7 @@ def test_a_scenario_that_is_not_there(tmp_path: Path, name: str, said: str) -> N
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (gzip.compress(b"steps: [boot]"), "it is compressed with gzip; unpack it with gunzip"),
+        (PACKED, "it is compressed with gzip; unpack it with gunzip"),
         ("steps: [boot]".encode("utf-16"), "it is UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8"),
     ],
 )

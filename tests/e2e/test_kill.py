@@ -78,7 +78,7 @@ def lines(log: Path) -> int:
         (starting, "durable", range(10)),
         (booting, "os", range(10, 20)),
         (plugging, "durable", range(20, 35)),
-        (plugging, "os", range(35, 50)),
+        pytest.param(plugging, "os", range(35, 50), marks=pytest.mark.long),
     ],
     ids=["starting", "booting", "plugging-durable", "plugging-os"],
 )

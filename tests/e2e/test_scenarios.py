@@ -79,8 +79,14 @@ def test_a_played_old_kernel_does_what_a_real_one_does(tmp_path: Path) -> None:
     ("append", "at_boot", "with_core2"),
     [
         ("nr_cpus=3 nr_cpus=5", "possible: 0-2, present: 0-2, enabled: 0-1", "enabled: 0-2"),
-        ("nr_cpus=2", "possible: 0-1, present: 0-1, enabled: 0-1, online: 0-1", "enabled: 0-1"),
-        ("nr_cpus=1", "possible: 0, present: 0, enabled: 0, online: 0", "enabled: 0"),
+        pytest.param(
+            "nr_cpus=2", "possible: 0-1, present: 0-1, enabled: 0-1, online: 0-1", "enabled: 0-1",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "nr_cpus=1", "possible: 0, present: 0, enabled: 0, online: 0", "enabled: 0",
+            marks=pytest.mark.long,
+        ),
         ("nosmp", "possible: 0-4, present: 0, enabled: 0, online: 0", "enabled: 0"),
         ("maxcpus=1", "possible: 0-4, present: 0-4, enabled: 0-1, online: 0", "enabled: 0-2"),
     ],
@@ -128,6 +134,7 @@ def test_the_state_at_an_event_is_the_one_right_after_it(tmp_path: Path) -> None
     assert "DEVICE_DELETED" in people.out
 
 
+@pytest.mark.long
 def test_30_vcpus_are_plugged_into_a_machine_of_32(tmp_path: Path) -> None:
     log = tmp_path / "run.jsonl"
     # 15 and 16 are in two groups of 16, the most that one SGI reaches

@@ -17,6 +17,7 @@ from hpcore.model import stimuli as st
 from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
+from hpcore.model.rules import RULES, Rules, Trait
 from hpcore.platform.hotplug_device import HotplugDevice
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=4)
@@ -36,10 +37,13 @@ class Bench:
         append: str = "",
         config: MachineConfig = CONFIG,
         answers: Answers | None = None,
+        rules: Rules = RULES,
     ) -> None:
         self.said: list[st.GuestCall] = []
-        self.guest = make_guest(kind, config, append, self, answers=answers)
-        self.device = HotplugDevice(config, self.said.append, self.guest.ged_interrupt)
+        self.guest = make_guest(kind, config, append, self, answers=answers, rules=rules)
+        self.device = HotplugDevice(
+            config, self.said.append, self.guest.ged_interrupt, rules=rules
+        )
         self.hold = asyncio.Event()
         self.hold.set()
         self.broken: str | None = None
@@ -104,6 +108,30 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
 
     plain.__name__, plain.__doc__ = test.__name__, test.__doc__
     return plain
+
+
+# ------------------------------------------------------------------ by other rules
+
+COLD_CAN_GO = Rules(traits=frozenset({Trait.COLD_BOOTED_CAN_GO}))
+
+
+@run
+async def test_what_was_there_at_boot_is_given_back_where_its_tables_have_an_ej0() -> None:
+    for rules, calls in ((RULES, []), (COLD_CAN_GO, [st.EjectCalled(1)])):
+        bench = Bench(rules=rules)
+        await bench.booted()
+        bench.device.apply(Step.NOTIFY_REMOVE, 1)
+        await bench.guest.idle(SECONDS)
+        assert [call for call in bench.said if isinstance(call, st.EjectCalled)] == calls
+        assert bench.device.enabled(1) is not bool(calls)
+
+
+@run
+async def test_a_kernel_before_6_11_takes_what_the_madt_says_is_enabled_alone() -> None:
+    for rules, masks in ((RULES, "0-1 0-1 - 0-1 -"), (COLD_CAN_GO, "0 0 - 0 -")):
+        bench = Bench("legacy", rules=rules)
+        await bench.booted()
+        assert await bench.masks() == masks
 
 
 # ---------------------------------------------------------------------------- boot

@@ -104,10 +104,13 @@ class KvmRig(SessionRig[KvmSession]):
         return self.session.machine
 
 
-def bare(cpus: int, maxcpus: int, images: BootFiles | None = None) -> KvmRig:
+def bare(
+    cpus: int, maxcpus: int, images: BootFiles | None = None, *, deferred: bool = False
+) -> KvmRig:
     """A session that is closed in the end."""
     stimuli: list[Stimulus] = []
-    return KvmRig(KvmSession(config(cpus, maxcpus), images, stimuli.append), stimuli)
+    machine = config(cpus, maxcpus)
+    return KvmRig(KvmSession(machine, images, stimuli.append, deferred=deferred), stimuli)
 
 
 class Whole:

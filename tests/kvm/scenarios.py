@@ -11,6 +11,7 @@ import pytest
 from hpcore.guest.images import fetch_guest
 from hpcore.log import read
 from hpcore.model.events import Event
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.discovery import find
 from hpcore.scenario.play import StepResult, TellStep
@@ -57,12 +58,17 @@ def silent(_line: Line, _result: StepResult | None) -> None:
 
 
 def ran(
-    accelerator: str, scenario: Scenario, log: Path, progress: TellStep = silent
+    accelerator: str,
+    scenario: Scenario,
+    log: Path,
+    progress: TellStep = silent,
+    protocol: Revision = HPCORE,
 ) -> list[Event]:
     """Run a scenario, which must succeed; its events."""
     guest = fetch_guest()
     images = GuestImages(guest.kernel, guest.initramfs())
-    outcome = asyncio.run(run_job(Job(scenario, find(accelerator), images, log), progress))
+    job = Job(scenario, find(accelerator), images, log, protocol=protocol)
+    outcome = asyncio.run(run_job(job, progress))
     failed = [(result.line.number, result.error) for result in outcome.results if result.error]
     assert outcome.ok, (outcome.error, failed)
     _, records = read(log)

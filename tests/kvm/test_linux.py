@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from hpcore.model.events import CpuOnDenied, UnplugCompleted
+from hpcore.model.effects import MachineStep
+from hpcore.model.events import CpuOnDenied, MachineStepDone, UnplugCompleted
 from hpcore.scenario.play import StepResult
-from hpcore.scenario.read import bundled, parse
+from hpcore.scenario.read import bundled, load, parse
 from hpcore.scenario.values import Line, OnlineStep, PlugStep, UnplugStep
+from hpcore.triage.replay import replay
 from tests.kvm.machines import open_files
 from tests.kvm.scenarios import TwoAtOnce, asked_for, ran
 
+MARKS = {
+    "plug-unplug": pytest.mark.nvhe,
+    "reset": pytest.mark.long,  # what it does is a promise, too: tests/kvm/test_promises.py
+}
 SCENARIOS = [  # all but cycles, of which the 50 rounds below are a part, and what takes minutes
-    pytest.param(name, marks=[pytest.mark.nvhe] if name == "plug-unplug" else [])
+    pytest.param(name, marks=MARKS.get(name, ()))
     for name in sorted(set(bundled()) - {"cycles", "migrations"})
 ]
 
@@ -72,6 +78,7 @@ def test_a_scenario_runs_as_it_does_on_tcg(name: str, scenarios: TwoAtOnce) -> N
     assert denied is (name != "cover-letter")
 
 
+@pytest.mark.long
 def test_50_rounds_of_plug_online_unplug_leave_nothing_behind(tmp_path: Path) -> None:
     watch = Watch()
     assert not vcpu_threads()
@@ -84,3 +91,18 @@ def test_50_rounds_of_plug_online_unplug_leave_nothing_behind(tmp_path: Path) ->
             assert ("vCPU 2" in threads) is with_threads[step], step.__name__
     unplugged = [n for step, n in zip(watch.steps, watch.files, strict=True) if step is UnplugStep]
     assert len(set(unplugged)) == 1, "files stay open"
+
+
+@pytest.mark.long
+def test_a_linux_is_carried_seven_times_with_vcpus_plugged_and_unplugged_between(
+    kept_logs: Path,
+) -> None:
+    """By the shipped scenario; tests/nested holds its log against those of tcg and qtest."""
+    log = kept_logs / "kvm-migrations.jsonl"
+    events = ran("kvm", load("migrations"), log)
+    done = [event.step for event in events if isinstance(event, MachineStepDone)]
+    assert done.count(MachineStep.MIGRATE) == 7
+    assert sum(isinstance(event, UnplugCompleted) for event in events) == 13
+    replayed = replay(log)
+    assert replayed.ok and replayed.decided_again
+    assert not vcpu_threads(), "each VM that was left has ended, and so has the last"

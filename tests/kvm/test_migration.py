@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hpcore_kvm import memory_stream, precopy, saved
+from hpcore_kvm import memory_stream, saved
+from hpcore_kvm.errors import KvmError
+from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.memory_stream import StreamError
+from hpcore_kvm.precopy import Precopy
+from hpcore_kvm.threads import Hold
 from hpcore_kvm.vm import PAGE, Memory
 
 from hpcore.model.effects import MachineStep, RaiseGed
@@ -20,7 +27,7 @@ from hpcore.run.accelerator import AcceleratorError, EffectError
 from tests.kvm.machines import LOAD, STORE, KvmRig, Mailboxes, bare, flat, open_files
 from tests.kvm.programs import CALLER, WRITER
 from tests.kvm.test_saving import WORD_AT, answer, ordered
-from tests.support.waits import until
+from tests.support.waits import SECONDS, until
 
 WRITTEN_AT, WRITTEN = 0x4800_0000, 1 << 20
 
@@ -116,9 +123,11 @@ def breaks(exception: Exception) -> Callable[..., None]:
     [
         (memory_stream, "take", StreamError("it is gone"), "the memory does not arrive: it is"),
         (saved, "carry", AcceleratorError("not here"), "not here"),
-        (precopy.Precopy, "finish", OSError("cut"), "cut"),
+        (KvmMachine, "init_gic", KvmError("KVM_CREATE_DEVICE", errno.ENOMEM, "a VGICv3"),
+         "MIGRATE: KVM_CREATE_DEVICE"),
+        (Precopy, "finish", OSError("cut"), "cut"),
     ],
-    ids=["memory", "state", "rest"],
+    ids=["memory", "state", "other VM", "rest"],
 )
 def test_what_fails_before_the_switch_leaves_the_machine_where_it_was(
     tmp_path: Path,
@@ -147,21 +156,80 @@ def test_what_fails_before_the_switch_leaves_the_machine_where_it_was(
     asyncio.run(run())
 
 
-def test_a_migration_that_is_given_up_leaves_the_machine_where_it_was(tmp_path: Path) -> None:
+WHEN: dict[str, Callable[[Precopy, KvmMachine], bool]] = {
+    "early": lambda copy, _machine: copy.rounds == 0,
+    "in the middle": lambda copy, _machine: copy.rounds >= 2,
+    "at the switch": lambda _copy, machine: Hold.CARRIED in machine.threads.holds,
+}
+"""When something happens to a migration: asked before each part of the memory is sent."""
+
+
+def disturbed(
+    monkeypatch: pytest.MonkeyPatch, machine: KvmMachine, when: str, act: Callable[[Precopy], None]
+) -> None:
+    """Have `act` done once in a migration of `machine`."""
+    send = Precopy._send
+    pending = [act]
+
+    def sending(copy: Precopy, spans: memory_stream.Spans) -> int:
+        if pending and WHEN[when](copy, machine):
+            pending.pop()(copy)
+        return send(copy, spans)
+
+    monkeypatch.setattr(Precopy, "_send", sending)
+
+
+async def goes_on_and_is_carried(rig: KvmRig, here: KvmMachine, files: int) -> None:
+    """The machine is where it was, its guest goes on, nothing is left; the next try works."""
+    assert rig.machine is here
+    await until(lambda: open_files() <= files, f"{files} files open, as before")
+    seen = numbers(here.memory)[0]
+    await until(lambda: numbers(here.memory)[0] > seen)
+    await rig.steps(1, *COLD_BUILD, *TEARDOWN)
+    await rig.machine_step(MachineStep.MIGRATE)
+    assert rig.machine is not here and rig.stimuli == []
+
+
+@pytest.mark.parametrize("when", WHEN)
+def test_a_destination_that_goes_away_leaves_the_machine_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def goes(copy: Precopy) -> None:
+        copy._other.shutdown(socket.SHUT_RDWR)
+
     async def run() -> None:
         async with bare(1, 2, flat(tmp_path, WRITER)) as rig:
             await rig.created()
             await rig.started(0)
             here, files = rig.machine, open_files()
+            disturbed(monkeypatch, here, when, goes)
+            with pytest.raises(EffectError, match="the memory does not arrive"):
+                await rig.machine_step(MachineStep.MIGRATE)
+            await goes_on_and_is_carried(rig, here, files)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("when", WHEN)
+def test_a_migration_that_is_given_up_leaves_the_machine_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    async def run() -> None:
+        async with bare(1, 2, flat(tmp_path, WRITER)) as rig:
+            await rig.created()
+            await rig.started(0)
+            here, files, loop = rig.machine, open_files(), asyncio.get_running_loop()
+            given_up = threading.Event()
+
+            def give_up(_copy: Precopy) -> None:
+                loop.call_soon_threadsafe(moving.cancel)
+                loop.call_soon_threadsafe(given_up.set)
+                assert given_up.wait(SECONDS)
+
+            disturbed(monkeypatch, here, when, give_up)
             moving = asyncio.create_task(rig.machine_step(MachineStep.MIGRATE))
-            await until(lambda: open_files() > files)
-            moving.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await moving
-            assert rig.machine is here
-            await until(lambda: open_files() <= files, f"{files} files open, as before")
-            seen = numbers(here.memory)[0]
-            await until(lambda: numbers(here.memory)[0] > seen)
-            await rig.machine_step(MachineStep.MIGRATE)
+            await goes_on_and_is_carried(rig, here, files)
 
     asyncio.run(run())

@@ -27,11 +27,12 @@ from hpcore.model.states import State, initial
 from hpcore.model.stimuli import CpuOnCalled, ResetSeen, Stimulus
 from hpcore.platform import virt
 from hpcore.promises.rig import COLD_BUILD
-from hpcore.run.accelerator import AcceleratorError, EffectError, GuestImages
+from hpcore.run.accelerator import AcceleratorError, GuestImages
 from hpcore.run.discovery import find
 from tests.kvm.machines import (
     LOAD,
     MAILBOX_SIZE,
+    MEMORY,
     STORE,
     KvmRig,
     Mailboxes,
@@ -41,7 +42,11 @@ from tests.kvm.machines import (
 )
 from tests.kvm.programs import CALL_FOR_VCPU_1, CALLER
 from tests.kvm.rig import HOLE
-from tests.support.saved import Kept, goes_on_with_what_was_plugged
+from tests.support.saved import (
+    Kept,
+    goes_on_after_a_full_disk,
+    goes_on_with_what_was_plugged,
+)
 from tests.support.waits import until
 
 WORD_AT = virt.RAM_BASE + (96 << 20)
@@ -178,17 +183,26 @@ def test_a_cpu_on_that_is_answered_while_it_is_saved_is_answered_in_the_file(
     asyncio.run(run())
 
 
-def test_what_does_not_fit_is_refused_and_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_fails_the_save_and_the_machine_goes_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with bare(1, 2, flat(tmp_path, CALLER)) as rig:
+            await rig.created()
+            boxes = Mailboxes()
+            answer(rig.machine, boxes, 2)
+            await rig.started(0)
+            await goes_on_after_a_full_disk(rig, tmp_path, 1, sizes=(0, 100))
+            assert await ordered(boxes, 0, STORE, 0, WORD_AT, 1) == 1
+            assert rig.stimuli == []
+
+    asyncio.run(run())
+
+
+def test_what_does_not_fit_is_refused_with_words(tmp_path: Path) -> None:
     async def run() -> None:
         machine = config(1, 2)
         async with bare(1, 2, flat(tmp_path, CALLER)) as rig:
             await rig.created()
             await rig.started(0)
-            kept = Kept(tmp_path / "stream")
-            kept.full_after = 100
-            with pytest.raises(EffectError, match="takes no more: No space left on device"):
-                await rig.session.save(kept.keep)
-            await rig.steps(1, *COLD_BUILD, *TEARDOWN)  # it goes on
             await rig.machine_step(MachineStep.PAUSE)
             kept = Kept(tmp_path / "stream")
             await rig.session.save(kept.keep)
@@ -197,6 +211,9 @@ def test_what_does_not_fit_is_refused_and_a_full_disk_is_told(tmp_path: Path) ->
                 pass
         with pytest.raises(AcceleratorError, match="has 2 slots, and the machine 3"):
             async with restored(config(1, 3), kept):
+                pass
+        with pytest.raises(AcceleratorError, match="is of other memory, or of another form"):
+            async with restored(attrs.evolve(machine, memory=2 * MEMORY), kept):
                 pass
         kept.file.write_bytes(kept.file.read_bytes()[:-20])
         with pytest.raises(AcceleratorError, match="the stream was cut short"):

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hpcore_kvm import abi, smccc, uapi
+from hpcore_kvm import abi, accelerator, smccc, uapi
 from hpcore_kvm.probe import host_mode, probe
 from hpcore_kvm.uapi import Cap, Ioctl
+
+from hpcore.model.rules import Trait
 
 
 class FakeKvm:
@@ -127,6 +129,18 @@ def test_a_kernel_without_the_smccc_filter_runs_without_hotplug(
     found = probe_fake(monkeypatch, FakeKvm(filter=errno.EINVAL))
     assert found.unavailable is None
     assert found.no_hotplug == smccc.NO_FILTER
+
+
+def test_threads_are_deferred_where_cpu_on_comes_to_hpcore(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trait = str(Trait.THREAD_AT_CPU_ON)
+    for answer, lacks in ((0, False), (errno.EINVAL, True)):
+        found = probe_fake(monkeypatch, FakeKvm(filter=answer))
+        monkeypatch.setattr("hpcore_kvm.probe.probe", lambda found=found: found)
+        assert (trait in accelerator.KvmAccelerator().probe().lacks) is lacks
+        assert trait in found.lacks, "QEMU under KVM asks here, and has its threads from the start"
+        monkeypatch.undo()
 
 
 def test_a_host_with_a_gicv2_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,17 +72,23 @@ class ByHand:
 
 
 @asynccontextmanager
-async def qemu(link: Path | None, *more: str, vcpus: int = POSSIBLE) -> AsyncIterator[ByHand]:
+async def qemu(
+    link: Path | None,
+    *more: str,
+    vcpus: int = POSSIBLE,
+    cpu: str = "host",
+    counted: bool = False,
+) -> AsyncIterator[ByHand]:
     """A QEMU that boots the puppet, with -S, its interposer told of the socket `link`.
 
-    Without a socket there is no interposer either: plain QEMU.
+    Without a socket there is no interposer either: plain QEMU. See `programs.kernel` for `counted`.
     """
     directory = runtime_directory()
     kernel = directory / "puppet"
-    kernel.write_bytes(programs.kernel())
+    kernel.write_bytes(programs.kernel(counted=counted))
     argv = [
         str(find_qemu().path), "-nodefaults", "-no-user-config", "-display", "none", "-S",
-        "-machine", "virt,gic-version=3,acpi=off", "-accel", "kvm", "-cpu", "host",
+        "-machine", "virt,gic-version=3,acpi=off", "-accel", "kvm", "-cpu", cpu,
         "-smp", str(vcpus), "-m", "256M", "-kernel", str(kernel),
         *socket_chardev("console", directory / "console"), "-serial", "chardev:console",
         *qmp_monitor(directory / "qmp"), *more,
@@ -141,7 +147,12 @@ def hub(link: Path, possible: int = POSSIBLE) -> Iterator[Hub]:
 
 @asynccontextmanager
 async def begun(
-    link: Path, *granted: int, vcpus: int = 3, more: Sequence[str] = ()
+    link: Path,
+    *granted: int,
+    vcpus: int = 3,
+    more: Sequence[str] = (),
+    cpu: str = "host",
+    counted: bool = False,
 ) -> AsyncIterator[tuple[ByHand, Hub, Strings]]:
     """A QEMU, stopped before its first instruction, its hub, and the strings of its puppet.
 
@@ -149,7 +160,7 @@ async def begun(
     """
     with hub(link, vcpus) as side:
         await side.said("listens")
-        async with qemu(link, *more, vcpus=vcpus) as made:
+        async with qemu(link, *more, vcpus=vcpus, cpu=cpu, counted=counted) as made:
             await side.tell(f"expect {made.process.pid}")
             guest = await made.connect()
             for slot in granted:

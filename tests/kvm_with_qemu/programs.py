@@ -27,7 +27,7 @@ MAILBOXES = virt.KERNEL_BASE + 0x8000
 """vCPU 0's, and after it those of the others."""
 
 FIRST: Program = (  # vCPU 0: reads orders from the serial line, and writes what came of them
-    ("movz x8, #0x0900, lsl #16", 0xD2A1_2008),
+    ("31: movz x8, #0x0900, lsl #16", 0xD2A1_2008),
     ("movz w10, #0x301", 0x5280_602A),
     ("str w10, [x8, #48]", 0xB900_310A),
     ("1: movz x9, #0x4020, lsl #16", 0xD2A8_0409),
@@ -56,7 +56,7 @@ FIRST: Program = (  # vCPU 0: reads orders from the serial line, and writes what
 )
 
 SECOND: Program = (  # any other: its orders are in memory, where x0 points
-    ("mov x9, x0", 0xAA00_03E9),
+    ("32: mov x9, x0", 0xAA00_03E9),
     ("mov x10, #1", 0xD280_002A),
     ("str x10, [x9, #56]", 0xF900_1D2A),
     ("4: ldr x10, [x9]", 0xF940_012A),
@@ -156,20 +156,36 @@ OBEY: Program = (  # the order at x9; what came of it in x0
     ("ret", 0xD65F_03C0),
 )
 
-PUPPET: Program = (*FIRST, *SECOND, *OBEY)
+COUNT: Program = (  # the cycles of this vCPU are counted from here on, by an event of its host's
+    ("movz x10, #0x8000, lsl #16", 0xD2B0_000A),
+    ("msr pmcntenset_el0, x10", 0xD51B_9C2A),
+    ("mov x10, #0x41", 0xD280_082A),
+    ("msr pmcr_el0, x10", 0xD51B_9C0A),
+)
+COUNTED: Program = (  # vCPU 0, and any other, where they begin so
+    *COUNT, ("b 31b", 0x17FF_FF85),
+    *COUNT, ("b 32b", 0x17FF_FF9A),
+)  # fmt: skip
+
+PUPPET: Program = (*FIRST, *SECOND, *OBEY, *COUNTED)
 ENTRY = virt.KERNEL_BASE + HEADER_SIZE + 4 * len(FIRST)
 """Where any other vCPU begins, with the address of its mailbox as context."""
 
+COUNTED_AT = HEADER_SIZE + 4 * (len(PUPPET) - len(COUNTED))
+COUNTED_ENTRY = virt.KERNEL_BASE + COUNTED_AT + 4 * len(COUNTED) // 2
+"""As ENTRY, for a vCPU whose cycles are counted."""
+
 IMAGE_SIZE = 0x1_0000
-BRANCH = 0x1400_0000 | HEADER_SIZE // 4
-"""Over the header."""
+BRANCH = 0x1400_0000
+"""An instruction: what is added to it is how many further it goes on."""
 
 ANYWHERE_4K = 0xA
 """The header's flags: little-endian, pages of 4 KiB, placed anywhere (booting.rst)."""
 
 
-def kernel() -> bytes:
-    """The puppet as an arm64 Image."""
+def kernel(*, counted: bool = False) -> bytes:
+    """The puppet as an arm64 Image. `counted` has vCPU 0 count its cycles, which takes a PMU."""
     magic = int.from_bytes(ARM64_IMAGE[1], "little")
-    header = struct.pack("<2I6Q2I", BRANCH, 0, 0, IMAGE_SIZE, ANYWHERE_4K, 0, 0, 0, magic, 0)
+    begin = BRANCH + (COUNTED_AT if counted else HEADER_SIZE) // 4
+    header = struct.pack("<2I6Q2I", begin, 0, 0, IMAGE_SIZE, ANYWHERE_4K, 0, 0, 0, magic, 0)
     return header + programs.image(PUPPET)

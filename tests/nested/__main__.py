@@ -27,6 +27,8 @@ OUT = Path("build/nested")
 @click.option("--qemu", type=click.Choice(list(SERIES)), help="Give L1 Debian's QEMU, too.")
 @click.option("--uefi", is_flag=True, help="Give L1 UEFI firmware and a small disk, too.")
 @click.option("--libvirt", is_flag=True, help="Give L1 Debian's libvirt, too.")
+@click.option("--apparmor", is_flag=True, help="Give L1 Debian's AppArmor, too.")
+@click.option("--steady", is_flag=True, help="Its clock stands still while others have the CPUs.")
 @click.option("--smp", default=2, show_default=True, help="CPUs of L1.")
 @click.option("--seconds", default=600.0, show_default=True, help="What the command has.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True,
@@ -35,7 +37,8 @@ OUT = Path("build/nested")
 @click.argument("command", nargs=-1)
 def main(
     cpu: str, gic: int, no_el2: bool, kernel: Path | None, qemu: str | None, uefi: bool,
-    libvirt: bool, smp: int, seconds: float, out: Path, build: bool, command: tuple[str, ...],
+    libvirt: bool, apparmor: bool, steady: bool, smp: int, seconds: float, out: Path,
+    build: bool, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run COMMAND in an arm64 Linux with a real /dev/kvm, in a copy of this repository.
 
@@ -45,7 +48,8 @@ def main(
     python -m tests.nested --cpu cortex-a57 -- sh -c 'dmesg | grep -i kvm'
     python -m tests.nested --qemu 10 -- hpcore run plug-unplug --accel kvm-qemu
 
-    Exits as COMMAND does, or with 2 where the machine itself fails.
+    Exits as COMMAND does, or with 2 where the machine itself fails or its kernel complains of
+    itself, as by an oops.
     """
     set_up_diagnostics()
     try:
@@ -59,7 +63,9 @@ def main(
             if not build:
                 click.echo("no command given; see --help")
             return
-        machine = NestedMachine(cpu, gic, not no_el2, smp, kernel, qemu, uefi, libvirt)
+        machine = NestedMachine(
+            cpu, gic, not no_el2, smp, kernel, qemu, uefi, libvirt, apparmor, steady
+        )
         out.mkdir(parents=True, exist_ok=True)
         ended = run(command, out, machine=machine, seconds=seconds, hear=_hear, progress=_progress)
     except HpcoreError as error:
@@ -70,7 +76,9 @@ def main(
         f"exit status {ended.status}; Linux {ended.kernel} booted in {ended.boot_seconds:.1f} s, "
         f"{ended.seconds:.1f} s in all" + (f"; wrote {', '.join(files)}" if files else "")
     )
-    sys.exit(ended.status)
+    if ended.complaints:
+        _progress(f"L1's kernel complains; kernel.log has all of it:\n{ended.complaints}")
+    sys.exit(2 if ended.complaints else ended.status)
 
 
 def _hear(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -14,16 +15,17 @@ from hpcore.guest.images import fetch_guest
 from hpcore.qemu.find import find_qemu
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from tests.nested.apparmor import nested_apparmor
 from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
 from tests.nested.image import nested_image
 from tests.nested.libvirt import nested_libvirt
-from tests.nested.payload import KILL_AFTER, PayloadCommand, payload
+from tests.nested.payload import COMPLAINTS, KERNEL_LOG, KILL_AFTER, PayloadCommand, payload
 from tests.nested.qemu import nested_qemu
 from tests.nested.uefi import nested_uefi
 
-BOOT_SECONDS = 180.0
-"""For L1 to come to its command: 3 to 6 s on a quiet machine."""
+BOOT_SECONDS = 600.0
+"""For L1 to come to its command: 3 to 6 s on a quiet machine, 200 beside twenty others."""
 
 SEND_SECONDS = 60.0
 MEMORY = 2048
@@ -31,6 +33,9 @@ MEMORY = 2048
 
 MEMORY_WITH_QEMU = 3072
 """MiB of an L1 that has a QEMU: two guests at once, each beside a QEMU of its own."""
+
+STEADY = ("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=2,sleep=off")
+"""An instruction is 4 ns, and while no vCPU has one to run the clock leaps to the next timer."""
 
 ARGUMENTS = "console=ttyAMA0 panic=-1 quiet"
 
@@ -41,7 +46,9 @@ class NestedMachine:
 
     `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None. With
     `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it; with
-    `libvirt` Debian's libvirtd and virsh.
+    `libvirt` Debian's libvirtd and virsh; with `apparmor` Debian's rules, and what loads them.
+    With `steady` its clock counts instructions, and stands still as long as others have this
+    machine's CPUs: nothing in L1 times out because of them. It is slower where it is alone.
     """
 
     cpu: str = "max"
@@ -52,6 +59,8 @@ class NestedMachine:
     qemu: str | None = None
     uefi: bool = False
     libvirt: bool = False
+    apparmor: bool = False
+    steady: bool = False
 
     @property
     def memory(self) -> int:
@@ -64,8 +73,9 @@ class NestedMachine:
         # the architected PAuth algorithm costs QEMU half of its time
         cpu = "max,pauth-impdef=on" if self.cpu == "max" else self.cpu
         virtualization = "on" if self.virtualization else "off"
+        clock = STEADY if self.steady else ("-accel", "tcg,thread=multi,tb-size=512")
         return [
-            str(qemu), "-accel", "tcg,thread=multi,tb-size=512",
+            str(qemu), *clock,
             "-machine", f"virt,virtualization={virtualization},gic-version={self.gic}",
             "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(self.memory),
             "-kernel", str(self.kernel or kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
@@ -86,6 +96,16 @@ class Ended:
     kernel: str
     boot_seconds: float
     seconds: float
+
+    @property
+    def complaints(self) -> str:
+        """What L1's kernel has complained of, an oops or a warning: the lines that say so first.
+
+        Empty where it has not. All that the kernel has said is in the file KERNEL_LOG then.
+        """
+        logs = [file for file in self.files if file.name == KERNEL_LOG]
+        said = "".join(log.read_text(errors="replace") for log in logs).splitlines()
+        return "\n".join(line for line in said if re.search(COMPLAINTS, line))
 
 
 def ignore(_text: str) -> None:
@@ -119,6 +139,8 @@ def run(
         layers.append(nested_uefi(progress=progress))
     if machine.libvirt:
         layers.append(nested_libvirt(progress=progress))
+    if machine.apparmor:
+        layers.append(nested_apparmor(progress=progress))
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
         command = PayloadCommand(script, seconds, nonce)

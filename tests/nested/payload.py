@@ -31,6 +31,13 @@ GUEST = "root/.cache/hpcore/guest"
 OUT = "/out"
 """The directory in L1 whose files come back."""
 
+KERNEL_LOG = "kernel.log"
+"""What L1's kernel has said, in OUT, where it complains of itself."""
+
+COMPLAINTS = "WARNING: |BUG: |Oops|Unable to handle kernel|Internal error: "
+"""What in the kernel's log is a complaint: warnings, oopses, locks held wrongly. A stall is none:
+in an emulated machine beside others any CPU may stand still for seconds."""
+
 KILL_AFTER = 15
 """Seconds for a command to tidy up and say what it knows when its time is over."""
 
@@ -57,6 +64,7 @@ printf '\\037{nonce} begin %s\\n' "$(uname -r)"
 cd /{here}
 timeout -s INT -k {kill_after} {seconds} /bin/sh /command
 status=$?
+dmesg | grep -qE '{complaints}' && dmesg >{out}/{kernel_log}
 tar cz -C {out} . >/run/out.tar.gz
 printf '\\037{nonce} status %s %s\\n' $status "$(sha256sum </run/out.tar.gz | cut -d' ' -f1)"
 base64 /run/out.tar.gz
@@ -94,7 +102,8 @@ def payload(command: PayloadCommand, guest: FetchedGuest) -> bytes:
     """The archive."""
     init = INIT.format(
         here=HERE, out=OUT, now=int(time.time()), nonce=command.nonce, mark_variable=MARK_VARIABLE,
-        seconds=max(1, int(command.seconds)), kill_after=KILL_AFTER,
+        seconds=max(1, int(command.seconds)), kill_after=KILL_AFTER, complaints=COMPLAINTS,
+        kernel_log=KERNEL_LOG,
     )  # fmt: skip
     entries = [
         Entry("init", PROGRAM, init.encode()),

@@ -55,6 +55,8 @@ class Inner:
         if ended.status or not self._passed:
             said = f"pytest ended with {ended.status} in L1:\n{ended.output}"
             pytest.fail(said, pytrace=False)
+        if ended.complaints:
+            pytest.fail(f"L1's kernel complains:\n{ended.complaints}", pytrace=False)
 
     def _report(self, data: dict[str, str], label: str) -> None:
         data["nodeid"] += f"[{label}]"

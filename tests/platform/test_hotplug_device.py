@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.stimuli import (
     EjectCalled,
     GuestCall,
@@ -259,6 +260,17 @@ def test_a_cold_booted_vcpu_stays_and_the_core_hears_of_it(bench: Bench) -> None
     bench.store(1, Store.EJECT)
     assert bench.flags(1) == Flag.PRESENT | Flag.ENABLED
     assert bench.said == [EjectCalled(1)]
+
+
+def test_by_rules_that_let_what_boots_go_it_is_not_enabled_once_it_is_ejected() -> None:
+    config = MachineConfig.of(cpus=BOOTED, maxcpus=POSSIBLE)
+    rules = Rules(traits=frozenset({Trait.COLD_BOOTED_CAN_GO}))
+    device = HotplugDevice(config, lambda call: None, lambda: None, rules=rules)
+    for slot in (0, 1):
+        device.apply(Step.ENABLE, slot)
+        device.write(BLOCK + SELECTOR, 4, slot)
+        device.write(BLOCK + FLAGS, 1, Store.EJECT)
+    assert (device.enabled(0), device.enabled(1)) == (True, False)
 
 
 def test_a_scan_ends_once_and_only_if_it_began(bench: Bench) -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 import attrs
 import pytest
 
+from hpcore.model.acpi import MadtFlag
 from hpcore.model.config import MachineConfig
+from hpcore.model.revision import HPCORE
+from hpcore.model.rules import Trait
 from hpcore.model.topology import Topology, mp_affinity
 from hpcore.platform import virt
-from hpcore.platform.acpi.madt import ENABLED, GICC_SIZE, ONLINE_CAPABLE
+from hpcore.platform.acpi.madt import GICC_SIZE
 from hpcore.platform.acpi.topology import pptt
 from hpcore.platform.firmware import HPCORE_VIRT, QEMU_KVM_VIRT, QEMU_VIRT, Board, build
 from hpcore.platform.numa import Nodes
+from hpcore.protocols import bundled, load
 from tests.platform.iasl import body, judge
 from tests.platform.machines import SIZES, machine
 
@@ -92,10 +96,22 @@ def test_a_gicc_is_enabled_xor_online_capable(possible: int, booted: int) -> Non
         assert len(gicc) == GICC_SIZE
         interface, uid, flags = struct.unpack_from("<III", gicc, 4)
         assert (interface, uid) == (index, index)
-        assert flags == (ENABLED if index < booted else ONLINE_CAPABLE)
+        assert flags == (MadtFlag.ENABLED if index < booted else MadtFlag.ONLINE_CAPABLE)
         gicr, mpidr = struct.unpack_from("<QQ", gicc, 60)
         assert gicr == 0, "a GICR in a GICC makes Linux refuse an online-capable vCPU"
         assert mpidr == mp_affinity(index)
+
+
+@pytest.mark.parametrize("protocol", [HPCORE.name, *bundled()])
+def test_the_madt_and_the_dsdt_say_of_each_vcpu_what_the_rules_do(protocol: str) -> None:
+    config, rules = machine(4, 2), load(protocol).rules
+    made = build(config, HPCORE_VIRT, rules=rules).tables
+    giccs = [data for kind, data in subtables(made["APIC"]) if kind == 0x0B]
+    flags = [struct.unpack_from("<I", gicc, 12)[0] for gicc in giccs]
+    devices = made["DSDT"].split(b"\x5b\x82")[-4:]  # DeviceOp, of which the vCPUs are the last
+    can_go = Trait.COLD_BOOTED_CAN_GO in rules.traits
+    assert flags == [1, 8 if can_go else 1, 8, 8]
+    assert [b"_EJ0" in device for device in devices] == [False, can_go, True, True]
 
 
 @pytest.mark.parametrize("possible", SIZES)

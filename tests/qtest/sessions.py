@@ -10,7 +10,7 @@ from hpcore_qtest.virt.session import VirtSession
 
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Step
-from hpcore.model.rules import BUILD
+from hpcore.model.rules import BUILD, RULES, Rules
 from hpcore.model.stimuli import Stimulus
 from hpcore.promises.rig import SessionRig
 from hpcore.run.accelerator import GuestScript
@@ -39,11 +39,14 @@ class VirtRig(SessionRig[VirtSession]):
 
 @asynccontextmanager
 async def rig(
-    config: MachineConfig = CONFIG, script: GuestScript | None = None, created: bool = True
+    config: MachineConfig = CONFIG,
+    script: GuestScript | None = None,
+    created: bool = True,
+    rules: Rules = RULES,
 ) -> AsyncIterator[VirtRig]:
-    """A session with a started QEMU; it leaves none behind."""
+    """A session with a started QEMU, by `rules`; it leaves none behind."""
     stimuli: list[Stimulus] = []
-    session = await QtestAccelerator().open(config, script, stimuli.append)
+    session = await QtestAccelerator(rules).open(config, script, stimuli.append)
     assert isinstance(session, VirtSession)
     pid = None
     try:

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 from hpcore_qtest import QtestAccelerator
-from hpcore_qtest.virt.redistributor import WAKER
+from hpcore_qtest.virt.redistributor import ASLEEP, EVERY, IGROUPR0, WAKER
 
 from hpcore.log import read
 from hpcore.model import events as ev
-from hpcore.model.effects import OTHERS_STEPS, Step
+from hpcore.model.config import MachineConfig
+from hpcore.model.effects import Step
 from hpcore.model.machines import GiccState, SlotState
-from hpcore.protocols import load
+from hpcore.model.rules import Trait
+from hpcore.protocols import bundled, load
 from hpcore.run.accelerator import AcceleratorError, Capabilities, EffectError, GuestScript
 from hpcore.run.admission import need_protocol
-from hpcore.run.discovery import Found
+from hpcore.run.discovery import Found, find
+from hpcore.run.open import open_machine
+from hpcore.run.saving import load_saved, restore_machine
+from hpcore.scenario.read import load as read_scenario
 from hpcore.scenario.read import parse
 from hpcore.scenario.runner import Job, run_job
+from hpcore.scenario.values import Scenario
 from hpcore.triage.replay import replay
 from tests.qemu.support import needs_qemu
 from tests.qtest.sessions import WIRE, rig
@@ -37,12 +43,15 @@ AGAIN = parse(
 )
 
 
-def run(tmp_path: Path, name: str) -> Path:
+EXAMPLES = Path(__file__).parents[2] / "examples" / "protocols"
+
+
+def run(tmp_path: Path, name: str, scenario: Scenario = AGAIN) -> Path:
     """Run the scenario by the protocol, as it says; where its log is."""
     qtest = QtestAccelerator()
     found = Found("qtest", "hpcore-qtest", qtest, qtest.probe())
     log = tmp_path / "run.jsonl"
-    job = Job(AGAIN, found, GuestScript(), log, protocol=load(name))
+    job = Job(scenario, found, GuestScript(), log, protocol=load(name))
     outcome = asyncio.run(run_job(job))
     assert outcome.ok, outcome.error
     return log
@@ -96,11 +105,76 @@ def test_what_takes_a_vcpu_apart_in_hpcores_order_every_accelerator_can_do() -> 
     need_protocol(Found("another", "tests", None, Capabilities()), load("v5"))
 
 
-def test_qtest_says_what_it_cannot_do_of_other_protocols() -> None:
+def test_qtest_can_do_all_that_a_protocol_may_ask_for() -> None:
     capabilities = QtestAccelerator().probe()
-    assert not set(map(str, OTHERS_STEPS)) & set(capabilities.lacks)
-    for name, trait in (("by-device", "realized_at_start"), ("v7", "cold_booted_can_go")):
-        assert trait in capabilities.lacks
-        assert trait in load(name).rules.traits
-        with pytest.raises(AcceleratorError, match=f"the protocol {name} has the trait"):
-            need_protocol(Found("qtest", "tests", None, capabilities), load(name))
+    assert not capabilities.lacks
+    for name in bundled():
+        need_protocol(Found("qtest", "tests", None, capabilities), load(name))
+
+
+@needs_qemu
+@pytest.mark.parametrize("name", bundled())
+def test_what_a_protocol_promises_is_seen_on_qtest(name: str, tmp_path: Path) -> None:
+    scenario = read_scenario(str(EXAMPLES / f"{name}.yaml"))
+    assert scenario.name == name
+    log = run(tmp_path, name, scenario)
+    found = replay(log)
+    assert found.ok
+    assert found.decided_again and found.otherwise is None
+    header, records = read(log)
+    with records:
+        events = [record.event for record in records]
+    assert header.protocol.name == name
+    ejected = {event.slot for event in events if isinstance(event, ev.UnplugCompleted)}
+    cold = {slot for slot in ejected if header.machine.cold_booted(slot)}
+    assert bool(cold) is (Trait.COLD_BOOTED_CAN_GO in load(name).rules.traits)
+
+
+@needs_qemu
+def test_by_rules_that_realize_all_at_start_init_gic_wires_what_does_not_boot_and_shuts_it(
+) -> None:
+    async def steps() -> None:
+        async with rig(rules=load("by-device").rules) as r:
+            assert [await r.register(slot, IGROUPR0) for slot in range(3)] == [0, EVERY, EVERY]
+            assert [await r.register(slot, WAKER) for slot in range(3)] == [ASLEEP] * 3
+            await r.steps(1, Step.OPEN)
+            assert await r.register(1, WAKER) == 0
+
+    asyncio.run(steps())
+
+
+@needs_qemu
+def test_a_machine_of_v7_is_restored_by_its_rules(tmp_path: Path) -> None:
+    file, protocol = tmp_path / "vm.saved", load("v7")
+    config = MachineConfig.of(cpus=3, maxcpus=4, memory=256)
+
+    async def steps() -> None:
+        qtest, first = find("qtest"), tmp_path / "a.jsonl"
+        async with open_machine(
+            qtest, config, GuestScript(), log=first, protocol=protocol
+        ) as machine:
+            await machine.boot()
+            await machine.unplug("cpu1")
+            await machine.save(file)
+        again = tmp_path / "b.jsonl"
+        async with restore_machine(qtest, load_saved(file), log=again) as machine:
+            await machine.resume()
+            await machine.unplug("cpu2")
+            await machine.plug("back", core_id=1)
+            assert machine.state.enabled == (0, 1)
+        assert replay(again).ok
+
+    asyncio.run(asyncio.wait_for(steps(), 60))
+
+
+@needs_qemu
+def test_a_guest_before_6_11_has_vcpu_0_alone_where_what_boots_can_go(tmp_path: Path) -> None:
+    scenario = parse(
+        "machine: {cpus: 2, maxcpus: 3}\n"
+        "guest: {kind: legacy}\n"
+        "steps:\n"
+        "  - boot\n"
+        "  - expect: {possible: 0, online: 0}\n",
+        "old",
+    )
+    run(tmp_path, "v7", scenario)

@@ -14,9 +14,7 @@ from hpcore_qtest.virt.saved import GUEST, HOTPLUG, MACHINE_TYPE, QEMU, SCRIPT, 
 from hpcore.model.acpi import Notification, OstStatus
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
-from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import CpuOnCalled
-from hpcore.promises.rig import COLD_BUILD
 from hpcore.run.accelerator import AcceleratorError, Belongings, EffectError, GuestScript
 from hpcore.run.commands import CommandFailed
 from hpcore.run.discovery import find
@@ -26,7 +24,11 @@ from hpcore.triage.replay import replay
 from tests.qemu.support import needs_qemu
 from tests.qtest.sessions import ALONE, rig
 from tests.support.command import hpcore
-from tests.support.saved import Kept, goes_on_with_what_was_plugged
+from tests.support.saved import (
+    Kept,
+    goes_on_after_a_full_disk,
+    goes_on_with_what_was_plugged,
+)
 
 pytestmark = needs_qemu
 
@@ -137,14 +139,7 @@ def test_a_disk_that_is_full_fails_the_save_and_the_machine_goes_on(tmp_path: Pa
     async def run() -> None:
         async with rig(script=ALONE) as r:
             await r.started(0)
-            kept = Kept(tmp_path / "stream")
-            for full_after in (0, 50_000):
-                kept.full_after = full_after
-                with pytest.raises(EffectError, match="takes no more: No space left on device"):
-                    await r.session.save(kept.keep)
-                await r.steps(2, *COLD_BUILD)
-                await r.steps(2, *TEARDOWN)
-            await r.session.save(Kept(tmp_path / "more").keep)  # the next try works
+            await goes_on_after_a_full_disk(r, tmp_path, 2, sizes=(0, 50_000))
             await r.machine_step(MachineStep.MIGRATE)
             assert r.stimuli == []
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from hpcore.log.segments import LEAST_SIZE
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RunMachineStep
 from hpcore.model.machines import Phase, SlotState
-from hpcore.model.revision import HPCORE
+from hpcore.model.revision import Change, Revision
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.states import State, initial
 from hpcore.run import saved_file
 from hpcore.run.accelerator import (
@@ -79,6 +81,12 @@ class SavablePaper(PaperAccelerator):
 
     restored: tuple[State, Belongings, bytes] | None = None
     session: SavablePaperSession
+    traits: tuple[AbstractSet[Trait], ...] = ()
+    """Of the protocols that it was asked for, one after the other."""
+
+    def by(self, rules: Rules) -> SavablePaper:
+        self.traits += (rules.traits,)
+        return self
 
     async def open(
         self, machine: MachineConfig, _guest: GuestImages | GuestScript | None, report: Report
@@ -153,7 +161,8 @@ def test_a_saved_machine_is_an_archive_that_its_own_tools_read(tmp_path: Path) -
 
 def test_a_machine_goes_on_by_the_rules_that_it_was_saved_under(tmp_path: Path) -> None:
     async def main() -> None:
-        accelerator, mine = SavablePaper(Behaviour()), attrs.evolve(HPCORE, name="mine")
+        accelerator = SavablePaper()
+        mine = Revision("mine", protocol=Change(has=(Trait.NO_FORCE,)))
         async with open_machine(
             found(accelerator), CONFIG, log=tmp_path / "a.jsonl", protocol=mine
         ) as machine:
@@ -163,6 +172,7 @@ def test_a_machine_goes_on_by_the_rules_that_it_was_saved_under(tmp_path: Path) 
         log = tmp_path / "b.jsonl"
         async with restore_machine(found(accelerator), saved, log=log, shell=False) as machine:
             assert machine._c.protocol.name == "mine"
+        assert accelerator.traits == ({Trait.NO_FORCE}, {Trait.NO_FORCE}), "it is told both times"
 
     asyncio.run(asyncio.wait_for(main(), SOON))
 

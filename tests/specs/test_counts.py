@@ -15,7 +15,13 @@ from tests.specs.tools import SPECS, spin_states, tlc_states
 
 @pytest.mark.parametrize(
     ("slots", "faults", "plugged", "saves"),
-    [(1, 1, 0, False), (2, 0, 0, False), (2, 1, 0, True), (2, 3, 1, False), (3, 1, 1, False)],
+    [
+        (1, 1, 0, False),
+        (2, 0, 0, False),
+        (2, 1, 0, True),
+        (2, 3, 1, False),
+        pytest.param(3, 1, 1, False, marks=pytest.mark.long),
+    ],
 )
 def test_spin_agrees_with_both_engines(
     tmp_path: Path, slots: int, faults: int, plugged: int, saves: bool

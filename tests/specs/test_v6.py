@@ -38,7 +38,8 @@ def counted(slots: int, faults: int, plugged: int, saves: bool) -> set[int]:
 
 
 @pytest.mark.parametrize(
-    ("slots", "faults", "plugged", "saves"), [(2, 1, 1, True), (3, 1, 0, False)]
+    ("slots", "faults", "plugged", "saves"),
+    [(2, 1, 1, True), pytest.param(3, 1, 0, False, marks=pytest.mark.long)],
 )
 def test_spin_counts_the_states_of_v6_as_both_engines_do(
     tmp_path: Path, slots: int, faults: int, plugged: int, saves: bool

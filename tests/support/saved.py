@@ -5,9 +5,21 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from hpcore.model.config import MachineConfig
-from hpcore.run.accelerator import Belongings, GuestImages, GuestScript, Stream, Writes
+from hpcore.model.rules import TEARDOWN
+from hpcore.promises.rig import COLD_BUILD, SessionRig
+from hpcore.run.accelerator import (
+    Belongings,
+    EffectError,
+    GuestImages,
+    GuestScript,
+    Stream,
+    Writes,
+)
 from hpcore.run.discovery import Found
 from hpcore.run.open import open_machine
 from hpcore.run.saving import Saved, load_saved, restore_machine
@@ -23,7 +35,7 @@ class Kept:
         self._size = 0
 
     async def keep(self, belongings: Belongings) -> Writes:
-        self.belongings = belongings
+        self.belongings, self._size = belongings, 0
         self.file.write_bytes(b"")
         return self
 
@@ -37,6 +49,22 @@ class Kept:
     @property
     def stream(self) -> Stream:
         return Stream(self.file, 0, self.file.stat().st_size)
+
+
+async def goes_on_after_a_full_disk(
+    rig: SessionRig[Any], directory: Path, slot: int, *, sizes: tuple[int, ...]
+) -> None:
+    """A disk that has room for `sizes` bytes fails a save in words; the next try works.
+
+    After each the machine goes on: the vCPU of `slot` is plugged there, and unplugged.
+    """
+    kept = Kept(directory / "stream")
+    for kept.full_after in sizes:
+        with pytest.raises(EffectError, match="takes no more: No space left on device"):
+            await rig.session.save(kept.keep)
+        await rig.steps(slot, *COLD_BUILD)
+        await rig.steps(slot, *TEARDOWN)
+    await rig.session.save(Kept(directory / "more").keep)
 
 
 async def goes_on_with_what_was_plugged(

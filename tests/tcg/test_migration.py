@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_tcg.build import ensure_monitor
-from hpcore_tcg.elsewhere import LoadedFiles, live_on
+from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.machine import DEAF, TcgMachine
 
 from hpcore.model.effects import MachineStep, RaiseGed, Step
@@ -24,6 +24,7 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.migration import STANDING_STILL
 from hpcore.qemu.qmp import OnEvent
 from hpcore.run.accelerator import AcceleratorError, EffectError
+from hpcore.session.elsewhere import LoadedFiles
 from tests.qemu.support import needs_qemu
 from tests.tcg.rig import TcgRig, config, session
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hpcore_tcg import TcgAccelerator
-from hpcore_tcg.belongings import EPOCH, MACHINE_TYPE, MONITOR, QEMU
+from hpcore_tcg.belongings import EPOCH, MONITOR
 
 from hpcore.model.effects import MachineStep, RaiseGed, Step
 from hpcore.model.machines import GiccState, Phase, SlotState
@@ -18,17 +18,18 @@ from hpcore.model.rules import TEARDOWN
 from hpcore.model.states import State, initial
 from hpcore.model.stimuli import Lost, ResetSeen, Stimulus
 from hpcore.promises.rig import COLD_BUILD
-from hpcore.run.accelerator import (
-    AcceleratorError,
-    EffectError,
-    GuestImages,
-)
+from hpcore.run.accelerator import AcceleratorError, GuestImages
 from hpcore.run.discovery import find
 from hpcore.run.saved_parts import KERNEL
 from hpcore.run.saving import restore_machine
+from hpcore.session.carrying import MACHINE_TYPE, QEMU
 from tests.qemu.support import needs_qemu
 from tests.support.guests import guest_or_skip
-from tests.support.saved import Kept, goes_on_with_what_was_plugged
+from tests.support.saved import (
+    Kept,
+    goes_on_after_a_full_disk,
+    goes_on_with_what_was_plugged,
+)
 from tests.tcg.rig import TcgRig, config, session
 
 pytestmark = needs_qemu
@@ -119,14 +120,7 @@ def test_a_disk_that_is_full_fails_the_save_and_the_machine_goes_on(tmp_path: Pa
     async def run() -> None:
         async with session(2, 3) as rig:
             await created(rig)
-            kept = Kept(tmp_path / "stream")
-            for full_after in (0, 50_000):
-                kept.full_after = full_after
-                with pytest.raises(EffectError, match="takes no more: No space left on device"):
-                    await rig.session.save(kept.keep)
-                await rig.steps(2, *COLD_BUILD)
-                await rig.steps(2, *TEARDOWN)
-            await rig.session.save(Kept(tmp_path / "more").keep)  # the next try works
+            await goes_on_after_a_full_disk(rig, tmp_path, 2, sizes=(0, 50_000))
             assert rig.stimuli == []
 
     asyncio.run(asyncio.wait_for(run(), SECONDS))

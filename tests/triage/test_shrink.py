@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from hpcore.check.tabulated.start import booted
 from hpcore.check.variants.known_bugs import ALL
 from hpcore.log import Header, LogWriter, Sync, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
+from hpcore.model.decide import decide
 from hpcore.model.effects import Step
+from hpcore.model.psci import PsciStatus
 from hpcore.triage.case import NoCase, case_of, run
 from hpcore.triage.replay import replay
 from hpcore.triage.shrink import Shrunk, shrink, write_shrunk
@@ -121,6 +124,25 @@ def test_a_log_without_stimuli_is_shrunk_from_what_it_says_alone(tmp_path: Path)
         log.append([ev.StepBegun(1, Step.ENABLE)], 30)
     found = shrink(case_of(path))
     assert [taken.events for taken in found.taken] == [(ev.StepBegun(1, Step.ENABLE),)]
+
+
+def test_a_decision_that_is_no_answer_to_its_stimulus_is_a_case(tmp_path: Path) -> None:
+    """CPU_ON of a vCPU that is on is answered with DENIED; what a user did before is left out."""
+    config = MachineConfig.of(1, 4)
+    add = st.DeviceAdd("a", (("core-id", 3),))
+    start = booted(config)
+    added = (add, decide(start.state, add).events)
+    denied = (st.CpuOnCalled(0), (ev.CpuOnDenied(0, 0, int(PsciStatus.DENIED)),))
+    with LogWriter.create(tmp_path / "log", Header(config, "paper"), sync=Sync.BUFFERED) as log:
+        told = [(d.answers, d.events) for d in start.decisions]
+        for stimulus, events in (*told, added, denied, (st.Note("on"), (ev.Noted("on"),))):
+            log.append(events, 0.0, stimulus)
+    case = case_of(tmp_path / "log")
+    assert (case.broken.invariant, case.broken.slot) == ("cpu_on_answered", 0)
+    found = shrink(case)
+    assert not any(isinstance(t.entry.stimulus, st.DeviceAdd) for t in found.taken)
+    write_shrunk(tmp_path / "small", found)
+    assert breaks(tmp_path / "small") == "cpu_on_answered"
 
 
 def test_a_log_that_is_right_is_no_case(tmp_path: Path) -> None:

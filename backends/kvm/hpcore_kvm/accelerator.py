@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import attrs
+from attrs import frozen
+
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import Rules, Trait
 from hpcore.model.states import State
 from hpcore.platform import firmware
 from hpcore.run import admission
@@ -26,12 +30,24 @@ QUIET = "quiet"
 everything some thirty thousand. Whoever wants to read it appends `loglevel=8`."""
 
 
+@frozen
 class KvmAccelerator:
     """A small arm64 VMM on /dev/kvm: the vCPUs are KVM's, everything around them ours."""
 
+    deferred: bool = False
+    """Whether a vCPU has no thread before its first CPU_ON."""
+
     def probe(self) -> Capabilities:
         """What this machine's KVM can do. Makes an empty VM for a moment."""
-        return probe.probe()
+        can = probe.probe()
+        lacks = dict(can.lacks)
+        if can.no_hotplug is None:  # else KVM answers CPU_ON by itself
+            del lacks[Trait.THREAD_AT_CPU_ON]
+        return attrs.evolve(can, lacks=lacks)
+
+    def by(self, rules: Rules) -> KvmAccelerator:
+        """See `hpcore.run.accelerator.RuledAccelerator`."""
+        return KvmAccelerator(deferred=Trait.THREAD_AT_CPU_ON in rules.traits)
 
     async def open(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
@@ -44,7 +60,7 @@ class KvmAccelerator:
         # not before here: where KVM is not, its binding need not be loaded either
         from hpcore_kvm.session import KvmSession  # noqa: PLC0415
 
-        return KvmSession(machine, boot, report)
+        return KvmSession(machine, boot, report, deferred=self.deferred)
 
     async def restore(
         self, state: State, belongings: Belongings, stream: Stream, report: Report
@@ -55,7 +71,7 @@ class KvmAccelerator:
         boot = await asyncio.to_thread(boot_files, belongings)
         from hpcore_kvm.session import KvmSession  # noqa: PLC0415
 
-        session = KvmSession(state.config, boot, report)
+        session = KvmSession(state.config, boot, report, deferred=self.deferred)
         await session.load(state, belongings, stream)
         return session
 

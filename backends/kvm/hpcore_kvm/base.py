@@ -38,13 +38,18 @@ FAILURES = (KvmError, MismatchError, OrderError, LoadError, RuntimeError)
 class KvmBase:
     """A machine and its event loop. `hpcore_kvm.session` has what the core asks of it."""
 
-    def __init__(self, config: MachineConfig, images: BootFiles | None, report: Report) -> None:
+    def __init__(
+        self, config: MachineConfig, images: BootFiles | None, report: Report, *,
+        deferred: bool = False,
+    ) -> None:  # fmt: skip
+        """`deferred`: a vCPU has no thread before its first CPU_ON."""
         self._config, self._images = config, images
         self._tell = report
         self._loop = asyncio.get_running_loop()
         self._machine: KvmMachine | None = None
         self._console: UartConsole | None = None
-        self._order = Order([SlotParts(config.cold_booted(i)) for i in range(config.possible)])
+        slots = [SlotParts(config.cold_booted(i)) for i in range(config.possible)]
+        self._order = Order(slots, deferred)
         self._gate = Gate(config.possible)
         self._waiting = asyncio.Lock()  # of who waits for threads, or reports a reset
         self._silent = False  # nothing is reported any more
@@ -88,7 +93,7 @@ class KvmBase:
     def _new_machine(self, console: UartConsole) -> KvmMachine:
         return KvmMachine(
             self._config, self._images, self._report, self._system_event, self._failed,
-            console.print,
+            console.print, deferred=self._order.deferred,
         )  # fmt: skip
 
     async def _create(self) -> None:

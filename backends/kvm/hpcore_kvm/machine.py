@@ -58,12 +58,15 @@ class KvmMachine:
         system_event: Callable[[int], None],
         failed: Callable[[str], None],
         output: Callable[[bytes], None],
+        *,
+        deferred: bool = False,
     ) -> None:
         """`report`, `system_event` and `failed` are for the threads (see threads.Machine);
-        `output` takes what the guest prints. All four are called on any thread."""
+        `output` takes what the guest prints. All four are called on any thread. `deferred`:
+        a vCPU's thread is started as it is first powered on, and not as it is realized."""
         self.possible = config.possible
         self.report, self.system_event, self.failed = report, system_event, failed
-        self._config, self._images = config, images
+        self._config, self._images, self._deferred = config, images, deferred
         self._vm: Vm | None = None
         self._vgic: Vgic | None = None
         self.features = Features()  # none, before `create` has asked the host
@@ -153,7 +156,7 @@ class KvmMachine:
         """
         match step:
             case Step.REALIZE:
-                self._realize(index)
+                self._realize(index, thread=not self._deferred)
             case Step.BIND:
                 return self.vgic.bind(index)
             case Step.UNWIRE:
@@ -173,10 +176,10 @@ class KvmMachine:
     def power_on(self, index: int, entry: int, context: int) -> None:
         """Have the realized vCPU run from `entry`, with `context` in x0, all else reset.
 
-        Raises KvmError, or RuntimeError where its thread is not at the gate.
+        Raises KvmError, or RuntimeError where its thread is not at the gate, or the host has none.
         """
         # that it went off is reported a moment before its thread lets go of it
-        if self.threads.wait_out(GATE_SECONDS, index):
+        if index in self.threads and self.threads.wait_out(GATE_SECONDS, index):
             raise RuntimeError(f"the thread of vCPU {index} still runs it")
         if index not in self._fresh:
             self._init(index)
@@ -227,7 +230,7 @@ class KvmMachine:
         """
         self.threads.power_off_all()
         for index in range(self.possible):
-            if index in self.threads:
+            if self.realized(index):
                 self._init(index)
         self.vgic.reset()
         self.uart.reset()
@@ -241,24 +244,30 @@ class KvmMachine:
             self._ged = None
             self._vm.close()
 
+    def realized(self, index: int) -> bool:
+        """Whether the vCPU is more than a file: its run page is mapped."""
+        return self.vcpu(index).mapped
+
     def fresh(self, index: int) -> bool:
         """Whether the vCPU was initialised, and has not run since."""
         return index in self._fresh
 
-    def revive(self, index: int, state: VcpuState, *, on: bool, fresh: bool) -> None:
+    def revive(
+        self, index: int, state: VcpuState, *, on: bool, fresh: bool, thread: bool
+    ) -> None:
         """Have the vCPU as it was in another machine, while all threads are held.
 
         Raises KvmError, or RuntimeError for want of a thread.
         """
-        self._realize(index)
+        self._realize(index, thread=thread)
         vcpu_state.write(self.vcpu(index), state)
         if not fresh:
             self._fresh.discard(index)
         if on:
             self.threads[index].power_on()
 
-    def _realize(self, index: int) -> None:
-        """Unpark: reset the registers, map the run page, start the thread at its gate.
+    def _realize(self, index: int, *, thread: bool) -> None:
+        """Unpark: reset the registers, map the run page, start a `thread` at its gate.
 
         Raises KvmError, or RuntimeError for want of a thread, and leaves nothing behind.
         """
@@ -266,7 +275,8 @@ class KvmMachine:
         self._init(index)
         vcpu.map()
         try:
-            self.threads.start(vcpu)
+            if thread:
+                self.threads.start(vcpu)
         except RuntimeError:
             vcpu.unmap()
             raise
@@ -285,6 +295,8 @@ class KvmMachine:
         self._fresh.add(index)
 
     def _run(self, index: int) -> None:
+        if index not in self.threads:  # deferred until now
+            self.threads.start(self.vcpu(index))
         self._fresh.discard(index)
         self.vcpu(index).mp_state = MpState.RUNNABLE
         self.threads[index].power_on()

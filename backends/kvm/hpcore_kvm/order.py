@@ -88,6 +88,9 @@ PRECONDITIONS: dict[Step, tuple[Rule, ...]] = {
     Step.PARK: (_NOT_COLD, _REALIZED, _NOT_BOUND, _NO_THREAD, _NOT_MAPPED),
 }
 
+_DEFERRED: dict[Step, tuple[Rule, ...]] = {**PRECONDITIONS, Step.BIND: (_REALIZED, _NOT_BOUND)}
+"""The same where a vCPU's thread comes by its first CPU_ON."""
+
 _BECOMES: dict[Step, dict[str, bool]] = {
     Step.REALIZE: {"realized": True, "thread": True, "mapped": True},
     Step.BIND: {"bound": True},
@@ -107,12 +110,14 @@ class Order:
     """The slots of one machine."""
 
     slots: list[SlotParts] = field(factory=list)
+    deferred: bool = False
+    """Whether a vCPU has no thread before its first CPU_ON."""
 
     def check(self, step: Step, slot: int, on: bool) -> None:
         """Raises EffectError where `step` may not come now; `on` is whether the vCPU is."""
         if not 0 <= slot < len(self.slots):
             raise EffectError(f"there is no vCPU {slot}; the machine has {len(self.slots)}")
-        for holds, says in PRECONDITIONS[step]:
+        for holds, says in (_DEFERRED if self.deferred else PRECONDITIONS)[step]:
             if not holds(self.slots[slot], on):
                 raise EffectError(f"{step.name} of vCPU {slot} is refused: {says}")
 
@@ -120,3 +125,14 @@ class Order:
         """`step` is done."""
         for name, value in _BECOMES.get(step, {}).items():
             setattr(self.slots[slot], name, value)
+        if step is Step.REALIZE and self.deferred:
+            self.slots[slot].thread = False
+
+    def may_run(self, slot: int) -> bool:
+        """Whether a CPU_ON of vCPU `slot` can be granted: it has a thread, or may get one now."""
+        has = self.slots[slot]
+        return has.thread or (self.deferred and has.wired)
+
+    def runs(self, slot: int) -> None:
+        """vCPU `slot` was powered on, and so has a thread."""
+        self.slots[slot].thread = True

@@ -13,9 +13,7 @@ from typing import Any
 import attrs
 
 from hpcore.guest.boot import BootFiles
-from hpcore.model.effects import RaiseGed, Reassert
 from hpcore.model.states import State
-from hpcore.model.under_way import under_way
 from hpcore.platform import hotplug_device
 from hpcore.run.accelerator import Belongings
 from hpcore.run.saved_parts import (
@@ -56,7 +54,7 @@ def sections(machine: KvmMachine, order: Order) -> dict[str, bytes]:
     assert machine.stopped_at is not None, "time stands still"
     vcpus = {
         str(index): _vcpu(machine, index)
-        for index in range(machine.possible) if index in machine.threads
+        for index in range(machine.possible) if machine.realized(index)
     }  # fmt: skip
     return {
         **section(VCPUS, VERSION, vcpus),
@@ -77,7 +75,8 @@ def belongings(machine: KvmMachine, order: Order, images: BootFiles | None) -> B
 def _vcpu(machine: KvmMachine, index: int) -> dict[str, object]:
     state = vcpu_state.read(machine.vcpu(index))
     registers = dict(state.registers)
-    answer = machine.threads[index].untaken
+    thread = machine.threads.get(index)
+    answer = None if thread is None else thread.untaken
     if answer is not None:
         registers[uapi.x_register(0)] = (answer & _MASK).to_bytes(8, "little")
     return {
@@ -125,7 +124,7 @@ def carry(here: KvmMachine, there: KvmMachine, order: Order) -> None:
 
     Raises AcceleratorError, KvmError, RuntimeError.
     """
-    slots = Order([SlotParts() for _ in order.slots])
+    slots = attrs.evolve(order, slots=[SlotParts() for _ in order.slots])
     load(there, slots, Belongings(facts(here), sections(here, order)))
     if here.hotplug.ged_events:  # the edge may have been on its way
         there.hotplug.raise_ged()
@@ -137,12 +136,7 @@ def restore(machine: KvmMachine, order: Order, saved: Belongings, state: State) 
     An edge of the GED's, too: the kernel injects it in its own time.
     """
     load(machine, order, saved)
-    for effect in under_way(state):
-        match effect:
-            case Reassert(slot=slot):
-                machine.hotplug.reassert(slot)
-            case RaiseGed():
-                machine.hotplug.raise_ged()
+    machine.hotplug.do_again(state)
 
 
 def load(machine: KvmMachine, order: Order, saved: Belongings) -> None:
@@ -155,7 +149,10 @@ def load(machine: KvmMachine, order: Order, saved: Belongings) -> None:
     vcpus = state_of(saved, VCPUS, VERSION)
     with section_read(VCPUS):
         for index, held in sorted((int(i), held) for i, held in vcpus.items()):
-            machine.revive(index, _vcpu_state(held), on=held["on"], fresh=held["fresh"])
+            machine.revive(
+                index, _vcpu_state(held), on=held["on"], fresh=held["fresh"],
+                thread=order.slots[index].thread,
+            )  # fmt: skip
     vgic = state_of(saved, VGIC, VERSION)
     with section_read(VGIC):
         _load_vgic(machine, vgic)

@@ -24,6 +24,7 @@ from hpcore.run.gate import Stage
 from hpcore_kvm.base import FAILURES, OUT_SECONDS
 from hpcore_kvm.carrying import Carrying
 from hpcore_kvm.errors import KvmError
+from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.threads import Hold
 
 WAITS = frozenset({Step.BIND, Step.UNWIRE, Step.POWER_OFF, Step.STOP})
@@ -146,7 +147,11 @@ class KvmSession(Carrying):
             raise EffectError("START is refused: the guest runs already")
         await self._work.do(machine.load)
         self._running()
+        self._enter_kernel(machine)
+
+    def _enter_kernel(self, machine: KvmMachine) -> None:
         machine.enter_kernel()
+        self._order.runs(0)
 
     async def _restart(self, enabled: tuple[int, ...]) -> None:
         machine = self._running()
@@ -163,7 +168,7 @@ class KvmSession(Carrying):
             for index, slot_ in enumerate(self._order.slots):
                 slot_.enabled = index in enabled
             if self._images is not None:
-                machine.enter_kernel()
+                self._enter_kernel(machine)
             self._gate.open()
             machine.threads.let_go(Hold.RESET)
 
@@ -187,7 +192,7 @@ class KvmSession(Carrying):
             return
         status = answer.status
         if answer.granted:
-            if answer.slot not in machine.threads:
+            if not self._order.may_run(answer.slot):
                 raise AcceleratorError(
                     f"CPU_ON of vCPU {answer.slot} was granted, which is not realized"
                 )
@@ -195,6 +200,7 @@ class KvmSession(Carrying):
                 machine.power_on(answer.slot, answer.entry, answer.context)
             except FAILURES as error:
                 raise AcceleratorError(f"CPU_ON of vCPU {answer.slot}: {error}") from error
+            self._order.runs(answer.slot)
             status = PsciStatus.SUCCESS
         caller = machine.threads.get(answer.caller)  # its thread may be ending just now
         if caller is not None:

@@ -93,7 +93,8 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
         with finding():
             found = await KeptKvmQemuMachine.find(kept, session._told())
         assert found.begins is not None, "it was found"
-        session._found = session._machine = found
+        session._found = found
+        session._met(found)
         session._logged = found.begins.logged
         session._done_there = done_there(kept.state, found.policy.page)
         return session
@@ -161,11 +162,7 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
             await self._run_or_pause(found)
         except QemuError as error:
             self._lose(f"the machine cannot go on: {error}")
-        self._goes_on.set()
-        if found.status == "shutdown" and self._before.phase is not Phase.OFF:
-            self._tell(self._powered_off_meanwhile())
-        else:
-            self._off_told.set()
+        self._go_on(off=found.status == "shutdown" and self._before.phase is not Phase.OFF)
 
     async def _run_or_pause(self, found: KeptKvmQemuMachine) -> None:
         """Where QEMU and the log differ, the log counts."""

@@ -13,6 +13,7 @@ import attrs
 
 from hpcore.guest.played import KINDS
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.qemu.errors import QemuError
@@ -58,15 +59,6 @@ MODELLED = _MODELLED_EVERYWHERE | {
 }
 """What arm `virt` cannot do for real when none of its vCPUs runs, and why."""
 
-LACKS = {
-    "realized_at_start": "its vCPUs are wired one by one, never all of them by INIT_GIC",
-    "cold_booted_can_go": (
-        "the MADT says of what is there at boot that it is enabled, not online-capable, so "
-        "that the played Linux gives none of it back"
-    ),
-}
-"""What of other protocols than hpcore's own arm `virt` cannot do, and why."""
-
 NATIVE_MODELLED = _MODELLED_EVERYWHERE | {
     "init_gic": "this machine has no GIC; QEMU made its interrupt controller at the start",
     "bind": "there is no GICR_TYPER here; the affinity is that of the model",
@@ -90,9 +82,16 @@ NATIVE_NO_SAVE = (
 class QtestAccelerator:
     """Stock QEMU whose vCPUs never run: its GICv3 is real, the guest is played."""
 
+    def __init__(self, rules: Rules = RULES) -> None:
+        self._rules = rules
+
+    def by(self, rules: Rules) -> QtestAccelerator:
+        """See `hpcore.run.accelerator.RuledAccelerator`."""
+        return QtestAccelerator(rules)
+
     def probe(self) -> Capabilities:
         """Whether there is a QEMU, and how it is kept from running. Starts no machine."""
-        can = _capabilities(find_qemu, MAX_POSSIBLE, MODELLED, LACKS)
+        can = _capabilities(find_qemu, MAX_POSSIBLE, MODELLED, {})
         return attrs.evolve(can, no_save=None)
 
     async def open(
@@ -106,8 +105,13 @@ class QtestAccelerator:
         need_gicv3("qtest", machine)
         qemu, native = await self._qemu()
         if native:
+            if foreign := sorted(self._rules.traits & set(OWN_PROTOCOL_ALONE)):
+                raise AcceleratorError(
+                    f"the protocol has the trait '{foreign[0]}', and this QEMU hotplugs vCPUs "
+                    "by itself, in its own way; choose another by HPCORE_QEMU"
+                )
             return NativeSession(machine, ARM_VIRT, script, qemu, report)
-        return VirtSession(machine, script, qemu, report)
+        return VirtSession(machine, script, qemu, report, self._rules)
 
     async def restore(
         self, state: State, belongings: Belongings, stream: Stream, report: Report
@@ -118,7 +122,7 @@ class QtestAccelerator:
         qemu, native = await self._qemu()
         if native:
             raise AcceleratorError(f"on this QEMU, which hotplugs vCPUs itself, {NATIVE_NO_SAVE}")
-        session = VirtSession(state.config, script, qemu, report)
+        session = VirtSession(state.config, script, qemu, report, self._rules)
         await session.load(state, belongings, stream)
         return session
 

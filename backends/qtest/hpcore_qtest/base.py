@@ -24,6 +24,7 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.rules import RULES, Rules
 from hpcore.model.stimuli import Lost, PowerOffSeen, ResetSeen
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import (
@@ -46,9 +47,14 @@ class QtestSession(ABC):
     """None: no code runs that could print."""
 
     def __init__(
-        self, config: MachineConfig, script: GuestScript | None, report: Report
+        self,
+        config: MachineConfig,
+        script: GuestScript | None,
+        report: Report,
+        rules: Rules = RULES,
     ) -> None:
         self._config, self._script, self._report = config, script, report
+        self._rules = rules
         self.power = ModelledPower(config.possible, report)
         self._guest: PlayedGuest | None = None
         self._order = asyncio.Lock()
@@ -218,8 +224,9 @@ class QtestSession(ABC):
         if self._script is not None:
             script = self._script
             self._guest = make_guest(
-                script.kind, self._config, script.append, hardware, answers=script.answers
-            )
+                script.kind, self._config, script.append, hardware,
+                answers=script.answers, rules=self._rules,
+            )  # fmt: skip
 
     async def _start(self) -> None:
         if self._guest is None:

@@ -32,9 +32,10 @@ from hpcore.run.accelerator import (
     Stream,
 )
 from hpcore.run.saved_parts import boot_files, need_running, refuse_unlike
+from hpcore.session.elsewhere import Elsewhere, LoadedFiles
 from hpcore_tcg import build
 from hpcore_tcg.belongings import MONITOR
-from hpcore_tcg.elsewhere import Elsewhere, LoadedFiles, live_on
+from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
@@ -139,11 +140,10 @@ class TcgAccelerator:
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         other = partial(start, DEAF, incoming=True)
-        elsewhere = Elsewhere(other, loaded, boot, monitor, live=live_on(qemu.version))
+        elsewhere = Elsewhere(other, loaded, boot, live=live_on(qemu.version))
         return TcgSession(
-            machine, start, report, boots=boot is not None, elsewhere=elsewhere
+            machine, start, report, boots=boot is not None, elsewhere=elsewhere, monitor=monitor
         )
-
 
     # --------------------------------------------- under a VM that somebody else starts
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hpcore.guest.boot import BootFiles
 from hpcore.run.accelerator import Belongings
 from hpcore.run.saved_parts import number, with_images
 from hpcore_tcg.build import Monitor
 
-QEMU, MACHINE_TYPE, MONITOR, EPOCH = "qemu", "machine-type", "monitor", "epoch"
+MONITOR, EPOCH = "monitor", "epoch"
 
 
 def belongings(
-    boot: BootFiles | None, monitor: Monitor, *, qemu: str, machine_type: str, epoch: int
+    alike: Mapping[str, str], boot: BootFiles | None, monitor: Monitor, *, epoch: int
 ) -> Belongings:
-    """What is saved of a machine. Reads the kernel and the initrd. Raises EffectError."""
-    facts = {
-        QEMU: qemu, MACHINE_TYPE: machine_type, MONITOR: monitor.digest, EPOCH: str(epoch),
-    }  # fmt: skip
-    return with_images(facts, boot)
+    """What is saved of a machine, `alike` among it. Reads the kernel and the initrd.
+
+    Raises EffectError.
+    """
+    return with_images({**alike, MONITOR: monitor.digest, EPOCH: str(epoch)}, boot)
 
 
 def epoch_of(saved: Belongings) -> int:

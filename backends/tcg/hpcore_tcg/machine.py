@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 from attrs import frozen
@@ -64,8 +63,6 @@ class TcgMachine(QemuMachine):
         super().__init__(process, told)
         self._on_event = told.event
         self._link: Link | None = None
-        self.incoming: Path | None = None
-        """Where it is to listen for the machine that is carried to it."""
 
     @classmethod
     async def start(
@@ -118,8 +115,8 @@ class TcgMachine(QemuMachine):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has come from its guest, on either port: it may not have run at all."""
-        return self.link.silent and (self.console is None or self.console.silent)
+        """See QemuMachine: on either port."""
+        return self.link.silent and super().silent
 
     async def spoke(self) -> bool:
         """Of a QEMU that has ended: whether anything has come from its guest, to the last byte."""

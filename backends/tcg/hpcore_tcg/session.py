@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import attrs
 import structlog
@@ -20,7 +18,6 @@ from hpcore.model.effects import (
     NOTIFICATIONS,
     AnswerCpuOn,
     Effect,
-    MachineStep,
     RaiseGed,
     Reassert,
     RunMachineStep,
@@ -28,38 +25,23 @@ from hpcore.model.effects import (
     Step,
 )
 from hpcore.model.states import State
-from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.live_migration import hand_over_running, settle
-from hpcore.qemu.migration import (
-    NotTakenUp,
-    hand_over,
-    last_words,
-    load_from,
-    machine_type_of,
-    runs,
-    save_to,
-    take_up,
-    version_of,
-)
+from hpcore.qemu.migration import last_words, runs
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
     AcceleratorError,
     Belongings,
-    Console,
     EffectError,
-    Keep,
     Report,
-    Stream,
-    Writes,
 )
-from hpcore.run.saved_parts import refuse_unlike
-from hpcore.session.qemu import QemuSession
+from hpcore.session.carrying import CarryingSession, Hears
+from hpcore.session.elsewhere import Elsewhere
 from hpcore.session.turn import CallerTurn, without_cancelling
 from hpcore_tcg.arriving import Arriving
-from hpcore_tcg.belongings import MACHINE_TYPE, QEMU, belongings, epoch_of
-from hpcore_tcg.elsewhere import NOT_OURS_TO_START, Elsewhere
+from hpcore_tcg.belongings import belongings, epoch_of
+from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
 from hpcore_tcg.link import LinkGone, RequestRefused, ResetMeanwhile
 from hpcore_tcg.machine import DEAF, TcgMachine, Told
@@ -81,7 +63,7 @@ ANSWERED_SECONDS = 10.0
 NOTIFICATION_OPS = frozenset(STEP_OPS[step] for step in NOTIFICATIONS)
 
 
-class TcgSession(QemuSession[TcgMachine]):
+class TcgSession(CarryingSession[TcgMachine]):
     """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
 
     On order: `execute` returns before any event that the monitor sent after its answer is
@@ -99,9 +81,6 @@ class TcgSession(QemuSession[TcgMachine]):
     reported once both have, and before any reset that follows.
     """
 
-    stays: str = NOT_OURS_TO_START
-    """Why a machine without `elsewhere` is neither migrated nor saved."""
-
     def __init__(
         self,
         config: MachineConfig,
@@ -110,31 +89,24 @@ class TcgSession(QemuSession[TcgMachine]):
         *,
         boots: bool,
         before_start: BeforeStart | None = None,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: Elsewhere[TcgMachine] | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
         """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run.
 
-        `before_start` is waited for at each RESTART, while the monitor alone runs. `elsewhere`
-        is where MIGRATE carries the machine; None where it is not ours to start a QEMU.
+        `before_start` is waited for at each RESTART, while the monitor alone runs. `elsewhere`:
+        see CarryingSession; there the same `monitor` runs.
         """
-        super().__init__("tcg", config, report)
+        super().__init__("tcg", config, report, elsewhere)
         self._start_machine, self._boots, self._before_start = start, boots, before_start
-        self._elsewhere = elsewhere
-        self._followed: FollowedConsole | None = None
+        self._monitor = monitor
         self._leaves: asyncio.Task[None] | None = None  # the QEMU that had the machine before
-        self._free = asyncio.Event()  # not while the machine is carried
-        self._free.set()
         self._mirror = SlotMirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
         self._hello = asyncio.Event()
         self._off_said = asyncio.Event()
         self._hello_due = False  # by a reset that QEMU has told of
-
-    @property
-    def console(self) -> Console | None:
-        """The guest's console, once CREATE_VCPUS is done; the same one wherever the machine is."""
-        return self._followed
 
     async def execute(self, effect: Effect) -> int | None:
         """Carry `effect` out; see the protocol."""
@@ -204,17 +176,16 @@ class TcgSession(QemuSession[TcgMachine]):
 
     async def _create(self) -> None:
         try:
-            self._machine = await self._start_machine(self._told())
-            if self._machine.console is not None:
-                self._followed = FollowedConsole(self._machine.console)
-            await self._machine.qmp.execute("cont")
+            machine = await self._start_machine(self._told())
+            self._met(machine)
+            await machine.qmp.execute("cont")
         except QemuError as error:
             raise EffectError(str(error)) from error
         try:
             await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
         except TimeoutError as error:
-            words = self._machine.process.last_words
-            await self._machine.close()
+            words = machine.process.last_words
+            await machine.close()
             raise EffectError(
                 f"the EL3 monitor did not start within {HELLO_SECONDS:g} s; QEMU: {words}"
             ) from error
@@ -227,43 +198,37 @@ class TcgSession(QemuSession[TcgMachine]):
             lambda: self._tell(self._reset_standing_still()),
         )
 
-    async def _migrate(self) -> None:
-        """MIGRATE: to another QEMU on this host, which is the session's from then on."""
-        here, elsewhere = self._running(), self._elsewhere
-        if elsewhere is None:
-            raise EffectError(self.stays)
-        try:
-            there = await elsewhere.start()
-        except QemuError as error:
-            raise EffectError(f"the QEMU to migrate to did not start: {error}") from error
-        try:
-            assert there.incoming is not None, "it was started to wait for a machine"
-            async with self._held(here):
-                if elsewhere.live and await runs(here.qmp):
-                    await self._migrate_running(here, there, there.incoming)
-                else:
-                    await self._migrate_still(here, there, there.incoming)
-        except NotTakenUp as error:
-            raise AcceleratorError(str(error)) from error
-        except QemuError as error:
-            raise EffectError(str(error)) from error
-        finally:
-            if self._machine is not there:
-                await there.close()
+    # ---------------------------------------------------- carried elsewhere: see CarryingSession
 
-    async def _migrate_still(self, here: TcgMachine, there: TcgMachine, path: Path) -> None:
-        still = here.link.heard_all
-        ran = await hand_over(here, there, path, live=False, still=still)
+    async def _answered(self, machine: TcgMachine) -> None:
         try:
-            await without_cancelling(self._take_over(here, there, ran=ran))
-        finally:
-            if self._machine is there:
-                await here.close()
+            await asyncio.wait_for(machine.link.answered(), ANSWERED_SECONDS)
+        except TimeoutError:
+            raise EffectError(
+                "the EL3 monitor still owes answers, which it gives while the machine runs"
+            ) from None
 
-    async def _migrate_running(self, here: TcgMachine, there: TcgMachine, path: Path) -> None:
+    async def _heard_all(self, machine: TcgMachine) -> None:
+        await machine.link.heard_all()
+
+    def _listen(self, machine: TcgMachine, to: Hears) -> None:
+        match to:
+            case Hears.NOTHING:
+                machine.tell(DEAF)
+            case Hears.GUEST:
+                machine.tell(attrs.evolve(DEAF, event=self._event))
+            case Hears.ALL:
+                machine.tell(self._told())
+
+    async def _carry(self, here: TcgMachine, there: TcgMachine, *, live: bool) -> None:
+        """See CarryingSession: one that runs goes on by itself."""
+        if not live or not await runs(here.qmp):
+            await super()._carry(here, there, live=False)
+            return
+        assert there.incoming is not None, "it was started to wait for a machine"
         arriving = Arriving(there)
         try:
-            await hand_over_running(here, there, path)
+            await hand_over_running(here, there, there.incoming)
         except BaseException as error:
             if not await without_cancelling(settle(here, there, spoke=there.spoke)):
                 if isinstance(error, QemuError):
@@ -277,7 +242,7 @@ class TcgSession(QemuSession[TcgMachine]):
 
         A reset among that is told behind the end of this step, and so is what follows.
         """
-        here.tell(attrs.evolve(DEAF, event=self._event))
+        self._listen(here, Hears.GUEST)
         if self._followed is not None and there.console is not None:
             self._followed.follow(there.console)
         there.process.remove_directory()
@@ -292,73 +257,23 @@ class TcgSession(QemuSession[TcgMachine]):
             await here.link.heard_all()
             self._machine = there
             arriving.taken(self._told())
-            here.tell(DEAF)
+            self._listen(here, Hears.NOTHING)
             await here.quit()
         finally:
             await here.close()
 
-    async def save(self, keep: Keep) -> None:
-        """See `hpcore.run.accelerator.SavableSession`."""
-        self._gate.check(MachineStep.SAVE)
-        turn = self._machine_turn = CallerTurn()
-        try:
-            await self._save(keep)
-        except NotTakenUp as error:
-            raise AcceleratorError(str(error)) from error
-        except QemuError as error:
-            raise EffectError(str(error)) from error
-        except OSError as error:
-            raise EffectError(f"the file takes no more: {error.strerror or error}") from error
-        finally:
-            turn.end()
-            if self._machine_turn is turn:
-                self._machine_turn = None
-
-    async def _save(self, keep: Keep) -> None:
-        here, elsewhere, epoch = self._running(), self._elsewhere, self._epoch
-        if elsewhere is None or epoch is None:
+    def _belongings(
+        self, alike: dict[str, str], elsewhere: Elsewhere[TcgMachine]
+    ) -> Belongings:
+        if self._monitor is None or self._epoch is None:
             raise EffectError(self.stays)
-        elsewhere.files.require_unchanged()
-        saved = await asyncio.to_thread(
-            belongings, elsewhere.boot, elsewhere.monitor, epoch=epoch,
-            qemu=await version_of(here.qmp), machine_type=await machine_type_of(here.qmp),
-        )  # fmt: skip
+        return belongings(alike, elsewhere.boot, self._monitor, epoch=self._epoch)
 
-        async def still() -> Writes:
-            await here.link.heard_all()
-            return await keep(saved)
+    def _expect(self, there: TcgMachine, state: State, saved: Belongings) -> None:
+        epoch_of(saved)
 
-        async with self._held(here):
-            await save_to(here, still)
-
-    async def load(self, state: State, saved: Belongings, stream: Stream) -> None:
-        """In place of CREATE_VCPUS and all that followed: the machine that was saved.
-
-        Raises AcceleratorError, and leaves nothing behind.
-        """
-        assert self._elsewhere is not None, "a machine is restored in a QEMU that we start"
-        epoch = epoch_of(saved)
-        try:
-            there = await self._elsewhere.start()
-        except QemuError as error:
-            raise AcceleratorError(str(error)) from error
-        try:
-            for name, ask in ((QEMU, version_of), (MACHINE_TYPE, machine_type_of)):
-                refuse_unlike(saved, name, await ask(there.qmp), "restore it with that one")
-            assert there.incoming is not None, "it was started to wait for a machine"
-            await load_from(there, there.incoming, stream)
-        except QemuError as error:
-            await there.close()
-            raise AcceleratorError(f"QEMU does not take the saved machine: {error}") from error
-        except BaseException:
-            await there.close()
-            raise
-        there.tell(self._told())
-        there.process.remove_directory()
-        self._machine = there
-        if there.console is not None:
-            self._followed = FollowedConsole(there.console)
-        self._stands_as(state, epoch)
+    def _has_come(self, state: State, saved: Belongings) -> None:
+        self._stands_as(state, epoch_of(saved))
 
     def _stands_as(self, state: State, epoch: int) -> None:
         """The machine has come from elsewhere, and stands still as its log has it in `state`."""
@@ -367,56 +282,6 @@ class TcgSession(QemuSession[TcgMachine]):
         self._gate.created()
         self._gate.open()
         self._gate.pause()
-
-    async def _take_over(self, here: TcgMachine, there: TcgMachine, *, ran: bool) -> None:
-        """`there` has the machine, whole, and alone is told to let it go on.
-
-        Where it dies over that, and its guest was not heard of, nobody has seen it run: the
-        machine is taken up where it was. Raises QemuError then, and AcceleratorError for one
-        that was seen.
-        """
-        there.tell(attrs.evolve(DEAF, event=self._event))
-        self._machine = there
-        if ran:
-            try:
-                await there.qmp.execute("cont")
-            except QemuError as error:
-                await there.close()
-                if not there.silent:
-                    raise AcceleratorError(str(error)) from error
-                self._machine = here
-                await take_up(here, ran=ran)
-                raise
-        here.tell(DEAF)
-        there.tell(self._told())
-        if self._followed is not None and there.console is not None:
-            self._followed.follow(there.console)
-        there.process.remove_directory()
-        if not there.process.running:
-            raise AcceleratorError(f"QEMU is gone: {there.process.last_words}")
-        await here.quit()
-
-    @asynccontextmanager
-    async def _held(self, machine: TcgMachine) -> AsyncIterator[None]:
-        """Nothing new is sent to `machine` within, and nothing is under way on its way there.
-
-        What its ports take once it stands still moves in part, and is lost in part.
-        """
-        self._free.clear()
-        try:
-            try:
-                await asyncio.wait_for(machine.link.answered(), ANSWERED_SECONDS)
-            except TimeoutError:
-                raise EffectError(
-                    "the EL3 monitor still owes answers, which it gives while the machine runs"
-                ) from None
-            if self._followed is not None:
-                await self._followed.hold()
-            yield
-        finally:
-            self._free.set()
-            if self._followed is not None:
-                self._followed.release()
 
     async def _init_gic(self) -> None:
         link, epoch = self._running().link, self._epoch

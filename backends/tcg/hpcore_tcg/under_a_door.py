@@ -16,10 +16,12 @@ from hpcore.qemu.errors import QemuError
 from hpcore.qemu.migration import machine_type_of, version_of
 from hpcore.run.accelerator import AcceleratorError, Belongings, EffectError, Report
 from hpcore.run.saved_parts import BLOB, INITRD, KERNEL, TREE, digest, refuse_unlike
+from hpcore.session.carrying import MACHINE_TYPE, QEMU
+from hpcore.session.elsewhere import LoadedFiles
 from hpcore.session.turn import CallerTurn
-from hpcore_tcg.belongings import EPOCH, MACHINE_TYPE, MONITOR, QEMU, epoch_of
+from hpcore_tcg.belongings import EPOCH, MONITOR, epoch_of
 from hpcore_tcg.build import Monitor
-from hpcore_tcg.elsewhere import LoadedFiles, live_on
+from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import StartMachine, TcgSession
 

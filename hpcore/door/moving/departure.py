@@ -72,7 +72,11 @@ class Departure:
             end.stop()
             await asyncio.gather(*hears, return_exceptions=True)
             end.close()
-        await self._closed()
+        try:
+            await self._closed()
+        except QemuError:
+            await take_up(qemu, ran=rest is not None)
+            raise
 
     async def _carry(self, qemu: QemuMachine, frames: Frames, end: QemuEnd) -> None:
         """Have QEMU send its stream, and wait until it has, and all of it is written."""

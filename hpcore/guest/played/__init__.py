@@ -23,6 +23,7 @@ from hpcore.guest.played.hostile import HostileKernel
 from hpcore.guest.played.legacy import LegacyKernel
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import RULES, Rules
 
 __all__ = ["KINDS", "LOST", "Answers", "Hardware", "PlayedGuest", "make_guest"]
 
@@ -38,26 +39,30 @@ def make_guest(
     hardware: Hardware,
     random: Random | None = None,
     answers: Answers | None = None,
+    rules: Rules = RULES,
 ) -> PlayedGuest:
     """A guest of the kind `kind` for the machine `config`, not started yet.
 
     `append` is the kernel's command line. `random` is what a hostile guest draws from; by
     itself it does the same in every run. `answers` are given in place of the kernel's own.
+    `rules` are those of which its ACPI tables are made: they say which vCPU has an `_EJ0`.
     Raises ValueError for a kind that is none.
     """
     told = answers or {}
     match kind:
         case "linux":
-            return PlayedGuest(lambda: LinuxKernel(config, append, hardware), hardware, told)
+            return PlayedGuest(lambda: LinuxKernel(config, append, hardware, rules), hardware, told)
         case "legacy":
-            return PlayedGuest(lambda: LegacyKernel(config, append, hardware), hardware, told)
+            return PlayedGuest(
+                lambda: LegacyKernel(config, append, hardware, rules), hardware, told
+            )
         case "hostile":
             source = random or Random(0)
             return PlayedGuest(
-                lambda: HostileKernel(config, append, hardware, source), hardware, told
+                lambda: HostileKernel(config, append, hardware, source, rules), hardware, told
             )
         case "silent":
             return PlayedGuest(
-                lambda: LinuxKernel(config, append, hardware), hardware, {**SILENT, **told}
+                lambda: LinuxKernel(config, append, hardware, rules), hardware, {**SILENT, **told}
             )
     raise ValueError(f"'{kind}' is no guest that is played; there are {', '.join(KINDS)}")

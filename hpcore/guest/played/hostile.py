@@ -14,6 +14,7 @@ from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.model.acpi import OstSource, OstStatus
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import RULES, Rules
 from hpcore.platform import virt
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR
 
@@ -139,9 +140,14 @@ class HostileKernel(LinuxKernel):
     """Linux on noisy hardware. The moves are `random`'s choice."""
 
     def __init__(
-        self, config: MachineConfig, append: str, hardware: Hardware, random: Random
+        self,
+        config: MachineConfig,
+        append: str,
+        hardware: Hardware,
+        random: Random,
+        rules: Rules = RULES,
     ) -> None:
-        super().__init__(config, append, _Noisy(hardware, self))
+        super().__init__(config, append, _Noisy(hardware, self), rules)
         self._quiet, self._random = hardware, random
         self._moves = moves(config)
         self.moves_made = 0

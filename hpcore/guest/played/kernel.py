@@ -11,8 +11,9 @@ from hpcore.guest.played.aml import PlayedAml
 from hpcore.guest.played.answers import LOST, AnswersOfABoot
 from hpcore.guest.played.hardware import Hardware
 from hpcore.guest.protocol import Masks
-from hpcore.model.acpi import Notification
+from hpcore.model.acpi import MadtFlag, Notification
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import RULES, Rules
 
 
 class PlayedKernel(ABC):
@@ -20,12 +21,15 @@ class PlayedKernel(ABC):
 
     It has the threads that Linux has: one takes the GED's interrupts and has AML scan the
     event bits (a threaded interrupt handler), another works off what AML notified of, one
-    after the other (kacpi_hotplug_wq). What the user asks for excludes the latter
+    after the other (kacpi_hotplug_wq). `rules` are those of which its ACPI tables are made. What
+    the user asks for excludes the latter
     (device_hotplug_lock).
     """
 
-    def __init__(self, config: MachineConfig, append: str, hardware: Hardware) -> None:
-        self.config, self.append, self.hardware = config, append, hardware
+    def __init__(
+        self, config: MachineConfig, append: str, hardware: Hardware, rules: Rules = RULES
+    ) -> None:
+        self.config, self.append, self.hardware, self.rules = config, append, hardware, rules
         self.firmware = PlayedAml(hardware, config.possible)
         self.online: set[int] = set()
         self.registered: set[int] = set()
@@ -75,6 +79,10 @@ class PlayedKernel(ABC):
         self.registered = {int(cpu) for cpu in saved["registered"]}
         self.answers.given = saved["answered"]
         self._booted = True
+
+    def madt_flags(self, cpu: int) -> MadtFlag:
+        """What the MADT that it has read says of the vCPU."""
+        return self.rules.madt_flags(cpu, cold=self.config.cold_booted(cpu))
 
     # --------------------------------------------------------------- its life
 

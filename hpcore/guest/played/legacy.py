@@ -12,14 +12,15 @@ import attrs
 
 from hpcore.guest.played.linux import LinuxKernel
 from hpcore.guest.protocol import Masks
+from hpcore.model.acpi import MadtFlag
 
 
 class LegacyKernel(LinuxKernel):
     """One boot of it. What is plugged is never there for its user."""
 
     def usable(self) -> list[int]:
-        """The cold-booted vCPUs alone."""
-        return [cpu for cpu in super().usable() if self.config.cold_booted(cpu)]
+        """Those that the MADT says are enabled, alone."""
+        return [cpu for cpu in super().usable() if MadtFlag.ENABLED in self.madt_flags(cpu)]
 
     @property
     def masks(self) -> Masks:

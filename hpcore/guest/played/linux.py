@@ -15,6 +15,7 @@ from hpcore.guest.protocol import Masks
 from hpcore.model.acpi import Notification, OstStatus
 from hpcore.model.config import MachineConfig
 from hpcore.model.psci import PsciStatus
+from hpcore.model.rules import RULES, Rules
 
 NO_SUCH_FILE, BUSY = "No such file or directory", "Device or resource busy"
 NOT_PERMITTED, INVALID = "Operation not permitted", "Invalid argument"
@@ -23,8 +24,10 @@ NOT_PERMITTED, INVALID = "Operation not permitted", "Invalid argument"
 class LinuxKernel(PlayedKernel):
     """One boot of Linux. Every possible vCPU is present; those in `_STA` are enabled."""
 
-    def __init__(self, config: MachineConfig, append: str, hardware: Hardware) -> None:
-        super().__init__(config, append, hardware)
+    def __init__(
+        self, config: MachineConfig, append: str, hardware: Hardware, rules: Rules = RULES
+    ) -> None:
+        super().__init__(config, append, hardware, rules)
         limits = cpu_limits(append)
         self.possible = self.usable()[: limits.possible]
         self.at_boot = limits.at_boot
@@ -87,7 +90,7 @@ class LinuxKernel(PlayedKernel):
             if self.online == {cpu}:
                 return OstStatus.DEVICE_BUSY
             await self.cpu_off(cpu)
-        if self.config.cold_booted(cpu):
+        if self.rules.stays(cpu, cold=self.config.cold_booted(cpu)):
             return OstStatus.FAILURE  # it has no _EJ0
         await self.firmware.eject(cpu)
         await self.firmware.enabled(cpu)  # "Eject incomplete"?

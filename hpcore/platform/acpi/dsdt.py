@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hpcore.model.acpi import STA_ENABLED
 from hpcore.model.config import MachineConfig
+from hpcore.model.rules import RULES, Rules
 from hpcore.platform import virt
 from hpcore.platform.acpi.header import table
 from hpcore.platform.acpi.osc import PLATFORM, osc
@@ -34,8 +35,9 @@ def dsdt(
     fw_cfg: bool = False,
     mmio: bool = False,
     button: GedInterrupt | None = None,
+    rules: Rules = RULES,
 ) -> bytes:
-    """The whole table for `config`, with `transport` under its vCPUs.
+    """The whole table for `config`, with `transport` under its vCPUs, which go by `rules`.
 
     A PCI host bridge, QEMU's fw_cfg and its virtio-mmio are in it where they are there; `button`
     is the interrupt of QEMU's own event device, where that tells of the power button.
@@ -56,7 +58,7 @@ def dsdt(
             _event_device(transport),
             b"" if pressed_by_none else power_button(),
             b"" if button is None else qemus_event_device(button),
-            _processors(config, transport),
+            _processors(config, transport, rules),
         ),
     )
 
@@ -99,21 +101,21 @@ def _fw_cfg() -> bytes:
     )
 
 
-def _processors(config: MachineConfig, transport: HotplugTransport) -> bytes:
-    slots = range(config.possible)
+def _processors(config: MachineConfig, transport: HotplugTransport, rules: Rules) -> bytes:
+    stays = [rules.stays(i, cold=config.cold_booted(i)) for i in range(config.possible)]
     return device(
         "CPUS",
         name("_HID", string("ACPI0010")),
         name("_CID", eisa_id("PNP0A05")),
         transport.declarations(config.possible),
-        *(_processor(index, config.cold_booted(index), transport) for index in slots),
+        *(_processor(index, each, transport) for index, each in enumerate(stays)),
     )
 
 
-def _processor(index: int, cold_booted: bool, transport: HotplugTransport) -> bytes:
-    """A vCPU. A cold-booted one is enabled for the machine's life and can't be ejected."""
+def _processor(index: int, stays: bool, transport: HotplugTransport) -> bytes:
+    """A vCPU. One that stays is enabled for the machine's life and can't be ejected."""
     terms = [name("_HID", string("ACPI0007")), name("_UID", index)]
-    if cold_booted:
+    if stays:
         terms.append(name("_STA", STA_ENABLED))
     else:
         terms.append(method("_STA", transport.status(index)))

@@ -4,5 +4,5 @@
 
 `worker` is the hpcore that is killed: it drives a machine at random and says all that a user is
 told. `driver` kills it, has another one attach, and judges: `judge` holds what was told against
-the log, `worker` the monitor's word on every slot against the model.
+the log, `worker` the word of the accelerator's `witness` on every slot against the model.
 """

@@ -53,26 +53,32 @@ class Tally:
 class Process:
     """A worker, line by line."""
 
-    def __init__(self, how: str, log: Path, seed: int) -> None:
+    def __init__(self, how: str, log: Path, seed: int, accelerator: str) -> None:
         self.words = log.with_name(f"worker-{seed}")
         with self.words.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.tcg.kills.worker", how, str(log), str(seed)],
+                [sys.executable, "-m", "tests.tcg.kills.worker", how, str(log), str(seed),
+                 accelerator],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
         assert self.process.stdout is not None
         self._out = self.process.stdout.fileno()
         self._rest = b""
         self.said: list[dict[str, Any]] = []
+        self._looked = 0
 
     def until(self, word: str, seconds: float = SAY_SECONDS) -> dict[str, Any] | None:
-        """The next line that has `word`; None where it ends first, or the time is over."""
-        deadline, at = time.monotonic() + seconds, len(self.said)
+        """The next line that has `word`; None where it ends first, or the time is over.
+
+        It goes on behind the line that was found before: a worker that is fast, or a driver that
+        is slow, has several lines in one read.
+        """
+        deadline = time.monotonic() + seconds
         while True:
-            for line in self.said[at:]:
-                if word in line:
-                    return line
-            at = len(self.said)
+            while self._looked < len(self.said):
+                self._looked += 1
+                if word in self.said[self._looked - 1]:
+                    return self.said[self._looked - 1]
             left = deadline - time.monotonic()
             if left <= 0 or not readable(self._out, left) or not self._take():
                 return None
@@ -97,10 +103,20 @@ class Process:
 
 
 class Kills:
-    """One seed's kills, in `folder`."""
+    """One seed's kills, in `folder`, on an accelerator."""
 
-    def __init__(self, folder: Path, seed: int, say: Say = lambda _text: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        say: Say = lambda _text: None,
+        *,
+        accelerator: str = "tcg",
+        slower: float = 1.0,
+    ) -> None:
+        """All that is waited for has `slower` times as long."""
         self.folder, self.dice, self.say = folder, Random(seed), say
+        self._accelerator, self._slower = accelerator, slower
         self.tally = Tally()
         self._told: dict[Path, dict[int, str]] = {}
         self._seed = seed * 100_000
@@ -110,7 +126,7 @@ class Kills:
         while kills > 0:
             log = self._log()
             worker = self._worker("start", log)
-            worker.until("started", 60)
+            self._hears(worker, "started", 60)
             self._wait(self.dice.uniform(0, 8 if self.dice.random() < 0.4 else 1.2))
             self._kill(worker, log)
             kills -= 1
@@ -126,7 +142,7 @@ class Kills:
         """One machine that is driven at random, killed so often."""
         log = self._log()
         worker = self._worker("start", log)
-        if worker.until("booted", 300) is None:
+        if self._hears(worker, "booted", 300) is None:
             self._wrong(worker, "the machine did not boot")
             return
         self._work(worker)
@@ -142,21 +158,21 @@ class Kills:
     def _work(self, worker: Process) -> None:
         """Let it begin a few things; the last one is not far when this returns."""
         for _ in range(self.dice.randint(1, 4)):
-            worker.until("doing")
+            self._hears(worker, "doing")
         self._wait(self.dice.uniform(0, 0.3))
 
     def _round(self, log: Path) -> None:
         """Attach, agree, work a while, be killed; or be killed amid the attachment."""
         worker = self._worker("attach", log)
         if self.dice.random() < 0.12:
-            self._wait(self.dice.uniform(0.5, 2.0))
+            self._wait(self.dice.uniform(0.5, 2.0) * self._slower)
             self.tally.during_attach += worker.until("attached", 0) is None
         elif self._attached(worker):
             self._work(worker)
         self._kill(worker, log)
 
     def _attached(self, worker: Process) -> bool:
-        found = worker.until("attached")
+        found = self._hears(worker, "attached")
         if found is None:
             self._wrong(worker, "no attachment")
             return False
@@ -164,8 +180,8 @@ class Kills:
         self.tally.missed_events.append(found["events"])
         self.tally.missed_answers.append(found["answers"])
         self.tally.repeated.append(found["repeated"])
-        if worker.until("agree") is None:
-            self._wrong(worker, "monitor and model do not agree, or never came to rest")
+        if self._hears(worker, "agree") is None:
+            self._wrong(worker, "witness and model do not agree, or never came to rest")
             return False
         self.tally.agreed += 1
         return True
@@ -174,7 +190,7 @@ class Kills:
         """Attach for the last time, end the machine, and judge its log."""
         worker = self._worker("end", log)
         self._attached(worker)
-        masks = worker.until("masks", 300)
+        masks = self._hears(worker, "masks", 300)
         code = worker.rest()
         self._hear(worker, log)
         if masks is None or code != 0:
@@ -183,7 +199,12 @@ class Kills:
 
     def _worker(self, how: str, log: Path) -> Process:
         self._seed += 1
-        return Process(how, log, self._seed)
+        return Process(how, log, self._seed, self._accelerator)
+
+    def _hears(
+        self, worker: Process, word: str, seconds: float = SAY_SECONDS
+    ) -> dict[str, Any] | None:
+        return worker.until(word, seconds * self._slower)
 
     def _kill(self, worker: Process, log: Path) -> None:
         ended = worker.process.poll()

@@ -1,9 +1,9 @@
 """The hpcore that is killed: drives a kept machine at random, and says what a user is told.
 
-    python -m tests.tcg.kills.worker start|attach|end LOG SEED
+    python -m tests.tcg.kills.worker start|attach|end LOG SEED ACCELERATOR
 
 Each line of its output is a JSON object: an event that a user is told, with its number in the
-log; what was found at the attachment; that monitor and model agree.
+log; what was found at the attachment; that the accelerator's witness and the model agree.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
-from hpcore_tcg.kept import KeptTcgSession
-from hpcore_tcg.protocol import Op, Power, StateBit
-
 from hpcore.guest.images import fetched_guest
 from hpcore.log import Sync
 from hpcore.model import events as ev
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
-from hpcore.model.machines import GiccState, Phase
-from hpcore.model.states import Slot, State, sta
+from hpcore.model.machines import Phase
+from hpcore.model.states import State
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
 from hpcore.run.discovery import find
 from hpcore.run.errors import RunError
 from hpcore.run.machine import LiveMachine
 from hpcore.run.open import open_machine
+from hpcore.session.kept import KeptQemuSession
+from tests.tcg.kills.witness import Witness, witness
 
 CONFIG = MachineConfig.of(cpus=2, maxcpus=6)
 AGREE_SECONDS = 60.0
@@ -48,10 +47,10 @@ def say(**what: object) -> None:
 class Worker:
     """A machine that is driven at random."""
 
-    def __init__(self, machine: LiveMachine, dice: Random) -> None:
-        self.machine, self.dice = machine, dice
+    def __init__(self, machine: LiveMachine, dice: Random, asks: Witness) -> None:
+        self.machine, self.dice, self.witness = machine, dice, asks
         session = machine._c.session
-        assert isinstance(session, KeptTcgSession)
+        assert isinstance(session, KeptQemuSession)
         self.session = session
         machine.subscribe(self._tell)
 
@@ -63,13 +62,13 @@ class Worker:
         return self.machine.state
 
     async def agree(self) -> None:
-        """Hold the monitor's word on every slot against the model, with nothing under way."""
+        """Hold the witness's word on every slot against the model, with nothing under way."""
         async with asyncio.timeout(AGREE_SECONDS):
             while not await self._agrees():  # noqa: ASYNC110 - what changes is the machine
                 await asyncio.sleep(0.02)
 
     async def _goes(self) -> None:
-        """Have the machine run, which is off or paused: only then the monitor can be asked."""
+        """Have the machine run, which is off or paused: tcg's monitor can be asked only then."""
         if self.state.shared.phase is Phase.OFF:
             await self.machine.begin(stimuli.Reset())
         elif self.state.shared.phase is Phase.RUNNING:
@@ -96,16 +95,14 @@ class Worker:
             return False
         if any(slot.step is not None for slot in before.slots):
             return False
-        machine = self.session._machine
-        assert machine is not None
-        said = [await machine.link.send(Op.QUERY, i) for i in range(CONFIG.possible)]
+        said = await self.witness.ask(self.session, CONFIG.possible)
         await asyncio.sleep(0)
         if self.machine.last_seq != seq or not self.machine._c.heard_all:
             return False
-        for index, (slot, word) in enumerate(zip(before.slots, said, strict=True)):
-            model, monitor = of_model(slot), of_monitor(word)
-            if model != monitor:
-                say(wrong=f"slot {index}: the model has {model}, the monitor {monitor}")
+        for index, (slot, words) in enumerate(zip(before.slots, said, strict=True)):
+            if (model := self.witness.of_model(slot)) != words:
+                name = self.witness.name
+                say(wrong=f"slot {index}: the model has {model}, {name} has {words}")
         say(agree=CONFIG.possible, seq=seq)
         return True
 
@@ -115,8 +112,8 @@ class Worker:
         while True:
             doing = self.dice.choices(
                 (self.plug_or_unplug, self.online, self.pause, self.reset, self.reboot,
-                 self.force, self.power_off, self.rest),
-                (40, 14, 10, 3, 3, 8, 1, 10),
+                 self.force, self.power_off, self.carry, self.rest),
+                (40, 14, 10, 3, 3, 8, 1, 4, 10),
             )[0]  # fmt: skip
             say(doing=doing.__name__)
             with suppress(RunError, TimeoutError):
@@ -173,6 +170,12 @@ class Worker:
         self._type("\x03\npoweroff -f\n")
         await asyncio.sleep(self.dice.uniform(0, 1.5))
 
+    async def carry(self) -> None:
+        """A migration or a save: each is tried, and fails, since the machine stays where it is."""
+        to = stimuli.Migrate() if self.dice.random() < 0.5 else stimuli.Save("nowhere")
+        await (await self.machine.begin(to)).ended()
+        say(wrong=f"{to} did not fail")
+
     async def rest(self) -> None:
         if self.state.shared.phase is Phase.OFF:
             await self.machine.begin(stimuli.Reset())
@@ -184,41 +187,22 @@ class Worker:
             console.write(line.encode())
 
 
-def of_model(slot: Slot) -> dict[str, object]:
-    return {
-        "realized": slot.thread, "bound": slot.gicc is not GiccState.UNBOUND,
-        "wired": slot.gicc is GiccState.WIRED, "allowed": slot.enabled,
-        "on": slot.powered, "sta": sta(slot),
-    }  # fmt: skip
-
-
-def of_monitor(word: int) -> dict[str, object]:
-    def bit(at: StateBit, width: int = 1) -> int:
-        return word >> at & ((1 << width) - 1)
-
-    return {
-        "realized": bool(bit(StateBit.REALIZED)), "bound": bool(bit(StateBit.BOUND)),
-        "wired": bool(bit(StateBit.WIRED)), "allowed": bool(bit(StateBit.ALLOWED)),
-        "on": Power(bit(StateBit.POWER, 2)) is not Power.OFF, "sta": bit(StateBit.STA, 8),
-    }  # fmt: skip
-
-
 @asynccontextmanager
-async def started(log: Path, seed: int) -> AsyncIterator[Worker]:
+async def started(log: Path, seed: int, accelerator: str) -> AsyncIterator[Worker]:
     guest = fetched_guest()
     assert guest is not None
     images = GuestImages(guest.kernel, guest.initramfs())
     async with open_machine(
-        find("tcg"), CONFIG, images, log=log, sync=Sync.OS, keep=True
+        find(accelerator), CONFIG, images, log=log, sync=Sync.OS, keep=True
     ) as machine:
-        worker = Worker(machine, Random(seed))
+        worker = Worker(machine, Random(seed), witness(accelerator))
         say(started=True)
         yield worker
 
 
-async def main(how: str, log: Path, seed: int) -> None:
+async def main(how: str, log: Path, seed: int, accelerator: str) -> None:
     if how == "start":
-        async with started(log, seed) as worker:
+        async with started(log, seed, accelerator) as worker:
             await worker.machine.boot()
             say(booted=True)
             await worker.work()
@@ -226,7 +210,7 @@ async def main(how: str, log: Path, seed: int) -> None:
     began = time.monotonic()
     async with attach_machine(log) as attached:
         found = attached.taken_up
-        worker = Worker(attached.machine, Random(seed))
+        worker = Worker(attached.machine, Random(seed), witness(accelerator))
         say(
             attached=round((time.monotonic() - began) * 1000), events=found.events,
             answers=found.answers, repeated=found.repeated,
@@ -241,4 +225,4 @@ async def main(how: str, log: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

@@ -10,6 +10,7 @@ from hpcore.guest.errors import GuestError
 from hpcore.guest.played import Hardware
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import NOTIFICATIONS, Effect, MachineStep, Step
+from hpcore.model.rules import RULES, Rules, Trait
 from hpcore.model.states import State
 from hpcore.model.topology import mp_affinity
 from hpcore.platform.hotplug_device import HotplugDevice
@@ -42,17 +43,25 @@ CHUNK = 1 << 20
 TOLD_AT_ONCE = NOTIFICATIONS | {Step.ENABLE, Step.DISABLE}
 """The steps that are the hotplug registers'; they touch no QEMU."""
 
+_WIRED_AND_SHUT = (Step.BIND, Step.WIRE, Step.SHUT)
+"""What is done to the GICC of a vCPU that is realized before it is ever plugged."""
+
 
 class VirtSession(QtestSession):
     """`device` has the hotplug registers, `machine` is the QEMU that runs now."""
 
     def __init__(
-        self, config: MachineConfig, script: GuestScript | None, qemu: Qemu, report: Report
+        self,
+        config: MachineConfig,
+        script: GuestScript | None,
+        qemu: Qemu,
+        report: Report,
+        rules: Rules = RULES,
     ) -> None:
-        super().__init__(config, script, report)
+        super().__init__(config, script, report, rules)
         self._program = qemu
         self.machine: VirtMachine | None = None
-        self.device = HotplugDevice(config, report, self._pulse_ged)
+        self.device = HotplugDevice(config, report, self._pulse_ged, rules=rules)
         self._interfaces = [Interface() for _ in range(config.possible)]
 
     @property
@@ -73,6 +82,11 @@ class VirtSession(QtestSession):
 
     async def _init_gic(self) -> None:
         await self._virt().gicr.check()
+        if Trait.REALIZED_AT_START in self._rules.traits:
+            for slot in range(self._config.possible):
+                if not self._config.cold_booted(slot):
+                    for step in _WIRED_AND_SHUT:
+                        await self._step(step, slot)
 
     def _at_once(self, step: Step, slot: int) -> bool:
         if step in TOLD_AT_ONCE:
