@@ -168,8 +168,8 @@ def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
     asyncio.run(run())
 
 
-def dies_at(session: KvmQemuSession, status: str) -> None:
-    """The QEMU that the machine is carried to next dies when the source says `status`."""
+def dies_at(session: KvmQemuSession, at: str) -> None:
+    """The QEMU that the machine is carried to next dies when the source says `at`."""
     elsewhere, here = session._elsewhere, session.machine
     assert elsewhere is not None and here is not None
     begin, hear = elsewhere.begin, here.migration.hear
@@ -177,11 +177,11 @@ def dies_at(session: KvmQemuSession, status: str) -> None:
     async def begun() -> KvmQemuMachine:
         there = await begin()
 
-        def heard(said: str) -> None:
-            if said == status:
+        def heard(status: str) -> None:
+            if status == at:
                 here.migration.hear = hear  # type: ignore[method-assign]
                 os.kill(there.process.pid, signal.SIGKILL)
-            hear(said)
+            hear(status)
 
         here.migration.hear = heard  # type: ignore[method-assign]
         return there
