@@ -14,9 +14,7 @@ import attrs
 from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
-from hpcore.model.effects import RaiseGed, Reassert
 from hpcore.model.states import State
-from hpcore.model.under_way import under_way
 from hpcore.platform import hotplug_device
 from hpcore.run.accelerator import Belongings
 from hpcore.run.saved_parts import (
@@ -161,12 +159,7 @@ def restore(machine: KvmMachine, order: Order, saved: Belongings, state: State) 
     An edge of the GED's, too: the kernel injects it in its own time.
     """
     load(machine, order, saved)
-    for effect in under_way(state):
-        match effect:
-            case Reassert(slot=slot):
-                machine.hotplug.reassert(slot)
-            case RaiseGed():
-                machine.hotplug.raise_ged()
+    machine.hotplug.do_again(state)
 
 
 def load(
