@@ -25,10 +25,11 @@ from hpcore.check.variants.noticed import NOTICED, without
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.words import describe, say
 from hpcore.cli.output import Output, Problem, json_option, many, steps
-from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable, write_file
 from hpcore.cli.own import GuestType, properties_of, property_option
-from hpcore.cli.protocols import Chosen, chosen_by, hunt_in
+from hpcore.cli.protocols import Chosen, chosen_by, hunt_in, repeat
 from hpcore.cli.sequence_options import refuse_without_scenario, sequence_options
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.model.properties import Kind
 
 
@@ -86,6 +87,8 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
                                                   and who would notice?
     hpcore check --from run.jsonl@57              what can happen from there
     hpcore check --rules v6 --mutant lost_at_reset   another protocol, and a bug of it
+    hpcore check --rules v6 --mutant lost_at_reset --scenario lost.yaml
+    hpcore run lost.yaml --accel qtest --rules v6 --mutant lost_at_reset   on a real GIC
     hpcore check --sweep sweep.yaml               many checks, on all cores
     hpcore check --property mine.py --guest mine.py:MyGuest
 
@@ -116,7 +119,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
             sweep(out, options["sweep_file"], options["scheduler"])
         if options["graph"] is not None:
             check_suffix(options["graph"])
-        files = {f"--{name}": options[name] for name in ("log", "graph")}
+        files = {f"--{_FLAGS.get(x, x)}": options[x] for x in ("log", "graph", "repeat_in")}
         refuse_unwritable(files, force=options["force"])
         start = _start(out, options["origin"])
         environment = _environment(options, start)
@@ -141,7 +144,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
                 environment, rules, options["engine"], start, _teller(say_now), properties
             )
         if graph is not None:
-            graph.write_text(drawing.text, encoding="utf-8")
+            write_file(graph, drawing.text.encode())
             out.say(f"{drawing.states} states drawn in {graph}")
         _report(out, environment, chosen, properties, result, options)
     except (CheckError, EnvironmentRefused, NotTabulable) as error:
@@ -157,11 +160,14 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         ("mutant", "mutants", "give one mutant, or try all"),
         ("mutants", "ignored", "a mutant is found by whatever it breaks; give --mutant NAME"),
         ("mutants", "log", "a log holds one counterexample; give --mutant NAME"),
+        ("mutants", "repeat_in", "a scenario repeats one counterexample; give --mutant NAME"),
         ("mutants", "graph", "a graph shows one protocol; give --mutant NAME"),
         ("mutants", "origin", "mutants are looked for from the start"),
         ("origin", "slots", "the log says how many slots there are"),
         ("origin", "boot", "the log says how many vCPUs boot"),
         ("origin", "before_boot", "the log's machine was booted"),
+        ("origin", "repeat_in", "the scenario begins with the machine's boot"),
+        ("before_boot", "repeat_in", "the scenario begins with the machine's boot"),
         ("graph", "before_boot", "a graph begins with a machine that starts"),
     ):
         if {one, other} <= given:
@@ -174,7 +180,8 @@ def _refuse_contradictions(ctx: click.Context, options: dict[str, Any]) -> None:
         raise CheckError("--scheduler is for a sweep; give --sweep FILE as well")
 
 
-_FLAGS = {"origin": "from", "ignored": "ignore", "before_boot": "before-boot"}
+_FLAGS = {"origin": "from", "ignored": "ignore", "before_boot": "before-boot",
+          "repeat_in": "scenario"}  # fmt: skip
 """Options that are called otherwise than their values."""
 
 
@@ -188,6 +195,7 @@ def _start(out: Output, origin: str | None) -> Start | None:
     from hpcore.check.evidence import start_from  # noqa: PLC0415 - reads logs
 
     start = start_from(path, seq)
+    say_wrapping(out, path, start.wrapping)
     reached = sum(len(decision.events) for decision in start.decisions)
     if seq is not None and reached > seq:
         out.say(f"Event {seq} was decided together with those up to {reached}: starting after them")
@@ -234,9 +242,11 @@ def _report(
         counts.append(f"depth {result.depth}")
     out.say(f"{result.engine}: {', '.join(counts)}, {result.seconds:.1f} s, {human(result.memory)}")
     found = result.counterexample
+    told: dict[str, object] = {}
     if found is not None:
         _show(out, found, result)
         _write(out, found, chosen, properties, options)
+        told = repeat(out, found, chosen, options)
     for rule in of_kind(properties, Kind.SOMETIMES):
         if rule.name in result.missing:
             out.say(f"Never happens: {rule.name}: {rule.says}", style="bold red")
@@ -264,6 +274,7 @@ def _report(
         environment=environment.plain,
         **({} if chosen.written_down is None else {"rules": chosen.written_down.plain}),
         counterexample=_plain(found),
+        **told,
     )
 
 

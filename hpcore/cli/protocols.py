@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import NoReturn
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
 from attrs import frozen
 
 from hpcore.check.properties import PROPERTIES, Properties
-from hpcore.check.result import CheckError
+from hpcore.check.result import CheckError, Counterexample
 from hpcore.check.tabulated.start import Start
 from hpcore.check.variants.known_bugs import find_mutant
 from hpcore.check.variants.mutants import Mutant
@@ -17,7 +19,6 @@ from hpcore.check.world.environment import Environment
 from hpcore.cli.output import Output, steps
 from hpcore.model.revision import HPCORE, Bug, Revision
 from hpcore.model.rules import Rules
-from hpcore.protocols import bundled, load
 
 
 @frozen
@@ -80,6 +81,8 @@ def chosen_by(rules: str | None, mutant: str | None, every: bool, start: Start |
     if rules is None:
         found = None if mutant is None else find_mutant(mutant)
         return Chosen(HPCORE, PROPERTIES, found)
+    from hpcore.protocols import load  # noqa: PLC0415 - takes YAML along
+
     revision = load(rules)
     asked = properties_of(revision)
     if mutant is not None:
@@ -88,6 +91,50 @@ def chosen_by(rules: str | None, mutant: str | None, every: bool, start: Start |
     if every and not (revision.bugs or revision.gives_up):
         raise CheckError(f"{revision.name} has no bug and gives nothing up: there is none to find")
     return Chosen(revision, asked)
+
+
+def run_by(rules: str | None, mutant: str | None) -> Revision:
+    """The protocol that a machine is run by, whole or with a bug of it.
+
+    Raises ProtocolError for a file that is none, CheckError for a bug that nobody reported.
+    """
+    if rules is None:
+        if mutant is not None:
+            raise CheckError(
+                "--mutant is a bug that was reported against a protocol: name it by --rules"
+            )
+        return HPCORE
+    from hpcore.protocols import load  # noqa: PLC0415 - takes YAML along
+
+    revision = load(rules)
+    return revision if mutant is None else revision.with_bug(bug_of(revision, mutant))
+
+
+def repeat(
+    out: Output, found: Counterexample, chosen: Chosen, options: Mapping[str, Any]
+) -> dict[str, object]:
+    """Write the scenario that repeats `found`, where `--scenario` asks for it."""
+    path: Path | None = options["repeat_in"]
+    if path is None:
+        return {}
+    from hpcore.scenario.of_counterexample import NotScripted, scripted  # noqa: PLC0415 - YAML
+    from hpcore.scenario.write import dump  # noqa: PLC0415 - as above
+
+    about = f"Repeats what a check {chosen.name} has found: {found.invariant} is broken."
+    try:
+        made = scripted(path.stem, about, found.start.state.config, found.stimuli)
+    except NotScripted as error:
+        out.say(f"No scenario repeats it: {error}", style="yellow")
+        return {"scenario": None, "not_scripted": [str(error)]}
+    path.write_text(dump(made), encoding="utf-8")
+    by = "".join(
+        f" --{name} {options[name]}" for name in ("rules", "mutant") if options[name] is not None
+    )
+    if chosen.mutant is not None:
+        out.say(f"{path} repeats it, but a machine is not run by a mutant of hpcore's own rules")
+    else:
+        out.say(f"{path} repeats it: `hpcore run {path} --accel qtest{by}`")
+    return {"scenario": str(path), "not_scripted": []}
 
 
 def hunt_in(out: Output, revision: Revision) -> NoReturn:
@@ -126,6 +173,8 @@ def hunt_in(out: Output, revision: Revision) -> NoReturn:
 
 def list_protocols(out: Output) -> None:
     """Show hpcore's own protocol and those that come with it."""
+    from hpcore.protocols import bundled, load  # noqa: PLC0415 - takes YAML along
+
     table = out.table("name", "says")
     known = [HPCORE, *(load(str(path)) for path in bundled().values())]
     for one in known:

@@ -6,6 +6,7 @@ import asyncio
 import statistics
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -13,12 +14,13 @@ from hpcore.cli.boots import Boots, guest_for, guest_options, refuse
 from hpcore.cli.execute import execute
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
+from hpcore.cli.protocols import run_by
 from hpcore.cli.signals import Stopped, until_stopped
 from hpcore.cli.step_words import fields_of, say_kept, say_step
 from hpcore.log import LogExists, Rotation, Sync, is_log, why_no_text
 from hpcore.model.revision import HPCORE
-from hpcore.protocols import load
 from hpcore.run.discovery import find
+from hpcore.run.errors import ProtocolBroken
 from hpcore.scenario import read
 from hpcore.scenario.play import Latencies, StepResult
 from hpcore.scenario.runner import Job, Outcome, run_job
@@ -32,6 +34,8 @@ from hpcore.scenario.values import Line
               help="Where the log goes.  [default: SCENARIO-DATE-TIME.jsonl]")  # fmt: skip
 @click.option("--rules", metavar="FILE",
               help="Run by another protocol; see `hpcore model protocols`.")  # fmt: skip
+@click.option("--mutant", metavar="NAME",
+              help="Run by that protocol with a bug that was reported against it.")  # fmt: skip
 @guest_options
 @json_option
 def run(
@@ -39,6 +43,7 @@ def run(
     accel: str,
     log: Path | None,
     rules: str | None,
+    mutant: str | None,
     force: bool,
     boots: Boots,
     sync: str,
@@ -71,6 +76,9 @@ def run(
 
     Exits with 1 if a step does not go as the scenario says.
 
+    Run by another protocol, a promise of it that does not hold ends the run, and the exit is 1:
+        hpcore run lost.yaml --accel qtest --rules v6 --mutant lost_at_reset
+
     A counterexample, the log that `hpcore check --log` wrote, is executed effect by effect;
     the exit is 1 if the accelerator refuses one. What the guest did in it is not repeated.
     """
@@ -79,7 +87,7 @@ def run(
         given = {
             "--log": log, "--console": boots.console, "--force": force or None,
             "--no-shell": boots.no_shell or None, "--keep": boots.keep or None,
-            "--log-segment": rotation, "--rules": rules,
+            "--log-segment": rotation, "--rules": rules, "--mutant": mutant,
         }  # fmt: skip
         refuse(given, f"{scenario} is a log, which is executed and leaves none")
         found = find(accel)
@@ -88,22 +96,41 @@ def run(
     if (why := why_no_text(scenario)) is not None:
         raise Problem(f"{scenario}: neither a scenario nor a log: {why}")
     what = read.load(scenario)
+    protocol = run_by(rules, mutant)
     found = find(accel)
     log = log or Path(f"{what.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     refuse_unwritable({"--log": log, "--console": boots.console}, force=force)
     job = Job(
         scenario=what, found=found, guest=guest_for(out, found, boots),
         log=log, overwrite=force, sync=Sync(sync), console=boots.console,
-        rotation=rotation, keep=boots.keep, protocol=HPCORE if rules is None else load(rules),
+        rotation=rotation, keep=boots.keep, protocol=protocol,
     )  # fmt: skip
     try:
         outcome = asyncio.run(_run(job, out))
     except LogExists:
         raise exists(log, "--log") from None
+    except ProtocolBroken as error:
+        if protocol == HPCORE:
+            raise
+        _say_broken(out, job, error)
     except Stopped:
         say_kept(out, log, kept=job.keep)
         raise
     _report(out, job, outcome)
+
+
+def _say_broken(out: Output, job: Job, error: ProtocolBroken) -> NoReturn:
+    """What another protocol promises does not hold: that is what it was run for."""
+    broken, protocol = error.violation, job.protocol
+    out.say(
+        f"Broken: {broken.invariant}, for vCPU {broken.slot}, by the rules of {protocol.name}: "
+        f"{broken.says}", style="bold red",
+    )  # fmt: skip
+    out.say(f"The log ends there; see `hpcore replay {job.log}`")
+    out.end(
+        False, log=str(job.log), rules=protocol.name,
+        broken={"invariant": broken.invariant, "slot": broken.slot, "says": broken.says},
+    )  # fmt: skip
 
 
 async def _run(job: Job, out: Output) -> Outcome:

@@ -12,7 +12,7 @@ from hpcore.check.result import CheckError
 from hpcore.cli.output_file import OUTPUT_FILE
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_OF_SEQUENCES = {"race": "--race", "repeat_in": "--scenario", "most": "--most"}
+_OF_SEQUENCES = {"race": "--race", "most": "--most"}
 
 
 def sequence_options(command: _F) -> _F:
@@ -22,7 +22,7 @@ def sequence_options(command: _F) -> _F:
         click.option("--race", is_flag=True,
                      help="A sequence: give a command once the one before is accepted."),
         click.option("--scenario", "repeat_in", type=OUTPUT_FILE, metavar="FILE",
-                     help="A sequence: write a scenario that repeats the finding."),
+                     help="Write a scenario that repeats the finding."),
         click.option("--most", type=click.IntRange(1), default=1_000_000, show_default=True,
                      help="A sequence: states at most."),
     )):  # fmt: skip

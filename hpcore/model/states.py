@@ -34,7 +34,7 @@ class Slot:
     """One possible vCPU. Every field but `id` and `affinity` is part of the checked state."""
 
     cold: bool
-    """Cold-booted: there from the start, enabled in the MADT, never ejected."""
+    """Cold-booted: there from the start. By hpcore's own rules it is never ejected."""
     lifecycle: SlotState = SlotState.PARKED
     gicc: GiccState = GiccState.UNBOUND
     created: bool = False

@@ -73,6 +73,9 @@ class KeptQemuSession(QemuSession[M]):
         """See KeptSession."""
         return b"" if self._found is None else self._found.printed
 
+    def logged(self, heard: int) -> None:
+        """See KeptSession."""
+
     async def leave(self) -> None:
         """See KeptSession."""
         for task in self._tasks:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from hpcore.cli.main import cli
 from hpcore.protocols import bundled
+from tests.qemu.support import needs_qemu
 
 ONE = ("--slots", "1", "--faults", "0", "--no-migration", "--no-power-off")
 
@@ -50,6 +51,9 @@ def test_hpcores_own_protocol_is_no_other() -> None:
         (("check", "--rules", "v6", "--mutant", "eject_powered_off"), "nobody reported the bug"),
         (("check", "--rules", "hpcore", "--mutants"), "has no bug and gives nothing up"),
         (("run", "cover-letter", "--accel", "qtest", "--rules", "v66"), "did you mean v6?"),
+        (("run", "cover-letter", "--accel", "qtest", "--mutant", "x"), "name it by --rules"),
+        (("run", "cover-letter", "--rules", "v6", "--mutant", "lost_reset"), "'lost_at_reset'"),
+        (("check", "--rules", "v6", "--mutants", "--scenario", "a.yaml"), "give --mutant NAME"),
     ],
 )
 def test_what_cannot_be_is_refused(args: tuple[str, ...], why: str) -> None:
@@ -64,3 +68,19 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path: Path) -> None:
     file.write_text("says: x\nplug: [realize, enabel]\n")
     done = CliRunner().invoke(cli, ["check", "--rules", str(file)])
     assert f"{file}:2: 'enabel' is no step of a plug; did you mean 'enable'?" in str(done.exception)
+
+
+@needs_qemu
+def test_a_bug_is_checked_scripted_and_seen_on_qtest(tmp_path: Path) -> None:
+    again, log = tmp_path / "again.yaml", tmp_path / "run.jsonl"
+    bug = ("--rules", "v6", "--mutant", "sve_finalized_twice")
+    code, found, said = hpcore("check", *ONE[2:], "--slots", "2", *bug, "--scenario", again)
+    assert (code, found["scenario"], found["not_scripted"]) == (1, str(again), [])
+    assert f"`hpcore run {again} --accel qtest {' '.join(bug)}`" in said
+    code, seen, said = hpcore("run", again, "--accel", "qtest", *bug, "--log", log)
+    assert (code, seen["ok"], seen["rules"]) == (1, False, "v6.sve_finalized_twice")
+    assert seen["broken"]["invariant"] == found["counterexample"]["invariant"]
+    assert "Broken: sve_finalized_once, for vCPU 1" in said
+    log = tmp_path / "whole.jsonl"
+    code, whole, _ = hpcore("run", again, "--accel", "qtest", "--rules", "v6", "--log", log)
+    assert (code, whole["ok"]) == (0, True), "by v6 without the bug nothing is wrong"

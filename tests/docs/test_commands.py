@@ -56,6 +56,7 @@ EXIT_CODES: Mapping[str, int] = {
     r"hpcore check storm.yaml.*": 1,  # it is what fails
     r"hpcore check mine.yaml --property mine.py": 1,  # what must be seen there is not
     r"hpcore check (mine|calm).yaml --(race|guest hostile).*": 1,
+    r"hpcore run lost.yaml .*--mutant .*": 1,
     r"hpcore run small.jsonl .*": 1,  # an order that qtest, too, knows to be wrong
     r"hpcore triage (.* )?report\.trace.*": 1,
 }
@@ -148,6 +149,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "storm.yaml").write_text(storm)
     (here / "calm.yaml").write_text(calm)
     run(here, "hpcore check storm.yaml --log found.jsonl --scenario again.yaml", 1)
+    lost = "--slots 2 --rules v6 --mutant lost_at_reset"
+    run(here, f"hpcore check {lost} --scenario lost.yaml", 1)
+    shutil.copytree(ROOT / "examples" / "protocols", here / "examples" / "protocols")
     (here / "mine.py").write_text(block(DOCS / "check.md", "from attrs"))
     (here / "steps.txt").write_text(block(DOCS / "shell.md", "boot"))
     (here / "found.yaml").write_text(block(DOCS / "scenarios.md", "about:"))

@@ -9,22 +9,31 @@ import pytest
 from hpcore_qtest import QtestAccelerator
 from hpcore_qtest.virt.redistributor import ASLEEP, EVERY, IGROUPR0, WAKER
 
+from hpcore.check.proof import prove
+from hpcore.check.variants.revisions import all_wrong
+from hpcore.guest.played.script import MASK_GED
 from hpcore.log import read
 from hpcore.model import events as ev
+from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Step
+from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import GiccState, SlotState
+from hpcore.model.revision import Revision
 from hpcore.model.rules import Trait
 from hpcore.protocols import bundled, load
 from hpcore.run.accelerator import AcceleratorError, Capabilities, EffectError, GuestScript
 from hpcore.run.admission import need_protocol
 from hpcore.run.discovery import Found, find
+from hpcore.run.errors import ProtocolBroken
 from hpcore.run.open import open_machine
 from hpcore.run.saving import load_saved, restore_machine
+from hpcore.scenario import values as sc
+from hpcore.scenario.of_counterexample import NotScripted, scripted
 from hpcore.scenario.read import load as read_scenario
 from hpcore.scenario.read import parse
 from hpcore.scenario.runner import Job, run_job
 from hpcore.scenario.values import Scenario
+from hpcore.scenario.write import dump
 from hpcore.triage.replay import replay
 from tests.qemu.support import needs_qemu
 from tests.qtest.sessions import WIRE, rig
@@ -46,12 +55,13 @@ AGAIN = parse(
 EXAMPLES = Path(__file__).parents[2] / "examples" / "protocols"
 
 
-def run(tmp_path: Path, name: str, scenario: Scenario = AGAIN) -> Path:
+def run(tmp_path: Path, by: str | Revision, scenario: Scenario = AGAIN) -> Path:
     """Run the scenario by the protocol, as it says; where its log is."""
     qtest = QtestAccelerator()
     found = Found("qtest", "hpcore-qtest", qtest, qtest.probe())
     log = tmp_path / "run.jsonl"
-    job = Job(scenario, found, GuestScript(), log, protocol=load(name))
+    protocol = load(by) if isinstance(by, str) else by
+    job = Job(scenario, found, GuestScript(), log, protocol=protocol)
     outcome = asyncio.run(run_job(job))
     assert outcome.ok, outcome.error
     return log
@@ -178,3 +188,41 @@ def test_a_guest_before_6_11_has_vcpu_0_alone_where_what_boots_can_go(tmp_path: 
         "old",
     )
     run(tmp_path, "v7", scenario)
+
+
+BUGS = [(name, bug.name) for name in bundled() for bug in load(name).bugs]
+
+
+@needs_qemu
+@pytest.mark.parametrize(("name", "bug"), BUGS)
+def test_what_a_check_finds_of_a_reported_bug_is_seen_again_on_qtest(
+    name: str, bug: str, tmp_path: Path
+) -> None:
+    wrong = next(each for each in all_wrong(load(name)) if each.name == bug)
+    found = prove(wrong.environment, wrong.revision.rules, properties=wrong.properties)
+    way = found.counterexample
+    assert way is not None
+    scenario = scripted("again", "", way.start.state.config, way.stimuli)
+    with pytest.raises(ProtocolBroken) as broken:
+        run(tmp_path, wrong.revision, parse(dump(scenario), "again"))
+    assert broken.value.violation.invariant in wrong.caught_by
+    assert broken.value.violation.slot == way.slot
+    assert broken.value.violation.invariant in found.violations
+    told = replay(tmp_path / "run.jsonl")
+    assert told.wrong is not None
+    assert told.wrong.violation.invariant == broken.value.violation.invariant
+
+
+def test_what_no_scenario_can_script_is_said() -> None:
+    config = MachineConfig.of(cpus=1, maxcpus=2)
+    with pytest.raises(NotScripted, match="come about: failed"):
+        scripted("again", "", config, [st.Failed(Step.BIND, 1)])
+
+
+def test_a_reset_that_the_user_asks_for_is_scripted_once_and_the_guest_is_deaf_after_it() -> None:
+    config = MachineConfig.of(cpus=1, maxcpus=2)
+    asked: list[st.Stimulus] = [st.Reset(), st.MachineDone(MachineStep.RESET), st.ResetSeen()]
+    steps = [line.step for line in scripted("again", "", config, [*asked, st.ResetSeen()]).steps]
+    deaf = sc.CallStep(MASK_GED.call, MASK_GED.arguments)
+    assert steps[:-1] == [sc.BootStep(), deaf, sc.ResetStep(), deaf, sc.ResetStep(), deaf]
+    assert isinstance(steps[-1], sc.WaitStep)
