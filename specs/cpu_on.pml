@@ -5,9 +5,12 @@
  * grants, revokes and forces, the target turns itself off. From the start and from each reset on
  * nothing runs before hpcore allows it. One d_step is what the C does under its lock, or one ioctl.
  *
+ * A machine may also move: while QEMU has it stopped, another QEMU with a page of its own takes it,
+ * and the processes here are that one's threads from then on.
+ *
  *     spin -a cpu_on.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan -m1000000
  *
- * -DRESETS=1 -DSTOPS=2 -DFORCES=1 say how often. Left out: a caller that is reset while its call
+ * -DRESETS=1 -DSTOPS=2 -DFORCES=1 -DMOVES=0 say how often. Left out: a caller that is reset while its call
  * waits, which QEMU never does.
  */
 #ifndef RESETS
@@ -18,6 +21,10 @@
 #endif
 #ifndef FORCES
 #define FORCES 1
+#endif
+
+#ifndef MOVES
+#define MOVES 0
 #endif
 
 #define T 2          /* the target */
@@ -39,7 +46,10 @@
 
 bool granted = true;
 bool force_wanted;          /* hpcore's count is ahead of the target's */
-byte forces = FORCES, stops = STOPS, resets = RESETS;
+byte forces = FORCES, stops = STOPS, resets = RESETS, moves = MOVES;
+bool carrying;              /* hpcore moves the machine: it asks nothing of a thread meanwhile */
+bool there;                 /* what the page of the other QEMU grants, before it loads the vCPU */
+bool came;                  /* it has been loaded, and hpcore has not let it go on yet */
 
 bool immediate_exit[3];
 bool out[3];                /* the thread is in QEMU, and waits there while `stopping` */
@@ -67,7 +77,8 @@ byte started[2];            /* starts for a call of this caller's that is not an
 
 /* An instruction of the guest: hpcore knows of the machine that it is in. */
 inline check_runs() {
-  assert(allowed == counted + 1 && set_up == counted)
+  assert(allowed == counted + 1 && set_up == counted);
+  assert(!came)                                     /* a machine that moved waits for hpcore's word */
 }
 
 /* What must always be so. */
@@ -211,6 +222,7 @@ end_inside:
 
 /* QEMU's main thread: pauses all, resets at times, lets all go on. */
 proctype Qemu() {
+  bool was_on;
 end:
   do
   :: atomic { stops > 0 -> stops--; stopping = true; kick(0); kick(1); kick(2) };
@@ -224,6 +236,20 @@ end:
          runnable = false; powered = false; fresh = false;
          guest[0] = BEFORE; guest[1] = BEFORE; calls_made[0] = 0; calls_made[1] = 0;
          check_all() }
+    /* The switch. hpcore carries no machine that was reset, and whose reset it has yet to follow. */
+    :: atomic { carrying && !held -> there = granted };
+       d_step {
+         assert(!force_wanted);                     /* the other page knows of no force */
+         assert(set_up == counted);                 /* nor of a reset */
+         was_on = runnable;
+         counted = 0; allowed = 0; set_up = 0;      /* its own words, all new */
+         runnable = runnable && there; powered = runnable; fresh = false;   /* KVM_SET_MP_STATE */
+         assert(runnable == (was_on && granted));   /* what was on is on, and nothing without a grant */
+         granted = there; was_on = false; there = false;
+         came = true; carrying = false;
+         check_all()
+       }
+    :: atomic { carrying -> carrying = false }      /* it came to nothing: the machine goes on here */
     :: skip
     fi;
     atomic { stopping = false }
@@ -242,14 +268,16 @@ end:
 proctype Hpcore() {
 end:
   do
-  :: d_step { granted && forces > 0 -> granted = false }
-  :: d_step { !granted && !force_wanted -> granted = true }
-  :: d_step { !granted && !force_wanted && forces > 0 -> forces--; force_wanted = true; kick(T) }
+  :: d_step { !carrying && granted && forces > 0 -> granted = false }
+  :: d_step { !carrying && !granted && !force_wanted -> granted = true }
+  :: d_step { !carrying && !granted && !force_wanted && forces > 0 ->
+       forces--; force_wanted = true; kick(T) }
+  :: d_step { moves > 0 && !carrying && !force_wanted -> moves--; carrying = true }
   /* The start, or the next reset that it was told: first its own state, then the machine. It may
    * ask QEMU for something before, and QEMU answers nothing while it waits for its threads. */
   :: !stopping && (allowed == 0 || set_up < counted) ->
     d_step { if :: allowed != 0 -> set_up++ :: else -> skip fi };
-    d_step { allowed = set_up + 1 }
+    d_step { allowed = set_up + 1; came = false }
   od
 }
 
