@@ -10,8 +10,9 @@
 # make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
 # make attach-long  200 kill -9 of hpcore at random moments, each machine taken up again: up to an hour
+# make moving-live  a VM that runs while it goes to another: HPCORE_QEMU names a QEMU from 9.0 on
 .PHONY: demo test test-long mutation mutation-protocol nested nested-more kvm-host nested-long \
-	attach-long setup check bench bench-long wheels docs clean
+	attach-long moving-live setup check bench bench-long wheels docs clean
 
 BIN := .venv/bin
 MUTATION ?= --seed 1 --sample 400
@@ -63,6 +64,9 @@ nested-long:
 attach-long:
 	@scripts/setup.sh --tests
 	$(BIN)/python -m tests.tcg.kills --kills 200 --seed 1
+
+moving-live:
+	$(BIN)/python -m pytest tests/door/live.py tests/door/test_moving.py
 
 check:
 	$(BIN)/ruff check .

@@ -230,7 +230,8 @@ async def measure(repeats: int, whats: tuple[str, ...], people: Console) -> None
                         await machine.resume()
                 finally:
                     load = f"load {os.getloadavg()[0]:.0f}"
-                    people.print(_table(what, samples), load, sep="\n")
+                    moves = " and ".join(f"{len(samples[who])} moves of {who}" for who in samples)
+                    people.print(_table(what, samples), f"{moves}, {load}", sep="\n")
     await stock.close()
 
 

@@ -10,6 +10,7 @@ still from the start (docs/tcg.md), and `--live` has it carried live all the sam
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import attrs
 import click
 from hpcore_tcg.machine import TcgMachine
 from hpcore_tcg.session import TcgSession
+from qemu.qmp import EventListener
 from rich.console import Console
 from rich.table import Table
 
@@ -58,25 +60,32 @@ class Told:
 
 
 class Times:
-    """When QEMU has said STOP or RESUME, by its own clock, over all of a machine's processes."""
+    """When each QEMU of a machine's has said STOP or RESUME last, by QEMU's own clock.
+
+    Who hears of it later, because it has no CPU, counts for neither side.
+    """
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
+        self._hears: list[asyncio.Task[None]] = []
 
     def watch(self, machine: QemuMachine) -> None:
         """Take note of what `machine` says from now on."""
-        hear = machine._qmp_event
+        events = EventListener(("STOP", "RESUME"))
+        machine.qmp._client.register_listener(events)
+        self._hears.append(asyncio.create_task(self._hear(events)))
 
-        def heard(name: str, data: Mapping[str, object]) -> None:
-            self.last[name] = time.monotonic()
-            hear(name, data)
+    async def _hear(self, events: EventListener) -> None:
+        async for said in events:
+            at = said["timestamp"]
+            assert isinstance(at, dict), "QMP's specification says so"
+            self.last[str(said["event"])] = at["seconds"] + at["microseconds"] / 1e6
 
-        machine.qmp._on_event = heard
-
-    async def of_a_move(self, begin: float) -> tuple[float, float]:
-        """Milliseconds from STOP to RESUME, and from `begin` to RESUME."""
+    async def of_a_move(self, asked: float, begin: float) -> tuple[float, float]:
+        """Milliseconds from STOP to RESUME, and from `begin` to RESUME, of a move that was
+        `asked` for then."""
         deadline = time.monotonic() + SECONDS
-        while self.last.get("RESUME", 0) < begin:
+        while self.last.get("STOP", 0) < asked or self.last.get("RESUME", 0) < begin:
             if time.monotonic() > deadline:
                 raise SystemExit("the machine did not go on")
             await asyncio.sleep(0.001)
@@ -107,10 +116,10 @@ class Stock:
             machine.migration.begin()
         await here.qmp.execute("migrate-set-parameters", {"max-bandwidth": BANDWIDTH})
         await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
-        begin = time.monotonic()
+        begin = time.time()
         await here.qmp.execute("migrate", {"uri": f"unix:{path}"})
         await there.migration.until("completed", SECONDS)
-        took = await self.times.of_a_move(begin)
+        took = await self.times.of_a_move(begin, begin)
         assert there.console is not None
         self.machine, self.shell = there, Shell(there.console)
         await here.quit()
@@ -136,23 +145,30 @@ class Stock:
 
 
 async def ours(machine: LiveMachine, times: Times, *, live: bool) -> tuple[float, float]:
-    """Carry hpcore's machine; as `Times.of_a_move`, the start of the other QEMU left out."""
+    """Carry hpcore's machine; as `Times.of_a_move`, from QEMU's `migrate` on."""
     session = machine._c.session
     assert isinstance(session, TcgSession) and session._elsewhere is not None
-    begin_other = session._elsewhere.begin
-    began: list[float] = []
+    elsewhere, here = session._elsewhere, session._running()
+    execute = here.qmp.execute
+    asked, began = time.time(), list[float]()
 
     async def begin() -> TcgMachine:
-        there = await begin_other()
+        there = await elsewhere.begin()
         times.watch(there)
-        began.append(time.monotonic())
         return there
 
-    elsewhere = session._elsewhere
+    async def executed(
+        command: str, arguments: Mapping[str, object] | None = None, seconds: float = SECONDS
+    ) -> object:
+        if command == "migrate":
+            began.append(time.time())
+        return await execute(command, arguments, seconds)
+
+    here.qmp.execute = executed  # type: ignore[method-assign]
     session._elsewhere = attrs.evolve(elsewhere, begin=begin, live=live or elsewhere.live)
     await machine.migrate()
     session._elsewhere = elsewhere
-    return await times.of_a_move(began[0])
+    return await times.of_a_move(asked, began[0])
 
 
 async def measure(repeats: int, live: bool, people: Console) -> None:
@@ -181,7 +197,8 @@ async def measure(repeats: int, live: bool, people: Console) -> None:
                     await stock.machine.qmp.execute("cont")
                     found["stock"].append(await stock.migrate())
                     await machine.resume()
-                people.print(_table(what, found))
+                load = ", ".join(f"{one:.0f}" for one in os.getloadavg())
+                people.print(_table(what, found), f"load {load}", sep="\n")
     await stock.machine.close()
 
 

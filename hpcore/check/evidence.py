@@ -114,7 +114,7 @@ def start_from(path: str, seq: int | None) -> Start:
         raise CheckError(
             f"{path}: the machine is {phase} there; give @SEQ, an event while the guest runs"
         )
-    return Start(state, tuple(way), head=header.segment, protocol=by)
+    return Start(state, tuple(way), head=header.segment, protocol=by, wrapping=header.wrapping)
 
 
 def _breaks(state: State, decision: LoggedDecision, by: Revision) -> bool:

@@ -29,8 +29,9 @@ from hpcore.check.result import CheckError
 from hpcore.check.world.guests import GuestModel
 from hpcore.model.properties import Property
 from hpcore.model.states import Shared, Slot
-from hpcore.model.stimuli import Stimulus
+from hpcore.model.stimuli import STIMULI, Stimulus
 
+_STIMULI = tuple(STIMULI.values())
 _ASKS = ("on_state", "on_event", "shows", "possible", "owes")
 _OF_A_GUEST = ("name", "reads_registered", "leaves_out", "calls", "machine_calls")
 
@@ -84,6 +85,8 @@ def guest_in(words: str) -> GuestModel:
 
 
 def _module(path: Path) -> ModuleType:
+    if path.is_dir():
+        raise CheckError(f"{path}: it is a directory; name a Python file in it")
     if not path.is_file():
         raise CheckError(f"{path}: there is no such file")
     if path.suffix != ".py":
@@ -126,7 +129,7 @@ def _worded(function: Callable[..., Any], name: str, path: Path) -> Callable[...
     def asked(*arguments: Any) -> Any:
         try:
             return function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an exit with 0 would be a proof
             raise CheckError(
                 f"{path}: the property {name} cannot be asked: {_in_words(error, path)}"
             ) from error
@@ -161,9 +164,16 @@ class _Worded:
 
     def _asked(self, ask: Callable[[], Iterable[Stimulus]]) -> Iterator[Stimulus]:
         try:
-            yield from tuple(ask())
-        except Exception as error:
+            made = tuple(ask())
+        except (Exception, SystemExit) as error:  # as above
             raise CheckError(
                 f"{self.path}: the guest {self.guest.name} cannot be asked: "
                 f"{_in_words(error, Path(self.path))}"
             ) from error
+        for each in made:
+            if not isinstance(each, _STIMULI):
+                raise CheckError(
+                    f"{self.path}: the guest {self.guest.name} makes {each!r:.60}, which is no "
+                    "call; hpcore.model.stimuli.GuestCall says which there are"
+                )
+        yield from made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
@@ -66,7 +67,10 @@ async def _attach(
 ) -> tuple[Outcome, dict[str, object]]:
     began = time.monotonic()
     console = QuietConsole(out.say)
-    async with attach_machine(log, printed=console.printed) as attached:
+    async with AsyncExitStack() as stack:
+        taking_up = attach_machine(log, printed=console.printed)
+        with out.progress("hearing what the machine did meanwhile"):
+            attached = await stack.enter_async_context(taking_up)
         machine, found = attached.machine, attached.taken_up
         milliseconds = (time.monotonic() - began) * 1000
         out.say(f"attached in {milliseconds:.0f} ms: {found}")

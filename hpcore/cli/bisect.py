@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hpcore.cli.given_files import name_of, path_of
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.cli.replay import NO_VERDICT
 from hpcore.cli.wrapping import say_wrapping
@@ -24,21 +25,26 @@ def bisect(good: str, bad: str, as_json: bool) -> None:
     \b
     hpcore bisect good.jsonl bad.jsonl
 
-    The two are of one machine; an invariant is broken in BAD alone. Of the stimuli that only one
-    of them has, the fewest are looked for with which GOOD breaks the same. `hpcore diff` names
-    all differences, and judges none.
+    One of them may be - for standard input. The two are of one machine; an invariant is broken in
+    BAD alone. Of the stimuli that only one of them has, the fewest are looked for with which GOOD
+    breaks the same. `hpcore diff` names all differences, and judges none.
 
     Exits with 0 once they are found, with 2 where GOOD is wrong or BAD is not.
     """
     out = Output(json=as_json)
+    if good == bad == "-":
+        raise Problem("only one of the logs can come from standard input")
     try:
         with out.progress("deciding again") as tell:
-            found = bisect_logs(good, bad, lambda left: tell(f"{left} differences are left"))
+            found = bisect_logs(
+                path_of(good), path_of(bad), lambda left: tell(f"{left} differences are left")
+            )
     except LogError as error:
         raise Problem(str(error), BAD_INPUT if isinstance(error, NO_VERDICT) else WRONG) from error
     broken = found.case.broken
-    say_wrapping(out, good, found.good)
-    say_wrapping(out, bad, found.case.header)
+    good, bad = name_of(good), name_of(bad)
+    say_wrapping(out, good, found.good.wrapping)
+    say_wrapping(out, bad, found.case.header.wrapping)
     out.say(
         f"{len(found.edits)} of {found.of} differences matter. With them {good} breaks "
         f"{broken.invariant} for vCPU {broken.slot}:"

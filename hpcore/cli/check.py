@@ -25,10 +25,11 @@ from hpcore.check.variants.noticed import NOTICED, without
 from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.words import describe, say
 from hpcore.cli.output import Output, Problem, json_option, many, steps
-from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable, write_file
 from hpcore.cli.own import GuestType, properties_of, property_option
 from hpcore.cli.protocols import Chosen, chosen_by, hunt_in, repeat
 from hpcore.cli.sequence_options import refuse_without_scenario, sequence_options
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.model.properties import Kind
 
 
@@ -143,7 +144,7 @@ def check(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
                 environment, rules, options["engine"], start, _teller(say_now), properties
             )
         if graph is not None:
-            graph.write_text(drawing.text, encoding="utf-8")
+            write_file(graph, drawing.text.encode())
             out.say(f"{drawing.states} states drawn in {graph}")
         _report(out, environment, chosen, properties, result, options)
     except (CheckError, EnvironmentRefused, NotTabulable) as error:
@@ -194,6 +195,7 @@ def _start(out: Output, origin: str | None) -> Start | None:
     from hpcore.check.evidence import start_from  # noqa: PLC0415 - reads logs
 
     start = start_from(path, seq)
+    say_wrapping(out, path, start.wrapping)
     reached = sum(len(decision.events) for decision in start.decisions)
     if seq is not None and reached > seq:
         out.say(f"Event {seq} was decided together with those up to {reached}: starting after them")

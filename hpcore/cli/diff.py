@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hpcore.cli.given_files import name_of, path_of
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
@@ -38,11 +39,11 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
     out = Output(json=as_json)
     if a == b == "-":
         raise Problem("only one of the logs can come from standard input")
-    found = diff_logs(_path(a), _path(b), context)
+    found = diff_logs(path_of(a), path_of(b), context)
     for name, header, torn in zip((a, b), found.headers, found.torn, strict=True):
         versions = ", ".join(f"{k} {v}" for k, v in header.versions.items())
-        out.say(f"{name}: {header.accelerator}, {header.created}; {versions}")
-        say_wrapping(out, name, header)
+        out.say(f"{name_of(name)}: {header.accelerator}, {header.created}; {versions}")
+        say_wrapping(out, name, header.wrapping)
         if torn is not None:
             out.say(f"It ends in a torn line ({torn}), which is left out.")
     if found.differences:
@@ -60,10 +61,6 @@ def diff(a: str, b: str, context: int, as_json: bool) -> None:
         wrapping=[list(header.wrapping) for header in found.headers],
         error=_verdict((a, b), found) if not found.same else None,
     )
-
-
-def _path(name: str) -> str:
-    return "/dev/stdin" if name == "-" else name
 
 
 def _show(

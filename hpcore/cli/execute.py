@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpcore.cli.output import Output
 from hpcore.cli.signals import until_stopped
+from hpcore.cli.wrapping import say_wrapping
 from hpcore.log import Record
 from hpcore.run.accelerator import GuestImages, GuestScript
 from hpcore.run.discovery import Found
@@ -26,6 +27,7 @@ def execute(out: Output, path: Path, found: Found, guest: GuestImages | GuestScr
 
 def _report(out: Output, path: Path, found: Found, executed: Executed) -> None:
     refused = executed.refused
+    say_wrapping(out, str(path), executed.header.wrapping)
     if refused is None:
         out.say(f"{found.name} did all {executed.done} effects of {path}.", style="green")
     else:
@@ -37,5 +39,6 @@ def _report(out: Output, path: Path, found: Found, executed: Executed) -> None:
         refused is None,
         done=executed.done,
         events=executed.events,
+        wrapping=list(executed.header.wrapping),
         refused=None if refused is None else {"seq": refused.seq, "error": executed.words},
     )

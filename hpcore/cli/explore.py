@@ -13,7 +13,7 @@ from hpcore.check.world.environment import Environment, EnvironmentRefused
 from hpcore.check.world.guests import GUESTS
 from hpcore.check.world.words import describe
 from hpcore.cli.output import Output, Problem, json_option
-from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable, write_file
 from hpcore.model.rules import RULES
 
 MOST_ROWS = 2_000_000
@@ -83,7 +83,7 @@ def explore(
     from hpcore.show.explorer_page import explorer_page  # noqa: PLC0415 - takes Jinja along
 
     name = "hpcore's" if mutant is None else f"of the mutant {mutant}"
-    html.write_text(explorer_page(environment, places, name), encoding="utf-8")
+    write_file(html, explorer_page(environment, places, name).encode())
     cut = sum(place.moves is None for place in places)
     broken = sorted({
         move.broken.invariant for place in places for move in place.moves or ()

@@ -9,6 +9,7 @@ from typing import NoReturn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hpcore.cli.output import Output, Problem
+from hpcore.cli.output_file import write_file
 from hpcore.errors import printable
 from hpcore.triage.fleet import (
     BAD,
@@ -46,7 +47,7 @@ def fleet(out: Output, directory: Path, scheduler: str | None, table: Path | Non
     out.say(f"{len(rows)} logs, {events:,} events, {seconds:.1f} s")
     if table is not None:
         if table.suffix == ".json":
-            table.write_bytes(as_json(rows))
+            write_file(table, as_json(rows))
         else:
             as_parquet(rows, table)
         out.say(f"A row for each log is in {table}")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from hpcore.cli.given_files import GivenFile, given
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.foreign import STOCK, Imported, SourceError, import_files
 from hpcore.foreign.streams import Clock, File
-from hpcore.log import LogError
+from hpcore.log import LogError, LogWriteError, is_log
 from hpcore.model.revision import HPCORE, Revision
 from hpcore.protocols import ProtocolError, bundled, load
 
@@ -36,9 +32,10 @@ def import_(
 ) -> None:
     """Make a log of QEMU's traces, QMP transcripts and guests' consoles.
 
-    All FILEs are those of one machine. What each is, its lines say themselves; it may be packed
-    with gzip, zstd, xz or bzip2. What QEMU did is a fact: where it is not what the rules have, the
-    log is marked, and the import goes on from what QEMU did.
+    All FILEs are those of one machine; one of them may be - for standard input. What each is, its
+    lines say themselves; it may be packed with gzip, zstd, xz or bzip2. What QEMU did is a fact:
+    where it is not what the rules have, the log is marked, and the import goes on from what QEMU
+    did.
 
     \b
     hpcore import qemu.trace --log new.jsonl
@@ -51,8 +48,9 @@ def import_(
     """
     out = Output(json=as_json)
     rules = find_rules(rules_name)
-    refuse_unwritable({"--log": log}, force=force)
-    done = bring_in(out, files, log, rules)
+    refuse_unwritable({"--log": log}, force=force, inputs=files)
+    with given(files) as all_given:
+        done = bring_in(out, all_given, log, rules)
     say_files(out, done)
     style = "bold red" if done.wrong else "green"
     out.say(f"{log}: {done.events} events of {done.used} lines; {done.wrong} findings. "
@@ -82,29 +80,23 @@ def find_rules(name: str) -> Revision:
         raise Problem(f"{error}{more}") from error
 
 
-def bring_in(out: Output, files: tuple[str, ...], log: Path, rules: Revision) -> Imported:
-    """Import, with progress. Raises Problem."""
+def bring_in(out: Output, files: tuple[GivenFile, ...], log: Path, rules: Revision) -> Imported:
+    """Import, with progress. Raises Problem, and LogWriteError where `log` cannot be written."""
     for file in files:
-        if Path(file).resolve() == log.resolve():
-            raise Problem(f"{file} is the log that is to be written; give another --log")
+        if is_log(file.place):
+            raise Problem(
+                f"{file.shown} is a log of hpcore's already; `hpcore triage {file.given}` judges it"
+            )
     try:
-        with _named(files) as names, out.progress("looking through the files ...") as tell:
-            return import_files(names, log, rules, overwrite=True, progress=tell)
+        with out.progress("looking through the files ...") as tell:
+            return import_files(
+                [file.name for file in files], log, rules, overwrite=True, progress=tell,
+                places={file.name: file.place for file in files},
+            )  # fmt: skip
+    except LogWriteError:
+        raise
     except (SourceError, LogError) as error:
         raise Problem(str(error)) from error
-
-
-@contextmanager
-def _named(files: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The files, with standard input as one of them: it is read twice, as all are."""
-    if "-" not in files:
-        yield files
-        return
-    with tempfile.TemporaryDirectory(prefix="hpcore-") as directory:
-        kept = Path(directory) / "stdin"
-        with kept.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield tuple(str(kept) if name == "-" else name for name in files)
 
 
 def say_files(out: Output, done: Imported) -> None:

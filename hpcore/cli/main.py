@@ -120,8 +120,10 @@ def _run() -> int:
         click.echo(error.format_message(), err=True)
         return BAD_INPUT
     except click.UsageError as error:
-        where = f". See `{error.ctx.command_path} --help`." if error.ctx else ""
-        return explain(error.format_message().rstrip(".") + where, BAD_INPUT)
+        message = error.format_message().rstrip(".")
+        stop = "" if message.endswith("?") else "."
+        where = f"{stop} See `{error.ctx.command_path} --help`." if error.ctx else ""
+        return explain(message + where, BAD_INPUT)
     except click.ClickException as error:
         return explain(error.format_message(), BAD_INPUT)
     except HpcoreError as error:

@@ -59,10 +59,19 @@ class Output:
     @contextmanager
     def progress(self, text: str) -> Iterator[Callable[[str], None]]:
         """What is going on, on a terminal, until the end; call it to say something else."""
+        if not (sys.stderr if self.json else sys.stdout).isatty():
+            yield lambda _now: None
+            return
         from rich.text import Text  # noqa: PLC0415 - rich takes [brackets] in a str for its own
 
-        with self.people.status(Text(text)) as status:
+        status = self.people.status(Text(text))
+        with _taken():
+            status.start()
+        try:
             yield lambda now: status.update(Text(printable(now)))
+        finally:
+            with _taken():
+                status.stop()
 
     def text(self, text: str) -> None:
         """Text to be kept as it is, so on standard output; with `json` it is in the object."""

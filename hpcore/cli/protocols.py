@@ -19,7 +19,6 @@ from hpcore.check.world.environment import Environment
 from hpcore.cli.output import Output, steps
 from hpcore.model.revision import HPCORE, Bug, Revision
 from hpcore.model.rules import Rules
-from hpcore.protocols import bundled, load
 
 
 @frozen
@@ -82,6 +81,8 @@ def chosen_by(rules: str | None, mutant: str | None, every: bool, start: Start |
     if rules is None:
         found = None if mutant is None else find_mutant(mutant)
         return Chosen(HPCORE, PROPERTIES, found)
+    from hpcore.protocols import load  # noqa: PLC0415 - takes YAML along
+
     revision = load(rules)
     asked = properties_of(revision)
     if mutant is not None:
@@ -103,6 +104,8 @@ def run_by(rules: str | None, mutant: str | None) -> Revision:
                 "--mutant is a bug that was reported against a protocol: name it by --rules"
             )
         return HPCORE
+    from hpcore.protocols import load  # noqa: PLC0415 - takes YAML along
+
     revision = load(rules)
     return revision if mutant is None else revision.with_bug(bug_of(revision, mutant))
 
@@ -170,6 +173,8 @@ def hunt_in(out: Output, revision: Revision) -> NoReturn:
 
 def list_protocols(out: Output) -> None:
     """Show hpcore's own protocol and those that come with it."""
+    from hpcore.protocols import bundled, load  # noqa: PLC0415 - takes YAML along
+
     table = out.table("name", "says")
     known = [HPCORE, *(load(str(path)) for path in bundled().values())]
     for one in known:

@@ -9,6 +9,7 @@ import attrs
 import click
 from attrs import frozen
 
+from hpcore.cli.given_files import name_of, path_of
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
 from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
@@ -96,7 +97,7 @@ def replay(
     shows = Shows(since or 1, until, cpus, at)
     try:
         found = replay_log(
-            "/dev/stdin" if log == "-" else log, at, _printer(out, quiet, shows),
+            path_of(log), at, _printer(out, quiet, shows),
             since=shows.since, until=until, more=_writer_of(log) if follow else no_more,
         )
     except LogError as error:
@@ -109,10 +110,13 @@ def replay(
             raise Problem(f"{log}: there is no event {wanted}; the last is {found.last_seq}")
     if at is not None and found.at is None and found.ok:
         raise Problem(f"{log}: event {at} is not kept; the first that is is {found.header.first}")
+    slots = len(found.state.slots)
+    if cpus and max(cpus) >= slots:
+        raise Problem(f"{log}: there is no vCPU {max(cpus)}; its machine has {slots}, from 0 on")
     shown = found.at or found.state
     if not (quiet or out.json):
         out.say("")
-    _verdict(out, log, found)
+    _verdict(out, name_of(log), found)
     if not quiet:
         seq = at if found.at is not None else found.last_seq
         before = found.wrong is not None and found.at is None
@@ -189,7 +193,7 @@ def _verdict(out: Output, log: str, found: Replay) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in found.header.versions.items())
     by = "" if found.header.rules is None else f"; by the rules of {found.header.rules.name}"
     out.say(f"{log}: {found.header.accelerator}, {found.header.created}; {made_by}{by}")
-    say_wrapping(out, log, found.header)
+    say_wrapping(out, log, found.header.wrapping)
     if found.header.first > 1:
         out.say(f"What was before event {found.header.first} is taken as its first file has it.")
     if found.torn is not None:

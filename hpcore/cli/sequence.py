@@ -12,7 +12,7 @@ from hpcore.check.memory import human, peak
 from hpcore.check.properties import PROPERTIES
 from hpcore.check.result import CheckError
 from hpcore.cli.output import Output, Problem
-from hpcore.cli.output_file import refuse_unwritable
+from hpcore.cli.output_file import refuse_unwritable, write_file
 from hpcore.cli.own import properties_of
 from hpcore.cli.protocols import Chosen, chosen_by
 from hpcore.log import is_log
@@ -137,7 +137,7 @@ def _write(
             out.say(f"No scenario repeats it: {error}", style="yellow")
             told["not_scripted"] = [str(error)]
             return told
-        repeat_in.write_text(dump(repeated.scenario), encoding="utf-8")
+        write_file(repeat_in, dump(repeated.scenario).encode())
         out.say(f"{repeat_in} repeats it: `hpcore run {repeat_in} --accel qtest`")
         for left in repeated.left_open:
             out.say(f"  left to chance: {left}", style="yellow")

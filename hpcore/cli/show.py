@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from hpcore.cli.given_files import STDIN, path_of
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
-from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable, write_file
 from hpcore.cli.replay import NO_VERDICT
 from hpcore.cli.wrapping import say_wrapping
 from hpcore.log import LogError
@@ -48,22 +49,22 @@ def show(
     files = {"--html": html, "--perfetto": perfetto}
     if html is None and perfetto is None:
         raise Problem("nothing is asked for; give --html FILE, --perfetto FILE, or both")
-    refuse_unwritable(files, force=force)
+    refuse_unwritable(files, force=force, inputs=[log])
     if last is not None and last < first:
         raise Problem(f"--to {last} is before --from {first}")
     found = _read(out, log, first, last)
-    say_wrapping(out, log, found.walk.header)
-    name = "standard input" if log == "-" else Path(log).name
+    say_wrapping(out, log, found.walk.header.wrapping)
+    name = STDIN if log == "-" else Path(log).name
     if html is not None:
         from hpcore.show.log_page import log_page  # noqa: PLC0415 - takes Jinja along
 
         text = log_page(name, found).encode()
-        html.write_bytes(text)
+        write_file(html, text)
         out.say(f"{len(found.t)} events in {html}, {len(text):,} bytes; open it in a browser")
     if perfetto is not None:
         from hpcore.show.perfetto import trace  # noqa: PLC0415 - takes protobuf along
 
-        perfetto.write_bytes(trace(name, found))
+        write_file(perfetto, trace(name, found))
         out.say(f"{len(found.t)} events in {perfetto}; open it at ui.perfetto.dev")
     _end(out, found, html=html, perfetto=perfetto)
 
@@ -72,7 +73,7 @@ def _read(out: Output, log: str, first: int, last: int | None) -> Timeline:
     try:
         with out.progress("reading") as tell:
             found = timeline(
-                "/dev/stdin" if log == "-" else log, first, last,
+                path_of(log), first, last,
                 lambda done: tell(f"reading: {done:,} events"),
             )  # fmt: skip
     except LogError as error:

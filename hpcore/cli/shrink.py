@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from hpcore.cli.given_files import name_of, path_of
 from hpcore.cli.output import BAD_INPUT, WRONG, Output, Problem, json_option
-from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
+from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable, write_file
 from hpcore.cli.replay import NO_VERDICT
 from hpcore.cli.wrapping import say_wrapping
 from hpcore.errors import printable
 from hpcore.log import LogError
-from hpcore.triage.case import case_of
+from hpcore.triage.case import NoCase, case_of
 from hpcore.triage.shrink import Shrunk, write_shrunk
 from hpcore.triage.shrink import shrink as shrink_case
 from hpcore.triage.words import say
@@ -43,14 +44,17 @@ def shrink(
     is none.
     """
     out = Output(json=as_json)
-    refuse_unwritable({"--log": smaller, "--scenario": scenario}, force=force)
+    outputs = {"--log": smaller, "--scenario": scenario}
+    refuse_unwritable(outputs, force=force, inputs=[log])
     try:
         with out.progress("deciding the log again") as tell:
-            case = case_of("/dev/stdin" if log == "-" else log)
+            case = case_of(path_of(log))
             found = shrink_case(case, tell=lambda left: tell(f"{left} stimuli are left"))
+    except NoCase as error:
+        raise Problem(f"{name_of(log)}: {error}") from error
     except LogError as error:
         raise Problem(str(error), BAD_INPUT if isinstance(error, NO_VERDICT) else WRONG) from error
-    say_wrapping(out, log, found.case.header)
+    say_wrapping(out, log, found.case.header.wrapping)
     _show(out, found)
     if smaller is not None:
         write_shrunk(smaller, found, overwrite=force)
@@ -98,7 +102,7 @@ def _write_scenario(out: Output, path: Path, log: str, found: Shrunk) -> list[st
         path.stem, printable(f"shrunk from {Path(log).name}, which breaks {broken.invariant}"),
         found.case.header.machine, stimuli,
     )  # fmt: skip
-    path.write_text(dump(retold.scenario), encoding="utf-8")
+    write_file(path, dump(retold.scenario).encode())
     out.say(f"Written to {path}; ask an accelerator: `hpcore run {path}`")
     if retold.left_out:
         out.say(f"No scenario can ask for: {', '.join(retold.left_out)}.")

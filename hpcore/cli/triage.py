@@ -8,13 +8,15 @@ from typing import Any, NoReturn
 
 import click
 
+from hpcore.cli.given_files import GivenFile, given
 from hpcore.cli.import_files import bring_in, find_rules, rules_option, say_files
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, refuse_unwritable
 from hpcore.cli.replay import NO_VERDICT, plain_state, show_state
 from hpcore.cli.wrapping import say_wrapping
 from hpcore.foreign import Mark
-from hpcore.log import LogError, is_log
+from hpcore.log import LogError, LogWriteError, is_log
+from hpcore.model.revision import HPCORE, Revision
 from hpcore.triage.known import KnownBug
 from hpcore.triage.verdict import Happened, Verdict, WrongStep, judge
 
@@ -39,7 +41,8 @@ def triage(
 
     FILE is a log of hpcore's, or what `hpcore import` takes: QEMU's traces, QMP transcripts,
     guests' consoles. Several of these are taken for one machine's; several logs are told of one
-    by one. Of a directory every log in it is judged, on all cores: docs/fleet.md.
+    by one. Of a directory every log in it is judged, on all cores: docs/fleet.md. One FILE may be
+    - for standard input.
 
     \b
     hpcore triage run.jsonl
@@ -55,79 +58,104 @@ def triage(
     """
     out = Output(json=as_json)
     rules = find_rules(rules_name)
-    refuse_unwritable({"--log": log, "--table": table}, force=force)
-    directories = [Path(file) for file in files if Path(file).is_dir()]
+    refuse_unwritable({"--log": log, "--table": table}, force=force, inputs=files)
+    directories = [Path(file) for file in files if file and Path(file).is_dir()]
     if directories:
-        _many(out, files, log, scheduler, table)
+        _refuse_for_imports(log, rules, f"{directories[0]} is a directory, of logs")
+        _many(out, files, scheduler, table)
     if table is not None or scheduler is not None:
         raise Problem("--table and --scheduler are for many logs; give the directory that has them")
-    logs = [file for file in files if _is_log(file)]
+    with given(files) as all_given:
+        if _are_logs(all_given):
+            _refuse_for_imports(log, rules, f"{all_given[0].shown} is a log")
+            _logs(out, all_given)
+        _foreign(out, all_given, log, rules)
+
+
+def _are_logs(files: tuple[GivenFile, ...]) -> bool:
+    """Whether the files are logs of hpcore's. Raises Problem where only some of them are."""
+    logs = [file for file in files if is_log(file.place)]
     if logs and len(logs) < len(files):
         other = next(file for file in files if file not in logs)
-        raise Problem(f"{logs[0]} is a log of hpcore's, and {other} is none; give them one by one")
-    if logs:
-        verdicts = [_judged(out, name) for name in logs]
-        rest = [_plain(name, verdict) for name, verdict in zip(logs, verdicts, strict=True)]
-        if len(verdicts) == 1:
-            out.end(verdicts[0].ok, **rest[0])
-        out.end(all(verdict.ok for verdict in verdicts), logs=rest)
+        raise Problem(
+            f"{logs[0].shown} is a log of hpcore's, and {other.shown} is none; give them one by one"
+        )
+    return bool(logs)
+
+
+def _refuse_for_imports(log: Path | None, rules: Revision, why: str) -> None:
+    """Raise Problem where an option is given that a log has no use for."""
+    for option, is_given in (("--log", log is not None), ("--rules", rules != HPCORE)):
+        if is_given:
+            raise Problem(f"{option} is for what is imported, and {why}; leave it out")
+
+
+def _logs(out: Output, files: tuple[GivenFile, ...]) -> NoReturn:
+    """Tell of each log."""
+    verdicts = [_judged(out, file) for file in files]
+    rest = [_plain(file, verdict) for file, verdict in zip(files, verdicts, strict=True)]
+    if len(verdicts) == 1:
+        out.end(verdicts[0].ok, **rest[0])
+    out.end(all(verdict.ok for verdict in verdicts), logs=rest)
+
+
+def _foreign(
+    out: Output, files: tuple[GivenFile, ...], log: Path | None, rules: Revision
+) -> NoReturn:
+    """Import the files, and tell of the log that comes of them."""
     with tempfile.TemporaryDirectory(prefix="hpcore-") as directory:
         made = Path(directory) / "imported.jsonl" if log is None else log
-        done = bring_in(out, files, made, rules)
+        try:
+            done = bring_in(out, files, made, rules)
+        except LogWriteError as error:
+            more = "; give --log FILE, or set TMPDIR, where there is room" if log is None else ""
+            raise Problem(f"{error}{more}") from error
         say_files(out, done)
         verdict = judge(made)
+    kept = None if log is None else GivenFile(str(log), log.name, str(log))
     out.say("")
-    _page(out, "" if log is None else str(log), verdict)
-    out.end(verdict.ok, **_plain("" if log is None else str(log), verdict))
+    _page(out, kept, verdict)
+    out.end(verdict.ok, **_plain(kept, verdict))
 
 
 def _many(
-    out: Output, files: tuple[str, ...], log: Path | None, scheduler: str | None,
-    table: Path | None,
-) -> NoReturn:  # fmt: skip
+    out: Output, files: tuple[str, ...], scheduler: str | None, table: Path | None
+) -> NoReturn:
     if len(files) > 1:
         raise Problem("give one directory alone, or files")
-    if log is not None:
-        raise Problem("--log is for what is imported; a directory has logs already")
     from hpcore.cli.fleet import check_table, fleet  # noqa: PLC0415 - needs Dask
 
     check_table(table)
     fleet(out, Path(files[0]), scheduler, table)
 
 
-def _is_log(file: str) -> bool:
+def _judged(out: Output, file: GivenFile) -> Verdict:
     try:
-        return is_log(file)
+        with out.progress(f"reading {file.shown} ..."):
+            verdict = judge(file.place)
     except LogError as error:
-        raise Problem(str(error)) from error
-
-
-def _judged(out: Output, name: str) -> Verdict:
-    try:
-        with out.progress(f"reading {name} ..."):
-            verdict = judge(name)
-    except LogError as error:
-        raise Problem(str(error)) from error
+        raise Problem(file.words(error)) from error
     if isinstance(verdict.damage, NO_VERDICT):
-        raise Problem(str(verdict.damage), events=verdict.events)
-    _page(out, name, verdict)
+        raise Problem(file.words(verdict.damage), events=verdict.events)
+    _page(out, file, verdict)
     return verdict
 
 
-def _page(out: Output, name: str, verdict: Verdict) -> None:
+def _page(out: Output, log: GivenFile | None, verdict: Verdict) -> None:
     made_by = ", ".join(f"{k} {v}" for k, v in verdict.header.versions.items())
-    out.say(f"{name}{': ' if name else ''}{verdict.header.accelerator}; {made_by}; "
-            f"{verdict.events} events")  # fmt: skip
-    say_wrapping(out, name, verdict.header)
+    name = "" if log is None else f"{log.shown}: "
+    out.say(f"{name}{verdict.header.accelerator}; {made_by}; {verdict.events} events")
+    if log is not None:
+        say_wrapping(out, log.shown, verdict.header.wrapping)
     _list(out, "Asked", verdict.asked)
     _list(out, "Came of it", verdict.happened)
     if verdict.wrong:
-        _first_wrong(out, name, verdict)
+        _first_wrong(out, log, verdict)
     elif verdict.damage is None:
         style = "bold red" if verdict.died else "green"
         out.say("\nNo step is wrong.", style=style)
     if verdict.damage is not None:
-        out.say(f"\nDamaged: {verdict.damage}", style="bold red")
+        out.say(f"\nDamaged: {_damage(log, verdict)}", style="bold red")
     if verdict.remarks:
         out.say("\nNot wrong, and worth knowing")
         for mark in verdict.remarks[:SHOWN]:
@@ -158,7 +186,7 @@ def _list(out: Output, title: str, what: list[Happened]) -> None:
         out.say(f"  {what[-1].seq:>6} {what[-1].t:10.4f}  {what[-1].text}")
 
 
-def _first_wrong(out: Output, name: str, verdict: Verdict) -> None:
+def _first_wrong(out: Output, log: GivenFile | None, verdict: Verdict) -> None:
     first = verdict.wrong[0]
     out.say(f"\nFirst wrong step, of {verdict.wrong_in_all}", style="bold red")
     at = "" if first.place is None else f", {first.place}"
@@ -178,8 +206,8 @@ def _first_wrong(out: Output, name: str, verdict: Verdict) -> None:
             out.say(f"  {_in_a_line(step)}")
         if verdict.wrong_in_all > SHOWN:
             out.say(f"  ... and {verdict.wrong_in_all - SHOWN} more")
-    if name:
-        out.say(f"Step by step: hpcore replay {name} --at {first.seq}")
+    if log is not None:
+        out.say(f"Step by step: hpcore replay {log.given} --at {first.seq}")
 
 
 def _in_a_line(step: WrongStep) -> str:
@@ -213,9 +241,15 @@ def _say_end(out: Output, verdict: Verdict) -> None:
         out.say(f"  thread {mark.name} last {mark.text} at {mark.place}")
 
 
-def _plain(name: str, verdict: Verdict) -> dict[str, Any]:
+def _damage(log: GivenFile | None, verdict: Verdict) -> str | None:
+    if verdict.damage is None or log is None:
+        return None if verdict.damage is None else str(verdict.damage)
+    return log.words(verdict.damage)
+
+
+def _plain(log: GivenFile | None, verdict: Verdict) -> dict[str, Any]:
     return {
-        "log": name or None,
+        "log": None if log is None else log.given,
         "events": verdict.events,
         "accelerator": verdict.header.accelerator,
         "versions": dict(verdict.header.versions),
@@ -231,7 +265,7 @@ def _plain(name: str, verdict: Verdict) -> dict[str, Any]:
         "threads": [_mark(mark) for mark in verdict.threads],
         "looks_like": _bug(verdict.looks_like),
         "summary": [_mark(mark) for mark in verdict.summary],
-        "damage": None if verdict.damage is None else str(verdict.damage),
+        "damage": _damage(log, verdict),
     }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hpcore.cli.given_files import name_of
 from hpcore.cli.output import Output
-from hpcore.log import Header
 
 
-def say_wrapping(out: Output, name: str, header: Header) -> None:
-    """A line on it, where there is something to say."""
-    if header.wrapping:
-        out.say(f"{name} {' and '.join(header.wrapping)}; what is read is the log in it.")
+def say_wrapping(out: Output, name: str, wrapping: tuple[str, ...]) -> None:
+    """A line on it, where there is something to say. `wrapping` is what the log's header has."""
+    if wrapping:
+        out.say(f"{name_of(name)} {' and '.join(wrapping)}; what is read is the log in it.")

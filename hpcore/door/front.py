@@ -110,9 +110,15 @@ class MovingSession(Session, Protocol):
     async def facts(self) -> dict[str, str]:
         """What the other QEMU has to have alike: versions, and digests of what a reset loads.
 
-        The machine stands still, and all that it has said is reported. Raises EffectError where
-        the machine can't move.
+        All that the machine has said by now is reported. Raises EffectError where the machine
+        can't move.
         """
+
+    async def carries_running(self) -> bool:
+        """Whether its QEMU can carry the machine to another one while it runs."""
+
+    async def heard(self) -> None:
+        """The machine stands still: return once all that it has said is reported."""
 
     async def meet(self, facts: Mapping[str, str]) -> QemuMachine:
         """The QEMU that waits for a machine with these facts, connected to.

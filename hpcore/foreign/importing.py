@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from os import PathLike
 
@@ -71,13 +71,15 @@ def import_files(
     *,
     overwrite: bool = False,
     progress: Progress = lambda _text: None,
+    places: Mapping[str, str] | None = None,
 ) -> Imported:
     """Read the files at `paths` as those of one machine, and write a log of what happened in it.
 
-    `judge` is the protocol that it is judged by. Raises SourceError for a file that cannot be
-    read, NothingToImport, and LogError where the log cannot be written.
+    Each is read twice. `places` says where a file can be opened, if that is not at its path: what
+    came through a pipe. `judge` is the protocol that it is judged by. Raises SourceError for a file
+    that cannot be read, NothingToImport, and LogError where the log cannot be written.
     """
-    looked = look_through(paths, progress)
+    looked = look_through(paths, progress, places)
     if not any(file.formats for file in looked.files):
         raise NothingToImport(_nothing(looked))
     config = _config(looked)
@@ -145,8 +147,9 @@ def _of(file: File) -> str:
 
 def _nothing(looked: Survey) -> str:
     names = ", ".join(file.path for file in looked.files)
+    said = "".join(f". {said}" for file in looked.files for said in file.said)
     return (
-        f"{names}: no line says anything about vCPUs. What is read: QEMU's trace (-trace "
+        f"{names}: no line says anything about vCPUs{said}. What is read: QEMU's trace (-trace "
         "'cpuhp_acpi*' -trace '*qmp*' -trace cpu_reset -D FILE), QMP transcripts, guests' consoles "
         "and dmesg"
     )

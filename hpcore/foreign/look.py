@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hpcore.foreign import console, qmp, trace
 from hpcore.foreign import seen as s
@@ -23,12 +23,17 @@ ANCHORS = 1000
 """Times of one file that are kept, to be held against another's."""
 
 
-def look_through(paths: Iterable[str], progress: Progress) -> Survey:
-    """Look through the files at `paths`. Raises SourceError for one that cannot be read."""
+def look_through(
+    paths: Iterable[str], progress: Progress, places: Mapping[str, str] | None = None
+) -> Survey:
+    """Look through the files at `paths`. Raises SourceError for one that cannot be read.
+
+    `places` says where a file can be opened, if that is elsewhere.
+    """
     out = Survey()
     anchors: list[list[tuple[str, int, float]]] = []
     for path in paths:
-        file = File(path)
+        file = File(path, None if places is None else places.get(path))
         out.files.append(file)
         anchors.append(_look_at(out, file, progress))
     _align(out.files, anchors)
@@ -39,7 +44,7 @@ def _look_at(out: Survey, file: File, progress: Progress) -> list[tuple[str, int
     stamps: list[float] = []
     anchors: list[tuple[str, int, float]] = []
     firsts: dict[Clock, float] = {}
-    for sighting in read(file.path, file, progress):
+    for sighting in read(file, progress):
         what, t = sighting.what, sighting.t
         in_trace = sighting.format == trace.FORMAT
         if t is not None:

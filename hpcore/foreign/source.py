@@ -25,11 +25,12 @@ class SourceError(HpcoreError):
 class Lines:
     """The lines of one file, numbered from 1. `said` is what could not be read, and why.
 
-    `size` and `read` are bytes of the file as it lies there, for progress.
+    `place` is where the file of the name `path` can be opened, where that is elsewhere.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, place: str | None = None) -> None:
         self.path = path
+        self._place = path if place is None else place
         self.name = Path(path).name
         self.said: list[str] = []
         self.number = 0
@@ -42,7 +43,7 @@ class Lines:
     def __iter__(self) -> Iterator[str]:
         self.said, self.number = [], 0
         try:
-            with _opened(self.path) as raw:
+            with _opened(self._place, self.path) as raw:
                 self.size = _size(raw)
                 yield from self._unpacked(raw)
         except OSError as error:
@@ -110,8 +111,8 @@ class Lines:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[io.BufferedReader]:
-    where = Path(path)
+def _opened(place: str, path: str) -> Iterator[io.BufferedReader]:
+    where = Path(place)
     if where.is_dir():
         raise SourceError(f"{path}: Is a directory; name the files in it")
     with where.open("rb") as file:

@@ -15,7 +15,8 @@ from attrs import field, mutable
 
 from hpcore.foreign import console, process, qmp, trace
 from hpcore.foreign import seen as s
-from hpcore.foreign.source import Lines
+from hpcore.foreign.source import Lines, SourceError
+from hpcore.log.foreign import is_a_line
 
 Progress = Callable[[str], None]
 WINDOW = 128
@@ -44,6 +45,8 @@ class File:
     """What became of one file."""
 
     path: str
+    place: str | None = None
+    """Where it can be opened, if that is elsewhere."""
     lines: int = 0
     formats: Counter[str] = field(factory=Counter)
     """Lines by what they were recognised as."""
@@ -67,9 +70,13 @@ class File:
         return self.formats.most_common(1)[0][0] if self.formats else None
 
 
-def read(path: str, file: File, progress: Progress = lambda _text: None) -> Iterator[s.Sighting]:
-    """The sightings of one file in the order of its lines, on its own clock; fills in `file`."""
-    lines = Lines(path)
+def read(file: File, progress: Progress = lambda _text: None) -> Iterator[s.Sighting]:
+    """The sightings of one file in the order of its lines, on its own clock; fills in `file`.
+
+    Raises SourceError for a file that cannot be read, or in which a log of hpcore's is.
+    """
+    path = file.path
+    lines = Lines(path, file.place)
     transcript, guest = qmp.Reader(), console.Reader()
     name, number, traced = lines.name, 0, 0
     file.lines = file.unknown = 0
@@ -79,6 +86,11 @@ def read(path: str, file: File, progress: Progress = lambda _text: None) -> Iter
         number += 1
         if number % TOLD_EVERY == 0:
             progress(f"{path}: {number:,} lines")
+        if is_a_line(text):
+            raise SourceError(
+                f"{path}: line {lines.number} is one of a log of hpcore's, which is not imported. "
+                "`hpcore triage` judges a log as it is, and `hpcore replay` says why a file is none"
+            )
         found = trace.line(text)
         if found is not None:
             traced += 1
@@ -171,7 +183,7 @@ def own_time(sighting: s.Sighting, clock: Clock) -> float | None:
 def in_order(files: list[File], progress: Progress) -> Iterator[tuple[float, s.Sighting]]:
     """The sightings of all files, in one order by their clocks."""
     def one(index: int, file: File) -> Iterator[tuple[float, int, int, s.Sighting]]:
-        for n, (t, sighting) in enumerate(timed(read(file.path, file, progress), file)):
+        for n, (t, sighting) in enumerate(timed(read(file, progress), file)):
             yield t, index, n, sighting
 
     for t, _, _, sighting in heapq.merge(*(one(i, file) for i, file in enumerate(files))):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hpcore.log.framing import MAGIC
 from hpcore.log.packed import PACKINGS
 
@@ -39,6 +41,16 @@ def no_text(beginning: bytes) -> str | None:
     if beginning.startswith(BOM) and not beginning.startswith(BOM + MAGIC):
         return None
     return _found(beginning)
+
+
+_LINE = re.compile(r'\{"seq":\d+,.*,"sum":"[0-9a-f]{16}"\}')
+
+
+def is_a_line(text: str) -> bool:
+    """Whether `text` is a line of a log, whatever it stands in: its header, or an event."""
+    if not text.startswith('{"'):
+        return False
+    return text.startswith(MAGIC.decode()) or _LINE.fullmatch(text) is not None
 
 
 def _found(beginning: bytes) -> str | None:

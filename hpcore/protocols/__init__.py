@@ -40,6 +40,8 @@ def load(name: str) -> Revision:
     Raises ProtocolError.
     """
     path = Path(name)
+    if path.is_dir():
+        raise ProtocolError(f"{name}: it is a directory, and a protocol is a file; name one in it")
     if not path.is_file():
         if name == HPCORE.name:
             return HPCORE

@@ -41,6 +41,11 @@ class SocketConsole:
         """Whether nothing has come that was not read yet."""
         return not self._output
 
+    @property
+    def at_end(self) -> bool:
+        """Whether QEMU has closed it, and all that came before that is here."""
+        return self._ended
+
     async def read(self) -> bytes:
         """What the guest has printed since the last call; b"" once the machine is gone."""
         await self._news.wait()

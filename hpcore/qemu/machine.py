@@ -48,6 +48,8 @@ class QemuMachine:
         self.process = process
         self.running_since: float | None = None
         """When the machine's time began to pass, in seconds of the loop; None in a stop."""
+        self.has_run = False
+        """Whether QEMU has ever said that the machine goes on. It says so just before it does."""
         self.migration = MigrationWords()
         self.incoming: Path | None = None
         """Where it is to listen for the machine that is carried to it."""
@@ -134,6 +136,7 @@ class QemuMachine:
     def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:
         if name == "RESUME":
             self.running_since = asyncio.get_running_loop().time()
+            self.has_run = True
         elif name == "STOP":
             self.running_since = None
         elif name == "MIGRATION":

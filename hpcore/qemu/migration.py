@@ -68,13 +68,13 @@ async def hand_over(
     return `there` has the machine, which stands still, and `here` is of no more use. Raises
     QemuError where that fails, or is interrupted; the machine is then `here`, as it was.
     """
-    ran = await _runs(here.qmp)
+    ran = await runs(here.qmp)
     await refuse_unlike(here, there)
     here.migration.begin()
     there.migration.begin()
-    await _prepare(there.qmp, {"return-path": True})
+    await prepare(there.qmp, {"return-path": True})
     await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
-    await _prepare(here.qmp, {"return-path": True, "pause-before-switchover": True})
+    await prepare(here.qmp, {"return-path": True, "pause-before-switchover": True})
     try:
         if ran and not live:
             await here.qmp.execute("stop")
@@ -89,7 +89,7 @@ async def hand_over(
     except BaseException as error:
         await take_up(here, ran=ran)
         if isinstance(error, QemuError):
-            raise QemuError(f"{error}; the other QEMU: {await _last_words(there)}") from error
+            raise QemuError(f"{error}; the other QEMU: {await last_words(there)}") from error
         raise
     return ran
 
@@ -104,13 +104,13 @@ async def save_to(
     fails, OSError where the file takes no more; the machine goes on, also where this is
     cancelled.
     """
-    ran = await _runs(here.qmp)
+    ran = await runs(here.qmp)
     here.migration.begin()
     try:
         if ran:
             await here.qmp.execute("stop")
         file = await here.migration.unless_interrupted(still())
-        await _prepare(here.qmp, {})
+        await prepare(here.qmp, {})
         with listening() as (path, listener):
             writes = asyncio.ensure_future(asyncio.to_thread(receive, listener, file))
             try:
@@ -132,7 +132,7 @@ async def load_from(there: QemuMachine, path: Path, stream: Stream) -> None:
     It stands still then. Raises QemuError.
     """
     there.migration.begin()
-    await _prepare(there.qmp, {})
+    await prepare(there.qmp, {})
     await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
     sock = await there.process.connect_socket(path)
     sock.setblocking(True)
@@ -140,7 +140,7 @@ async def load_from(there: QemuMachine, path: Path, stream: Stream) -> None:
     try:
         await there.migration.until("completed", ENDLESS)
     except QemuError as error:
-        raise QemuError(f"{error}; {await _last_words(there)}") from error
+        raise QemuError(f"{error}; {await last_words(there)}") from error
     finally:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
@@ -188,7 +188,7 @@ def end_listening(listener: socket.socket) -> None:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-async def _last_words(there: QemuMachine) -> str:
+async def last_words(there: QemuMachine) -> str:
     """What it has said: of why it refuses a machine it says nothing elsewhere, and ends."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(there.process.wait(), LAST_WORDS_SECONDS)
@@ -237,6 +237,16 @@ async def take_up(here: QemuMachine, *, ran: bool) -> None:
 async def _take_up(here: QemuMachine, *, ran: bool) -> None:
     with contextlib.suppress(QemuError):  # nothing may be left to cancel
         await here.qmp.execute("migrate_cancel")
+    await over(here)
+    if ran and await _run_state(here.qmp) in STANDING_STILL:
+        await here.qmp.execute("cont")
+
+
+async def over(here: QemuMachine) -> str:
+    """Wait for the end of the migration of `here`, and return QEMU's word for it.
+
+    Raises QemuError where it does not come to an end.
+    """
     deadline = asyncio.get_running_loop().time() + TAKE_UP_SECONDS
     while (said := await _migration_status(here.qmp)) not in (
         "none", "completed", "failed", "cancelled",
@@ -244,11 +254,11 @@ async def _take_up(here: QemuMachine, *, ran: bool) -> None:
         if asyncio.get_running_loop().time() > deadline:
             raise QemuError(f"QEMU does not give the migration up: it says '{said}'")
         await asyncio.sleep(0.01)
-    if ran and await _run_state(here.qmp) in STANDING_STILL:
-        await here.qmp.execute("cont")
+    return said
 
 
-async def _prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:
+async def prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:
+    """Have QEMU tell of its migration, and have `capabilities`. Raises QemuError."""
     wanted = {
         "events": True, "return-path": False, "pause-before-switchover": False, **capabilities,
     }  # fmt: skip
@@ -257,7 +267,7 @@ async def _prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:
     await qmp.execute("migrate-set-parameters", {"max-bandwidth": BANDWIDTH})
 
 
-async def _runs(qmp: Qmp) -> bool:
+async def runs(qmp: Qmp) -> bool:
     """Whether the machine runs. Raises QemuError where it neither does nor is paused."""
     state = await _run_state(qmp)
     if state not in ("running", "paused", "postmigrate", "prelaunch"):

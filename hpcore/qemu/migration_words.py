@@ -63,6 +63,12 @@ class MigrationWords:
             raise QemuError(f"QEMU did not say '{wanted}' within {seconds:g} s") from None
         self._check()
 
+    async def until_interrupted(self) -> None:
+        """Wait until somebody wants the migration to be given up."""
+        while self._interrupted is None:
+            self._news.clear()
+            await self._news.wait()
+
     async def unless_interrupted(self, work: Coroutine[object, object, T]) -> T:
         """Do `work`, or raise QemuError as `until` does."""
         task = asyncio.ensure_future(work)

@@ -100,6 +100,11 @@ class Qmp:
                 f"QEMU was gone before it answered {command}: {self._process.last_words}"
             ) from error
 
+    async def caught_up(self) -> None:
+        """Wait until every event that came before the last answer has been handed on."""
+        while not self._events.empty() and not self._pump.done():  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(0)
+
     async def close(self) -> None:
         """Leave the connection. QEMU goes on. Idempotent."""
         self._pump.cancel()

@@ -17,7 +17,7 @@ from os import PathLike
 
 from attrs import frozen
 
-from hpcore.log import LogError, Record, read
+from hpcore.log import Header, LogError, Record, read
 from hpcore.model import events as ev
 from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunMachineStep, RunStep
 from hpcore.model.psci import PsciStatus
@@ -35,8 +35,12 @@ MOST_EVENTS = 10_000
 
 @frozen
 class Executed:
-    """How far it went: effects done, and the first that the accelerator refused, if any."""
+    """How far it went: effects done, and the first that the accelerator refused, if any.
 
+    `header` is the log's.
+    """
+
+    header: Header
     done: int
     events: int
     refused: Record | None = None
@@ -86,7 +90,7 @@ async def execute_log(
 
     session = await accelerator.open(header.machine, guest, report)
     try:
-        return await _execute(session, records, resets, tell)
+        return await _execute(session, header, records, resets, tell)
     finally:
         for denial in denials:
             denial.cancel()
@@ -96,6 +100,7 @@ async def execute_log(
 
 async def _execute(
     session: Session,
+    header: Header,
     records: list[Record],
     resets: asyncio.Event,
     tell: Callable[[Record], None],
@@ -118,7 +123,7 @@ async def _execute(
                     if _is_reset(effect):
                         await resets.wait()
             except EffectError as error:
-                return Executed(done, len(records), record, str(error))
+                return Executed(header, done, len(records), record, str(error))
             except TimeoutError:
                 raise AcceleratorError(
                     f"event {record.seq}: {effect} was not done within {EFFECT_SECONDS:g} s"
@@ -126,7 +131,7 @@ async def _execute(
             asked_for_reset = _is_reset(effect)
             if not asked_for_reset:
                 resets.clear()
-    return Executed(done, len(records))
+    return Executed(header, done, len(records))
 
 
 class _Pauses:

@@ -142,23 +142,35 @@ class CarryingSession(QemuSession[M]):
         except QemuError as error:
             raise EffectError(f"the QEMU to migrate to did not start: {error}") from error
 
-        async def still() -> None:
-            await self._heard_all(here)
-            self._hand_on(here, there)
-
         try:
-            assert there.incoming is not None, "it was started to wait for a machine"
             async with self._held(here):
-                ran = await hand_over(
-                    here, there, there.incoming, live=elsewhere.live, still=still
-                )
-                await without_cancelling(self._take_over(here, there, ran=ran))
+                await self._carry(here, there, live=elsewhere.live)
         except NotTakenUp as error:
             raise AcceleratorError(str(error)) from error
         except QemuError as error:
             raise EffectError(str(error)) from error
         finally:
-            await (here if self._machine is there else there).close()
+            if self._machine is not there:
+                await there.close()
+
+    async def _carry(self, here: M, there: M, *, live: bool) -> None:
+        """Have `there` have the machine of `here`, and let it go on, and end `here`.
+
+        Without `live` the guest stands still from the start. Raises QemuError where the machine
+        is `here` still, and AcceleratorError where it is lost.
+        """
+
+        async def still() -> None:
+            await self._heard_all(here)
+            self._hand_on(here, there)
+
+        assert there.incoming is not None, "it was started to wait for a machine"
+        ran = await hand_over(here, there, there.incoming, live=live, still=still)
+        try:
+            await without_cancelling(self._take_over(here, there, ran=ran))
+        finally:
+            if self._machine is there:
+                await here.close()
 
     async def _take_over(self, here: M, there: M, *, ran: bool) -> None:
         """`there` has the machine, whole, and alone is told to let it go on.

@@ -58,7 +58,10 @@ def bisect(
 
     Raises NoCase where the good one is wrong, the bad one right, or their machines differ.
     """
-    case = case_of(bad)
+    try:
+        case = case_of(bad)
+    except NoCase as error:
+        raise NoCase(f"the bad log: {error}") from error
     header, entries, broken = entries_of(good)
     if broken is not None:
         raise NoCase(f"the good log is wrong itself: it breaks {broken.invariant}")

@@ -138,6 +138,39 @@ def test_a_property_that_raises_says_in_which_line(tmp_path: Path) -> None:
         prove(SMALL, properties=(*PROPERTIES, *properties_in(file)))
 
 
+@pytest.mark.parametrize("asks", ["on_state", "on_event"])
+def test_a_property_that_exits_is_no_proof(asks: str, tmp_path: Path) -> None:
+    file = written(tmp_path, (
+        "from hpcore.model.properties import always\n\ndef leave(*asked):\n"
+        f"    raise SystemExit(0)\n\nmine = always('mine', 'Says.', {asks}=leave)\n"
+    ))  # fmt: skip
+    with pytest.raises(CheckError, match="mine cannot be asked: line 4: SystemExit: 0"):
+        prove(SMALL, properties=(*PROPERTIES, *properties_in(file)))
+
+
+def test_a_directory_is_no_file_of_properties(tmp_path: Path) -> None:
+    with pytest.raises(CheckError, match="it is a directory"):
+        properties_in(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [("yield 'what'", "makes 'what', which is no call"), ("raise SystemExit(0)", "SystemExit: 0")],
+)
+def test_a_guest_that_answers_with_no_call_is_told_in_words(
+    says: str, why: str, tmp_path: Path
+) -> None:
+    text = (
+        "class Mine:\n"
+        "    name, reads_registered, leaves_out = 'mine', False, frozenset()\n"
+        f"    def calls(self, index, slot, shared):\n        {says}\n"
+        "    def machine_calls(self, shared):\n        return ()\n"
+    )
+    guest = guest_in(f"{written(tmp_path, text)}:Mine")
+    with pytest.raises(CheckError, match=why):
+        prove(Environment(slots=2, guest=guest))
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

@@ -52,7 +52,7 @@ def test_hpcores_own_protocol_is_no_other() -> None:
         (("check", "--rules", "hpcore", "--mutants"), "has no bug and gives nothing up"),
         (("run", "cover-letter", "--accel", "qtest", "--rules", "v66"), "did you mean v6?"),
         (("run", "cover-letter", "--accel", "qtest", "--mutant", "x"), "name it by --rules"),
-        (("run", "cover-letter", "--rules", "v6", "--mutant", "lost_reset"), "mean 'lost_at"),
+        (("run", "cover-letter", "--rules", "v6", "--mutant", "lost_reset"), "'lost_at_reset'"),
         (("check", "--rules", "v6", "--mutants", "--scenario", "a.yaml"), "give --mutant NAME"),
     ],
 )

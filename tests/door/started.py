@@ -213,9 +213,11 @@ async def vm(
 
 
 def settings(directory: Path) -> dict[str, str]:
-    """The environment by which the executable keeps its logs in `directory`."""
+    """The environment by which the executable keeps its logs in `directory`, with the QEMU that the
+    tests' own environment names."""
     file = directory / "settings.toml"
-    file.write_text(f'logs = "{directory}/logs"\n')
+    qemu = os.environ.get("HPCORE_QEMU")
+    file.write_text(f'logs = "{directory}/logs"\n' + (f'qemu = "{qemu}"\n' if qemu else ""))
     return {"HPCORE_DOOR_SETTINGS": str(file)}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
+from hpcore.door.moving.arrival import _give
 from hpcore.door.moving.channel import Channel, Interrupted
 from hpcore.door.moving.frames import LARGEST, MAGIC, Frames, Kind, StreamError
 from hpcore.door.moving.head import Head, log_of
+from hpcore.door.moving.pump import QemuEnd
 
 HEAD = Head("tcg", {"qemu": "7.2.22"}, ran=True, log=b"x" * (LARGEST + 5))
 
@@ -68,6 +71,39 @@ def test_a_head_is_read_as_it_was_written() -> None:
         giving.join(10)
 
 
+def test_a_head_of_an_older_format_is_read() -> None:
+    with pipe() as (reads, writes):
+        older = MAGIC.replace(b"format 2", b"format 1") + sent()[len(MAGIC) :]
+        giving = threading.Thread(target=give, args=(writes.channel, older))
+        giving.start()
+        assert Head.read(reads) == HEAD
+        giving.join(10)
+
+
+def behind_the_stream(*frames: tuple[Kind, bytes]) -> tuple[bytes, bytes]:
+    """What a door takes for the rest of the log, and what its QEMU is given."""
+    ours, qemus = socket.socketpair()
+    with ours, qemus, pipe() as (reads, writes):
+        for kind, data in frames:
+            writes.write(kind, data)
+        writes.channel.close()
+        end = QemuEnd(reads)
+        end.have(ours)
+        rest = _give(reads, end)
+        end.stop()
+        return rest, qemus.recv(100)
+
+
+def test_what_has_come_to_the_log_meanwhile_is_behind_the_stream() -> None:
+    stream = (Kind.DATA, b"pages, "), (Kind.DATA, b"devices")
+    whole = behind_the_stream(*stream, (Kind.LOG, b"two "), (Kind.LOG, b"lines"), (Kind.END, b""))
+    assert whole == (b"two lines", b"pages, devices")
+    assert behind_the_stream(*stream, (Kind.END, b"")) == (b"", b"pages, devices")
+    for short in ((Kind.LOG, b"two "),), ((Kind.LOG, b"two "), (Kind.DATA, b"x"), (Kind.END, b"")):
+        with pytest.raises(StreamError, match="it was cut short"):
+            behind_the_stream(*stream, *short)
+
+
 def test_a_stream_that_was_cut_short_is_refused_wherever_that_was() -> None:
     whole = sent()
     for size in (len(MAGIC), len(MAGIC) + 3, len(MAGIC) + 40, len(whole) // 2, len(whole) - 1):
@@ -84,7 +120,7 @@ def test_a_damaged_stream_is_refused() -> None:
 
 def test_what_does_not_come_from_a_door_of_this_version_is_refused() -> None:
     assert "without hpcore" in said_of(b"QEVM" + bytes(100))
-    assert "another version" in said_of(MAGIC.replace(b"1", b"2") + bytes(100))
+    assert "another version" in said_of(MAGIC.replace(b"2", b"3") + bytes(100))
     assert "no machine of hpcore's" in said_of(b"LibvirtQemudSave" + bytes(100))
 
 

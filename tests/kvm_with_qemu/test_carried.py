@@ -108,6 +108,7 @@ def test_a_machine_that_moves_has_what_was_plugged_and_grants_nothing_else(
     asyncio.run(run())
 
 
+@pytest.mark.long
 def test_one_that_moves_in_a_pause_stands_still_and_may_be_reset_there(tmp_path: Path) -> None:
     async def run() -> None:
         async with puppet(tmp_path, 1, 3) as rig:
@@ -144,7 +145,8 @@ def test_a_linux_that_was_saved_goes_on_with_what_was_plugged(tmp_path: Path) ->
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("status", ["setup", "active", "pre-switchover", "completed"])
+@pytest.mark.long
+@pytest.mark.parametrize("status", ["setup", "active", "pre-switchover"])
 def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
     tmp_path: Path, status: str
 ) -> None:
@@ -189,6 +191,7 @@ def dies_at(session: KvmQemuSession, at: str) -> None:
     session._elsewhere = attrs.evolve(elsewhere, begin=begun)
 
 
+@pytest.mark.long
 def test_a_qemu_of_other_memory_and_a_file_of_another_qemu_are_refused(tmp_path: Path) -> None:
     async def run() -> None:
         kept = Kept(tmp_path / "stream")

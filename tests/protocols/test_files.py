@@ -102,6 +102,8 @@ def test_what_is_wrong_in_a_protocol_is_said_with_its_line(
 def test_a_protocol_that_there_is_not_is_said_with_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"no protocol of that name.*did you mean v6.*v5, v6"):
         load("v66")
+    with pytest.raises(ProtocolError, match="it is a directory"):
+        load(str(tmp_path))
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ProtocolError, match="not UTF-8"):
         load(str(tmp_path / "x.yaml"))

@@ -219,6 +219,9 @@ def test_a_kept_machine_is_neither_migrated_nor_saved_and_goes_on(kept: Path) ->
         return str(ended.last["error"])
 
     assert "a machine of --keep is not migrated yet" in fails("migrate")
+    file = kept.with_name("vm.saved")
+    assert f"a machine of --keep is not saved yet; {file} was" in fails("save-machine", str(file))
+    assert not file.exists()
     assert replay(kept).ok
 
 

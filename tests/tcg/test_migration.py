@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -21,6 +22,7 @@ from hpcore.promises.rig import COLD_BUILD
 from hpcore.qemu import find_qemu
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.migration import STANDING_STILL
+from hpcore.qemu.qmp import OnEvent
 from hpcore.run.accelerator import AcceleratorError, EffectError
 from hpcore.session.elsewhere import LoadedFiles
 from tests.qemu.support import needs_qemu
@@ -29,6 +31,8 @@ from tests.tcg.rig import TcgRig, config, session
 pytestmark = needs_qemu
 
 SECONDS = 60
+SLOW = 256 << 10
+"""Bytes a second: to carry the machine takes some ten seconds."""
 
 
 def machine_of(rig: TcgRig) -> TcgMachine:
@@ -74,6 +78,32 @@ def goes_wrong(rig: TcgRig, at: str, do: Callable[[TcgMachine, TcgMachine], None
     rig.session._elsewhere = attrs.evolve(elsewhere, begin=begun)
 
 
+def at_event(rig: TcgRig, name: str, do: Callable[[TcgMachine, TcgMachine], None]) -> None:
+    """Have `do` done at the first event `name` of either side of the next migration."""
+    elsewhere = rig.session._elsewhere
+    assert elsewhere is not None
+    here, done = machine_of(rig), list[str]()
+
+    async def begin() -> TcgMachine:
+        there = await elsewhere.begin()
+        for machine in (here, there):
+            machine.qmp._on_event = watched(machine, there)
+        return there
+
+    def watched(machine: TcgMachine, there: TcgMachine) -> OnEvent:
+        hear = machine._qmp_event
+
+        def heard(said: str, data: Mapping[str, object]) -> None:
+            hear(said, data)
+            if said == name and not done:
+                done.append(said)
+                do(here, there)
+
+        return heard
+
+    rig.session._elsewhere = attrs.evolve(elsewhere, begin=begin)
+
+
 def begun_by(rig: TcgRig, begin: Callable[[], Awaitable[TcgMachine]]) -> None:
     elsewhere = rig.session._elsewhere
     assert elsewhere is not None
@@ -101,12 +131,22 @@ def with_other_vcpus(rig: TcgRig) -> None:
     begun_by(rig, begin)
 
 
-@pytest.mark.parametrize("live", [False, True], ids=["stopped", "live"])
+either = pytest.mark.parametrize("live", [False, True], ids=["stopped", "live"])
+"""The monitor alone writes little, so that even a QEMU before 9.0 carries it live."""
+
+
+def to_be_carried(rig: TcgRig, *, live: bool) -> None:
+    """The next moves are of a guest that stands still, or of one that runs."""
+    elsewhere = rig.session._elsewhere
+    assert elsewhere is not None
+    rig.session._elsewhere = attrs.evolve(elsewhere, live=live)
+
+
+@either
 def test_it_is_carried_again_and_again_and_every_slot_stays_what_it_was(live: bool) -> None:
     async def run() -> None:
         async with session(2, 3) as rig:
-            assert rig.session._elsewhere is not None
-            rig.session._elsewhere = attrs.evolve(rig.session._elsewhere, live=live)
+            to_be_carried(rig, live=live)
             await created(rig)
             await rig.steps(2, *COLD_BUILD)
             for _ in range(2):
@@ -151,15 +191,20 @@ def test_a_reset_after_a_move_keeps_what_is_plugged() -> None:
     asyncio.run(asyncio.wait_for(run(), SECONDS))
 
 
+@either
 @pytest.mark.parametrize("status", ["setup", "active", "pre-switchover", "completed"])
 def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
-    status: str,
+    status: str, live: bool
 ) -> None:
     async def run() -> None:
         async with session(2, 3) as rig:
+            to_be_carried(rig, live=live)
             await created(rig)
             before, elsewhere = rig.session.process_id, rig.session._elsewhere
-            goes_wrong(rig, status, killed)
+            if live and status == "pre-switchover":
+                at_event(rig, "STOP", killed)
+            else:
+                goes_wrong(rig, status, killed)
             with pytest.raises(EffectError, match="it ended with signal SIGKILL"):
                 await rig.machine_step(MachineStep.MIGRATE)
             assert rig.session.process_id == before
@@ -172,15 +217,22 @@ def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
     asyncio.run(asyncio.wait_for(run(), SECONDS))
 
 
-def test_a_move_that_is_given_up_leaves_the_machine_as_it_was() -> None:
+@pytest.mark.parametrize(("live", "status"), [(False, "pre-switchover"), (True, "active")])
+def test_a_move_that_is_given_up_leaves_the_machine_as_it_was(
+    live: bool, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def run() -> None:
         async with session(2, 3) as rig:
+            to_be_carried(rig, live=live)
             await created(rig)
             before, elsewhere = rig.session.process_id, rig.session._elsewhere
             moving = asyncio.create_task(rig.machine_step(MachineStep.MIGRATE))
-            goes_wrong(rig, "pre-switchover", lambda _here, _there: cancelled(moving))
-            with pytest.raises(asyncio.CancelledError):
-                await moving
+            goes_wrong(rig, status, lambda _here, _there: cancelled(moving))
+            with monkeypatch.context() as patched:
+                if live:  # so that it is not over before anybody has heard of it
+                    patched.setattr("hpcore.qemu.migration.BANDWIDTH", SLOW)
+                with pytest.raises(asyncio.CancelledError):
+                    await moving
             assert rig.session.process_id == before
             rig.session._elsewhere = elsewhere
             await rig.steps(2, *COLD_BUILD)
@@ -189,14 +241,69 @@ def test_a_move_that_is_given_up_leaves_the_machine_as_it_was() -> None:
     asyncio.run(asyncio.wait_for(run(), SECONDS))
 
 
-def test_a_reset_meanwhile_ends_the_move_and_not_the_machine() -> None:
+def test_a_move_that_is_given_up_once_the_other_qemu_has_gone_on_is_done() -> None:
     async def run() -> None:
         async with session(2, 3) as rig:
+            to_be_carried(rig, live=True)
+            await created(rig)
+            before = rig.session.process_id
+            moving = asyncio.create_task(rig.machine_step(MachineStep.MIGRATE))
+            at_event(rig, "RESUME", lambda _here, _there: cancelled(moving))
+            await moving
+            assert rig.session.process_id != before
+            state = await machine_of(rig).qmp.execute("query-status")
+            assert isinstance(state, dict)
+            assert state["status"] == "running"
+            await rig.steps(2, *COLD_BUILD)
+
+    asyncio.run(asyncio.wait_for(run(), SECONDS))
+
+
+def test_a_move_that_is_given_up_at_the_switch_leaves_one_machine_that_runs() -> None:
+    async def run() -> None:
+        async with session(2, 3) as rig:
+            to_be_carried(rig, live=True)
+            await created(rig)
+            moving = asyncio.create_task(rig.machine_step(MachineStep.MIGRATE))
+            at_event(rig, "STOP", lambda _here, _there: cancelled(moving))
+            with contextlib.suppress(asyncio.CancelledError):
+                await moving
+            await rig.steps(2, *COLD_BUILD)
+            await plugs_and_unplugs(rig, 2)
+
+    asyncio.run(asyncio.wait_for(run(), SECONDS))
+
+
+@either
+def test_a_reset_meanwhile_ends_the_move_and_not_the_machine(live: bool) -> None:
+    async def run() -> None:
+        async with session(2, 3) as rig:
+            to_be_carried(rig, live=live)
             await created(rig)
             goes_wrong(rig, "setup", lambda here, _there: here.migration.interrupt("a reset"))
             with pytest.raises(EffectError, match="given up: a reset"):
                 await rig.machine_step(MachineStep.MIGRATE)
             await rig.steps(2, *COLD_BUILD)
+
+    asyncio.run(asyncio.wait_for(run(), SECONDS))
+
+
+def test_a_reset_just_before_the_switch_is_told_after_the_move() -> None:
+    async def run() -> None:
+        async with session(2, 3) as rig:
+            to_be_carried(rig, live=True)
+            await created(rig)
+            before, heard = rig.session.process_id, list[asyncio.Task[None]]()
+
+            def reset(_here: TcgMachine, _there: TcgMachine) -> None:
+                heard.append(asyncio.create_task(rig.session._was_reset()))
+
+            at_event(rig, "RESUME", reset)
+            await rig.machine_step(MachineStep.MIGRATE)
+            assert rig.session.process_id != before
+            assert rig.stimuli == []
+            await rig.heard(ResetSeen())
+            await asyncio.gather(*heard)
 
     asyncio.run(asyncio.wait_for(run(), SECONDS))
 

@@ -146,13 +146,18 @@ class Link:
         """Wait until nothing that was sent waits for its answer."""
         await self._answered.wait()
 
+    @property
+    def at_end(self) -> bool:
+        """Whether QEMU has closed it, and all that came before that has been delivered."""
+        return self._task.done()
+
     async def heard_all(self) -> None:
         """Wait until all is delivered that the monitor of a machine that stands still has sent.
 
         QEMU hands on each byte as the monitor writes it, so all of it is in the socket.
         """
         quiet = 0
-        while quiet < QUIET_LOOKS and self._gone is None:
+        while quiet < QUIET_LOOKS and self._gone is None and not self.at_end:
             quiet = quiet + 1 if self._idle and not self._unread() else 0
             await asyncio.sleep(0)
 

@@ -118,6 +118,16 @@ class TcgMachine(QemuMachine):
         """See QemuMachine: on either port."""
         return self.link.silent and super().silent
 
+    async def spoke(self) -> bool:
+        """Of a QEMU that has ended: whether anything has come from its guest, to the last byte."""
+        while self.silent and not self._at_end:  # noqa: ASYNC110 - of two
+            await asyncio.sleep(0.001)
+        return not self.silent
+
+    @property
+    def _at_end(self) -> bool:
+        return self.link.at_end and (self.console is None or self.console.at_end)
+
     def tell(self, told: Told) -> None:
         """Tell `told` from now on, also what the link brings."""
         self.listen(told)

@@ -26,6 +26,8 @@ from hpcore.model.effects import (
 )
 from hpcore.model.states import State
 from hpcore.qemu.errors import QemuError
+from hpcore.qemu.live_migration import hand_over_running, settle
+from hpcore.qemu.migration import last_words, runs
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
@@ -36,7 +38,8 @@ from hpcore.run.accelerator import (
 )
 from hpcore.session.carrying import CarryingSession, Hears
 from hpcore.session.elsewhere import Elsewhere
-from hpcore.session.turn import CallerTurn
+from hpcore.session.turn import CallerTurn, without_cancelling
+from hpcore_tcg.arriving import Arriving
 from hpcore_tcg.belongings import belongings, epoch_of
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.events import Interpreter, loss
@@ -97,6 +100,7 @@ class TcgSession(CarryingSession[TcgMachine]):
         super().__init__("tcg", config, report, elsewhere)
         self._start_machine, self._boots, self._before_start = start, boots, before_start
         self._monitor = monitor
+        self._leaves: asyncio.Task[None] | None = None  # the QEMU that had the machine before
         self._mirror = SlotMirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
@@ -113,6 +117,13 @@ class TcgSession(CarryingSession[TcgMachine]):
             raise AcceleratorError(self._gate.gone or str(error)) from error
         finally:
             turn.end()
+
+    async def close(self) -> None:
+        """See QemuSession."""
+        if self._leaves is not None:
+            self._leaves.cancel()
+            await asyncio.gather(self._leaves, return_exceptions=True)
+        await super().close()
 
     async def _execute(self, effect: Effect, turn: CallerTurn) -> int | None:
         match effect:
@@ -208,6 +219,48 @@ class TcgSession(CarryingSession[TcgMachine]):
                 machine.tell(attrs.evolve(DEAF, event=self._event))
             case Hears.ALL:
                 machine.tell(self._told())
+
+    async def _carry(self, here: TcgMachine, there: TcgMachine, *, live: bool) -> None:
+        """See CarryingSession: one that runs goes on by itself."""
+        if not live or not await runs(here.qmp):
+            await super()._carry(here, there, live=False)
+            return
+        assert there.incoming is not None, "it was started to wait for a machine"
+        arriving = Arriving(there)
+        try:
+            await hand_over_running(here, there, there.incoming)
+        except BaseException as error:
+            if not await without_cancelling(settle(here, there, spoke=there.spoke)):
+                if isinstance(error, QemuError):
+                    words = await last_words(there)
+                    raise QemuError(f"{error}; the other QEMU: {words}") from error
+                raise
+        await without_cancelling(self._follow(here, there, arriving))
+
+    async def _follow(self, here: TcgMachine, there: TcgMachine, arriving: Arriving) -> None:
+        """The machine runs `there`. What it has said `here` is told before all that it says.
+
+        A reset among that is told behind the end of this step, and so is what follows.
+        """
+        self._listen(here, Hears.GUEST)
+        if self._followed is not None and there.console is not None:
+            self._followed.follow(there.console)
+        there.process.remove_directory()
+        self._leaves = asyncio.create_task(self._leave(here, there, arriving))
+        reset = asyncio.create_task(here.migration.until_interrupted())
+        await asyncio.wait({self._leaves, reset}, return_when=asyncio.FIRST_COMPLETED)
+        reset.cancel()
+        self._machine = there
+
+    async def _leave(self, here: TcgMachine, there: TcgMachine, arriving: Arriving) -> None:
+        try:
+            await here.link.heard_all()
+            self._machine = there
+            arriving.taken(self._told())
+            self._listen(here, Hears.NOTHING)
+            await here.quit()
+        finally:
+            await here.close()
 
     def _belongings(
         self, alike: dict[str, str], elsewhere: Elsewhere[TcgMachine]

@@ -18,8 +18,10 @@ from hpcore.run.accelerator import AcceleratorError, Belongings, EffectError, Re
 from hpcore.run.saved_parts import BLOB, INITRD, KERNEL, TREE, digest, refuse_unlike
 from hpcore.session.carrying import MACHINE_TYPE, QEMU
 from hpcore.session.elsewhere import LoadedFiles
+from hpcore.session.turn import CallerTurn
 from hpcore_tcg.belongings import EPOCH, MONITOR, epoch_of
 from hpcore_tcg.build import Monitor
+from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import StartMachine, TcgSession
 
@@ -77,16 +79,30 @@ class DoorTcgSession(TcgSession):
     async def held(self) -> AsyncIterator[TcgMachine]:
         """See MovingSession."""
         here = self._running()
-        async with self._held(here):
-            yield here
+        turn = self._machine_turn = CallerTurn()  # a reset meanwhile is told behind it
+        try:
+            async with self._held(here):
+                yield here
+        finally:
+            turn.end()
+            if self._machine_turn is turn:
+                self._machine_turn = None
+
+    async def carries_running(self) -> bool:
+        """See MovingSession."""
+        return live_on(await version_of(self._running().qmp))
+
+    async def heard(self) -> None:
+        """See MovingSession."""
+        await self._running().link.heard_all()
 
     async def facts(self) -> dict[str, str]:
         """See MovingSession."""
         here = self._running()
         if not self._gate.is_open or self._epoch is None:
             raise EffectError("the machine starts anew just now: try again once it has")
-        await here.link.heard_all()
         try:
+            await here.migration.unless_interrupted(here.link.heard_all())
             return {**await self._facts_of(here), EPOCH: str(self._epoch)}
         except QemuError as error:
             raise EffectError(str(error)) from error

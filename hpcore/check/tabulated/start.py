@@ -19,13 +19,12 @@ Times, errors' texts, callers and entry points are in events, never in a state.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import attrs
 from attrs import frozen
 
 from hpcore.check.world.environment import Environment
-from hpcore.log import Head
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.decide import decide
@@ -39,6 +38,9 @@ from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import Shared, Slot, State, initial
 from hpcore.model.topology import Topology, mp_affinity
+
+if TYPE_CHECKING:  # logs take a tenth of a second to load, and most checks read none
+    from hpcore.log import Head
 
 ANY_ID = "cpu"
 """Stands for whatever id a slot has."""
@@ -120,6 +122,7 @@ class Start:
     """A machine to start from, the decisions that led there, and by whose rules they were made.
 
     `head` is what the first of them goes on from, where a log has no more of what was before.
+    `wrapping` is what that log's file has around it.
     """
 
     state: State
@@ -127,6 +130,7 @@ class Start:
     broken: Violation | None = None
     head: Head | None = None
     protocol: Revision = HPCORE
+    wrapping: tuple[str, ...] = ()
 
     @property
     def stimuli(self) -> tuple[st.Stimulus, ...]:

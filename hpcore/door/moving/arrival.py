@@ -14,7 +14,7 @@ import structlog
 from hpcore.door.front import MovingSession
 from hpcore.door.moving.channel import Channel, words_of
 from hpcore.door.moving.frames import LARGEST, Frames, Kind, StreamError
-from hpcore.door.moving.head import Head, log_of
+from hpcore.door.moving.head import LONGEST_LOG, Head, log_of
 from hpcore.door.moving.places import Place
 from hpcore.door.moving.pump import QemuEnd, give_up_with
 from hpcore.errors import HpcoreError
@@ -83,7 +83,9 @@ class Arrival:
             log = log_of(head)
             refuse_unlike(self._accelerator, self._here(), head, log.state)
             qemu = await self._session.meet(head.facts)
-            await self._load(qemu, frames)
+            if rest := await self._load(qemu, frames):
+                head = attrs.evolve(head, log=head.log + rest)
+                log = log_of(head)
             self._session.arrived(log.state, head.facts)
             await settle(head, log)
             self.stage = Stage.HERE
@@ -113,8 +115,11 @@ class Arrival:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(channel.in_thread(read), WORDS_SECONDS)
 
-    async def _load(self, qemu: QemuMachine, frames: Frames) -> None:
-        """Have QEMU take the stream, to its end. Raises HpcoreError, OSError."""
+    async def _load(self, qemu: QemuMachine, frames: Frames) -> bytes:
+        """Have QEMU take the stream, to its end. Returns what has come to the log meanwhile.
+
+        Raises HpcoreError, OSError.
+        """
         channel = frames.channel
         if channel.both_ways:
             await channel.in_thread(partial(frames.write, Kind.FITS))
@@ -126,7 +131,7 @@ class Arrival:
         back = asyncio.ensure_future(_back(frames, end))
         try:
             await qemu.migration.until("completed", ENDLESS)
-            await asyncio.shield(gives)
+            return await asyncio.shield(gives)
         except BaseException as error:
             cause = gives.exception() if gives.done() else None
             if isinstance(error, QemuError) and isinstance(cause, StreamError):
@@ -140,16 +145,24 @@ class Arrival:
             path.unlink(missing_ok=True)
 
 
-def _give(frames: Frames, end: QemuEnd) -> None:
-    """In a thread: give QEMU its stream. Raises StreamError where it is not whole, OSError."""
+def _give(frames: Frames, end: QemuEnd) -> bytes:
+    """In a thread: give QEMU its stream, and return what of the log comes behind it.
+
+    Raises StreamError where it is not whole, OSError.
+    """
+    rest = bytearray()
     try:
         while (frame := frames.read()) is not None and frame.kind is Kind.DATA:
             end.give(frame.data)
+        while frame is not None and frame.kind is Kind.LOG and len(rest) < LONGEST_LOG:
+            rest += frame.data
+            frame = frames.read()
         if frame is None or frame.kind is not Kind.END:
             raise StreamError("it was cut short")
     except BaseException:
         end.stop()
         raise
+    return bytes(rest)
 
 
 async def _back(frames: Frames, end: QemuEnd) -> None:

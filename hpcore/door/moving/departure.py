@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,10 @@ WORD_SECONDS = 30.0
 on listening, is no door: it keeps the machine in a file."""
 
 
+Rest = Callable[[], Coroutine[object, object, bytes]]
+"""Awaited once the guest stands still: what has come to the log since the head was taken."""
+
+
 class Departure:
     """One try. `go` carries the machine; whatever goes wrong, this side still has it."""
 
@@ -42,21 +46,24 @@ class Departure:
         self._silent = asyncio.Event()  # the other side says nothing more
         self._refused: str | None = None
 
-    async def go(self, qemu: QemuMachine, head: Head) -> None:
-        """Carry the machine, which stands still. Raises QemuError, OSError."""
+    async def go(self, qemu: QemuMachine, head: Head, rest: Rest | None = None) -> None:
+        """Carry the machine. With `rest` it runs, until QEMU has it stand still at the end; where
+        this fails it goes on then. Else it stands still. Raises QemuError, OSError."""
         channel = await self.place.connected()
         frames = Frames(channel)
         end = QemuEnd(frames)
         hears = self._begin_to_hear(frames, end, qemu)
-        qemu.migration.begin()
         try:
             await channel.in_thread(partial(head.write, frames))
             await self._carry(qemu, frames, end)
+            if rest is not None:
+                more = await qemu.migration.unless_interrupted(rest())
+                await channel.in_thread(partial(frames.write, Kind.LOG, more))
             await channel.in_thread(partial(frames.write, Kind.END))
             channel.end()
             await self._taken()
         except BaseException as error:
-            await take_up(qemu, ran=False)
+            await take_up(qemu, ran=rest is not None)
             if self._refused is not None:
                 raise QemuError(f"the other side refuses it: {self._refused}") from error
             raise
@@ -65,7 +72,11 @@ class Departure:
             end.stop()
             await asyncio.gather(*hears, return_exceptions=True)
             end.close()
-        await self._closed()
+        try:
+            await self._closed()
+        except QemuError:
+            await take_up(qemu, ran=rest is not None)
+            raise
 
     async def _carry(self, qemu: QemuMachine, frames: Frames, end: QemuEnd) -> None:
         """Have QEMU send its stream, and wait until it has, and all of it is written."""

@@ -1,9 +1,11 @@
 """What two doors say to each other: frames, each with its kind, its length and its checksum.
 
-    to the destination   MAGIC, HEAD, LOG..., DATA..., END
+    to the destination   MAGIC, HEAD, LOG..., DATA..., LOG..., END
     back to the source   FITS, then BACK... and ARRIVED; or REFUSED, with the reason
 
-A pipe or a file has no way back; then the source hears nothing, and its end is that QEMU's is.
+The second LOG is what has come to the log since: nothing, where the machine stood still from the
+start. A pipe or a file has no way back; then the source hears nothing, and its end is that QEMU's
+is.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from attrs import frozen
 from hpcore.door.moving.channel import Channel
 from hpcore.errors import HpcoreError
 
-MAGIC = b"hpcore moving machine, format 1\n"
+MAGIC = b"hpcore moving machine, format 2\n"
 """The stream's first bytes. The number changes with whatever an older door would read wrongly."""
+OLDER = MAGIC.replace(b"2", b"1")
+"""Of one without a second LOG, as files have it that an older hpcore has saved."""
 LARGEST = 1 << 20
 """Bytes of a frame at most, so that a door needs no more memory for a machine of any size."""
 _HEADER = struct.Struct(">cII")
@@ -66,7 +70,7 @@ class Frames:
         """Take a stream's beginning. Raises StreamError where it is another's, OSError."""
         said = bytearray(len(MAGIC))
         got = self.channel.read(memoryview(said))
-        if got < len(MAGIC) or said != MAGIC:
+        if got < len(MAGIC) or said not in (MAGIC, OLDER):
             raise StreamError(_other_beginning(bytes(said[:got])))
 
     def write(self, kind: Kind, data: bytes | memoryview = b"") -> None:

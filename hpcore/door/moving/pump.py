@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from typing import TypeVar
 
 from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.frames import LARGEST, Frames, Kind
 from hpcore.qemu.machine import QemuMachine
+
+T = TypeVar("T")
 
 
 class QemuEnd:
@@ -65,7 +68,7 @@ class QemuEnd:
             self._socket = None
 
 
-def give_up_with(qemu: QemuMachine, stream: asyncio.Future[None]) -> None:
+def give_up_with(qemu: QemuMachine, stream: asyncio.Future[T]) -> None:
     """Have QEMU's migration end with its `stream`, where that could not be written or read."""
     if not stream.cancelled() and isinstance(error := stream.exception(), Exception):
         qemu.migration.interrupt(words_of(error))

@@ -1,10 +1,13 @@
-"""`migrate`, as the door answers it: the machine stands still, and is sent with what it is."""
+"""`migrate`, as the door answers it: the machine is sent with what it is.
+
+It runs meanwhile, where the real QEMU can carry one that runs; else it stands still."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -50,7 +53,7 @@ class Sending:
         self._accelerator, self._so_far = accelerator, so_far
         self._departure: Departure | None = None
         self._qemu: QemuMachine | None = None
-        self._ran = False
+        self._ran = self._live = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -89,11 +92,21 @@ class Sending:
             facts = await self._session.facts()
             await decided()
             head = Head(self._accelerator, facts, self._ran, self._so_far())
-            await departure.go(qemu, head)
+            rest = partial(self._rest, head, decided) if self._live else None
+            await departure.go(qemu, head, rest)
         except NotTakenUp as error:
             raise AcceleratorError(str(error)) from error
         except (QemuError, LogError, OSError) as error:
             raise EffectError(words_of(error)) from error
+
+    async def _rest(self, head: Head, decided: Callable[[], Awaitable[None]]) -> bytes:
+        """What has come to the log since `head`, of a machine that stands still by now."""
+        await self._session.heard()
+        await decided()
+        log = self._so_far()
+        if not log.startswith(head.log):
+            raise QemuError("its log has gone on in another file meanwhile: try again")
+        return log[len(head.log) :]
 
     def _refuse(self, uri: str) -> None:
         """Raise QmpError where the protocol refuses it now."""
@@ -102,15 +115,19 @@ class Sending:
                 raise QmpError(event.message)
 
     async def _depart(self, departure: Departure) -> None:
-        """Carry the machine away, standing still; where that fails it goes on as it went."""
+        """Carry the machine away; where that fails it goes on as it went."""
         why: str | None = None
         self._ran = not self._machine.state.shared.paused
         self._departure = departure
         try:
             async with self._session.held() as self._qemu:
-                if self._ran:
+                self._qemu.migration.begin()
+                self._live = self._ran and await self._session.carries_running()
+                if self._ran and not self._live:
                     await (await self._machine.begin(stimuli.Pause())).ended()
                 why = await self._saved(departure.place.uri)
+                if self._live and why is None:  # QEMU has had it stand still
+                    await (await self._machine.begin(stimuli.Pause())).ended()
         except (HpcoreError, OSError) as error:
             why = words_of(error)
         except Exception as error:
@@ -121,7 +138,7 @@ class Sending:
             departure.place.close()
         if why is not None:
             _log.error("the machine stays", why=why)
-            if self._ran:
+            if self._ran and not self._live:
                 with suppress(RunError):
                     await (await self._machine.begin(stimuli.Resume())).ended()
         await self._word.ended(why)
