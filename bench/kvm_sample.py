@@ -1,7 +1,9 @@
 """One measurement of the KVM accelerator, in a process of its own: `python -m bench.kvm_sample`.
 
-    start N K    a machine of N possible vCPUs, K of them realized, enabled and run
-    exits        exits a second: bare KVM_RUN, with the exit decoded, with all of ours
+    start N K      a machine of N possible vCPUs, K of them realized, enabled and run
+    power N K HOW  the same up to vCPU 0's first exit, and what CPU_ON of the others costs then;
+                   HOW is today (a thread at REALIZE) or deferred (at the first CPU_ON)
+    exits          exits a second: bare KVM_RUN, with the exit decoded, with all of ours
 
 Prints one line of JSON. Needs an arm64 /dev/kvm; `bench.kvm` runs it where there is one.
 """
@@ -21,9 +23,16 @@ from hpcore_kvm.session import KvmSession
 from hpcore_kvm.uapi import Ioctl, MpState
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Effect, MachineStep, RunMachineStep, RunStep, Step
+from hpcore.model.effects import (
+    AnswerCpuOn,
+    Effect,
+    MachineStep,
+    RunMachineStep,
+    RunStep,
+    Step,
+)
 from hpcore.platform import virt
-from tests.kvm.programs import POLL, POLL_ONCE, Program
+from tests.kvm.programs import POLL, POLL_ONCE, TOUCH, Program
 
 MEMORY = 256
 BIND_AND_ENABLE = (Step.BIND, Step.WIRE, Step.ENABLE)
@@ -119,6 +128,72 @@ async def start(possible: int, realized: int) -> dict[str, object]:
         await session.close()
 
 
+async def power(possible: int, realized: int, how: str) -> dict[str, object]:
+    """Start a machine up to its first exit, then power a vCPU on, again, and all the others.
+
+    Where none but vCPU 0 is realized, vCPU 1 is plugged before that.
+    """
+    config = MachineConfig.of(cpus=realized, maxcpus=possible, memory=MEMORY)
+    session = KvmSession(config, None, lambda _: None, deferred=how == "deferred")
+    try:
+        before = held()
+        began = time.perf_counter()
+        await session.execute(RunMachineStep(MachineStep.CREATE_VCPUS))
+        await session.execute(RunMachineStep(MachineStep.INIT_GIC))
+        created = time.perf_counter()
+        for slot in range(realized):
+            await _build(session, slot)
+        built = time.perf_counter()
+        machine = session.machine
+        assert machine is not None
+        entry = _put(machine, TOUCH)
+        putting = time.perf_counter()
+        machine.power_on(0, entry, DEVICE)
+        _wait(lambda: _exits(machine, 0) > 0)
+        ran = time.perf_counter()
+        started = held()
+        plugging = time.perf_counter()
+        if realized == 1:
+            await _build(session, 1)
+        plugged = time.perf_counter()
+        first = await _on(session, machine, entry, 1)
+        machine.threads[1].power_off()
+        machine.threads.wait_out(DEADLINE, 1)
+        again = await _on(session, machine, entry, 1)
+        rest = time.perf_counter()
+        for slot in range(2, realized):
+            await session.execute(AnswerCpuOn(slot, 0, True, 0, entry, DEVICE))
+        _wait(lambda: all(_exits(machine, slot) for slot in range(2, realized)))
+        return {
+            "possible": possible, "realized": realized, "how": how,
+            "create": created - began, "build": built - created, "run": ran - putting,
+            "start": built - began + ran - putting, "plug": plugged - plugging,
+            "first": first, "again": again, "rest": time.perf_counter() - rest,
+            "before": before, "started": started, "running": held(),
+        }  # fmt: skip
+    finally:
+        await session.close()
+
+
+async def _build(session: KvmSession, slot: int) -> None:
+    for step in (Step.REALIZE, *BIND_AND_ENABLE):
+        await session.execute(RunStep(step, slot))
+
+
+async def _on(session: KvmSession, machine: KvmMachine, entry: int, slot: int) -> float:
+    """Seconds from the grant of a CPU_ON to the vCPU's next exit."""
+    seen = _exits(machine, slot)
+    began = time.perf_counter()
+    await session.execute(AnswerCpuOn(slot, 0, True, 0, entry, DEVICE))
+    _wait(lambda: _exits(machine, slot) > seen)
+    return time.perf_counter() - began
+
+
+def _exits(machine: KvmMachine, slot: int) -> int:
+    thread = machine.threads.get(slot)
+    return 0 if thread is None else thread.exits
+
+
 async def exits() -> dict[str, float]:
     """Exits a second of one vCPU that reads a device, one way after the other."""
     session = KvmSession(
@@ -161,6 +236,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["start", possible, realized]:
             print(orjson.dumps(asyncio.run(start(int(possible), int(realized)))).decode())
+        case ["power", possible, realized, how]:
+            print(orjson.dumps(asyncio.run(power(int(possible), int(realized), how))).decode())
         case ["exits"]:
             print(orjson.dumps(asyncio.run(exits())).decode())
         case _:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import attrs
 
-from hpcore.check import before_boot
+from hpcore.check import before_boot, strays
 from hpcore.check.graphs import liveness
 from hpcore.check.graphs.graph import explore
 from hpcore.check.memory import available, human, peak
@@ -101,6 +101,10 @@ def prove(
         result = attrs.evolve(result, states=result.states + before.states - len(tables.known))
         if result.counterexample is None:  # a search with many starts has no depth of its own
             result = attrs.evolve(result, depth=None, transitions=None)
+    if result.proven:
+        stray = strays.not_refused(environment, start, rules, properties)
+        if stray is not None:
+            result = _broken(engine, stray, began, result.states)
     return attrs.evolve(result, seconds=time.perf_counter() - began)
 
 

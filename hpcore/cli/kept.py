@@ -9,6 +9,8 @@ import click
 from hpcore.cli.output import Output, json_option
 from hpcore.log.disk import is_locked
 from hpcore.log.segments import numbers, segment_path
+from hpcore.qemu.kept_file import given_back
+from hpcore.qemu.kept_machine import CONSOLE_KEPT
 from hpcore.qemu.runtime_directory import held_directories
 from hpcore.run.kept import Record, recorded
 
@@ -32,12 +34,19 @@ def kept(as_json: bool) -> None:
         for place, one in found:
             table.add_row(_log(one), one.accelerator, "yes" if _held(one) else "no", str(place))
         out.show(table)
+        for place, one in found:
+            if gone := given_back(place / CONSOLE_KEPT):
+                out.say(
+                    f"{_log(one)}: of what its guest has printed, the first {gone >> 20} MiB are "
+                    f"not kept any more; the rest is in {place / CONSOLE_KEPT}, behind zeros"
+                )
     else:
         out.say("no machine is kept; `hpcore run --keep` and `hpcore shell --keep` keep one")
     out.close(True, machines=[
         {
             "log": one.log, "log_is_there": _there(one), "accelerator": one.accelerator,
             "held": _held(one), "place": str(place),
+            "console_dropped": given_back(place / CONSOLE_KEPT),
         }
         for place, one in found
     ])  # fmt: skip

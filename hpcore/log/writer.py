@@ -227,7 +227,7 @@ class LogWriter:
                     fields[BATCH] = first
                 elif entry[2:] != _BARE:
                     fields |= self._first_line(entry)
-                    heard = heard if entry.heard is None else entry.heard
+                    heard = heard if entry.heard is None else max(heard or 0, entry.heard)
                 if first != began:
                     fields[GROUP] = began
                 line, before = seal(dump(fields), before)

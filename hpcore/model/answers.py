@@ -55,7 +55,7 @@ def _tells(t: Turn, *kinds: type[ev.Event]) -> bool:
 def _cpu_on(t: Turn) -> bool:
     """Granted where it may be, at once; DENIED, or ALREADY_ON, by its code, where not."""
     call = t.stimulus
-    if not isinstance(call, st.CpuOnCalled) or t.shared_before.ended:
+    if not isinstance(call, st.CpuOnCalled) or call.slot != t.index or t.shared_before.ended:
         return True
     answers = [e for e in t.effects if isinstance(e, AnswerCpuOn)]
     if t.shared_before.phase is Phase.OFF:
@@ -135,14 +135,15 @@ def _hears_guest(shared: Shared) -> bool:
 def _true_success(t: Turn) -> bool:
     """A plug completes with its device check, or with the start; DEVICE_DELETED with PARK."""
     s, before = t.stimulus, t.before
-    checked = isinstance(s, st.Done) and before.step is s.step is Step.NOTIFY_INSERT
+    ends = isinstance(s, st.Done) and _ends_step(t)
+    checked = ends and before.step is Step.NOTIFY_INSERT
     ends_start = t.shared_before.step is MachineStep.START and (
         isinstance(s, st.ResetSeen | st.PowerOffSeen) or s == st.MachineDone(MachineStep.START)
     )
     plugged = before.command is Owed.PLUG and (checked or (ends_start and before.enabled))
     if _tells(t, ev.PlugCompleted) != plugged:
         return False
-    parked = isinstance(s, st.Done) and s.step is before.step and s.step in _LAST_STEPS
+    parked = ends and before.step in _LAST_STEPS
     taken_back = (
         isinstance(s, st.DeviceDel) and t.shared_before.phase is Phase.DEFINED
         and before.command is Owed.PLUG and s.id == before.id and not t.shared_before.ending

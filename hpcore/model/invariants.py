@@ -13,6 +13,7 @@ from hpcore.model.command_invariants import COMMAND_INVARIANTS
 from hpcore.model.consequences import CONSEQUENCES
 from hpcore.model.machine_invariants import MACHINE_INVARIANTS
 from hpcore.model.properties import Invariants, Property
+from hpcore.model.refusals import REFUSALS
 from hpcore.model.vcpu_invariants import VCPU_INVARIANTS
 
 INVARIANTS: tuple[Property, ...] = (
@@ -21,6 +22,7 @@ INVARIANTS: tuple[Property, ...] = (
     *COMMAND_INVARIANTS,
     *CONSEQUENCES,
     *ANSWERS,
+    *REFUSALS,
 )
 
 BY_NAME = {i.name: i for i in INVARIANTS}

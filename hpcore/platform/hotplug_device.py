@@ -16,7 +16,7 @@ from typing import Any
 from attrs import frozen
 
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Step
+from hpcore.model.effects import RaiseGed, Reassert, Step
 from hpcore.model.machines import SlotState
 from hpcore.model.rules import RULES, Rules
 from hpcore.model.states import State
@@ -30,6 +30,7 @@ from hpcore.model.stimuli import (
     ScanStarted,
 )
 from hpcore.model.topology import mp_affinity
+from hpcore.model.under_way import under_way
 from hpcore.platform import virt
 from hpcore.platform.ged import EventRegister, GedEvent
 from hpcore.platform.hotplug_registers import HotplugRegisters
@@ -222,6 +223,18 @@ class HotplugDevice:
             self._ejected.clear()
             self._ged = EventRegister()
             self._block = self._new_block()
+
+    def do_again(self, state: State) -> None:
+        """What a machine's log with `state` has no outcome of, and may be done twice.
+
+        For one that is restored: what was saved of the device may be from just before it.
+        """
+        for effect in under_way(state):
+            match effect:
+                case Reassert(slot=slot):
+                    self.reassert(slot)
+                case RaiseGed():
+                    self.raise_ged()
 
     def saved(self) -> dict[str, object]:
         """Its state, of the form `VERSION`, as JSON takes it. No guest reaches it meanwhile."""

@@ -138,7 +138,7 @@ class QemuMachine:
             self.running_since = None
         elif name == "MIGRATION":
             self.migration.hear(str(data.get("status")))
-        elif name == "SHUTDOWN":
+        elif name == "SHUTDOWN" and not self._ending:  # of a `quit` QEMU tells so, too
             self._told.shut_down(str(data.get("reason")))
         elif name == "RESET" and self.running_since is None:
             self._told.reset_still()

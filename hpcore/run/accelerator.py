@@ -254,6 +254,9 @@ class KeptSession(Session, Protocol):
         number that its stimulus was posted at.
         """
 
+    def logged(self, heard: int) -> None:
+        """All that was heard up to `heard` is in the log: nobody will ask for it again."""
+
     @property
     def printed_before(self) -> bytes:
         """The end of what the guest had printed when this session was attached; else nothing."""

@@ -316,6 +316,8 @@ class Controller:
 
     def _take(self, turn: Turn) -> None:
         """Make the state after a decision ours, having held every invariant against it."""
+        if turn.broken is not None and turn.posted is not None:
+            raise ProtocolBroken(turn.broken, turn.posted.stimulus)
         before = self.state
         for folded in turn.folded:
             event, self.state = folded.event, folded.after

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpcore.errors import HpcoreError
 from hpcore.model.events import Event, Refused
 from hpcore.model.properties import Violation
+from hpcore.model.stimuli import Stimulus
 
 
 class RunError(HpcoreError):
@@ -20,14 +21,16 @@ class CommandRefused(RunError):
 
 
 class ProtocolBroken(RunError):
-    """A promise of the protocol does not hold. The machine was stopped.
+    """An invariant does not hold. The machine was stopped.
 
-    By hpcore's own rules that is a fault of hpcore itself; by others, what they were run for.
+    It is broken by an event, or by what a stimulus was answered with. By hpcore's own rules that is
+    a fault of hpcore itself; by others, what they were run for.
     """
 
-    def __init__(self, violation: Violation, event: Event) -> None:
+    def __init__(self, violation: Violation, by: Event | Stimulus) -> None:
+        answer = "" if isinstance(by, Event) else "the answer to "
         super().__init__(
-            f"invariant {violation.invariant} is broken for vCPU {violation.slot} by {event}: "
+            f"invariant {violation.invariant} is broken for vCPU {violation.slot} by {answer}{by}: "
             f"{violation.says} By hpcore's own rules this is a fault of hpcore; the log shows it"
         )
         self.violation = violation

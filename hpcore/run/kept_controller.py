@@ -15,6 +15,7 @@ from hpcore.run.accelerator import EffectError, KeptSession
 from hpcore.run.controller import Controller, Log
 from hpcore.run.deadlines import Patience
 from hpcore.run.errors import ProtocolBroken, RunError
+from hpcore.run.turns import Turn
 
 ATTACHED = "attached: hpcore takes the machine up again"
 LEFT = "left: the machine goes on without hpcore"
@@ -80,6 +81,13 @@ class KeptController(Controller):
 
     async def _save(self, file: str) -> None:
         raise EffectError(f"a machine of --keep is not saved yet; {file} was not written")
+
+    def _do(self, turns: list[Turn]) -> None:
+        super()._do(turns)
+        entries = (turn.entry for turn in turns if turn.entry is not None and turn.entry.events)
+        heard = max((entry.heard for entry in entries if entry.heard is not None), default=None)
+        if heard is not None:
+            self.session.logged(heard)
 
     @property
     def _heard(self) -> int:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import cast
 
+import attrs
 from attrs import frozen
 
 from hpcore.log import Entry
-from hpcore.model.decide import decide
+from hpcore.model.decide import Decision, decide
 from hpcore.model.effects import Effect
 from hpcore.model.events import Event
 from hpcore.model.fold import Folded, steps
 from hpcore.model.plain import plain_stimulus
+from hpcore.model.properties import Violation
 from hpcore.model.revision import Revision
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
@@ -34,13 +36,20 @@ class Turn:
     """One decision, or a line that stands for several that were counted.
 
     `entry` is what is logged of it, or None for one that is only counted. `posted` is what it
-    answers, or None for the line.
+    answers, or None for the line. `broken` is what the decision breaks as a whole.
     """
 
     entry: Entry | None
     posted: Posted | None
     folded: tuple[Folded, ...]
     effects: tuple[Effect, ...] = ()
+    broken: Violation | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it breaks something, as a whole or by an event."""
+        by_event = bool(self.folded) and self.folded[-1].violation is not None
+        return self.broken is not None or by_event
 
 
 class Turns:
@@ -63,28 +72,45 @@ class Turns:
             now = clock()
             stimulus = plain_stimulus(posted.stimulus)
             decision = decide(state, stimulus, self._protocol.rules)
-            folded = self._folded(state, decision.events)
             entry = Entry(decision.events, now, stimulus, posted.heard)
-            if changes_nothing(state, stimulus, decision):
+            folded, broken = self._held(state, stimulus, decision)
+            turn = Turn(entry, posted, folded, decision.effects, broken)
+            if not turn.is_wrong and changes_nothing(state, stimulus, decision):
                 counted = self._noise.takes(entry, len(state.slots))
-                turns.append(Turn(None if counted else entry, posted, folded, decision.effects))
+                turns.append(attrs.evolve(turn, entry=None) if counted else turn)
                 continue
-            if decision.state != state:
+            if decision.state != state or turn.is_wrong:
                 turns += self.counted(state, now)
-            turns.append(Turn(entry, posted, folded, decision.effects))
+            turns.append(turn)
             state = decision.state
-            if state.shared.ended or (folded and folded[-1].violation is not None):
+            if state.shared.ended or turn.is_wrong:
                 break  # nothing comes after it
         return turns
 
+    def _held(
+        self, state: State, stimulus: Stimulus, decision: Decision
+    ) -> tuple[tuple[Folded, ...], Violation | None]:
+        """A decision made in `state`, with every promise held against its events, and against it.
+
+        Its states are those that it was made with: `decide` evolves by the same rules.
+        """
+        by, events = self._protocol, decision.events
+        folded = tuple(
+            steps(state, events, by.rules, invariants=by.invariants, states=decision.states)
+        )
+        if folded and folded[-1].violation is not None:
+            return folded, None
+        broken = by.invariants.of_decision(
+            state, stimulus, events, decision.effects, decision.state
+        )
+        return folded, broken
+
     def counted(self, state: State, now: float) -> list[Turn]:
         """A line for each kind of call that was counted in `state`, now counted no longer."""
-        return [
-            Turn(entry, None, self._folded(state, cast("tuple[Event, ...]", entry.events)))
-            for entry in self._noise.taken(now)
-        ]
-
-    def _folded(self, state: State, events: tuple[Event, ...]) -> tuple[Folded, ...]:
-        """`events` of one decision applied to `state`, with every promise held against each."""
         by = self._protocol
-        return tuple(steps(state, events, by.rules, invariants=by.invariants))
+        return [
+            Turn(entry, None, tuple(steps(
+                state, cast("tuple[Event, ...]", entry.events), by.rules, invariants=by.invariants,
+            )))
+            for entry in self._noise.taken(now)
+        ]  # fmt: skip

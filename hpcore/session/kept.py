@@ -20,11 +20,9 @@ from hpcore.qemu.kept import QemuGone
 from hpcore.qemu.kept_machine import KeptQemuMachine
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.runtime_directory import remove_runtime_directory
-from hpcore.run.accelerator import AcceleratorError, EffectError, MachineGone
+from hpcore.run.accelerator import AcceleratorError, MachineGone
 from hpcore.run.gate import ENDED
 from hpcore.session.qemu import QemuSession
-
-STAYS = "a machine of --keep is not migrated yet: what outlives hpcore is this one QEMU"
 
 M = TypeVar("M", bound=QemuMachine)
 
@@ -35,6 +33,12 @@ class KeptQemuSession(QemuSession[M]):
     Who has attached holds back what touches QEMU until `_goes_on`: what was missed is reported
     before that.
     """
+
+    stays = (
+        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
+        "nor saved yet: run it without --keep"
+    )
+    """See CarryingSession."""
 
     _found: KeptQemuMachine | None = None
     """The machine of who attached; None where it was made."""
@@ -69,6 +73,9 @@ class KeptQemuSession(QemuSession[M]):
         """See KeptSession."""
         return b"" if self._found is None else self._found.printed
 
+    def logged(self, heard: int) -> None:
+        """See KeptSession."""
+
     async def leave(self) -> None:
         """See KeptSession."""
         for task in self._tasks:
@@ -81,9 +88,6 @@ class KeptQemuSession(QemuSession[M]):
         """See Session."""
         await super().close()
         remove_runtime_directory(self._directory)
-
-    async def _migrate(self) -> None:
-        raise EffectError(STAYS)
 
     async def _command(self, step: MachineStep) -> None:
         await self._goes_on.wait()

@@ -142,9 +142,9 @@ class QemuSession(ABC, Generic[M]):
             case MachineStep.SAVE:
                 raise EffectError("a machine is saved by Session.save, which knows where to")
 
+    @abstractmethod
     async def _migrate(self) -> None:
-        """MIGRATE, where the accelerator can do that. See `hpcore.qemu.migration`."""
-        raise EffectError(f"migration is not supported yet on {self._accelerator}")
+        """MIGRATE. See `hpcore.qemu.migration`."""
 
     async def _reset(self) -> None:
         """Have QEMU reset the machine, and wait until it has, or has shut down instead."""

@@ -21,7 +21,7 @@ from tests.mutation.mutants import ROOT
 CALLS, EVENTS = "hpcore/model/calls.py", "hpcore/model/events.py"
 EVOLVE, OUTCOMES = "hpcore/model/evolve.py", "hpcore/model/outcomes.py"
 COMMANDS, PROGRESS = "hpcore/model/commands.py", "hpcore/model/progress.py"
-STATES = "hpcore/model/states.py"
+STATES, DECIDE = "hpcore/model/states.py", "hpcore/model/decide.py"
 
 Changes = dict[str, tuple[str, str, str, str, dict[str, Any]]]
 CHANGES: Changes = {
@@ -116,6 +116,32 @@ CHANGES: Changes = {
         "ends_as_it_began", COMMANDS,
         "shared.phase is Phase.DEFINED and draft.slot(index).command is Owed.PLUG",
         "shared.phase is Phase.DEFINED", {"before_boot": True},
+    ),
+    "a guest's silence that nobody minds is not answered": (
+        "followed_or_refused", OUTCOMES,
+        "draft.refuse(s, guards.WAITS_FOR_GUEST, s.slot, i=s.slot)", "pass", {},
+    ),
+    "a resume before the boot is not answered": (
+        "followed_or_refused", COMMANDS,
+        "not shared.paused and (shared.phase is not Phase.DEFINED or shared.step is not None)",
+        "not shared.paused", {"pause": True, "before_boot": True},
+    ),
+    "a driver that there is not is not answered": (
+        "followed_or_refused", COMMANDS,
+        "draft.refuse(s, reason, driver=s.driver, expected=config.driver)", "pass", {},
+    ),
+    "a driver that there is not is taken": (
+        "followed_or_refused", COMMANDS, "s.driver is not None and s.driver != config.driver",
+        "False", {},
+    ),
+    "a failure that nobody waits for ends the machine": (
+        "followed_or_refused", OUTCOMES,
+        "_not_under_way(draft, s)\n        return\n    error = plain",
+        "lose(draft, s.error)\n        return\n    error = plain", {"faults": 1},
+    ),
+    "what has ended says nothing": (
+        "followed_or_refused", DECIDE,
+        "draft.refuse(stimulus, guards.MACHINE_ENDED, phase=state.shared.phase)", "pass", {},
     ),
     "the id of what failed to be plugged is kept": (
         "events_have_effect", EVOLVE, "return changed(slot, id=None)", "return slot",

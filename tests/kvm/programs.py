@@ -62,6 +62,12 @@ POLL_ONCE: Program = (  # one read of a device, and then nothing
     ("b .-4", 0x17FF_FFFF),
 )
 
+TOUCH: Program = (  # one read of the device at the address in x0, and then nothing
+    ("ldr w1, [x0]", 0xB940_0001),
+    ("wfi", 0xD503_207F),
+    ("b .-4", 0x17FF_FFFF),
+)
+
 IDLE: Program = (
     ("wfi", 0xD503_207F),
     ("b .-4", 0x17FF_FFFF),
@@ -149,7 +155,7 @@ UNDECODABLE: Program = (  # KVM is not told which register a load with writeback
 
 ALL: dict[str, Program] = {
     "spin": SPIN, "store": STORE, "copy": COPY, "hvc": HVC, "smc": SMC, "load": LOAD,
-    "poll": POLL, "poll_once": POLL_ONCE,
+    "poll": POLL, "poll_once": POLL_ONCE, "touch": TOUCH,
     "idle": IDLE, "acknowledge": ACKNOWLEDGE, "caller": CALLER, "undecodable": UNDECODABLE,
     "counters": COUNTERS, "call_for_vcpu_1": CALL_FOR_VCPU_1,
     "writer": WRITER,

@@ -26,7 +26,7 @@ from hpcore.promises.rig import COLD_BUILD
 from hpcore.run.accelerator import AcceleratorError, EffectError
 from tests.kvm.machines import LOAD, STORE, KvmRig, Mailboxes, bare, flat, open_files
 from tests.kvm.programs import CALLER, WRITER
-from tests.kvm.test_saving import WORD_AT, answer, ordered
+from tests.kvm.test_saving import WORD_AT, answer, everything, ordered, with_much_in_it
 from tests.support.waits import SECONDS, until
 
 WRITTEN_AT, WRITTEN = 0x4800_0000, 1 << 20
@@ -80,6 +80,22 @@ async def carried(rig: KvmRig, boxes: Mailboxes) -> None:
         await rig.machine_step(MachineStep.MIGRATE)
     finally:
         rig.session._new_machine = new  # type: ignore[method-assign]
+
+
+def test_what_kvm_holds_is_the_same_where_a_machine_was_carried_to(tmp_path: Path) -> None:
+    """Also what was not written there, since a VM that was just made has it."""
+
+    async def run() -> None:
+        async with bare(2, 3, flat(tmp_path, CALLER)) as rig:
+            await with_much_in_it(rig)
+            here, before = rig.machine, everything(rig.machine)
+            await rig.machine_step(MachineStep.MIGRATE)
+            assert rig.machine is not here
+            after = everything(rig.machine)
+            assert {key for key in before if before[key] != after[key]} == set()
+            assert rig.machine.vgic.bound == {0, 1}
+
+    asyncio.run(run())
 
 
 def numbers(memory: Memory) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hpcore_kvm import abi, accelerator, smccc, uapi
+from hpcore_kvm import KvmAccelerator, abi, smccc, uapi
 from hpcore_kvm.probe import host_mode, probe
 from hpcore_kvm.uapi import Cap, Ioctl
 
@@ -138,7 +138,7 @@ def test_threads_are_deferred_where_cpu_on_comes_to_hpcore(
     for answer, lacks in ((0, False), (errno.EINVAL, True)):
         found = probe_fake(monkeypatch, FakeKvm(filter=answer))
         monkeypatch.setattr("hpcore_kvm.probe.probe", lambda found=found: found)
-        assert (trait in accelerator.KvmAccelerator().probe().lacks) is lacks
+        assert (trait in KvmAccelerator().probe().lacks) is lacks
         assert trait in found.lacks, "QEMU under KVM asks here, and has its threads from the start"
         monkeypatch.undo()
 

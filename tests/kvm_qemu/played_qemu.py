@@ -1,4 +1,6 @@
-"""A kept QEMU, played: its monitor, its console, and the interposer with a guest behind it.
+"""A QEMU, played: its monitor, its console, and the interposer with a guest behind it.
+
+It is kept, or carries its machine to another one (played_migration.py).
 
 All of it lives in the test's own event loop, and so outlives what the test has of hpcore. The
 process that stands for it sleeps. What the C does is told by its own tests (native/again_cases.c).
@@ -29,6 +31,7 @@ from hpcore.platform.firmware import QEMU_KVM_REGISTERS
 from hpcore.platform.ged import GedEvent
 from hpcore.platform.hotplug_registers import COMMAND, DATA, FLAGS, SELECTOR, Flag, Store
 from hpcore.qemu.kept_machine import CONSOLE_KEPT
+from tests.kvm_qemu.played_migration import PlayedMigration
 from tests.support.waits import until
 
 VM = 11
@@ -48,6 +51,12 @@ class PlayedQemu:
         self.event = os.eventfd(0, os.EFD_NONBLOCK)
         self.said: Counter[str] = Counter()
         """What the guest did, and how often."""
+        self.obeyed: list[str] = []
+        """The monitor's commands."""
+        self.before: Callable[[str], None] = lambda _command: None
+        """Called before each of them is obeyed."""
+        self.migration = PlayedMigration(self)
+        self.started = False
         self._sock: socket.socket | None = None
         self._page: mmap.mmap | None = None
         self._fd = -1
@@ -202,6 +211,32 @@ class PlayedQemu:
                     self._put(self._seen(slot, "gic"), gic)
                     self.tell(Message.GIC, slot, gic)
 
+    @property
+    def powered(self) -> set[int]:
+        """The vCPUs that are on."""
+        return set(self._powered)
+
+    def granted(self, slot: int) -> bool:
+        """What the page says."""
+        assert self._page is not None
+        return bool(self._page[wire.GRANTED_AT + slot])
+
+    def load_vcpus(self, powered: set[int]) -> None:
+        """QEMU puts the vCPUs that have come: see set_mp_state in ioctl.c."""
+        for slot in range(self.possible):
+            self._power(slot, on=slot in powered and self.granted(slot))
+            if slot in powered and not self.granted(slot):
+                self.tell(Message.KEPT_OFF, slot)
+
+    def die(self) -> None:
+        """With -9."""
+        self.process.kill()
+        self.process.wait()
+        for writer in self._monitors:
+            writer.close()
+        self.migration.end()
+        self._hung_up()
+
     def _power(self, slot: int, *, on: bool) -> None:
         self._put(self._seen(slot, "powered"), int(on))
         (self._powered.add if on else self._powered.discard)(slot)
@@ -284,12 +319,14 @@ class PlayedQemu:
             await asyncio.sleep(NAP)
 
     def reset(self) -> None:
-        """QEMU resets the machine."""
-        self._put(wire.RESETS_AT, self._word(wire.RESETS_AT) + 1)
+        """QEMU resets the machine; the interposer tells of it once the machine has started."""
         for slot in range(self.possible):
             self._power(slot, on=slot == 0)
         self.said["reset"] += 1
-        self.tell(Message.RESET, 0, self._word(wire.RESETS_AT))
+        if self.started:
+            self._put(wire.RESETS_AT, self._word(wire.RESETS_AT) + 1)
+            self.tell(Message.RESET, 0, self._word(wire.RESETS_AT))
+        self.tell_monitors("RESET")
 
     # --------------------------------------------------------------------------- the monitor
 
@@ -312,36 +349,63 @@ class PlayedQemu:
         with contextlib.suppress(OSError, RuntimeError):
             writer.write(json.dumps(what).encode() + b"\r\n")
 
-    def _tell_monitors(self, name: str) -> None:
+    def tell_monitors(self, name: str, **data: object) -> None:
         for writer in self._monitors:
-            self._write(writer, {"event": name, "data": {}, "timestamp": {"seconds": 0}})
+            self._write(writer, {"event": name, "data": data, "timestamp": {"seconds": 0}})
 
     async def _answer(self, asked: dict[str, object]) -> dict[str, object]:
         numbered = {"id": asked["id"]} if "id" in asked else {}
-        return {"return": await self._obey(str(asked["execute"])), **numbered}
+        command, given = str(asked["execute"]), asked.get("arguments", {})
+        assert isinstance(given, dict)
+        self.before(command)
+        self.obeyed.append(command)
+        return {"return": await self._obey(command, given), **numbered}
 
-    async def _obey(self, command: str) -> object:
+    async def _obey(self, command: str, given: dict[str, object]) -> object:
         match command:
+            case "query-version":
+                return {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}
+            case "qom-get":
+                return "virt-7.2-machine"
+            case _ if command.startswith(("migrate", "query-migrate")):
+                return self._migrates(command, given)
             case "query-status":
                 return {"status": self.status, "running": self.status == "running"}
             case "cont":
-                first, self.status = self.status == "prelaunch", "running"
-                self._tell_monitors("RESUME")
-                if first:
+                self.status = "running"
+                self.tell_monitors("RESUME")
+                if not self.started:
+                    self.started = True
                     self._tasks.append(asyncio.create_task(self._first_run()))
             case "stop":
                 self.status = "paused"
-                self._tell_monitors("STOP")
+                self.tell_monitors("STOP")
             case "system_reset":
                 self.reset()
             case "quit":
-                self.process.kill()
+                self.tell_monitors("SHUTDOWN", guest=False, reason="host-qmp-quit")
+                asyncio.get_running_loop().call_later(0.05, self.process.kill)
+        return {}
+
+    def _migrates(self, command: str, given: dict[str, object]) -> object:
+        match command:
+            case "query-migrate":
+                return {"status": self.migration.status}
+            case "migrate" | "migrate-incoming":
+                self.migration.begin(command, str(given["uri"]).removeprefix("unix:"))
+            case "migrate-set-capabilities":
+                self.migration.take(given["capabilities"])
+            case "migrate-continue":
+                self.migration.go_on()
+            case "migrate_cancel":
+                self.migration.cancel()
         return {}
 
     async def _first_run(self) -> None:
         for slot in range(self.possible):
             self._put(self._seen(slot, "affinity"), slot)
-            self._power(slot, on=slot == 0)
+            if not self.migration.came:
+                self._power(slot, on=slot == 0)
         assert await self.ask(Message.START, 0, VM, self.process.pid, self.possible) == 1
         for slot in range(self.possible):
             self._put(self._seen(slot, "tid"), NO_THREAD)
@@ -365,6 +429,7 @@ async def played(directory: Path, possible: int) -> AsyncIterator[PlayedQemu]:
         for task in failed:
             task.result()
     finally:
+        qemu.migration.end()
         for task in qemu._tasks:
             task.cancel()
         await asyncio.gather(*qemu._tasks, return_exceptions=True)

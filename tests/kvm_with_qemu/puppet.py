@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hpcore.guest.initramfs import cpio
 from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
-from hpcore.model.events import Event, MachineWasReset
+from hpcore.model.events import Event, MachineStepFailed, MachineWasReset
 from hpcore.model.machines import Phase
 from hpcore.model.states import State, initial
-from hpcore.run.accelerator import Console, GuestImages
-from hpcore.run.controller import Controller
+from hpcore.run.accelerator import (
+    Belongings,
+    Console,
+    GuestImages,
+    RestoringAccelerator,
+    SavableSession,
+    Session,
+    Writes,
+)
+from hpcore.run.controller import Controller, OpenSession
 from hpcore.run.deadlines import Patience
 from hpcore.run.discovery import find, usable
 from hpcore.run.view import view
 from tests.kvm_with_qemu import programs
 from tests.kvm_with_qemu.strings import Strings
 from tests.support.logs import ListLog
+from tests.support.saved import Kept
 from tests.support.waits import SECONDS, until
 
 MEMORY = 256
@@ -36,14 +45,15 @@ def images(directory: Path) -> GuestImages:
 class Puppet(Strings):
     """The machine, and the strings of its guest."""
 
-    def __init__(self, directory: Path, config: MachineConfig, accelerator: str) -> None:
+    def __init__(self, state: State, open_session: OpenSession) -> None:
         super().__init__(self._of_the_session)
         self.log = ListLog()
-        guest, found = images(directory), usable(find(accelerator))
+        patience = Patience(boot=SECONDS, end=SECONDS)
         self.core = Controller(
-            initial(config), lambda: self.log, lambda report: found.open(config, guest, report),
-            Patience(boot=SECONDS, end=SECONDS),
-        )  # fmt: skip
+            state, lambda: self.log, open_session, patience, saver=self._saves
+        )
+        self._kept: Kept | None = None
+        self._saved: State | None = None
 
     @property
     def state(self) -> State:
@@ -77,6 +87,33 @@ class Puppet(Strings):
         await self.core.submit(stimuli.Resume())
         await self.until(lambda s: not s.shared.paused and s.shared.step is None)
 
+    async def save(self, kept: Kept) -> State:
+        """Have it saved in `kept`; what its log had come to by then."""
+        self._kept, self._saved = kept, None
+        await self.core.submit(stimuli.Save(str(kept.file)))
+        await self.until(lambda s: not s.shared.migrating and s.shared.step is None)
+        assert self._saved is not None
+        return self._saved
+
+    async def _saves(
+        self, session: Session, _file: str, decided: Callable[[], Awaitable[None]]
+    ) -> None:
+        kept = self._kept
+        assert kept is not None and isinstance(session, SavableSession)
+
+        async def keep(belongings: Belongings) -> Writes:
+            await decided()
+            self._saved = self.state
+            return await kept.keep(belongings)
+
+        await session.save(keep)
+
+    async def migrate(self) -> None:
+        """Have it carried to another QEMU."""
+        await self.core.submit(stimuli.Migrate())
+        await self.until(lambda s: not s.shared.migrating and s.shared.step is None)
+        assert not [e for e in self.events if isinstance(e, MachineStepFailed)]
+
     async def until(self, holds: Callable[[State], bool]) -> None:
         await self.core.until(holds, SECONDS, "what the test waits for")
 
@@ -103,6 +140,21 @@ async def puppet(
 ) -> AsyncIterator[Puppet]:
     """A machine whose guest is the puppet, not booted yet."""
     config = MachineConfig.of(cpus=cpus, maxcpus=maxcpus, memory=MEMORY)
-    rig = Puppet(directory, config, accelerator)
+    guest, found = images(directory), usable(find(accelerator))
+    rig = Puppet(initial(config), lambda report: found.open(config, guest, report))
     async with rig.core:
+        yield rig
+
+
+@asynccontextmanager
+async def restored(state: State, kept: Kept) -> AsyncIterator[Puppet]:
+    """A machine that was saved in `kept` with its log in `state`; it runs."""
+    found = usable(find("kvm-qemu"))
+    assert isinstance(found, RestoringAccelerator)
+    rig = Puppet(
+        state, lambda report: found.restore(state, kept.belongings, kept.stream, report)
+    )
+    async with rig.core:
+        await rig.core.submit(stimuli.Restored(str(kept.file)))
+        await rig.resume()
         yield rig

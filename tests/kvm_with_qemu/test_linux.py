@@ -15,9 +15,9 @@ MARKS = {
     "plug-unplug": [pytest.mark.nvhe, pytest.mark.each_qemu],
     "reset": [pytest.mark.each_qemu, pytest.mark.long],
 }
-SCENARIOS = [  # all but cycles, which only repeats what the others do, and what it can't do
+SCENARIOS = [  # all but cycles, which only repeats what the others do
     pytest.param(name, marks=MARKS.get(name, pytest.mark.long))
-    for name in sorted(set(bundled()) - {"cycles", "migrations"})
+    for name in sorted(set(bundled()) - {"cycles"})
 ]
 SCENARIO_TEST = "test_a_scenario_runs_as_it_does_on_the_others"
 

@@ -56,6 +56,7 @@ LOOKS: tuple[Look, ...] = (
     ("symbolic", {"slots": 2, "faults": 0, "pause": True, "before_boot": True}),
     ("symbolic", {"slots": 2, "faults": 0, "rules": "v6"}),
     ("symbolic", {"slots": 2, "faults": 0, "rules": "by-device"}),
+    ("symbolic", {"slots": 2, "faults": 0, "rules": "deferred"}),
 )
 """The engines, and what they are asked: a guest that means harm, and one that behaves; the boot;
 and other protocols, since what they alone do is in the same files."""

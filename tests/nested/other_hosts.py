@@ -45,6 +45,12 @@ def test_kvm_with_qemu_7_2(inner: Inner, booted: Booted, kept_logs: Path) -> Non
     keep(booted, kept_logs, "kvm-qemu-*.jsonl")
 
 
+@pytest.mark.parametrize("beside", ["qtest", "tcg"])
+def test_the_logs_of_seven_moves_with_qemu_agree(beside: str, kept_logs: Path) -> None:
+    moves = "migrations"
+    agree(without_kvm(beside, moves, kept_logs), on_kvm("kvm-qemu", moves, kept_logs))
+
+
 @pytest.mark.parametrize("name", sorted(set(SCENARIOS) - set(WITHOUT_QEMU)))
 def test_the_logs_of_a_scenario_agree(name: str, kept_logs: Path) -> None:
     agree(on_tcg(name, kept_logs), on_kvm("kvm", name, kept_logs))

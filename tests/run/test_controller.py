@@ -15,10 +15,12 @@ from hpcore.log import Header, LogWriter, read
 from hpcore.model import events as ev
 from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import Effect, MachineStep, RunStep, Step
+from hpcore.model.decide import Decision, decide
+from hpcore.model.effects import AnswerCpuOn, Effect, MachineStep, RunStep, Step
 from hpcore.model.fold import Folded
 from hpcore.model.machines import Phase, SlotState
 from hpcore.model.properties import Violation
+from hpcore.model.rules import Rules
 from hpcore.model.states import Owed, State, initial
 from hpcore.run import controller as room
 from hpcore.run import turns
@@ -613,6 +615,30 @@ def test_a_broken_invariant_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(turns, "steps", broken)
     controller, _ = play(Behaviour(), script)
     assert isinstance(controller.failure, ProtocolBroken)
+
+
+def test_an_answer_that_is_wrong_is_logged_and_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU_ON of an enabled vCPU that is off, and DENIED: no event of it is wrong by itself."""
+    log = ListLog()
+
+    def denies(state: State, stimulus: st.Stimulus, rules: Rules) -> Decision:
+        if isinstance(stimulus, st.CpuOnCalled):
+            return Decision((ev.CpuOnDenied(stimulus.slot, stimulus.caller, -3),), state, (state,))
+        return decide(state, stimulus, rules)
+
+    async def script(c: Controller) -> None:
+        await plugged(c)
+        c.post(st.CpuOnCalled(2))
+        with pytest.raises(RunError):
+            await c.until(lambda s: s.slots[2].powered, SOON, "CPU_ON")
+
+    monkeypatch.setattr(turns, "decide", denies)
+    controller, accelerator = play(Behaviour(guest="silent"), script, log)
+    assert isinstance(controller.failure, ProtocolBroken)
+    assert controller.failure.violation.invariant == "cpu_on_answered"
+    assert "the answer to CpuOnCalled" in str(controller.failure)
+    assert isinstance(log.events[-1], ev.CpuOnDenied)
+    assert not any(isinstance(e, AnswerCpuOn) for e in accelerator.sessions[0].executed)
 
 
 def test_a_machine_that_cannot_run_here_leaves_no_log() -> None:

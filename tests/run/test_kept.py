@@ -58,6 +58,7 @@ class KeptPaper(PaperSession):
         self.place, self.hears, self.heard = place, report, 0
         self.missed: list[st.Stimulus] = []
         self.left = self.taken = False
+        self.in_the_log = 0
         self.printed_before = b""
 
     def _tell(self, stimulus: st.Stimulus) -> None:
@@ -72,6 +73,10 @@ class KeptPaper(PaperSession):
             return await super().execute(effect)
         finally:
             self.heard += 1
+
+    def logged(self, heard: int) -> None:
+        assert heard <= self.heard
+        self.in_the_log = heard
 
     async def take_up(self) -> None:
         self.taken = True
@@ -170,6 +175,7 @@ def test_every_decision_says_how_far_the_machine_was_heard_and_the_next_hpcore_i
     said = heard(log)
     assert said == sorted(said)
     assert len(set(said)) > 10
+    assert paper.machine.in_the_log == said[-1]
     before = open_kept(log)
     before.writer.close()
     assert before.kept.heard == said[-1]

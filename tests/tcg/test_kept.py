@@ -31,7 +31,7 @@ from tests.qemu.support import alive
 from tests.support.command import HPCORE, Ended, hpcore, needs_guest, refused
 from tests.support.terminal import on_a_terminal
 from tests.support.waits import poll
-from tests.tcg.kills.driver import Kills
+from tests.tcg.kills.driver import Kills, Process
 
 pytestmark = needs_guest
 
@@ -89,12 +89,24 @@ def test_killed_hpcores_lose_nothing_and_say_nothing_that_is_untrue(tmp_path: Pa
     assert kills.tally.told > 50
 
 
+def test_words_of_a_worker_that_come_in_one_read_are_all_heard() -> None:
+    said, into = os.pipe()
+    worker = object.__new__(Process)
+    worker._out, worker._rest, worker.said, worker._looked = said, b"", [], 0
+    os.write(into, b'{"attached": 1}\n{"agree": 6}\n')
+    os.close(into)
+    assert worker.until("attached") == {"attached": 1}
+    assert worker.until("agree") == {"agree": 6}
+    assert worker.until("agree") is None
+    os.close(said)
+
+
 def test_a_machine_that_is_left_is_listed_and_can_be_had_again(kept: Path) -> None:
     listed = hpcore("kept", "--json", env=HERE).last["machines"]
     mine = [machine for machine in listed if machine["log"] == str(kept)]
     assert mine == [{
         "log": str(kept), "log_is_there": True, "accelerator": "tcg", "held": False,
-        "place": str(place(kept)),
+        "place": str(place(kept)), "console_dropped": 0,
     }]  # fmt: skip
     before = replay(kept).events
     ended = hpcore("attach", kept, "pause", "--json", env=HERE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
-from hpcore_tcg.kept_link import BARRIERS, KeptLink, Missed
+from hpcore_tcg.kept_link import AT_ONCE, BARRIERS, KeptLink, Missed
 from hpcore_tcg.protocol import REPLY, Decoder, Event, Frame, Op, Status, encode
 
 from hpcore.session.turn import CallerTurn
@@ -191,6 +192,26 @@ def test_whoever_asks_for_an_event_of_what_was_missed_hears_the_answer_behind_it
         assert await waiting == 4
 
     play(missed, scene)
+
+
+def test_events_that_were_missed_are_handed_on_many_at_a_time_and_not_all_at_once() -> None:
+    """The controller writes in one go what is there: a write for each would take minutes."""
+    passes: list[int] = []
+
+    async def scene(at: Attaching) -> None:
+        async def count() -> None:
+            while not at.link.replayed.is_set():
+                passes.append(len(at.told))
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        at.link.go()
+        await at.caught_up()
+        await counting
+
+    assert len(play(10 * AT_ONCE * SCAN, scene)) == 10 * AT_ONCE
+    assert max(b - a for a, b in pairwise(passes)) == AT_ONCE
+    assert len(passes) < 30
 
 
 async def _set(event: asyncio.Event, told: Callable[[object], None]) -> None:

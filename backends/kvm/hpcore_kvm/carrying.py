@@ -17,6 +17,7 @@ from hpcore_kvm.base import FAILURES, KvmBase, end_machine
 from hpcore_kvm.machine import KvmMachine
 from hpcore_kvm.memory_stream import StreamError
 from hpcore_kvm.precopy import Precopy
+from hpcore_kvm.saved import Blank
 from hpcore_kvm.threads import Hold
 
 log = structlog.get_logger(__name__)
@@ -92,12 +93,13 @@ class Carrying(KvmBase):
         try:
             await self._work.do(there.create)
             await self._work.do(there.init_gic)
+            has = await self._work.do(saved.prepare, there, self._order)
             copy = Precopy(here.vm, here.memory, there.memory)
             await self._work.do(copy.start)
             began = self._loop.time()
             async with self._standing_still():
                 await self._work.do(copy.finish)
-                await self._carry(here, there)
+                await self._carry(here, there, has)
                 if Hold.PAUSED in here.threads.holds:
                     there.threads.hold(Hold.PAUSED)
                 self._machine = there
@@ -110,9 +112,9 @@ class Carrying(KvmBase):
             left = here if self._machine is there else there
             await asyncio.shield(self._spawn(self._leave(left, copy)))
 
-    async def _carry(self, here: KvmMachine, there: KvmMachine) -> None:
+    async def _carry(self, here: KvmMachine, there: KvmMachine, has: Blank) -> None:
         try:
-            await self._work.do(saved.carry, here, there, self._order)
+            await self._work.do(saved.carry, here, there, self._order, has)
         except AcceleratorError as error:  # of the one that is being made
             raise EffectError(str(error)) from error
 

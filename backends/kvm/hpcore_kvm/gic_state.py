@@ -9,9 +9,12 @@ Source: Documentation/virt/kvm/devices/arm-vgic-v3.rst.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import frozen
 
 from hpcore_kvm import abi, uapi
+from hpcore_kvm.errors import KvmError
 from hpcore_kvm.gic import (
     ALL,
     GICD_CTLR,
@@ -27,6 +30,7 @@ from hpcore_kvm.gic import (
     INTIDS,
     Vgic,
 )
+from hpcore_kvm.uapi import Ioctl
 
 
 def _bank(register: int, bits: int) -> tuple[int, ...]:
@@ -60,25 +64,60 @@ class DistributorState:
 
 def read(vgic: Vgic) -> DistributorState:
     """The distributor as it is. Raises KvmError."""
-    words = {word: vgic.read_distributor(word) for word in (*CONFIGURATION, *PENDING)}
+    one = _OneWord(vgic)
+    words = {word: one.read(word) for word in (*CONFIGURATION, *PENDING)}
     return DistributorState(words, {first: _levels(vgic, first) for first in _firsts()})
 
 
-def write(vgic: Vgic, state: DistributorState) -> None:
+def write(vgic: Vgic, state: DistributorState, has: Mapping[int, int] = {}) -> None:
     """Put `state` into the distributor, in the documentation's order: configuration, the lines'
-    levels, what is pending. Raises KvmError, and KeyError where a word is missing."""
+    levels, what is pending. Words that it `has` already are not written.
+
+    Raises KvmError, and KeyError where a word is missing."""
+    one = _OneWord(vgic)
     for word in CONFIGURATION:
-        _write(vgic, word, state.words[word])
+        if has.get(word) != state.words[word]:
+            one.put(word, state.words[word])
     for first in _firsts():
         _set_levels(vgic, first, state.levels[first])
     for word in PENDING:
-        _write(vgic, word, state.words[word])
+        one.put(word, state.words[word])
 
 
-def _write(vgic: Vgic, word: int, value: int) -> None:
-    if word in CLEARED_BY:
-        vgic.write_distributor(CLEARED_BY[word], ALL)
-    vgic.write_distributor(word, value)
+class _OneWord:
+    """The argument of a call about the distributor, for word after word.
+
+    To make one for each takes longer than the call, and a guest may stand still meanwhile.
+    """
+
+    def __init__(self, vgic: Vgic) -> None:
+        self._fd = vgic.fd
+        self._value = abi.ffi.new("uint32_t *")
+        self._data = abi.new(
+            "kvm_device_attr", group=uapi.VGIC_GRP_DIST_REGS, addr=abi.address(self._value)
+        )
+
+    def read(self, word: int) -> int:
+        self._do(Ioctl.KVM_GET_DEVICE_ATTR, word)
+        return int(self._value[0])
+
+    def put(self, word: int, value: int) -> None:
+        """Have the word say so, also where its bits are cleared by another."""
+        if word in CLEARED_BY:
+            self._write(CLEARED_BY[word], ALL)
+        self._write(word, value)
+
+    def _write(self, word: int, value: int) -> None:
+        self._value[0] = value
+        self._do(Ioctl.KVM_SET_DEVICE_ATTR, word)
+
+    def _do(self, request: Ioctl, word: int) -> None:
+        self._data.attr = word
+        try:
+            abi.ioctl(self._fd, request, self._data, "")
+        except KvmError as error:
+            subject = f"the distributor's word {word:#x}"
+            raise KvmError("VGIC GICD register", error.number, subject) from None
 
 
 def _firsts() -> range:

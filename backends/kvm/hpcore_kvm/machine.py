@@ -6,7 +6,7 @@ and one caller at a time uses them. What the guest does comes in on the vCPUs' t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from attrs import frozen
 
@@ -253,14 +253,16 @@ class KvmMachine:
         return index in self._fresh
 
     def revive(
-        self, index: int, state: VcpuState, *, on: bool, fresh: bool, thread: bool
-    ) -> None:
+        self, index: int, state: VcpuState, *,
+        on: bool, fresh: bool, thread: bool, has: Mapping[int, bytes] = {},
+    ) -> None:  # fmt: skip
         """Have the vCPU as it was in another machine, while all threads are held.
 
-        Raises KvmError, or RuntimeError for want of a thread.
+        It `has` these registers as it is initialised. Raises KvmError, or RuntimeError for want
+        of a thread.
         """
         self._realize(index, thread=thread)
-        vcpu_state.write(self.vcpu(index), state)
+        vcpu_state.write(self.vcpu(index), state, has)
         if not fresh:
             self._fresh.discard(index)
         if on:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
-from hpcore.model.effects import RaiseGed, Reassert
 from hpcore.model.states import State
-from hpcore.model.under_way import under_way
 from hpcore.platform import hotplug_device
 from hpcore.run.accelerator import Belongings
 from hpcore.run.saved_parts import (
@@ -121,13 +120,35 @@ def refuse_unfit(machine: KvmMachine, saved: Belongings) -> None:
         refuse_unlike(saved, name, here, "restore it on a host like the one where it was saved")
 
 
-def carry(here: KvmMachine, there: KvmMachine, order: Order) -> None:
+@frozen
+class Blank:
+    """What a machine that was just made has: it needs not to be written again."""
+
+    registers: Mapping[int, Mapping[int, bytes]] = {}
+    words: Mapping[int, int] = {}
+
+
+def prepare(there: KvmMachine, slots: Order) -> Blank:
+    """Do for `there`, made just now, what can be done while the guest runs: it costs no downtime.
+
+    Returns what it has then. Raises KvmError.
+    """
+    registers = {}
+    for index, slot in enumerate(slots.slots):
+        if slot.bound:
+            there.vgic.bind(index)
+        if slot.realized:
+            registers[index] = vcpu_state.read_registers(there.vcpu(index))
+    return Blank(registers, gic_state.read(there.vgic).words)
+
+
+def carry(here: KvmMachine, there: KvmMachine, order: Order, has: Blank) -> None:
     """Have `there`, made and held, be what `here` is, which stands still: all but its memory.
 
-    Raises AcceleratorError, KvmError, RuntimeError.
+    It `has` that already. Raises AcceleratorError, KvmError, RuntimeError.
     """
     slots = attrs.evolve(order, slots=[SlotParts() for _ in order.slots])
-    load(there, slots, Belongings(facts(here), sections(here, order)))
+    load(there, slots, Belongings(facts(here), sections(here, order)), has)
     if here.hotplug.ged_events:  # the edge may have been on its way
         there.hotplug.raise_ged()
 
@@ -138,19 +159,18 @@ def restore(machine: KvmMachine, order: Order, saved: Belongings, state: State) 
     An edge of the GED's, too: the kernel injects it in its own time.
     """
     load(machine, order, saved)
-    for effect in under_way(state):
-        match effect:
-            case Reassert(slot=slot):
-                machine.hotplug.reassert(slot)
-            case RaiseGed():
-                machine.hotplug.raise_ged()
+    machine.hotplug.do_again(state)
 
 
-def load(machine: KvmMachine, order: Order, saved: Belongings) -> None:
+def load(
+    machine: KvmMachine, order: Order, saved: Belongings, has: Blank | None = None
+) -> None:
     """Have `machine`, made and held, be what `saved` has, but for its memory.
 
-    Its time stands still then. Raises AcceleratorError, KvmError, RuntimeError.
+    What it `has` already is not written. Its time stands still then. Raises AcceleratorError,
+    KvmError, RuntimeError.
     """
+    has = has or Blank()
     refuse_unfit(machine, saved)
     _load_slots(order, state_of(saved, SLOTS, VERSION))
     vcpus = state_of(saved, VCPUS, VERSION)
@@ -158,11 +178,11 @@ def load(machine: KvmMachine, order: Order, saved: Belongings) -> None:
         for index, held in sorted((int(i), held) for i, held in vcpus.items()):
             machine.revive(
                 index, _vcpu_state(held), on=held["on"], fresh=held["fresh"],
-                thread=order.slots[index].thread,
+                thread=order.slots[index].thread, has=has.registers.get(index, {}),
             )  # fmt: skip
     vgic = state_of(saved, VGIC, VERSION)
     with section_read(VGIC):
-        _load_vgic(machine, vgic)
+        _load_vgic(machine, vgic, has)
     clock = state_of(saved, CLOCK, VERSION)
     with section_read(CLOCK):
         machine.stop_time(int(clock["counter"]))
@@ -188,13 +208,16 @@ def _vcpu_state(held: Mapping[str, Any]) -> VcpuState:
     return VcpuState(registers, MpState(held["mp_state"]), serror)
 
 
-def _load_vgic(machine: KvmMachine, saved: Mapping[str, Any]) -> None:
-    for number, held in saved["interfaces"].items():
-        machine.vgic.bind(int(number))
-        machine.vgic.restore(int(number), InterfaceState(
+def _load_vgic(machine: KvmMachine, saved: Mapping[str, Any], has: Blank) -> None:
+    interfaces = {int(number): held for number, held in saved["interfaces"].items()}
+    for number in machine.vgic.bound - interfaces.keys():
+        machine.vgic.unbind(number)
+    for number, held in interfaces.items():
+        if number not in machine.vgic.bound:
+            machine.vgic.bind(number)
+        machine.vgic.restore(number, InterfaceState(
             tuple(map(tuple, held["redistributor"])), tuple(map(tuple, held["cpu"])),
             int(held["levels"]),
         ))  # fmt: skip
-    gic_state.write(
-        machine.vgic, DistributorState(dict(saved["words"]), dict(saved["levels"]))
-    )
+    distributor = DistributorState(dict(saved["words"]), dict(saved["levels"]))
+    gic_state.write(machine.vgic, distributor, has.words)

@@ -24,6 +24,9 @@ it was moved, every access to it would trap on a processor without FEAT_ECV. The
 by then."""
 
 _CLEARS = frozenset(clears for _, clears in uapi.PMU_SETS)
+_SETS = frozenset(sets for sets, _ in uapi.PMU_SETS)
+_LARGEST = 256
+"""Bytes of the largest register that ONE_REG knows: a scalable vector's."""
 
 
 @frozen
@@ -41,22 +44,32 @@ def read(vcpu: Vcpu) -> VcpuState:
     _do(vcpu, Ioctl.KVM_GET_VCPU_EVENTS, events)
     pending = events.exception.serror_pending
     return VcpuState(
-        {register: _read(vcpu, register) for register in registers(vcpu)},
+        read_registers(vcpu),
         vcpu.mp_state,
         int(events.exception.serror_esr) if pending else None,
     )
 
 
-def write(vcpu: Vcpu, state: VcpuState) -> None:
+def read_registers(vcpu: Vcpu) -> dict[int, bytes]:
+    """All registers of `vcpu`. Raises KvmError."""
+    one = _OneRegister(vcpu)
+    return {register: one.read(register) for register in registers(vcpu)}
+
+
+def write(vcpu: Vcpu, state: VcpuState, has: Mapping[int, bytes] = {}) -> None:
     """Put `state` into `vcpu`, which was initialised with the same features.
 
-    Raises KvmError, with the register that this host's KVM does not take as it was.
+    What it `has` already is not written. Raises KvmError, with the register that this host's KVM
+    does not take as it was.
     """
+    one = _OneRegister(vcpu)
     for register in sorted(_CLEARS & state.registers.keys()):
-        _write(vcpu, register, b"\xff" * uapi.register_size(register))
+        one.write(register, b"\xff" * uapi.register_size(register))
     for register, value in state.registers.items():
-        if register not in NOT_WRITTEN | _CLEARS:
-            _write(vcpu, register, value)
+        if register in NOT_WRITTEN or register in _CLEARS:
+            continue
+        if register in _SETS or has.get(register) != value:
+            one.write(register, value)
     if state.serror is not None:
         events = abi.new("kvm_vcpu_events")
         events.exception.serror_pending = 1
@@ -79,19 +92,33 @@ def registers(vcpu: Vcpu) -> list[int]:
     return [int(found.reg[number]) for number in range(found.n)]
 
 
-def _read(vcpu: Vcpu, register: int) -> bytes:
-    room = abi.ffi.new("uint8_t[]", uapi.register_size(register))
-    _do(vcpu, Ioctl.KVM_GET_ONE_REG, abi.new("kvm_one_reg", id=register, addr=abi.address(room)))
-    return bytes(abi.ffi.buffer(room))
+class _OneRegister:
+    """The argument of KVM_GET_ONE_REG and KVM_SET_ONE_REG, for register after register.
 
+    To make one for each takes longer than the call, and a guest may stand still meanwhile.
+    """
 
-def _write(vcpu: Vcpu, register: int, value: bytes) -> None:
-    if len(value) != (size := uapi.register_size(register)):
-        raise ValueError(f"register {register:#x} has {size} bytes, not {len(value)}")
-    room = abi.ffi.new("uint8_t[]", value)
-    data = abi.new("kvm_one_reg", id=register, addr=abi.address(room))
-    subject = f"register {register:#x} of {vcpu.name}"
-    abi.ioctl(vcpu.fd, Ioctl.KVM_SET_ONE_REG, data, subject)
+    def __init__(self, vcpu: Vcpu) -> None:
+        self._vcpu = vcpu
+        self._room = abi.ffi.new("uint8_t[]", _LARGEST)
+        self._data = abi.new("kvm_one_reg", addr=abi.address(self._room))
+        self._bytes = abi.ffi.buffer(self._room)
+
+    def read(self, register: int) -> bytes:
+        self._data.id = register
+        _do(self._vcpu, Ioctl.KVM_GET_ONE_REG, self._data)
+        return bytes(self._bytes[: uapi.register_size(register)])
+
+    def write(self, register: int, value: bytes) -> None:
+        if len(value) != (size := uapi.register_size(register)):
+            raise ValueError(f"register {register:#x} has {size} bytes, not {len(value)}")
+        self._data.id = register
+        self._bytes[:size] = value
+        try:
+            _do(self._vcpu, Ioctl.KVM_SET_ONE_REG, self._data)
+        except KvmError as error:
+            subject = f"register {register:#x} of {self._vcpu.name}"
+            raise KvmError(error.call, error.number, subject) from None
 
 
 def _do(vcpu: Vcpu, request: Ioctl, data: object) -> None:

@@ -13,6 +13,7 @@ from hpcore.door.front import BeforeStart, GuestFiles, Part
 from hpcore.door.options import Options
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
+from hpcore.model.states import State
 from hpcore.platform.firmware import QEMU_KVM_VIRT, Board
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu, find_qemu
@@ -22,16 +23,20 @@ from hpcore.qemu.uefi import fw_cfg_arguments
 from hpcore.run import admission
 from hpcore.run.accelerator import (
     AcceleratorError,
+    Belongings,
     Capabilities,
     GuestImages,
     GuestScript,
     Kept,
     Report,
+    Stream,
 )
+from hpcore.run.saved_parts import boot_files, need_running
+from hpcore.session.elsewhere import Elsewhere, LoadedFiles
 from hpcore_kvm_qemu import build
 from hpcore_kvm_qemu.kept import KeptKvmQemuSession
 from hpcore_kvm_qemu.launch import LINK, MACHINE, Sockets, environment, image_arguments
-from hpcore_kvm_qemu.machine import KvmQemuMachine
+from hpcore_kvm_qemu.machine import DEAF, KvmQemuMachine
 from hpcore_kvm_qemu.policy import Policy
 from hpcore_kvm_qemu.session import KvmQemuSession
 
@@ -64,8 +69,7 @@ class KvmQemuAccelerator:
             problems.append(missing)
         return evolve(
             kvm, unavailable="; ".join(problems) or None, no_hotplug=None, modelled=MODELLED,
-            versions=versions, no_migration=f"not supported yet on {NAME}",
-            no_save=f"not supported yet on {NAME}", no_keep=None,
+            versions=versions, no_migration=None, no_save=None, no_keep=None,
         )  # fmt: skip
 
     async def open(
@@ -76,8 +80,7 @@ class KvmQemuAccelerator:
         Builds the interposer where the cache has none yet, which takes seconds.
         """
         boot, qemu, interposer = await self._parts(machine, guest)
-        start = partial(KvmQemuMachine.start, machine, boot, qemu, interposer)
-        return KvmQemuSession(machine, start, report, boots=boot is not None)
+        return self._session(machine, boot, qemu, interposer, report)
 
     async def keep(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None, report: Report
@@ -94,17 +97,52 @@ class KvmQemuAccelerator:
         """See `hpcore.run.accelerator.Keeper`."""
         return await KeptKvmQemuSession.attach(kept, report)
 
+    async def restore(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> KvmQemuSession:
+        """See `hpcore.run.accelerator.RestoringAccelerator`."""
+        need_running(state)
+        await self._admit(state.config)
+        qemu = await self._qemu()
+        interposer = await asyncio.to_thread(build.ensure_interposer)
+        boot = await asyncio.to_thread(boot_files, belongings)
+        session = self._session(state.config, boot, qemu, interposer, report)
+        await session.load(state, belongings, stream)
+        return session
+
     async def _parts(
         self, machine: MachineConfig, guest: GuestImages | GuestScript | None
     ) -> tuple[BootFiles | None, Qemu, Path]:
         images = admission.images_of(NAME, guest)
         await self._admit(machine)
-        try:
-            qemu = await asyncio.to_thread(find_qemu)
-        except QemuError as error:
-            raise AcceleratorError(str(error)) from error
+        qemu = await self._qemu()
         boot = await admission.prepare(machine, self.board, images)
         return boot, qemu, await asyncio.to_thread(build.ensure_interposer)
+
+    async def _qemu(self) -> Qemu:
+        try:
+            return await asyncio.to_thread(find_qemu)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+
+    def _session(
+        self,
+        machine: MachineConfig,
+        boot: BootFiles | None,
+        qemu: Qemu,
+        interposer: Path,
+        report: Report,
+    ) -> KvmQemuSession:
+        start = partial(KvmQemuMachine.start, machine, boot, qemu, interposer)
+        files = [] if boot is None else [boot.kernel, boot.initrd]
+        try:
+            loaded = LoadedFiles.of([qemu.path, interposer, *files])
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        elsewhere = Elsewhere(partial(start, DEAF, incoming=True), loaded, boot, live=True)
+        return KvmQemuSession(
+            machine, start, report, boots=boot is not None, elsewhere=elsewhere
+        )
 
     # --------------------------------------------- under a VM that somebody else starts
 

@@ -93,7 +93,8 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
         with finding():
             found = await KeptKvmQemuMachine.find(kept, session._told())
         assert found.begins is not None, "it was found"
-        session._found = session._machine = found
+        session._found = found
+        session._met(found)
         session._logged = found.begins.logged
         session._done_there = done_there(kept.state, found.policy.page)
         return session

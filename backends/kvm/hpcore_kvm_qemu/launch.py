@@ -23,19 +23,23 @@ MACHINE = {"gic-version": "3", "acpi": "off"}
 
 @frozen
 class Sockets:
-    """Where QEMU listens. `console` is None where the guest's console is not hpcore's."""
+    """Where QEMU listens. `console` is None where the guest's console is not hpcore's, and
+    `incoming` where no machine is to come by a migration."""
 
     qmp: Path
     console: Path | None
+    incoming: Path | None = None
 
     @classmethod
-    def below(cls, directory: Path) -> Sockets:
-        """Both in QEMU's own directory."""
-        return cls(directory / "qmp", directory / "console")
+    def below(cls, directory: Path, *, incoming: bool = False) -> Sockets:
+        """All of them in QEMU's own directory."""
+        comes = directory / "incoming" if incoming else None
+        return cls(directory / "qmp", directory / "console", comes)
 
     def all(self) -> tuple[Path, ...]:
         """Every one, for the check that none is occupied."""
-        return tuple(path for path in (self.qmp, self.console) if path is not None)
+        every = (self.qmp, self.console, self.incoming)
+        return tuple(path for path in every if path is not None)
 
 
 def environment(interposer: Path, directory: Path) -> dict[str, str]:
@@ -74,6 +78,8 @@ def command_line(
         "-serial", "chardev:console",
         *qmp_monitor(sockets.qmp),
     ]  # fmt: skip
+    if sockets.incoming is not None:
+        argv += ["-incoming", "defer"]
     return argv if images is None else [*argv, *image_arguments(images, directory)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import structlog
 from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
@@ -19,6 +20,8 @@ from hpcore.qemu.runtime_directory import directory_of_a_start
 from hpcore_kvm_qemu import launch
 from hpcore_kvm_qemu.policy import Heard, Policy
 from hpcore_kvm_qemu.wire import Seen
+
+log = structlog.get_logger(__name__)
 
 NOT_ENFORCED = (
     "QEMU runs without the interposer, so nobody would keep its vCPUs off; nothing of the guest "
@@ -41,16 +44,31 @@ class Told:
     lost: Callable[[str], None]
     shut_down: Callable[[str], None]
     reset_still: Callable[[], None] = lambda: None
-    """The interposer says it at any time, so that QEMU's word for it is not needed."""
+    """QEMU's word for a reset. The interposer tells of each, but of those of a machine that has
+    come from elsewhere and has yet to run here."""
+
+
+def _drop(call: GuestCall) -> None:
+    log.warning("a QEMU that waits for its machine has told of a call; dropped", call=call)
+
+
+def _ignore(_why: str = "") -> None:
+    """Whoever carries a machine there looks for himself what becomes of that QEMU."""
+
+
+DEAF = Told(_drop, _ignore, _ignore, _ignore)
+"""Of a machine that is not the session's: not yet, or not any more."""
 
 
 class KvmQemuMachine(QemuMachine):
     """Made by `start` or `attach`; nothing of the guest runs before the policy lets it."""
 
+    _ran = False
+
     def __init__(self, process: RunningQemu, policy: Policy, told: Told) -> None:
         super().__init__(process, told)
         self.policy = policy
-        policy.hear(Heard(told.call, told.reset, self._link_ended))
+        self.tell(told)
 
     @classmethod
     async def start(
@@ -60,13 +78,16 @@ class KvmQemuMachine(QemuMachine):
         qemu: Qemu,
         interposer: Path,
         told: Told,
+        *,
+        incoming: bool = False,
     ) -> KvmQemuMachine:
         """Start QEMU, stopped before its first instruction, and connect to it.
 
-        Raises QemuError and leaves nothing behind.
+        With `incoming` it has no machine of its own: one is carried to it. Its directory stays
+        until then. Raises QemuError and leaves nothing behind.
         """
         with directory_of_a_start() as directory:
-            sockets = launch.Sockets.below(directory)
+            sockets = launch.Sockets.below(directory, incoming=incoming)
             policy = Policy(config, directory / launch.LINK)
             try:
                 argv = launch.command_line(config, boot, qemu, directory, sockets)
@@ -77,7 +98,9 @@ class KvmQemuMachine(QemuMachine):
                 raise
             policy.expect(process.pid)
         machine = await cls.attach(process, policy, sockets, told)
-        process.remove_directory()
+        machine.incoming = sockets.incoming
+        if not incoming:
+            process.remove_directory()
         return machine
 
     @classmethod
@@ -103,6 +126,21 @@ class KvmQemuMachine(QemuMachine):
             await self.close()
             raise
 
+    @property
+    def rests(self) -> bool:
+        """Whether it is one that came from elsewhere, and no vCPU has come to KVM_RUN here."""
+        return self.incoming is not None and not self.policy.started
+
+    @property
+    def silent(self) -> bool:
+        """See QemuMachine. Here it is known: none of its vCPUs has been in KVM_RUN."""
+        return not (self._ran or self.policy.has_run)
+
+    def tell(self, told: Told) -> None:
+        """Tell `told` from now on, also what the interposer says."""
+        self.listen(told)
+        self.policy.hear(Heard(told.call, told.reset, self._link_ended))
+
     def seen(self, slot: int) -> Seen:
         """What the interposer says of the vCPU, now."""
         return self.policy.seen(slot)
@@ -114,6 +152,7 @@ class KvmQemuMachine(QemuMachine):
     async def close(self) -> None:
         """See QemuMachine."""
         await super().close()
+        self._ran = not self.silent
         self.policy.close()
 
     def _qmp_event(self, name: str, data: Mapping[str, object]) -> None:

@@ -82,6 +82,15 @@ class PolicyPage:
         """Let the machine run that was reset `resets` times, until the next reset of it."""
         self._words[wire.ALLOWED_AT // 4] = (resets + 1) & 0xFFFF_FFFF
 
+    def hold(self) -> None:
+        """Let nothing run: as before the first `let_run`."""
+        self._words[wire.ALLOWED_AT // 4] = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is unmapped here."""
+        return self.fd < 0
+
     @property
     def has_let_run(self) -> bool:
         """Whether the machine was ever let run."""

@@ -129,6 +129,27 @@ class Policy:
         """Let the machine run as it is since the reset that was heard of last."""
         self.page.let_run(self.resets)
 
+    def hold(self) -> None:
+        """Take that back of a machine that has yet to start: of one that was reset before."""
+        self.page.hold()
+
+    def take_after(self, here: Policy) -> None:
+        """The machine of `here`, which stands still, is to come to this QEMU: what the guest meets
+        of hpcore, and what is granted. QEMU's load of a vCPU that is on needs its grant."""
+        self.hotplug.load(here.hotplug.saved())
+        self.comes()
+
+    def comes(self) -> None:
+        """The registers are those of a machine that is to come to this QEMU: grant by them.
+
+        The interrupt of an event that the guest has not taken is raised once more: the one that
+        was raised before may not have been in the VGIC when the machine left. It waits in the
+        eventfd until KVM is told of that.
+        """
+        self.show_all()
+        if self.hotplug.ged_events:
+            self._raise_ged()
+
     def expect(self, pid: int) -> None:
         """QEMU is, or will be, this process: no other is taken for it."""
         self._link.expect(pid)
@@ -147,6 +168,18 @@ class Policy:
     def enforced(self) -> bool:
         """Whether the interposer is in QEMU, and has all vCPUs of a VM with the filter."""
         return self._link.greeted and set(range(self._possible)) in self._vms.values()
+
+    @property
+    def started(self) -> bool:
+        """Whether a vCPU has come to its first KVM_RUN, and the machine has hpcore's consent."""
+        return self._started
+
+    @property
+    def has_run(self) -> bool:
+        """Whether any vCPU was ever in KVM_RUN. The page must not be closed yet."""
+        return not self.page.closed and any(
+            self.seen(slot).runs for slot in range(self._possible)
+        )
 
     @property
     def ready(self) -> bool:

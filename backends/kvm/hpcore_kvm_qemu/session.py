@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
+import attrs
 from hpcore_kvm.order import Order, SlotParts
 
 from hpcore.door.front import BeforeStart
@@ -19,19 +21,24 @@ from hpcore.model.effects import (
     RunStep,
     Step,
 )
+from hpcore.model.states import State
 from hpcore.model.stimuli import GuestCall
 from hpcore.qemu.errors import QemuError
 from hpcore.run.accelerator import (
     NEVER_WIRED,
     NO_GUEST,
     AcceleratorError,
+    Belongings,
     EffectError,
     Report,
 )
 from hpcore.run.gate import ENDED, Stage
-from hpcore.session.qemu import QemuSession
+from hpcore.run.saved_parts import with_images
+from hpcore.session.carrying import CarryingSession, Hears
+from hpcore.session.elsewhere import Elsewhere
 from hpcore.session.turn import CallerTurn
-from hpcore_kvm_qemu.machine import KvmQemuMachine, Told
+from hpcore_kvm_qemu import saved as own
+from hpcore_kvm_qemu.machine import DEAF, KvmQemuMachine, Told
 
 StartMachine = Callable[[Told], Awaitable[KvmQemuMachine]]
 
@@ -41,15 +48,22 @@ OUT_SECONDS = 60.0
 """For a vCPU's thread to do what the page asks of it, while QEMU runs. It takes a millisecond or
 two; a thread that does not is stuck in the kernel."""
 KICK_SECONDS = 0.5
+FOLLOWED_SECONDS = 10.0
+"""For what is asked of vCPUs' threads, before the machine is carried."""
+RESET_MEANWHILE = "the guest has reset the machine, or powered it off"
 
 
-class KvmQemuSession(QemuSession[KvmQemuMachine]):
+class KvmQemuSession(CarryingSession[KvmQemuMachine]):
     """One machine. See `hpcore.run.accelerator.Session` for what its methods promise.
 
     On order: everything that a guest can notice is done in the turn of the event loop in which
     `execute` returns. What the guest does next comes by the link, in a later turn.
 
     On a reset: the interposer holds all vCPUs from QEMU's reset until RESTART lets them run.
+
+    On a machine that comes from elsewhere: before QEMU loads its vCPUs, the policy page grants what
+    was granted there; a vCPU that comes in powered and is not granted is kept off. The interposer
+    holds all of them until the machine is this session's and is let go on.
     """
 
     def __init__(
@@ -60,15 +74,18 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
         *,
         boots: bool,
         before_start: BeforeStart | None = None,
+        elsewhere: Elsewhere[KvmQemuMachine] | None = None,
     ) -> None:
         """`start` makes the machine at CREATE_VCPUS; `boots` says that it has something to run.
 
-        `before_start` is waited for at each RESTART, while all vCPUs are held.
+        `before_start` is waited for at each RESTART, while all vCPUs are held. `elsewhere`: see
+        CarryingSession.
         """
-        super().__init__("kvm-qemu", config, report)
+        super().__init__("kvm-qemu", config, report, elsewhere)
         self._start_machine, self._boots, self._before_start = start, boots, before_start
         self._order = Order([SlotParts(config.cold_booted(i)) for i in range(config.possible)])
         self._guest_runs = False  # or has run: a CPU interface need not be as at the start
+        self._asked_of_threads = 0  # steps that wait for a vCPU's thread
 
     @property
     def machine(self) -> KvmQemuMachine | None:
@@ -90,11 +107,13 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
             case RunMachineStep():
                 await self._machine_step(effect, turn)
             case Reassert(slot=slot):
+                await self._free.wait()
                 machine = self._running()
                 if self._gate.is_open and slot < self._config.possible:
                     machine.policy.hotplug.reassert(slot)
                     machine.policy.show(slot)
             case RaiseGed():
+                await self._free.wait()
                 machine = self._running()
                 if self._gate.is_open:  # or a reset has settled it
                     machine.policy.hotplug.raise_ged()
@@ -113,9 +132,13 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
 
     async def _step(self, step: Step, slot: int) -> int | None:
         while await self._gate.admits(step, slot):
+            if not self._free.is_set():
+                await self._free.wait()
+                continue
             machine = self._running()
             self._order.check(step, slot, bool(machine.seen(slot).powered))
-            await self._by_its_thread(step, slot)
+            with self._asked():
+                await self._by_its_thread(step, slot)
             if not self._gate.takes_steps:  # a reset, or a pause, came in between
                 continue
             return self._shown(step, slot)
@@ -145,6 +168,14 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
             wanted = machine.policy.page.want_interface_reset(slot)
             await self._follows(step, slot, lambda: machine.seen(slot).gic == wanted)
 
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        self._asked_of_threads += 1
+        try:
+            yield
+        finally:
+            self._asked_of_threads -= 1
+
     async def _follows(self, step: Step, slot: int, holds: Callable[[], bool]) -> None:
         """Wait until the vCPU's thread has followed the page. In a pause it does so later."""
         waited = 0.0
@@ -165,19 +196,26 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
 
     async def _create(self) -> None:
         try:
-            self._machine = machine = await self._start_machine(self._told())
+            machine = await self._start_machine(self._told())
+            self._met(machine)
             await machine.qmp.execute("cont")
         except QemuError as error:
             raise EffectError(str(error)) from error
+        try:
+            await self._all_come(machine)
+        except QemuError as error:
+            await machine.close()
+            raise EffectError(str(error)) from error
+
+    async def _all_come(self, machine: KvmQemuMachine) -> None:
+        """Wait until all vCPUs have come to their first KVM_RUN. Raises QemuError."""
         end = asyncio.get_running_loop().time() + READY_SECONDS
         while not machine.policy.ready:
             self._gate.require_present()
             if asyncio.get_running_loop().time() > end:
-                words = machine.process.last_words
-                await machine.close()
-                raise EffectError(
+                raise QemuError(
                     f"not all vCPUs came to their first KVM_RUN within {READY_SECONDS:g} s; "
-                    f"QEMU: {words}"
+                    f"QEMU: {machine.process.last_words}"
                 )
             await machine.policy.news(0.01)
 
@@ -187,6 +225,7 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
             self._reset_seen,
             self._lose,
             lambda reason: self._tell(self._shut_down(reason)),
+            self._reset_at_rest,
         )
 
     def _hear(self, call: GuestCall) -> None:
@@ -231,7 +270,84 @@ class KvmQemuSession(QemuSession[KvmQemuMachine]):
         if self._boots:
             machine.policy.let_run()
 
+    async def _command(self, step: MachineStep) -> None:
+        """See QemuSession. A machine that came from elsewhere in a pause is let run by RESUME; by
+        RESTART where it was reset meanwhile."""
+        machine = self._running()
+        begins = step is MachineStep.RESUME and machine.rests
+        if begins and self._gate.is_open:
+            machine.policy.let_run()
+        await super()._command(step)
+        if begins:
+            await self._runs_there(machine)
+
+    # ---------------------------------------------------- carried elsewhere: see CarryingSession
+
+    async def _answered(self, machine: KvmQemuMachine) -> None:
+        end = asyncio.get_running_loop().time() + FOLLOWED_SECONDS
+        while self._asked_of_threads:
+            self._gate.require_present()
+            if asyncio.get_running_loop().time() > end:
+                raise EffectError(
+                    "a vCPU's thread has yet to do what it was asked, which it does while the "
+                    "machine runs"
+                )
+            await machine.policy.news(0.01)
+
+    async def _heard_all(self, machine: KvmQemuMachine) -> None:
+        machine.policy.drain()
+        if not self._gate.is_open:
+            raise QemuError(RESET_MEANWHILE)
+
+    def _listen(self, machine: KvmQemuMachine, to: Hears) -> None:
+        match to:
+            case Hears.NOTHING:
+                machine.tell(DEAF)
+            case Hears.GUEST:
+                machine.tell(attrs.evolve(DEAF, call=self._hear, reset=self._reset_seen))
+            case Hears.ALL:
+                machine.tell(self._told())
+
+    def _hand_on(self, here: KvmQemuMachine, there: KvmQemuMachine) -> None:
+        there.policy.take_after(here.policy)
+
+    async def _let_go_on(self, there: KvmQemuMachine) -> None:
+        there.policy.let_run()
+        await super()._let_go_on(there)
+
+    async def _runs_there(self, there: KvmQemuMachine) -> None:
+        try:
+            await self._all_come(there)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+
+    def _belongings(
+        self, alike: dict[str, str], elsewhere: Elsewhere[KvmQemuMachine]
+    ) -> Belongings:
+        return with_images(alike, elsewhere.boot)
+
+    def _with_own(self, saved: Belongings) -> Belongings:
+        return own.with_registers(saved, self._running().policy.hotplug)
+
+    def _expect(self, there: KvmQemuMachine, state: State, saved: Belongings) -> None:
+        own.load_registers(there.policy.hotplug, saved, state)
+        there.policy.comes()
+
+    def _has_come(self, state: State, saved: Belongings) -> None:
+        self._order = Order([SlotParts.of(slot) for slot in state.slots])
+        self._guest_runs = True
+        self._gate.created()
+        self._gate.open()
+        self._gate.pause()
+
     # ------------------------------------------------------------------ what has been told
+
+    def _reset_at_rest(self) -> None:
+        """QEMU has said so. The interposer tells of no reset before the machine runs here."""
+        machine = self._machine
+        if machine is not None and machine.rests:
+            machine.policy.hold()
+            self._reset_seen()
 
     def _reset_seen(self) -> None:
         """The interposer has said so. The machine is held, and its vCPUs are off."""

@@ -28,10 +28,6 @@ from hpcore_tcg.session import TcgSession
 class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
 
-    stays = (
-        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
-        "nor saved yet: run it without --keep"
-    )
     _found: KeptMachine | None = None
 
     def __init__(
@@ -67,8 +63,8 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         with finding():
             found = await KeptMachine.find(session._directory, kept.heard >> 1, session._told())
         session._found = session._machine = found
-        session._epoch = found.epoch
-        if found.epoch is not None and not session._hello_due:
+        session._epoch = None if found.hello is None else found.hello.epoch
+        if found.hello is not None and not session._hello_due:
             session._hello.set()
         session._mirror = SlotMirror.of(kept.state)
         if found.console is not None:
@@ -80,6 +76,11 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         """See KeptSession."""
         at = 0 if self._machine is None else self._machine.link.heard
         return at << 1 | self._hello_due
+
+    def logged(self, heard: int) -> None:
+        """See KeptSession."""
+        if isinstance(self._machine, KeptMachine):
+            self._machine.logged(heard >> 1)
 
     async def take_up(self) -> None:
         """See KeptSession. A machine that is lost meanwhile is reported as such."""

@@ -34,6 +34,9 @@ BARRIERS = range(SLOTS)
 SPARE = range(0x05 * SLOTS, 0x10 * SLOTS)
 """Nor these, because there are no such ops."""
 
+AT_ONCE = 32
+"""Events of what was missed between two passes of the event loop."""
+
 HARMLESS = (Op.REASSERT, Op.RAISE_GED)
 """Sent to be sure, whether they had arrived or not."""
 
@@ -61,11 +64,14 @@ class KeptLink(Link):
         """What was missed has been told on; and what never arrived is sent again."""
         self.taken_up = TakenUp()
         """What it came to."""
+        self.hellos: list[int] = []
+        """Where each HELLO ends, of those that were delivered."""
         self._go = asyncio.Event()
         self._missed = missed
         self._barrier: int | None = None
         self._tags_seen: set[int] = set()
         self._held: dict[int, bytes] = {}
+        self._delivered = 0
         super().__init__(reader, writer, on_event, on_end)
         if missed is None:
             for event in (self._go, self.replayed, self.caught_up):
@@ -119,6 +125,8 @@ class KeptLink(Link):
         super()._put(0, request)
 
     async def _deliver(self, frame: Frame) -> None:
+        if frame.kind == Event.HELLO:
+            self.hellos.append(self._at)
         if self.caught_up.is_set():
             await super()._deliver(frame)
             return
@@ -130,12 +138,16 @@ class KeptLink(Link):
         await super()._deliver(frame)
         if frame.kind == REPLY:
             self._tags_seen.add(frame["tag"])
-        else:
-            # Whoever has waited for this event asks now what the next frame may be the answer to.
+        elif frame.kind == Event.HELLO:
+            # A RESTART has waited for it, and asks now what the next frame may be the answer to.
             for _ in range(2):
                 await asyncio.sleep(0)
-        if frame.kind == Event.HELLO and self._barrier is not None:
-            self._ask()  # a reset drops what the monitor has not read
+            if self._barrier is not None:
+                self._ask()  # a reset drops what the monitor has not read
+        else:
+            self._delivered += 1
+            if self._delivered % AT_ONCE == 0:  # so that the controller decides them, in one write
+                await asyncio.sleep(0)
 
     def _count(self, frame: Frame) -> None:
         if frame.kind != REPLY:

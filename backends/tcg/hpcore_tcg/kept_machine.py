@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from asyncio import StreamReader, StreamWriter
 from pathlib import Path
+from typing import BinaryIO
+
+from attrs import frozen
 
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept import KeptQemu
+from hpcore.qemu.kept_file import KeptFile, extents
 from hpcore.qemu.kept_machine import KeptQemuMachine
 from hpcore.qemu.machine import stands_still
 from hpcore_tcg import launch
@@ -22,6 +27,15 @@ from hpcore_tcg.protocol import FIELDS, HEAD_BIT, Decoder, Event, frame_length
 
 _HELLO = bytes([HEAD_BIT | Event.HELLO])
 _HELLO_LENGTH = frame_length(FIELDS[Event.HELLO])
+_AT_ONCE = 1 << 20
+
+
+@frozen
+class Hello:
+    """What the last HELLO said that has been heard, and where it ends in the file."""
+
+    epoch: int
+    end: int
 
 
 class KeptMachine(KeptQemuMachine, TcgMachine):
@@ -29,9 +43,10 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
 
     def __init__(self, process: KeptQemu, told: Told) -> None:
         super().__init__(process, told)
-        self.epoch: int | None = None
-        """What the last HELLO said that has been heard."""
+        self.hello: Hello | None = None
+        """As it was when the machine was found."""
         self._missed: Missed | None = None
+        self._kept = KeptFile(process.directory / launch.LINK_KEPT)
 
     @classmethod
     async def create(
@@ -94,6 +109,17 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
         assert isinstance(link, KeptLink), "that is what it makes"
         return link
 
+    def logged(self, heard: int) -> None:
+        """All that was said before `heard` is in the log: what nobody needs any more goes.
+
+        The last HELLO stays: who attaches needs its epoch.
+        """
+        hellos = self.link.hellos
+        while len(hellos) > 1 and hellos[1] <= heard:
+            del hellos[0]
+        stays = range(hellos[0] - _HELLO_LENGTH, hellos[0]) if hellos else range(0)
+        self._kept.give_back(heard, stays)
+
     async def leave(self) -> None:
         """See QemuMachine."""
         await super().leave()
@@ -109,26 +135,39 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
                 self.status = after
 
     def _read_files(self, directory: Path, heard: int) -> None:
-        said = (directory / launch.LINK_KEPT).read_bytes()
-        if len(said) < heard:
-            raise QemuError(
-                f"{directory / launch.LINK_KEPT} has {len(said)} bytes, and the log has heard "
-                f"{heard}: it is not that machine's, or was cut"
-            )
-        self.epoch = _last_epoch(said[:heard])
-        self._missed = Missed(heard, said[heard:])
+        with (directory / launch.LINK_KEPT).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < heard:
+                raise QemuError(
+                    f"{directory / launch.LINK_KEPT} has {size} bytes, and the log has heard "
+                    f"{heard}: it is not that machine's, or was cut"
+                )
+            self.hello = last_hello(file, heard)
+            file.seek(heard)
+            self._missed = Missed(heard, file.read())
         self.read_printed(directory)
 
     def _linked(self, reader: StreamReader, writer: StreamWriter) -> Link:
-        return KeptLink(reader, writer, self._hear, self._link_ended, self._missed)
+        link = KeptLink(reader, writer, self._hear, self._link_ended, self._missed)
+        if self.hello is not None:
+            link.hellos.append(self.hello.end)
+        return link
 
 
-def _last_epoch(said: bytes) -> int | None:
-    """What the last HELLO in `said` gave. A head byte is in no other place."""
-    at = said.rfind(_HELLO)
-    while at >= 0:
-        frames = Decoder().feed(said[at : at + _HELLO_LENGTH])
-        if frames:
-            return frames[0]["epoch"]
-        at = said.rfind(_HELLO, 0, at)
+def last_hello(file: BinaryIO, below: int) -> Hello | None:
+    """The last HELLO before byte `below`. A head byte is in no other place. Raises OSError."""
+    for there in reversed(list(extents(file.fileno(), below))):
+        end = there.stop
+        while end > there.start:
+            start = max(there.start, end - _AT_ONCE)
+            file.seek(start)
+            # with the beginning of what was looked at before: one may lie across
+            said = file.read(min(end + _HELLO_LENGTH - 1, there.stop) - start)
+            at = said.rfind(_HELLO)
+            while at >= 0:
+                frames = Decoder().feed(said[at : at + _HELLO_LENGTH])
+                if frames:
+                    return Hello(frames[0]["epoch"], start + at + _HELLO_LENGTH)
+                at = said.rfind(_HELLO, 0, at)
+            end = start
     return None

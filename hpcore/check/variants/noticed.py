@@ -52,6 +52,7 @@ NOTICED: Mapping[str, str] = {
     "commands_taken": "the user: a command that is in order is refused, or nothing comes of it",
     "guest_heard": "the guest: its call has no effect",
     "outcomes_taken": "the user: an effect has failed, and nobody says so",
+    "followed_or_refused": "the user, or the accelerator: what was said is passed over",
     TRANSITION: "the host: the machine comes to a state that it has no way on from",
 }
 """Who notices, and what, by the name of what is broken."""

@@ -12,7 +12,7 @@ Abstracted, with the reason why nothing is lost:
   a refusal. Other refusals, and the source 0x103, do what these do; all other codes are
   logged and change nothing.
 * Notes, and stimuli refused for their own content (a missing id, a wrong driver, a vCPU
-  that does not exist) change nothing.
+  that does not exist) change nothing. That the latter are refused is asked in `check.strays`.
 * CPU_ON answered by the accelerator follows what ENABLE and DISABLE told it, which is
   what the slot says: outcomes are posted before what the guest does next.
 """

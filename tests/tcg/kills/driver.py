@@ -65,15 +65,20 @@ class Process:
         self._out = self.process.stdout.fileno()
         self._rest = b""
         self.said: list[dict[str, Any]] = []
+        self._looked = 0
 
     def until(self, word: str, seconds: float = SAY_SECONDS) -> dict[str, Any] | None:
-        """The next line that has `word`; None where it ends first, or the time is over."""
-        deadline, at = time.monotonic() + seconds, len(self.said)
+        """The next line that has `word`; None where it ends first, or the time is over.
+
+        It goes on behind the line that was found before: a worker that is fast, or a driver that
+        is slow, has several lines in one read.
+        """
+        deadline = time.monotonic() + seconds
         while True:
-            for line in self.said[at:]:
-                if word in line:
-                    return line
-            at = len(self.said)
+            while self._looked < len(self.said):
+                self._looked += 1
+                if word in self.said[self._looked - 1]:
+                    return self.said[self._looked - 1]
             left = deadline - time.monotonic()
             if left <= 0 or not readable(self._out, left) or not self._take():
                 return None

@@ -1,0 +1,105 @@
+"""A played QEMU's own migration: which of its vCPUs are on is all that it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Protocol
+
+
+class Carries(Protocol):
+    """What a migration needs of its QEMU."""
+
+    status: str
+
+    @property
+    def powered(self) -> set[int]: ...
+    @property
+    def held(self) -> bool: ...
+    def load_vcpus(self, powered: set[int]) -> None: ...
+    def tell_monitors(self, name: str, **data: object) -> None: ...
+
+
+class PlayedMigration:
+    """One QEMU's, out or in."""
+
+    def __init__(self, qemu: Carries) -> None:
+        self.status = "none"
+        self.came = False
+        """Whether the machine has come from elsewhere."""
+        self.lie: set[int] = set()
+        """vCPUs of which the stream says wrongly that they are on."""
+        self._qemu = qemu
+        self._waits_at_switch = False
+        self._go_on = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def take(self, capabilities: Any) -> None:
+        for capability in capabilities:
+            if capability["capability"] == "pause-before-switchover":
+                self._waits_at_switch = capability["state"]
+
+    def begin(self, command: str, path: str) -> None:
+        self._go_on.clear()
+        work = self._send(path) if command == "migrate" else self._listen(path)
+        self._task = asyncio.create_task(work)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+    def cancel(self) -> None:
+        if self._task is not None and self.status in ("setup", "active", "pre-switchover"):
+            self._task.cancel()
+            self._say("cancelled")
+
+    def end(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        if self._server is not None:
+            self._server.close()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _say(self, status: str) -> None:
+        self.status = status
+        self._qemu.tell_monitors("MIGRATION", status=status)
+
+    async def _send(self, path: str) -> None:
+        ran = self._qemu.status == "running"
+        self._say("setup")
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+            self._writers.append(writer)
+            self._say("active")
+            if self._waits_at_switch:
+                self._qemu.status = "finish-migrate"
+                self._qemu.tell_monitors("STOP")
+                self._say("pre-switchover")
+                await self._go_on.wait()
+            sent = sorted(self._qemu.powered | self.lie)
+            writer.write(json.dumps(sent).encode() + b"\n")
+            await writer.drain()
+            if self._waits_at_switch and await reader.readline() != b"here\n":
+                raise ConnectionError("the other side is gone")
+            writer.close()
+            self._qemu.status = "postmigrate"
+            self._say("completed")
+        except OSError:
+            self._qemu.status = "running" if ran else "paused"
+            self._say("failed")
+
+    async def _listen(self, path: str) -> None:
+        self._server = await asyncio.start_unix_server(self._receive, path)
+
+    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self._say("active")
+        if not (line := await reader.readline()):
+            return
+        assert self._qemu.held, "nothing may run before it has come"
+        self._qemu.load_vcpus(set(json.loads(line)))
+        self.came, self._qemu.status = True, "paused"
+        writer.write(b"here\n")
+        self._say("completed")
