@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 import structlog
 
 from hpcore.log import Entry
 from hpcore.model import stimuli
-from hpcore.model.effects import CARRYING, Effect, MachineStep, RunMachineStep, RunStep
+from hpcore.model.effects import Effect, MachineStep, RunMachineStep
 from hpcore.model.events import (
     Event,
     MachineLost,
@@ -30,21 +30,13 @@ from hpcore.model.events import (
 from hpcore.model.revision import HPCORE, Revision
 from hpcore.model.states import Owed, State
 from hpcore.model.stimuli import Stimulus
-from hpcore.run.accelerator import AcceleratorError, EffectError, Session
-from hpcore.run.deadlines import (
-    Deadlines,
-    GuestWait,
-    MachineWait,
-    Patience,
-    StepWait,
-    Wait,
-    WordWait,
-)
+from hpcore.run.accelerator import EffectError, Session
+from hpcore.run.deadlines import Deadlines, GuestWait, Patience
+from hpcore.run.effects_under_way import EffectsUnderWay, Work
 from hpcore.run.errors import CommandRefused, ProtocolBroken, RunError
+from hpcore.run.inbox import Inbox
+from hpcore.run.outcomes import expired
 from hpcore.run.turns import Posted, Turn, Turns
-
-AT_ONCE = 32
-"""Of what was posted, how much is decided before others have their turn: some milliseconds."""
 
 TICK = 0.1
 """Seconds between two looks at the deadlines."""
@@ -99,22 +91,20 @@ class Controller:
         self.failure: BaseException | None = None
         self._end = _ENDED
         self._given_up: str | None = None
-        self._given_time_up: str | None = None
         self._open_log, self._open = open_log, open_session
         self.patience = patience or Patience()
         self._deadlines = Deadlines(self.patience)
-        self._queue: asyncio.Queue[Posted | None] = asyncio.Queue()
+        self._inbox = Inbox()
         self._turns = Turns(protocol)
         self._changed = asyncio.Condition()
         self._halted = asyncio.Event()
-        self._effects: set[asyncio.Task[None]] = set()
+        self._effects = EffectsUnderWay(self.post)
         self._saver = saver
         self._last_tick = time.monotonic()
         self._began = self._last_tick - resumed_at
-        self._carrying: tuple[MachineWait, asyncio.Task[None]] | None = None
 
     async def __aenter__(self) -> Controller:
-        self._thread_loop = asyncio.get_running_loop()
+        self._inbox.open()
         self.session = await self._open(self.post)
         try:
             self._log = self._open_log()  # not before it is known that the machine can run
@@ -137,15 +127,15 @@ class Controller:
 
     async def _stop(self) -> None:
         """Take nothing more, and wait for no outcome any more."""
-        for task in (*self._tasks, *self._effects):
+        for task in (*self._tasks, *self._effects.tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._effects, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._effects.tasks, return_exceptions=True)
 
     # ------------------------------------------------------------- from outside
 
     def post(self, stimulus: Stimulus) -> None:
         """Let `stimulus` reach the machine, after all that was posted before it. Any thread."""
-        self._put(Posted(stimulus, heard=self._heard))
+        self._inbox.put(Posted(stimulus, heard=self._heard))
 
     @property
     def _heard(self) -> int | None:
@@ -163,7 +153,7 @@ class Controller:
         may miss what follows. Raises CommandRefused where the command was refused, RunError
         where the machine has ended.
         """
-        answer: asyncio.Future[tuple[Event, ...]] = self._thread_loop.create_future()
+        answer: asyncio.Future[tuple[Event, ...]] = asyncio.get_running_loop().create_future()
 
         def decided(events: tuple[Event, ...]) -> None:
             if not any(isinstance(event, Refused) for event in events):
@@ -171,7 +161,7 @@ class Controller:
             if not answer.done():
                 answer.set_result(events)
 
-        self._put(Posted(command, decided, self._heard))
+        self._inbox.put(Posted(command, decided, self._heard))
         either: set[asyncio.Future[Any]] = {answer, self._tasks[0]}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -215,12 +205,12 @@ class Controller:
     @property
     def heard_all(self) -> bool:
         """Whether all that was posted has been decided."""
-        return self._queue.empty()
+        return self._inbox.empty
 
     @property
     def quiet(self) -> bool:
         """Whether all that was posted has been decided, and no effect is under way."""
-        return self.heard_all and not self._effects
+        return self.heard_all and not self._effects.tasks
 
     def give_up(self, why: str) -> None:
         """End the machine from outside, for a reason that whoever waits for it is told."""
@@ -249,22 +239,12 @@ class Controller:
         """Why the machine has ended, or what ended the loop."""
         return str(self.failure) if self.failure else self._end
 
-    def _put(self, posted: Posted) -> None:
-        try:
-            here = asyncio.get_running_loop() is self._thread_loop
-        except RuntimeError:
-            here = False
-        if here:
-            self._queue.put_nowait(posted)
-        else:
-            self._thread_loop.call_soon_threadsafe(self._queue.put_nowait, posted)
-
     # ------------------------------------------------------------------ the loop
 
     async def _run(self) -> None:
         try:
             while not self.state.shared.ended:
-                self._take_turns(await self._at_hand())
+                self._take_turns(await self._inbox.at_hand())
                 await self._tell()
         except Exception as error:
             self._fails(error)
@@ -283,13 +263,6 @@ class Controller:
             self._do(self._turns.counted(self.state, self._now()))
         except Exception as error:
             self._fails(error)
-
-    async def _at_hand(self) -> list[Posted]:
-        """What was posted, and none of it taken yet: one thing at least, or a look at the noise."""
-        out = [await self._queue.get()]
-        while len(out) < AT_ONCE and not self._queue.empty():
-            out.append(self._queue.get_nowait())
-        return [posted for posted in out if posted is not None]
 
     def _take_turns(self, at_hand: list[Posted]) -> None:
         """Decide all that is at hand, one by one, log it in one write, and have it done.
@@ -357,14 +330,10 @@ class Controller:
     def _begin(self, effect: Effect, stimulus: Stimulus) -> None:
         match effect, stimulus:
             case RunMachineStep(step=MachineStep.SAVE), stimuli.Save(file=file):
-                work: Coroutine[object, object, int | None] = self._save(file)
+                work: Work = self._save(file)
             case _:
                 work = self.session.execute(effect)
-        task = asyncio.create_task(self._execute(effect, work), name=str(effect))
-        self._effects.add(task)
-        task.add_done_callback(self._effects.discard)
-        if isinstance(effect, RunMachineStep) and effect.step in CARRYING:
-            self._carrying = MachineWait(effect.step), task
+        self._effects.begin(effect, work)
 
     async def _save(self, file: str) -> None:
         if self._saver is None:
@@ -374,90 +343,18 @@ class Controller:
     async def _decided_all(self) -> None:
         """Wait until all that was posted has been decided, and is in the log."""
         async with self._changed:
-            while not self._queue.empty():
+            while not self._inbox.empty:
                 await self._changed.wait()
-
-    async def _execute(
-        self, effect: Effect, work: Coroutine[object, object, int | None]
-    ) -> None:
-        """Have the accelerator do it, and report the outcome.
-
-        The outcome is posted in the same turn of the event loop in which the session's
-        `execute` returns, so that a session can order it before what the guest does next.
-        """
-        try:
-            value = await work
-        except asyncio.CancelledError:
-            if self._given_time_up is None:
-                raise
-            self.post(_failed(effect, self._given_time_up))
-            self._given_time_up = None
-        except EffectError as error:
-            self.post(_failed(effect, str(error)))
-        except AcceleratorError as error:
-            self.post(stimuli.Lost(str(error)))
-        except Exception as error:
-            _log.exception("effect_raised", effect=str(effect))
-            self.post(stimuli.Lost(f"{effect} raised {type(error).__name__}: {error}"))
-        else:
-            outcome = _done(effect, value)
-            if outcome is not None:
-                self.post(outcome)
 
     async def _watch_deadlines(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             if self._turns.due(self._now()):
-                self._queue.put_nowait(None)
+                self._inbox.wake()
             passed, self._last_tick = min(now - self._last_tick, LATEST_LOOK), now
             for wait in self._deadlines.pass_time(passed, self.state.shared.paused):
-                if not self._gave_up_carrying(wait):
-                    self.post(_expired(wait, self._deadlines.patience))
-
-    def _gave_up_carrying(self, wait: Wait) -> bool:
-        """Whether `wait` was for a migration or a save, which is given up: the machine goes on.
-
-        The session has as long again to have it go on. If it has not by then, it is lost.
-        """
-        if self._carrying is None or wait != self._carrying[0]:
-            return False
-        _, task = self._carrying
-        self._carrying = None
-        if task.done():
-            return False
-        self._given_time_up = f"it did not end in {self._deadlines.patience.of(wait):g} s"
-        task.cancel()
-        self._deadlines.follow(self.state)
-        return True
-
-
-def _done(effect: Effect, value: int | None) -> Stimulus | None:
-    match effect:
-        case RunStep(step=step, slot=slot):
-            return stimuli.Done(step, slot, value)
-        case RunMachineStep(step=machine_step):
-            return stimuli.MachineDone(machine_step)
-    return None
-
-
-def _failed(effect: Effect, error: str) -> Stimulus:
-    match effect:
-        case RunStep(step=step, slot=slot):
-            return stimuli.Failed(step, slot, error)
-        case RunMachineStep(step=machine_step):
-            return stimuli.MachineFailed(machine_step, error)
-    return stimuli.Lost(f"{effect} failed: {error}")
-
-
-def _expired(wait: Wait, patience: Patience) -> Stimulus:
-    seconds = f"{patience.of(wait):g} s"
-    match wait:
-        case GuestWait(slot=slot) | WordWait(slot=slot):
-            return stimuli.GuestSilent(slot)
-        case StepWait(slot=slot, step=step):
-            return stimuli.Lost(f"the accelerator did not end {step} of vCPU {slot} in {seconds}")
-        case MachineWait(step=MachineStep.RESET):
-            return stimuli.Lost(f"the machine was not reset within {seconds}")
-        case MachineWait(step=machine_step):
-            return stimuli.Lost(f"the accelerator did not end {machine_step} in {seconds}")
+                if self._effects.give_up_carrying(wait, self._deadlines.patience):
+                    self._deadlines.follow(self.state)
+                else:
+                    self.post(expired(wait, self._deadlines.patience))
