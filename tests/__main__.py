@@ -30,7 +30,8 @@ LATER = ("nice", "-n", "5")
 
 def main() -> int:
     """Run them. Returns pytest's exit code, of tests/nested where the others passed."""
-    with tempfile.TemporaryFile("w+") as said, beside(pytest(NESTED), said) as nested:
+    l1s = pytest(NESTED, "--beside-others")
+    with tempfile.TemporaryFile("w+") as said, beside(l1s, said) as nested:
         others = subprocess.run((*LATER, *pytest(*OTHERS)), check=False).returncode
         print(f"\n{NESTED}, beside the others:", flush=True)
         code = nested.wait()

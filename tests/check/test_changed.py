@@ -102,11 +102,6 @@ CHANGES: Changes = {
         "gic_sized_for_all", COMMANDS, "draft.emit(ev.MachineStepBegun(MachineStep.CREATE_VCPUS))",
         "draft.emit(ev.MachineStepBegun(MachineStep.INIT_GIC))", {},
     ),
-    "what runs is resumed again": (
-        "commands_taken", COMMANDS,
-        "not shared.paused and (shared.phase is not Phase.DEFINED or shared.step is not None)",
-        "not shared.paused and shared.phase is Phase.DEFINED", {"pause": True},
-    ),
     "a reset before the boot is refused": (
         "commands_taken", COMMANDS,
         "if shared.phase is Phase.DEFINED and shared.step is None:\n        return  # QEMU's suc",

@@ -23,6 +23,13 @@ CORES = 2
 _BOOTS = pytest.StashKey[dict[str, Booted]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let who runs these tests beside others say so."""
+    parser.addoption(
+        "--beside-others", action="store_true", help="boot one L1 at a time: other tests run, too"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Name the mark."""
     config.addinivalue_line("markers", "boots(boot): the L1 that the fixture `booted` is")
@@ -39,7 +46,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     alone = all(item.path.is_relative_to(HERE) for item in session.items)
-    turns = Semaphore(CORES if alone else CORES - 1)
+    beside = not alone or session.config.getoption("--beside-others", default=False)
+    turns = Semaphore(CORES - 1 if beside else CORES)
     marks = {item.nodeid: item.get_closest_marker("boots") for item in session.items}
     session.stash[_BOOTS] = {
         name: Booted(mark.args[0], turns) for name, mark in marks.items() if mark is not None
