@@ -40,12 +40,14 @@ def load(name: str) -> Revision:
     Raises ProtocolError.
     """
     path = Path(name)
-    if path.is_dir():
-        raise ProtocolError(f"{name}: it is a directory, and a protocol is a file; name one in it")
     if not path.is_file():
         if name == HPCORE.name:
             return HPCORE
         known = bundled()
+        if name not in known and path.is_dir():
+            raise ProtocolError(
+                f"{name}: it is a directory, and a protocol is a file; name one in it"
+            )
         if name not in known:
             close = get_close_matches(name, (HPCORE.name, *known), 1)
             hint = f"; did you mean {close[0]}?" if close else "."

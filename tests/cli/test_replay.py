@@ -226,7 +226,7 @@ def test_a_packed_log_is_read_which_is_said_and_not_followed(log: Path) -> None:
     assert plain.pop("wrapping") == []
     assert found == plain
     said = hpcore("replay", "-", "--quiet", stdin=log.read_bytes()).out
-    assert f"- {' and '.join(wrapping)}; what is read is the log in it." in said
+    assert f"standard input {' and '.join(wrapping)}; what is read is the log in it." in said
     assert "it is packed with gzip, so nobody goes on with it" in refused("replay", log, "--follow")
     assert "it is compressed with gzip; unpack it with gunzip" in refused("attach", log)
 

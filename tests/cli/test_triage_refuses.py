@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import signal
@@ -98,11 +99,20 @@ def test_one_of_two_logs_comes_from_standard_input(wrong: Path, bad: bool) -> No
 
 
 def test_ctrl_c_ends_a_command_that_waits_for_a_pipe(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with running("triage", tmp_path / "pipe") as run:
-        poll(lambda: any(run.temporary.iterdir()), "it waits for the pipe")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def taken() -> int | None:
+        """The pipe's other end, once the command has opened this one."""
+        with contextlib.suppress(OSError):
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        return None
+
+    with running("triage", pipe) as run:
+        ours = poll(taken, "it waits for the pipe")
         run.send(signal.SIGINT)
         ended = run.end()
+    os.close(ours)
     assert (ended.code, ended.err) == (130, "hpcore: interrupted\n")
 
 

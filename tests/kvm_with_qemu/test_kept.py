@@ -28,7 +28,7 @@ from hpcore.triage.replay import replay
 from tests.kvm_with_qemu import programs
 from tests.kvm_with_qemu.kept import alone, attached, killed, pids_of, printed
 from tests.kvm_with_qemu.strings import SYSTEM_RESET, mailbox
-from tests.support.command import hpcore
+from tests.support.command import hpcore, running
 from tests.support.waits import poll, until
 
 BLOCK = QEMU_KVM_REGISTERS.base
@@ -156,13 +156,12 @@ def test_linux_plugs_and_unplugs_by_one_hpcore_after_the_other(tmp_path: Path) -
     log, steps = tmp_path / "run.jsonl", tmp_path / "steps.yaml"
     steps.write_text("machine: {cpus: 1, maxcpus: 2}\nsteps: [boot]\n")
 
-    def does(*arguments: str | Path) -> None:
-        ended = hpcore(*arguments, "--json", seconds=LINUX_SECONDS)
-        assert ended.code == 0, ended
-
-    does("run", steps, "--accel", "kvm-qemu", "--keep", "--log", log)
-    for step in (("plug", "1"), ("unplug", "1"), ("--end",)):
-        does("attach", log, *step)
+    with running("run", steps, "--accel", "kvm-qemu", "--keep", "--log", log, "--json") as run:
+        said = run.process.communicate(timeout=LINUX_SECONDS)
+        assert run.process.returncode == 0, said
+        for step in (("plug", "1"), ("online", "1"), ("unplug", "1"), ("--end",)):
+            ended = hpcore("attach", log, *step, "--json", seconds=LINUX_SECONDS)
+            assert ended.code == 0, ended
     verdict = replay(log)
     assert verdict.ok
     assert verdict.state.shared.phase is Phase.ENDED
