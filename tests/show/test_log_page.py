@@ -258,9 +258,10 @@ def test_what_cannot_be_shown_is_said(log: Path, tmp_path: Path) -> None:
     assert "give --html" in refused("show", log)
     assert "there is no event 5000" in refused("show", log, "--html", page, "--from", "5000")
     assert "is before" in refused("show", log, "--html", page, "--from", "9", "--to", "3")
-    assert "--force" in refused("show", log, "--html", log)
+    assert "is what is read" in refused("show", log, "--html", log, "--force")
     no_log = tmp_path / "no.log"
     no_log.write_text("hello\n")
+    assert "--force" in refused("show", log, "--html", no_log)
     assert "not a" in refused("show", no_log, "--html", page)
     assert not page.exists()
 
