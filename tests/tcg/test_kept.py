@@ -218,7 +218,7 @@ def test_a_kept_machine_is_neither_migrated_nor_saved_and_goes_on(kept: Path) ->
         assert ended.last["kept"] is True
         return str(ended.last["error"])
 
-    assert "a machine of --keep is not migrated yet" in fails("migrate")
+    assert "(--keep) lives where its log says, and is neither migrated" in fails("migrate")
     file = kept.with_name("vm.saved")
     assert f"a machine of --keep is not saved yet; {file} was" in fails("save-machine", str(file))
     assert not file.exists()
