@@ -20,6 +20,7 @@ from hpcore.model.acpi import Notification
 from hpcore.model.config import MachineConfig
 from hpcore.model.naming import snake_case
 from hpcore.scenario import values as sc
+from hpcore.scenario.of_stimuli import command_step
 
 MOMENT = 500
 """Milliseconds in which an accelerator ends what it is at."""
@@ -65,7 +66,7 @@ class _Script:
             self._works = True
         elif isinstance(stimulus, st.ResetSeen) and self._resets:
             self._resets = False
-        elif step := _step(stimulus):
+        elif step := command_step(st.Reset() if isinstance(stimulus, st.ResetSeen) else stimulus):
             self._pass_time()
             self._add(step)
             if isinstance(step, sc.ResetStep):
@@ -96,20 +97,3 @@ class _Script:
         waits = not isinstance(step, sc.MAY_NOT_WAIT)
         verb = snake_case(type(step)).removesuffix("_step")
         self.lines.append(sc.Line(step, len(self.lines) + 1, verb, waits=waits))
-
-
-def _step(stimulus: st.Stimulus) -> sc.ScenarioStep | None:
-    match stimulus:
-        case st.DeviceAdd(id=id_, props=props, driver=driver):
-            return sc.PlugStep(id_, dict(props), driver)
-        case st.DeviceDel(id=id_, force=force):
-            return sc.UnplugStep(id_, force)
-        case st.Reset() | st.ResetSeen():
-            return sc.ResetStep()
-        case st.Pause():
-            return sc.PauseStep()
-        case st.Resume():
-            return sc.ResumeStep()
-        case st.Migrate():
-            return sc.MigrateStep()
-    return None

@@ -102,10 +102,9 @@ def _at_rest(state: State) -> bool:
     )
 
 
-def _step(stimulus: st.Stimulus, state: State) -> sc.ScenarioStep | None:
+def command_step(stimulus: st.Stimulus) -> sc.ScenarioStep | None:
+    """The step that gives the command `stimulus` to a machine that has booted."""
     match stimulus:
-        case st.Boot():
-            return sc.BootStep()
         case st.DeviceAdd(id=id_, props=props, driver=driver):
             return sc.PlugStep(id_, dict(props), driver)
         case st.DeviceDel(id=id_, force=force):
@@ -118,6 +117,14 @@ def _step(stimulus: st.Stimulus, state: State) -> sc.ScenarioStep | None:
             return sc.ResumeStep()
         case st.Migrate():
             return sc.MigrateStep()
+    return None
+
+
+def _step(stimulus: st.Stimulus, state: State) -> sc.ScenarioStep | None:
+    if isinstance(stimulus, st.Boot):
+        return sc.BootStep()
+    if step := command_step(stimulus):
+        return step
     return None if _usual(stimulus, state) else next(_calls(stimulus), None)
 
 
