@@ -25,6 +25,7 @@ from hpcore.door.monitors import descriptors
 from hpcore.door.options import Options
 from hpcore.door.settings import Settings
 from hpcore.errors import HpcoreError
+from hpcore.qemu.runtime_directory import lock_of, remove_runtime_directory, runtime_directory
 
 _NO_WORD = "the door ended without a word; was it killed?"
 
@@ -40,7 +41,15 @@ def main() -> NoReturn:
         wanted: asked.Asked | asked.Probe = (
             asked.read_probe(options) if asked.is_probe(options) else asked.read(words)
         )
-        words, environment = _have_door(settings, wanted)
+        directory = None
+        if settings.keep and isinstance(wanted, asked.Asked):
+            directory = runtime_directory()
+        try:
+            words, environment = _have_door(settings, wanted, directory)
+        except BaseException:
+            if directory is not None:
+                remove_runtime_directory(directory)
+            raise
     except HpcoreError as error:
         _say(str(error))
         sys.exit(1)
@@ -49,17 +58,20 @@ def main() -> NoReturn:
     for descriptor in descriptors(wanted.monitors):
         with contextlib.suppress(OSError):
             os.close(descriptor)  # it is the door's now, and QEMU is not to keep it open
+    if directory is not None:  # as long as QEMU lives, nobody takes its directory away
+        os.set_inheritable(lock_of(directory), True)
     os.environ |= environment
     _become(settings.qemu, words)
 
 
 def _have_door(
-    settings: Settings, wanted: asked.Asked | asked.Probe
+    settings: Settings, wanted: asked.Asked | asked.Probe, directory: Path | None
 ) -> tuple[list[str], dict[str, str]]:
     """Fork the door off; the command line that it has made for the real QEMU, and what it adds
     to its environment.
 
-    Raises HpcoreError with the door's words where it can't open.
+    `directory` is QEMU's own, of a VM that is to be kept. Raises HpcoreError with the door's
+    words where it can't open.
     """
     reads, writes = os.pipe()
     caller = os.getpid()
@@ -67,7 +79,7 @@ def _have_door(
     child = os.fork()
     if child == 0:
         os.close(reads)
-        _fork_off(settings, wanted, writes, caller)
+        _fork_off(settings, wanted, writes, caller, directory)
     os.close(writes)
     os.waitpid(child, 0)
     with os.fdopen(reads, "rb") as answer:
@@ -81,7 +93,11 @@ def _have_door(
 
 
 def _fork_off(
-    settings: Settings, wanted: asked.Asked | asked.Probe, writes: int, caller: int
+    settings: Settings,
+    wanted: asked.Asked | asked.Probe,
+    writes: int,
+    caller: int,
+    directory: Path | None,
 ) -> NoReturn:
     """In the child: leave the caller's family behind, for the watchdog and the door."""
     try:
@@ -95,21 +111,25 @@ def _fork_off(
             watchdog.watch(hears)
             os._exit(0)
         ours = [writes, tells, *descriptors(wanted.monitors)]
+        if directory is not None:
+            ours.append(lock_of(directory))
         inherited = None
         if isinstance(wanted, asked.Asked) and wanted.incoming is not None:
             inherited = (*all_but(ours), os.dup(2))  # a machine may come by any of them
         close_all_but([*ours, *(inherited or ())])
-        _open_door(settings, wanted, Line(writes, tells, caller, inherited))
+        _open_door(settings, wanted, Line(writes, tells, caller, inherited), directory)
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _open_door(settings: Settings, wanted: asked.Asked | asked.Probe, line: Line) -> None:
+def _open_door(
+    settings: Settings, wanted: asked.Asked | asked.Probe, line: Line, directory: Path | None
+) -> None:
     try:
         from hpcore.door.serve import serve  # noqa: PLC0415 - only the door needs all of it
 
-        serve(settings, wanted, line)
+        serve(settings, wanted, line, directory)
     except BaseException as error:
         line.refuse(f"this is a fault of hpcore: {type(error).__name__}: {error}")
         raise

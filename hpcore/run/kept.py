@@ -54,6 +54,8 @@ class Record:
     segment: int | None = None
     """The size of a segment of the log, and how many are kept: see Rotation."""
     segments: int | None = None
+    door: bool = False
+    """Whether it is a VM's, whose commands come by its door's monitors."""
 
     @property
     def rotation(self) -> Rotation | None:
@@ -73,12 +75,20 @@ class Record:
 
 
 def record(
-    place: Path, log: Path, accelerator: str, *, shell: bool, rotation: Rotation | None = None
+    place: Path,
+    log: Path,
+    accelerator: str,
+    *,
+    shell: bool,
+    rotation: Rotation | None = None,
+    door: bool = False,
 ) -> None:
     """Write down in `place` that the machine there has the log `log`."""
     found = log.stat()
-    rotated = (None, None) if rotation is None else (rotation.size, rotation.keep)
-    made = Record(str(log.resolve()), found.st_dev, found.st_ino, accelerator, shell, *rotated)
+    size, keep = (None, None) if rotation is None else (rotation.size, rotation.keep)
+    made = Record(
+        str(log.resolve()), found.st_dev, found.st_ino, accelerator, shell, size, keep, door
+    )
     (place / RECORD).write_text(json.dumps(asdict(made)) + "\n", encoding="utf-8")
 
 
@@ -89,6 +99,18 @@ def recorded(place: Path) -> Record | None:
     return None
 
 
+def has_door(log: str | PathLike[str]) -> bool:
+    """Whether the machine of the log at `log` is there, and is a VM's with a door.
+
+    Raises LogError for what is no log.
+    """
+    header, records = read(log)
+    records.close()
+    place = place_of(header)
+    found = None if place is None else recorded(place)
+    return found is not None and found.door
+
+
 @frozen
 class KeptLog:
     """The log of a kept machine, open for append and locked, and what it says."""
@@ -96,6 +118,7 @@ class KeptLog:
     writer: LogWriter
     kept: Kept
     shell: bool
+    door: bool
 
 
 def open_kept(path: str | PathLike[str]) -> KeptLog:
@@ -110,7 +133,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     if header.kept is None or place is None:
         raise NotKept(
             f"{log}: its machine was not to outlive hpcore, and is gone; `hpcore run --keep` and "
-            "`hpcore shell --keep` have one that does"
+            "`hpcore shell --keep` have one that does, and so has a door whose settings say keep"
         )
     host = header.kept.partition(":")[0]
     if host != gethostname():
@@ -135,7 +158,9 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     except BaseException:
         writer.close()
         raise
-    return KeptLog(writer, kept, shell=found is None or found.shell)
+    return KeptLog(
+        writer, kept, shell=found is None or found.shell, door=found is not None and found.door
+    )
 
 
 def say_gone(log: KeptLog, why: str) -> State:

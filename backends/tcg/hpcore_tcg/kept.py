@@ -7,8 +7,11 @@ QEMU has told of a reset of a machine that stands still, and the monitor's HELLO
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
+from hpcore.door.front import BeforeStart
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
@@ -16,13 +19,15 @@ from hpcore.model.machines import Phase
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
+from hpcore.qemu.kept import KeptQemu
 from hpcore.run.accelerator import Kept, Report, TakenUp
 from hpcore.session.kept import KeptQemuSession, finding
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.kept_machine import KeptMachine
+from hpcore_tcg.launch import Sockets
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.mirror import SlotMirror
-from hpcore_tcg.session import TcgSession
+from hpcore_tcg.session import StartMachine, TcgSession
 
 
 class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
@@ -31,11 +36,20 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     _found: KeptMachine | None = None
 
     def __init__(
-        self, config: MachineConfig, report: Report, directory: Path, *, boots: bool
+        self,
+        config: MachineConfig,
+        report: Report,
+        directory: Path,
+        *,
+        boots: bool,
+        before_start: BeforeStart | None = None,
     ) -> None:
-        super().__init__(config, self._make, report, boots=boots)
+        waits = None if before_start is None else self._before
+        super().__init__(config, self._make, report, boots=boots, before_start=waits)
         self._stay(directory)
-        self._create_by: tuple[BootFiles | None, Qemu, Monitor] | None = None
+        self._create_by: StartMachine | None = None
+        self._before_each = before_start
+        self._restarts = False  # the one that was killed was in the middle of a RESTART
         self._catching_up = False  # the monitor has yet to answer who attached
         self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
@@ -51,17 +65,57 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     ) -> KeptTcgSession:
         """A machine that is to be made, in `directory`, which `close` removes."""
         session = cls(config, report, directory, boots=boot is not None)
-        session._create_by = (boot, qemu, monitor)
+        session._create_by = partial(KeptMachine.create, config, boot, qemu, monitor, directory)
+        return session
+
+    @classmethod
+    def under_a_door(
+        cls,
+        config: MachineConfig,
+        qemu: KeptQemu,
+        sockets: Sockets,
+        report: Report,
+        before_start: BeforeStart | None,
+    ) -> KeptTcgSession:
+        """A machine in a QEMU that somebody else has started; see hpcore.door.keeping."""
+        session = cls(config, report, qemu.directory, boots=True, before_start=before_start)
+        session._create_by = partial(KeptMachine.attach, qemu, sockets)
         return session
 
     @classmethod
     async def attach(cls, kept: Kept, report: Report) -> KeptTcgSession:
         """The session of a machine that is there. See Keeper."""
-        session = cls(kept.state.config, report, kept.place, boots=True)
+        return await cls._attached(kept, report, partial(KeptMachine.find, kept.place))
+
+    @classmethod
+    async def attach_under_a_door(
+        cls,
+        kept: Kept,
+        qemu: KeptQemu,
+        sockets: Sockets,
+        report: Report,
+        before_start: BeforeStart | None,
+    ) -> KeptTcgSession:
+        """The session of a machine of `under_a_door` that is there; see hpcore.door.keeping."""
+        finds = partial(KeptMachine.found, qemu, sockets)
+        return await cls._attached(kept, report, finds, before_start)
+
+    @classmethod
+    async def _attached(
+        cls,
+        kept: Kept,
+        report: Report,
+        finds: Callable[[int, Told], Awaitable[KeptMachine]],
+        before_start: BeforeStart | None = None,
+    ) -> KeptTcgSession:
+        session = cls(
+            kept.state.config, report, kept.place, boots=True, before_start=before_start
+        )
         session._attaches(kept.state)
+        session._restarts = kept.state.shared.step is MachineStep.RESTART
         session._hello_due = bool(kept.heard & 1)
         with finding():
-            found = await KeptMachine.find(session._directory, kept.heard >> 1, session._told())
+            found = await finds(kept.heard >> 1, session._told())
         session._found = session._machine = found
         session._epoch = None if found.hello is None else found.hello.epoch
         if found.hello is not None and not session._hello_due:
@@ -112,10 +166,20 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         if self._found is not None:
             return self._found
         assert self._create_by is not None, "it is to be made"
-        boot, qemu, monitor = self._create_by
-        return await KeptMachine.create(
-            self._config, boot, qemu, monitor, self._directory, told
-        )
+        return await self._create_by(told)
+
+    async def _before(self) -> None:
+        """What is done before each RESTART.
+
+        One that was under way at the kill may have come so far that the guest runs. Or that was
+        half done: then QEMU puts what it was started with into the guest's memory again.
+        """
+        assert self._before_each is not None, "this is not called without"
+        under_way, self._restarts = self._restarts, False
+        if not under_way or self._found is None:
+            await self._before_each()
+        elif not self._found.started_anew():
+            await self._reset()
 
     def _replayed(self) -> asyncio.Event:
         assert self._found is not None, "it was attached"
