@@ -92,9 +92,9 @@ def _refuse_lost(monitor: MonitorAsked) -> None:
     if "fd" in monitor.device:
         raise ArgumentRefused(
             monitor.said,
-            "its descriptor is the caller's, and ends with the door, so that no other door could "
-            "serve it; with keep give it a path or a port. libvirt gives descriptors, and ends a "
-            f"QEMU whose monitor closes, so that keep is of no use to it: {_LEAVE_OUT}",
+            "its descriptor is the caller's and ends with the door: no other door could serve it. "
+            f"With keep give it a path or a port, {_LEAVE_OUT}, as for libvirt, which gives "
+            "descriptors, and ends a QEMU whose monitor closes",
         )
     if not monitor.serves and monitor.reconnect is None:
         raise ArgumentRefused(

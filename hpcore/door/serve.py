@@ -114,12 +114,12 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
             f"the accelerator '{found.name}' has no part for a VM that somebody else starts; "
             f"install a newer {found.distribution}"
         )
-    device_adds(asked)  # what of them is refused is said before anything is started
-    images = await asyncio.to_thread(boot_images, asked, directory)
-    files = await asyncio.to_thread(guest_files, asked, fronted.board, images)
     prepares = fronted.prepare
     if settings.keep:
         prepares = _keeping(found, asked).prepare_kept
+    device_adds(asked)  # what of them is refused is said before anything is started
+    images = await asyncio.to_thread(boot_images, asked, directory)
+    files = await asyncio.to_thread(guest_files, asked, fronted.board, images)
     prepared = await prepares(asked.config, files, directory, line.caller)
     if asked.incoming is not None and not isinstance(prepared, MovingPrepared):
         prepared.close()

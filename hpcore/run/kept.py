@@ -142,8 +142,11 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     try:
         writer = LogWriter.resume(log, rotation=None if found is None else found.rotation)
     except LogLocked:
+        leave = "`quit` or Ctrl-C"
+        if found is not None and found.door:
+            leave = "Ctrl-C, or by ending the process of its door"
         raise NotKept(
-            f"{log}: another hpcore has this machine; leave it there first, by `quit` or Ctrl-C"
+            f"{log}: another hpcore has this machine; leave it there first, by {leave}"
         ) from None
     try:
         if found is not None and not found.names(log):
