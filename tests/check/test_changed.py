@@ -145,6 +145,11 @@ CHANGES: Changes = {
         "events_have_effect", EVOLVE, "return changed(slot, id=None)", "return slot",
         {"faults": 1},
     ),
+    "a deferred vCPU has its thread once it is realized": (
+        "no_thread_before_on", EVOLVE,
+        "after = evolve_slot(before, event, boot=slot == BOOT_VCPU, rules=rules)",
+        "after = evolve_slot(before, event, boot=slot == BOOT_VCPU)", {"rules": "deferred"},
+    ),
 }  # fmt: skip
 
 
