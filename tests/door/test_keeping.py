@@ -7,8 +7,10 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,12 @@ async def kill_door(machine: Vm) -> None:
     door = machine.door()
     os.kill(door, signal.SIGKILL)
     await until(lambda: is_gone(door), "the door's end")
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody listens there, who takes this for a client that is gone again."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def place(log: Path) -> Path:
@@ -236,13 +244,13 @@ def test_a_door_that_can_log_no_more_closes_and_its_vm_goes_on() -> None:
     asyncio.run(main())
 
 
-def test_a_monitor_that_waited_for_its_client_at_the_start_does_not_wait_again() -> None:
+def test_a_paused_vm_stays_paused_and_a_monitor_that_waited_does_not_wait_again() -> None:
     async def main() -> None:
         monitors = ("-qmp", "unix:qmp,server=on,wait=off", "-qmp", "unix:more,server=on")
         comes: list[asyncio.Task[None]] = []
 
         async def come(path: Path) -> None:
-            await until(path.exists, "the monitor that waits")
+            await until(partial(listens, path), "the monitor that waits")
             await (await connected(path)).close()
 
         def under(directory: Path) -> None:
@@ -250,10 +258,14 @@ def test_a_monitor_that_waited_for_its_client_at_the_start_does_not_wait_again()
 
         async with vm(keep=True, monitors=monitors, under=under) as machine:
             await comes[0]
+            await machine.client.do("stop")
             await kill_door(machine)
             async with attach(machine.log):
                 more = await connected(machine.directory / "more")
                 assert set(await more.there()) == {0, 1}
+                assert (await more.do("query-status"))["status"] == "paused"
+                await more.do("cont")
+                await machine.shows({0, 1})
                 await more.do("quit")
                 await more.close()
             assert await machine.ended() == 0
