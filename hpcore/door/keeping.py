@@ -21,10 +21,12 @@ from hpcore.door.moving.taking import Inherited
 from hpcore.door.options import ArgumentRefused
 from hpcore.door.qmp import Answers, RealMonitor, VcpuCommands
 from hpcore.door.qmp.vcpu_events import Tell
+from hpcore.errors import HpcoreError
 from hpcore.model.config import MachineConfig
 from hpcore.qemu.kept import KeptQemu
 from hpcore.qemu.running import RunningQemu
 from hpcore.run.accelerator import GuestImages, Kept, KeptSession, Report
+from hpcore.run.discovery import Found
 from hpcore.run.kept import NotKept
 from hpcore.run.machine import LiveMachine
 
@@ -78,6 +80,17 @@ class KeepingFronted(Fronted, Protocol):
 
         `qmp` is the monitor that the session before had.
         """
+
+
+def keeping(found: Found, asked: Asked) -> KeepingFronted:
+    """The accelerator, which can have this VM outlive its door. Raises HpcoreError where it can't."""
+    if not isinstance(found.accelerator, KeepingFronted):
+        raise HpcoreError(
+            f"a VM of the accelerator '{found.name}' does not outlive its door yet: use "
+            "-accel tcg, or settings without keep"
+        )
+    refuse_what_is_lost(asked)
+    return found.accelerator
 
 
 def refuse_what_is_lost(asked: Asked) -> None:

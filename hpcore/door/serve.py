@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from attrs import frozen
 from hpcore.door.asked import Asked, Probe
 from hpcore.door.console import CONSOLE, ConsoleCopy, with_copy
 from hpcore.door.front import Fronted, MovingPrepared, Prepared
-from hpcore.door.fronts import OWN, RENEWALS, SESSIONS, opened, sockets_below
+from hpcore.door.fronts import OWN, RENEWALS, SESSIONS, Opened, opened, sockets_below
 from hpcore.door.guest_files import boot_images, guest_files
 from hpcore.door.journal import Journal, silence
-from hpcore.door.keeping import KeepingFronted, KeptPrepared, Opening, refuse_what_is_lost
+from hpcore.door.keeping import KeptPrepared, Opening, keeping
 from hpcore.door.line import Line
 from hpcore.door.log import VmLog
 from hpcore.door.machine import attached, device_adds, lived, until_gone
+from hpcore.door.monitors import MonitorAsked
 from hpcore.door.options import ArgumentRefused, Options
 from hpcore.door.qmp import Answers, QemuGone, connect
 from hpcore.door.qmp.vcpus import CANNOT_MIGRATE, machine_list
@@ -95,7 +97,7 @@ async def _serve(
 async def _probed(probe: Probe, line: Line, directory: Path) -> None:
     """Pass on what tools ask a QEMU without a machine, and say what can be hotplugged."""
     sockets, own = sockets_below(directory, probe.monitors), MonitorSocket(directory / OWN)
-    monitors = await opened(probe.monitors, sockets)
+    monitors = await _opened(line, probe.monitors, sockets)
     line.go(Options([*probe.rest, *monitor_options([*sockets, own])]).words())
     qemu = await _qemu(AttachedQemu, line, own.path, daemonizes=probe.rest.has("daemonize"))
     real = await Qmp.connect(qemu, own.path, lambda _name, _data: None)
@@ -116,7 +118,7 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
         )
     prepares = fronted.prepare
     if settings.keep:
-        prepares = _keeping(found, asked).prepare_kept
+        prepares = keeping(found, asked).prepare_kept
     device_adds(asked)  # what of them is refused is said before anything is started
     images = await asyncio.to_thread(boot_images, asked, directory)
     files = await asyncio.to_thread(guest_files, asked, fronted.board, images)
@@ -128,17 +130,6 @@ async def _driven(settings: Settings, asked: Asked, line: Line, directory: Path)
         await _in_front(settings, asked, line, directory, Under(found, fronted, prepared, images))
     finally:
         prepared.close()
-
-
-def _keeping(found: Found, asked: Asked) -> KeepingFronted:
-    """The accelerator, which can have a VM outlive its door. Raises HpcoreError for another."""
-    if not isinstance(found.accelerator, KeepingFronted):
-        raise HpcoreError(
-            f"a VM of the accelerator '{found.name}' does not outlive its door yet: use "
-            "-accel tcg, or settings without keep"
-        )
-    refuse_what_is_lost(asked)
-    return found.accelerator
 
 
 @frozen
@@ -159,7 +150,7 @@ async def _in_front(
     own, sessions, renewals = (
         MonitorSocket(directory / name) for name in (OWN, SESSIONS, RENEWALS)
     )
-    monitors = await opened(asked.monitors, sockets)
+    monitors = await _opened(line, asked.monitors, sockets)
     journal = Journal.of(settings.logs, asked.name)
     header, keeps = header_of(under.found, asked.config), isinstance(under.prepared, KeptPrepared)
     if keeps:
@@ -188,6 +179,30 @@ async def _in_front(
             if keeps:
                 moves.machine.subscribe(partial(_let_be, line, moves.machine))
             await lived(asked, moves, qemu, own.path, monitors, console, line.inherited)
+
+
+async def _opened(
+    line: Line, monitors: Sequence[MonitorAsked], sockets: Sequence[MonitorSocket]
+) -> Opened:
+    """As `opened`, while the caller lives: it may be killed while a client is waited for.
+
+    Raises QemuGone then.
+    """
+    try:
+        caller = AttachedQemu(line.caller, Path())
+    except ProcessLookupError:
+        raise QemuGone from None
+    opening = asyncio.create_task(opened(monitors, sockets))
+    gone = asyncio.create_task(caller.wait())
+    try:
+        await asyncio.wait({opening, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            raise QemuGone
+        return opening.result()
+    finally:
+        opening.cancel()
+        gone.cancel()
+        caller.unwatch()
 
 
 def _let_be(line: Line, machine: LiveMachine, _event: Event, _state: State) -> None:

@@ -13,16 +13,19 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 from attrs import define
 
 from hpcore.door.asked import read
-from hpcore.door.keeping import STAYS, Opening, refuse_what_is_lost
+from hpcore.door.keeping import STAYS, KeepingFronted, Opening, keeping, refuse_what_is_lost
 from hpcore.door.options import ArgumentRefused
+from hpcore.errors import HpcoreError
 from hpcore.log import read as read_log
 from hpcore.model.machines import Phase
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
+from hpcore.run.discovery import find
 from hpcore.run.kept import NotKept, place_of
 from hpcore.triage.replay import replay
 from tests.door.started import EXECUTABLE, Vm, connected, is_gone, settings, vm
@@ -304,6 +307,13 @@ def test_what_another_door_could_not_have_again_is_refused(
 )  # fmt: skip
 def test_what_is_qemus_own_or_can_be_had_again_is_kept(words: Sequence[str]) -> None:
     refuse_what_is_lost(read([*LINE, *words]))
+
+
+def test_an_accelerator_that_keeps_no_vm_is_refused() -> None:
+    asked = read([*LINE, "-qmp", "unix:q,server=on,wait=off"])
+    with pytest.raises(HpcoreError, match="'kvm-qemu' does not outlive its door yet: use -accel"):
+        keeping(attrs.evolve(find("tcg"), name="kvm-qemu", accelerator=object()), asked)
+    assert isinstance(keeping(find("tcg"), asked), KeepingFronted)
 
 
 def test_a_start_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
