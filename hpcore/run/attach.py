@@ -19,6 +19,7 @@ from hpcore.run.errors import ProtocolBroken, RunError
 from hpcore.run.kept import KeptLog, open_kept, say_gone
 from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine
+from hpcore.run.saving import saver_of
 
 
 class MachineEnded(RunError):
@@ -60,6 +61,7 @@ async def attach_machine(
             lambda: writer,
             lambda report: accelerator.attach(kept, report),
             patience,
+            saver=saver_of(found.name, lambda: writer),
             since=writer.last_t,
         )
         machine = LiveMachine(

@@ -1,12 +1,16 @@
 """A session whose machine may outlive hpcore: what is taken up again, and how.
 
-Its `heard` is the place in the link up to which all has been told on, doubled. It is odd where
-QEMU has told of a reset of a machine that stands still, and the monitor's HELLO is still due.
+Its `heard` has three parts. The lowest bit says that QEMU has told of a reset of a machine that
+stands still, and that the monitor's HELLO is still due. Above is the place in the link up to which
+all has been told on; the link goes on where it was, whichever QEMU has the machine. From bit
+MOVES on are the moves of which the end was told: who attaches amid one so knows whether that has
+been done.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from hpcore.guest.boot import BootFiles
@@ -16,13 +20,20 @@ from hpcore.model.machines import Phase
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import Kept, Report, TakenUp
+from hpcore.run.accelerator import AcceleratorError, EffectError, Kept, Report, TakenUp
+from hpcore.session.elsewhere import Elsewhere
 from hpcore.session.kept import KeptQemuSession, finding
 from hpcore_tcg.build import Monitor
+from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.kept_machine import KeptMachine
 from hpcore_tcg.machine import TcgMachine, Told
+from hpcore_tcg.made_of import MadeOf
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.session import TcgSession
+
+MOVES = 48
+"""The first bit of `heard` that counts moves. The link's place has 47 bits: 140 TB."""
+PLACE = (1 << MOVES - 1) - 1
 
 
 class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
@@ -35,7 +46,9 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     ) -> None:
         super().__init__(config, self._make, report, boots=boots)
         self._stay(directory)
-        self._create_by: tuple[BootFiles | None, Qemu, Monitor] | None = None
+        self._made_of: MadeOf | None = None
+        self._moves = 0  # of which the end was told
+        self._moving = False  # a hpcore was killed amid a move, whose end is to be told
         self._catching_up = False  # the monitor has yet to answer who attached
         self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
@@ -50,8 +63,12 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         directory: Path,
     ) -> KeptTcgSession:
         """A machine that is to be made, in `directory`, which `close` removes."""
+        try:
+            made_of = MadeOf.of(boot, qemu, monitor)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
         session = cls(config, report, directory, boots=boot is not None)
-        session._create_by = (boot, qemu, monitor)
+        session._is_made_of(made_of)
         return session
 
     @classmethod
@@ -59,9 +76,11 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         """The session of a machine that is there. See Keeper."""
         session = cls(kept.state.config, report, kept.place, boots=True)
         session._attaches(kept.state)
+        session._moves, heard = kept.heard >> MOVES, kept.heard >> 1 & PLACE
+        session._moving = kept.state.shared.step is MachineStep.MIGRATE
         session._hello_due = bool(kept.heard & 1)
         with finding():
-            found = await KeptMachine.find(session._directory, kept.heard >> 1, session._told())
+            found = await KeptMachine.find(session._directory, heard, session._told())
         session._found = session._machine = found
         session._epoch = None if found.hello is None else found.hello.epoch
         if found.hello is not None and not session._hello_due:
@@ -69,18 +88,28 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         session._mirror = SlotMirror.of(kept.state)
         if found.console is not None:
             session._followed = FollowedConsole(found.console)
+        try:
+            session._is_made_of(MadeOf.read(kept.place, found.process.directory))
+        except QemuError as error:
+            session.stays = f"the machine can neither be migrated nor saved: {error}"
         return session
 
     @property
     def heard(self) -> int:
         """See KeptSession."""
-        at = 0 if self._machine is None else self._machine.link.heard
-        return at << 1 | self._hello_due
+        at = 0 if self._heard_machine is None else self._heard_machine.link.heard
+        return self._moves << MOVES | at << 1 | self._hello_due
 
     def logged(self, heard: int) -> None:
         """See KeptSession."""
-        if isinstance(self._machine, KeptMachine):
-            self._machine.logged(heard >> 1)
+        if isinstance(self._heard_machine, KeptMachine):
+            self._heard_machine.logged(heard >> 1 & PLACE)
+
+    async def leave(self) -> None:
+        """See KeptSession. A QEMU that the machine has left is not left."""
+        if self._leaves is not None:
+            await asyncio.gather(self._leaves, return_exceptions=True)
+        await super().leave()
 
     async def take_up(self) -> None:
         """See KeptSession. A machine that is lost meanwhile is reported as such."""
@@ -111,11 +140,49 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         """The machine of CREATE_VCPUS; of who attached in the middle of that it is there."""
         if self._found is not None:
             return self._found
-        assert self._create_by is not None, "it is to be made"
-        boot, qemu, monitor = self._create_by
-        return await KeptMachine.create(
-            self._config, boot, qemu, monitor, self._directory, told
+        assert self._made_of is not None, "it is to be made"
+        return await KeptMachine.create(self._config, self._made_of, self._directory, told)
+
+    def _is_made_of(self, made_of: MadeOf) -> None:
+        """So that it can be made, and carried elsewhere. Part of the construction."""
+        self._made_of, self._monitor = made_of, made_of.monitor
+        self._elsewhere = Elsewhere(
+            partial(KeptMachine.to_come, self._config, made_of, self._directory),
+            made_of.loaded,
+            made_of.boot,
+            live=live_on(made_of.qemu.version),
         )
+
+    async def _migrate(self) -> None:
+        if self._moving:
+            self._end_move()
+        else:
+            await super()._migrate()
+            self._has_moved()
+
+    def _end_move(self) -> None:
+        """Tell how the move has ended that was under way when hpcore was killed."""
+        self._moving = False
+        assert self._found is not None, "it was attached"
+        if self._found.number == self._moves:
+            raise EffectError(
+                "hpcore ended before the machine was elsewhere: it is where it was; migrate again"
+            )
+        self._has_moved()
+
+    def _has_moved(self) -> None:
+        """A move has ended well: its end is told now."""
+        assert isinstance(self._machine, KeptMachine), "it was carried to one"
+        self._moves = self._machine.number
+
+    async def _answered(self, machine: TcgMachine) -> None:
+        assert isinstance(machine, KeptMachine), "it is kept"
+        if not machine.link.caught_up.is_set():
+            raise EffectError(
+                "the EL3 monitor has yet to answer who attached, which it does while the machine "
+                "runs: resume it first"
+            )
+        await super()._answered(machine)
 
     def _replayed(self) -> asyncio.Event:
         assert self._found is not None, "it was attached"
