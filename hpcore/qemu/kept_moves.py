@@ -4,7 +4,8 @@ Two may have it then, and nobody but they know which (hpcore.qemu.kept_directory
 one, and the same to whoever asks again:
 - The other QEMU is told `stop` first. It has the whole machine, and stands still; or it waits for
   the machine, and won't go on by itself any more once that has come. Only an hpcore lets it.
-- Where it waits, it is given up, then ended, and then the first one is taken up.
+- Where it waits, it is given up, then ended, and then the first one is taken up: whoever finds one
+  QEMU alone has it give up its migration first, which may be that one.
 - Where it has the machine, the first one has sent all of it, and stands still: QEMU sends the last
   of a machine that stands still alone. Once the first one has said `completed` it is given up, then
   ended.
@@ -74,9 +75,6 @@ async def _is_there(here: QemuDirectory, there: QemuDirectory, place: Path, qmp_
     if waits:
         there.give_up()
         await _end(there, place, qmp_of)
-        if here.lives:
-            async with _asked(here, place, qmp_of) as qmp:
-                await give_up(qmp)
         return False
     if here.lives:
         async with _asked(here, place, qmp_of) as qmp:

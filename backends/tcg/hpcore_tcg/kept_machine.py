@@ -18,6 +18,7 @@ from hpcore.qemu.kept_file import KeptFile, extents
 from hpcore.qemu.kept_machine import KeptQemuMachine
 from hpcore.qemu.kept_moves import who_has
 from hpcore.qemu.machine import stands_still
+from hpcore.qemu.migration import give_up
 from hpcore_tcg import launch
 from hpcore_tcg.kept_link import KeptLink, Missed
 from hpcore_tcg.link import Link
@@ -120,6 +121,7 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
         machine = cls(process, told)
         try:
             await machine.connect(sockets.qmp, None)
+            await give_up(machine.qmp)  # a save, or a move of which nothing is left but that
             await machine._stand_still()
             machine._read_files(directory, heard)
             await machine.connect_console(sockets.console)
