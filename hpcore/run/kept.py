@@ -7,6 +7,7 @@ which a second hpcore could take the machine, is told from the log itself.
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -25,6 +26,8 @@ from hpcore.model.states import State
 from hpcore.run.accelerator import Kept
 
 RECORD = "machine.json"
+NEWEST = sys.maxsize
+"""An event of no log: whoever reads from there reads the last segment alone."""
 
 
 def home(place: Path) -> str:
@@ -76,9 +79,13 @@ def record(
     place: Path, log: Path, accelerator: str, *, shell: bool, rotation: Rotation | None = None
 ) -> None:
     """Write down in `place` that the machine there has the log `log`."""
-    found = log.stat()
+    try:
+        found = log.stat()
+        file = (found.st_dev, found.st_ino)
+    except FileNotFoundError:  # it begins with a later segment
+        file = (0, 0)
     rotated = (None, None) if rotation is None else (rotation.size, rotation.keep)
-    made = Record(str(log.resolve()), found.st_dev, found.st_ino, accelerator, shell, *rotated)
+    made = Record(str(log.resolve()), *file, accelerator, shell, *rotated)
     (place / RECORD).write_text(json.dumps(asdict(made)) + "\n", encoding="utf-8")
 
 
@@ -104,7 +111,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     Raises NotKept with the reason, and LogError for what is no whole log.
     """
     log = Path(path)
-    header, records = read(log, as_written=True)
+    header, records = read(log, since=NEWEST, as_written=True)
     records.close()
     place = place_of(header)
     if header.kept is None or place is None:

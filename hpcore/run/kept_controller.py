@@ -38,11 +38,14 @@ class KeptController(Controller):
         *,
         saver: Saver | None = None,
         since: float | None = None,
+        restored_at: float = 0.0,
     ) -> None:
-        """`since` is the time of the last event in the log of a machine that is taken up again."""
+        """`since` is the time of the last event in the log of a machine that is taken up again,
+        and `restored_at` in that of one that was saved."""
         super().__init__(
-            state, open_log, open_session, patience, saver=saver, resumed_at=since or 0.0
-        )
+            state, open_log, open_session, patience, saver=saver,
+            resumed_at=restored_at if since is None else since,
+        )  # fmt: skip
         self.ends = False
         """Whether the machine is to end when it is left."""
         self._attaches = since is not None

@@ -71,6 +71,10 @@ class KeptQemuSession(QemuSession[M]):
     def logged(self, heard: int) -> None:
         """See KeptSession."""
 
+    async def arrive(self) -> None:
+        """See KeptSession."""
+        raise AcceleratorError("this machine was not saved: there is none to come")
+
     async def leave(self) -> None:
         """See KeptSession."""
         for task in self._tasks:

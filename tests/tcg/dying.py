@@ -3,8 +3,8 @@
     python -m tests.tcg.dying PLACE HEARD move|attach stopped|live AT
 
 A moment is before and after each word to a QEMU, each mark of who may have the machine, each start
-and each end of a QEMU. At moment AT it kills itself by `kill -9`. Its output is a line of JSON: what
-the moment was, or, where there are not so many, how many there were.
+and each end of a QEMU. At moment AT it kills itself by `kill -9`. Its output is a line of JSON:
+what the moment was, or, where there are not so many, how many there were.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import attrs
-from hpcore_tcg import kept as kept_sessions
 from hpcore_tcg.kept import KeptTcgSession
 
 from hpcore.model.effects import MachineStep, RunMachineStep
@@ -85,14 +85,19 @@ class Moments:
 
     def watch(self) -> None:
         """From here on they are counted."""
-        self._around(Qmp, "execute", lambda args: f"{args[1]} of {args[0]._process.directory.name}")
-        self._around(KeptQemu, "close", lambda args: f"the end of {args[0].directory.name}")
+        self._around(Qmp, "execute", lambda qmp, *_: str(qmp._process.directory.name))
+        self._around(KeptQemu, "close", lambda qemu: str(qemu.directory.name))
         for name in ("expect", "give_up", "remove"):
-            self._around(QemuDirectory, name, lambda args: f"{name} of {args[0].path.name}")
-        self._around(KeptQemu, "start", lambda args: f"the start of {args[1].name}")
+            self._around(QemuDirectory, name, lambda one: str(one.path.name))
+        self._around(KeptQemu, "start", lambda _argv, directory, *_: str(directory.name))
 
-    def _around(self, cls: type, name: str, of: Callable[[tuple[Any, ...]], str]) -> None:
+    def _around(self, cls: type, name: str, whose: Callable[..., str]) -> None:
         real = getattr(cls, name)
+
+        def of(args: tuple[Any, ...]) -> str:
+            command = f"{args[1]} " if name == "execute" else ""
+            return f"{name} {command}of {whose(*args)}"
+
         if asyncio.iscoroutinefunction(real):
 
             async def slow(*args: Any, **kwargs: Any) -> object:
@@ -119,8 +124,8 @@ def say(what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def main(place: Path, heard: int, how: str, way: str, at: int) -> None:
-    kept_sessions.live_on = lambda _version: way == "live"
+async def main(place: Path, heard: int, at: int, how: str, way: str) -> None:
+    patch("hpcore_tcg.kept.live_on", lambda _version: way == "live").start()
     moments = Moments(at)
     if how == "attach":
         moments.watch()
@@ -133,4 +138,4 @@ async def main(place: Path, heard: int, how: str, way: str, at: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5], int(sys.argv[5])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[5]), *sys.argv[3:5]))

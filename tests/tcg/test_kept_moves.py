@@ -95,7 +95,8 @@ def all_die(way: str, moments: range) -> tuple[list[str], list[str]]:
     outcomes: list[tuple[str, bool]] = []
 
     async def run() -> None:
-        async with machine() as (place, heard):
+        async with machine() as (place, heard_first):
+            heard = heard_first
             for at in moments:
                 moment = await asyncio.to_thread(dies, place, heard, "move", way, at)
                 if isinstance(moment, int):

@@ -97,6 +97,15 @@ class KvmQemuAccelerator:
         """See `hpcore.run.accelerator.Keeper`."""
         return await KeptKvmQemuSession.attach(kept, report)
 
+    async def keep_restored(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> KeptKvmQemuSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        raise AcceleratorError(
+            "a machine that is restored on kvm-qemu can't outlive hpcore yet: restore it without "
+            "--keep"
+        )
+
     async def restore(
         self, state: State, belongings: Belongings, stream: Stream, report: Report
     ) -> KvmQemuSession:

@@ -110,14 +110,33 @@ class TcgAccelerator:
         self, state: State, belongings: Belongings, stream: Stream, report: Report
     ) -> TcgSession:
         """See `hpcore.run.accelerator.RestoringAccelerator`."""
+        boot, qemu, monitor = await self._saved_parts(state, belongings)
+        session = self._session(state.config, boot, qemu, monitor, report)
+        await session.load(state, belongings, stream)
+        return session
+
+    async def keep_restored(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> KeptTcgSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        boot, qemu, monitor = await self._saved_parts(state, belongings)
+        try:
+            directory = runtime_directory()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        session = KeptTcgSession.keeping(state.config, boot, qemu, monitor, report, directory)
+        session.expect_saved(state, belongings, stream)
+        return session
+
+    async def _saved_parts(
+        self, state: State, belongings: Belongings
+    ) -> tuple[BootFiles | None, Qemu, build.Monitor]:
+        """What a saved machine is made of, as far as it is here. Raises AcceleratorError."""
         need_running(state)
         qemu = await self._qemu()
         monitor = await asyncio.to_thread(build.ensure_monitor)
         refuse_unlike(belongings, MONITOR, monitor.digest, "restore it with the hpcore-tcg of then")
-        boot = await asyncio.to_thread(boot_files, belongings)
-        session = self._session(state.config, boot, qemu, monitor, report)
-        await session.load(state, belongings, stream)
-        return session
+        return await asyncio.to_thread(boot_files, belongings), qemu, monitor
 
     async def _qemu(self) -> Qemu:
         try:

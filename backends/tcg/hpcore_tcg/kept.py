@@ -17,18 +17,30 @@ from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
+from hpcore.model.states import State
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
-from hpcore.run.accelerator import AcceleratorError, EffectError, Kept, Report, TakenUp
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    Belongings,
+    EffectError,
+    Kept,
+    Report,
+    Stream,
+    TakenUp,
+)
 from hpcore.session.elsewhere import Elsewhere
 from hpcore.session.kept import KeptQemuSession, finding
+from hpcore_tcg.belongings import epoch_of
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.kept_machine import KeptMachine
+from hpcore_tcg.launch import LINK_KEPT
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.made_of import MadeOf
 from hpcore_tcg.mirror import SlotMirror
+from hpcore_tcg.protocol import VERSION, Event, encode
 from hpcore_tcg.session import TcgSession
 
 MOVES = 48
@@ -49,6 +61,7 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         self._made_of: MadeOf | None = None
         self._moves = 0  # of which the end was told
         self._moving = False  # a hpcore was killed amid a move, whose end is to be told
+        self._to_come: tuple[State, Belongings, Stream] | None = None
         self._catching_up = False  # the monitor has yet to answer who attached
         self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
@@ -97,13 +110,50 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     @property
     def heard(self) -> int:
         """See KeptSession."""
-        at = 0 if self._heard_machine is None else self._heard_machine.link.heard
+        at = self._begins if self._heard_machine is None else self._heard_machine.link.heard
         return self._moves << MOVES | at << 1 | self._hello_due
 
     def logged(self, heard: int) -> None:
         """See KeptSession."""
         if isinstance(self._heard_machine, KeptMachine):
             self._heard_machine.logged(heard >> 1 & PLACE)
+
+    @property
+    def _begins(self) -> int:
+        """Where what the monitor says begins in the file, in a machine that is to come."""
+        if self._to_come is None:
+            return 0
+        return len(hello(epoch_of(self._to_come[1])))
+
+    def expect_saved(self, state: State, saved: Belongings, stream: Stream) -> None:
+        """The machine is not to be made: it comes by `arrive`. Raises AcceleratorError."""
+        epoch_of(saved)
+        self._to_come = (state, saved, stream)
+
+    async def arrive(self) -> None:
+        """See KeptSession. Until its QEMU has the whole machine, that has none to attach to."""
+        if self._to_come is None or self._made_of is None:
+            await super().arrive()
+            return
+        state, saved, stream = self._to_come
+        try:
+            self._made_of.write(self._directory)
+            # The monitor said it to another hpcore; whoever attaches needs its epoch.
+            (self._directory / LINK_KEPT).write_bytes(hello(epoch_of(saved)))
+        except OSError as error:
+            said = f"{self._directory} cannot be written: {error.strerror}"
+            raise AcceleratorError(said) from error
+        await self.load(state, saved, stream)
+        assert self._machine is not None, "it has come"
+        try:
+            self._machine.may_have_machine()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+
+    def _has_come(self, state: State, saved: Belongings) -> None:
+        assert isinstance(self._machine, KeptMachine), "it is kept"
+        self._machine.link.begin_behind(self._begins)
+        super()._has_come(state, saved)
 
     async def leave(self) -> None:
         """See KeptSession. A QEMU that the machine has left is not left."""
@@ -221,3 +271,8 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         first = super()._end(why)
         self._stands.set()
         return first
+
+
+def hello(epoch: int) -> bytes:
+    """What the monitor says at the beginning of an epoch."""
+    return encode(Event.HELLO, version=VERSION, epoch=epoch)
