@@ -30,6 +30,9 @@ from tests.support.waits import readable
 SAY_SECONDS = 120.0
 """For a worker's word: a guest boots meanwhile."""
 
+CARRIES = 0.35
+"""The part of the kills that comes amid a move or a save, or soon after."""
+
 MOVED = repr(MachineStepDone(MachineStep.MIGRATE))
 
 Say = Callable[[str], None]
@@ -164,7 +167,12 @@ class Kills:
         return self.folder / f"kept-{self.tally.logs}.jsonl"
 
     def _work(self, worker: Process) -> None:
-        """Let it begin a few things; the last one is not far when this returns."""
+        """Let it begin a few things; the last one is not far when this returns. Of every three one
+        is a move, or a save, which take longer."""
+        if self.dice.random() < CARRIES:
+            self._hears(worker, "carries")
+            self._wait(self.dice.uniform(0, 1.0) * self._slower)
+            return
         for _ in range(self.dice.randint(1, 4)):
             self._hears(worker, "doing")
         self._wait(self.dice.uniform(0, 0.3))

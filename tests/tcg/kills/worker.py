@@ -182,6 +182,7 @@ class Worker:
 
     async def carry(self) -> None:
         """A migration or a save, which is refused where something else is under way."""
+        say(carries=True)
         if self.dice.random() < 0.6:
             await (await self.machine.begin(stimuli.Migrate())).ended()
         else:
