@@ -3,8 +3,8 @@
     python -m tests.tcg.dying PLACE HEARD move|attach stopped|live AT
 
 A moment is before and after each word to a QEMU, each mark of who may have the machine, each start
-and each end of a QEMU. At moment AT it kills itself by `kill -9`. Its output is a line of JSON:
-what the moment was, or, where there are not so many, how many there were.
+and each end of a QEMU. At the moment AT, a number or what it is, it kills itself by `kill -9`. Its
+output is a line of JSON: what the moment was, or, where there is none, how many there were.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ async def taken_up(place: Path, heard: int, *, moving: bool) -> tuple[KeptTcgSes
 class Moments:
     """Counts them, and dies at one."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: str) -> None:
+        """`at` is which one by its number, or what it is."""
         self.at, self.count = at, 0
 
     def passes(self, what: str) -> None:
         """Here is one."""
         self.count += 1
-        if self.count == self.at:
+        if self.at in (str(self.count), what):
             say(what)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -124,7 +125,7 @@ def say(what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def main(place: Path, heard: int, at: int, how: str, way: str) -> None:
+async def main(place: Path, heard: int, at: str, how: str, way: str) -> None:
     patch("hpcore_tcg.kept.live_on", lambda _version: way == "live").start()
     moments = Moments(at)
     if how == "attach":
@@ -138,4 +139,4 @@ async def main(place: Path, heard: int, at: int, how: str, way: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[5]), *sys.argv[3:5]))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[5], *sys.argv[3:5]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,10 +19,11 @@ from hpcore_tcg.kept import MOVES, KeptTcgSession
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep
 from hpcore.model.rules import TEARDOWN
 from hpcore.promises.rig import COLD_BUILD
-from hpcore.qemu.kept import QemuGone
+from hpcore.qemu.kept import KeptQemu, QemuGone
 from hpcore.qemu.kept_directory import QemuDirectory
 from hpcore.qemu.kept_moves import who_has
 from hpcore.qemu.runtime_directory import is_held, remove_runtime_directory
+from hpcore.run.accelerator import MachineGone
 from tests.qemu.support import needs_qemu
 from tests.tcg.dying import SLOTS, taken_up
 from tests.tcg.rig import config
@@ -60,7 +63,7 @@ async def machine() -> AsyncIterator[tuple[Path, int]]:
         remove_runtime_directory(place)
 
 
-def dies(place: Path, heard: int, how: str, way: str, at: int) -> str | int:
+def dies(place: Path, heard: int, how: str, way: str, at: int | str) -> str | int:
     """What the moment was, or how many there are."""
     ended = subprocess.run(
         [sys.executable, "-m", "tests.tcg.dying", str(place), str(heard), how, way, str(at)],
@@ -83,6 +86,55 @@ async def looks(place: Path, heard: int) -> tuple[KeptTcgSession, bool]:
     await steps(session, SLOTS - 1, *TEARDOWN)
     await steps(session, SLOTS - 1, *COLD_BUILD)
     return session, moved
+
+
+async def is_killed(place: Path, number: int) -> None:
+    """The QEMU of that number dies."""
+    own = place / f"q{number}"
+    qemu = await KeptQemu.attach(own, own / "qmp", place=place)
+    os.kill(qemu.pid, signal.SIGKILL)
+    await qemu.wait()
+
+
+def test_where_the_other_qemu_dies_too_the_machine_is_where_it_was() -> None:
+    async def run() -> None:
+        async with machine() as (place, heard):
+            at = "before execute migrate-continue of q0"
+            assert await asyncio.to_thread(dies, place, heard, "move", "stopped", at) == at
+            await is_killed(place, 1)
+            session, moved = await looks(place, heard)
+            assert not moved
+            await session.leave()
+
+    asyncio.run(run())
+
+
+def test_where_the_other_qemu_had_the_machine_and_dies_too_the_machine_is_gone() -> None:
+    """It may have gone on there: nobody knows, so that it does not go on where it was."""
+
+    async def run() -> None:
+        async with machine() as (place, heard):
+            at = "before execute cont of q1"
+            assert await asyncio.to_thread(dies, place, heard, "move", "stopped", at) == at
+            await is_killed(place, 1)
+            with pytest.raises(MachineGone, match="had moved to another QEMU, which has ended"):
+                await taken_up(place, heard, moving=True)
+            assert not any(one.lives for one in QemuDirectory.all_of(place))
+
+    asyncio.run(run())
+
+
+def test_where_the_first_qemu_dies_too_the_other_one_has_the_machine() -> None:
+    async def run() -> None:
+        async with machine() as (place, heard):
+            at = "before execute cont of q1"
+            assert await asyncio.to_thread(dies, place, heard, "move", "stopped", at) == at
+            await is_killed(place, 0)
+            session, moved = await looks(place, heard)
+            assert moved
+            await session.leave()
+
+    asyncio.run(run())
 
 
 either = pytest.mark.parametrize("way", ["stopped", "live"])
