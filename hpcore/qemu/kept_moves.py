@@ -29,6 +29,8 @@ from hpcore.qemu.qmp import Qmp
 
 WAITS = "inmigrate"
 """QEMU's word for one that waits for its machine, or has a part of it."""
+MOST = 2
+"""QEMUs that may have a machine: it moves from one to one."""
 HAS_SENT = "postmigrate"
 """For one that has sent its machine, and was not told to go on with it."""
 
@@ -52,6 +54,9 @@ async def who_has(place: Path, qmp_of: QmpOf) -> KeptQemu:
     having = [one for one in every if one.may_have]
     if not having:
         raise QemuGone("QEMU has ended: what it said is gone with its directory")
+    if len(having) > MOST:
+        names = ", ".join(one.path.name for one in having)
+        raise QemuError(f"{place} is damaged: of {names} any may have the machine")
     if len(having) > 1:
         here, there = having
         found = there if await _is_there(here, there, place, qmp_of) else here

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from hpcore.guest.images import fetched_guest
 from hpcore.log import read
 from hpcore.model import events as ev
+from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
 from hpcore.qemu.kept_directory import QemuDirectory
@@ -27,7 +28,7 @@ from hpcore.run.open import open_machine
 from hpcore.run.saving import load_saved
 from hpcore.triage.replay import replay
 from tests.support.command import needs_guest
-from tests.support.waits import poll
+from tests.support.waits import poll, until
 
 pytestmark = needs_guest
 
@@ -160,6 +161,39 @@ def test_a_death_at_each_line_of_a_move_is_told_of_truly(kept: Path, when: str) 
         pytest.fail("it wrote more than a move does")
     assert outcomes == {True, False}
     assert lives_in_one(where) == ends(kept, MachineStep.MIGRATE)[0]
+
+
+LEFT_AT: dict[str, Callable[[list[QemuDirectory]], bool]] = {
+    "at once": lambda _every: True,
+    "as the other QEMU starts": lambda every: len(every) > 1,
+    "as the other one may have it": lambda every: len(every) > 1 and every[1].may_have,
+    "as the first one is given up": lambda every: not every[0].may_have,
+}
+"""By the QEMUs' directories, the oldest first."""
+
+
+@pytest.mark.parametrize("when", LEFT_AT)
+def test_a_machine_that_is_left_amid_a_move_is_where_the_log_says(kept: Path, when: str) -> None:
+    where = place(kept)
+    before = lives_in_one(where)
+
+    async def leave() -> None:
+        async with asyncio.timeout(SECONDS), attach_machine(kept) as attached:
+            await attached.machine.begin(stimuli.Migrate())
+            await until(lambda: is_time(QemuDirectory.all_of(where)), when)
+
+    def is_time(every: list[QemuDirectory]) -> bool:
+        has_moved = every[0].number > before  # before anybody has looked
+        return has_moved or LEFT_AT[when](every)
+
+    asyncio.run(leave())
+    there = lives_in_one(where)
+    assert there in (before, before + 1)
+    asyncio.run(taken_up(kept))
+    done, failed = ends(kept, MachineStep.MIGRATE)
+    assert lives_in_one(where) == there == done
+    assert begun(kept, MachineStep.MIGRATE) == done + failed
+    assert replay(kept).ok
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
