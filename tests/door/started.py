@@ -28,8 +28,9 @@ from tests.support.waits import SECONDS, until
 EXECUTABLE = Path(sys.executable).with_name("hpcore-qemu-system-aarch64")
 BOOT_SECONDS = 120.0
 END_SECONDS = 20.0
-PLUGGABLE = "cortex-a57-arm-cpu"
+PLUGGABLE, PLUGGABLE_ON_KVM = "cortex-a57-arm-cpu", "host-arm-cpu"
 TCG = ("-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57")
+KVM = ("-M", "virt,gic-version=host", "-accel", "kvm", "-cpu", "host")
 
 
 @define
@@ -73,9 +74,9 @@ class Client:
 
     # ------------------------------------------------------- vCPUs, as tools ask for them
 
-    async def plug(self, cpu: int, id_: str = "") -> None:
+    async def plug(self, cpu: int, id_: str = "", driver: str = PLUGGABLE) -> None:
         """Plug the vCPU of that core, and wait for nothing."""
-        await self.do("device_add", driver=PLUGGABLE, id=id_ or f"cpu{cpu}", core_id=cpu)
+        await self.do("device_add", driver=driver, id=id_ or f"cpu{cpu}", core_id=cpu)
 
     async def unplug(self, cpu: int) -> None:
         """Unplug it, and wait until it is gone."""
