@@ -28,8 +28,12 @@ from tests.support.waits import SECONDS, until
 EXECUTABLE = Path(sys.executable).with_name("hpcore-qemu-system-aarch64")
 BOOT_SECONDS = 120.0
 END_SECONDS = 20.0
+MOVING_SECONDS = 120.0
 PLUGGABLE, PLUGGABLE_ON_KVM = "cortex-a57-arm-cpu", "host-arm-cpu"
 TCG = ("-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57")
+SMALL = "256M"
+TOLD = [{"capability": "events", "state": True}]
+"""What has a client told of a migration by events."""
 KVM = ("-M", "virt,gic-version=host", "-accel", "kvm", "-cpu", "host")
 
 
@@ -51,6 +55,16 @@ class Client:
         """What a command returns; `_` in a name is `-`. Raises ExecuteError."""
         given = {name.replace("_", "-"): value for name, value in arguments.items()}
         return await self.qmp.execute(command, given or None)
+
+    async def migrated(self) -> dict[str, object]:
+        """What `query-migrate` says once the migration is over."""
+        found: dict[str, object] = {}
+        deadline = asyncio.get_running_loop().time() + MOVING_SECONDS
+        while found.get("status") not in ("completed", "failed", "cancelled"):
+            assert asyncio.get_running_loop().time() < deadline, found
+            await asyncio.sleep(0.02)
+            found = dict(await self.do("query-migrate"))
+        return found
 
     async def refused(self, command: str, **arguments: object) -> str:
         """The words with which a command is refused."""

@@ -12,8 +12,7 @@ import pytest
 
 from hpcore.model.events import CpuOnDenied
 from tests.door import started
-from tests.door.started import KVM, PLUGGABLE_ON_KVM, Client, Vm
-from tests.door.test_moving import SMALL, TOLD, ended
+from tests.door.started import KVM, PLUGGABLE_ON_KVM, SMALL, TOLD, Client, Vm
 from tests.support.command import hpcore, records
 
 READY_SECONDS = 240.0
@@ -63,14 +62,14 @@ def test_a_vm_that_was_saved_goes_on_behind_another_door(tmp_path: Path) -> None
         file = tmp_path / "saved"
         async with source() as saved:
             await saved.client.do("migrate", uri=f"exec:cat > {file}")
-            assert (await ended(saved.client))["status"] == "completed"
+            assert (await saved.client.migrated())["status"] == "completed"
             await saved.client.do("cont")
             await saved.shows({0, 1, 2})
             replays(saved)
         async with vm("-S", "-incoming", "defer", boots=False) as there:
             await plug(there.client, 2)
             await there.client.do("migrate-incoming", uri=f"exec:cat {file}")
-            assert (await ended(there.client))["status"] == "completed"
+            assert (await there.client.migrated())["status"] == "completed"
             await there.client.do("cont")
             await there.shows({0, 1, 2})
             await there.client.unplug(2)
@@ -96,7 +95,7 @@ def test_a_vm_moves_while_it_runs_and_one_that_could_not_goes_on(tmp_path: Path)
             await client.do("migrate", uri="exec:cat > /dev/null")
             await client.told("MIGRATION", since, status="active")
             await client.do("migrate_cancel")
-            assert (await ended(client))["status"] == "cancelled"
+            assert (await client.migrated())["status"] == "cancelled"
             await goes_on(here)
             await client.do("migrate-set-parameters", max_bandwidth=FAST)
             await client.do("migrate-set-capabilities", capabilities=TOLD_AT_SWITCH)
@@ -107,7 +106,7 @@ def test_a_vm_moves_while_it_runs_and_one_that_could_not_goes_on(tmp_path: Path)
             plugged = f"{PLUGGABLE_ON_KVM},id=cpu2,core-id=2"
             async with vm("-incoming", place, "-device", plugged, boots=False) as there:
                 await client.do("migrate", uri=place)
-                assert (await ended(client))["status"] == "completed"
+                assert (await client.migrated())["status"] == "completed"
                 assert (await client.do("query-status"))["status"] == "postmigrate"
                 await there.shows({0, 1, 2})  # without -S it goes on by itself
                 await plug(there.client, 3)
@@ -134,7 +133,7 @@ async def killed(here: Vm, at: str) -> None:
         await there.process.wait()
         if at == "pre-switchover":
             await here.client.do("migrate-continue", state=at)
-        assert (await ended(here.client))["status"] == "failed"
+        assert (await here.client.migrated())["status"] == "failed"
     await goes_on(here)
 
 
