@@ -32,7 +32,7 @@ class PlayedMigration:
         self.lie: set[int] = set()
         """vCPUs of which the stream says wrongly that they are on."""
         self._qemu = qemu
-        self._waits_at_switch = self._return_path = False
+        self.capabilities: dict[str, bool] = {}
         self._go_on = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
@@ -40,11 +40,15 @@ class PlayedMigration:
 
     def take(self, capabilities: Any) -> None:
         for capability in capabilities:
-            match capability["capability"]:
-                case "pause-before-switchover":
-                    self._waits_at_switch = capability["state"]
-                case "return-path":
-                    self._return_path = capability["state"]
+            self.capabilities[capability["capability"]] = capability["state"]
+
+    @property
+    def _waits_at_switch(self) -> bool:
+        return self.capabilities.get("pause-before-switchover", False)
+
+    @property
+    def _return_path(self) -> bool:
+        return self.capabilities.get("return-path", False)
 
     def begin(self, command: str, path: str) -> None:
         self._go_on.clear()
