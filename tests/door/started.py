@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -225,6 +226,21 @@ async def vm(
                 print(said[-4000:])  # pytest shows it where a test fails
             await _door_gone(directory)
             shutil.rmtree(directory / "logs", ignore_errors=True)
+
+
+def why_not_taken(directory: Path, incoming: str) -> str:
+    """What a VM says that cannot take the machine which comes from there."""
+    images = fetched_images()
+    assert images is not None, "make setup fetches the guest"
+    kernel = ("-kernel", str(images.kernel), "-initrd", str(images.initrd))
+    argv = [str(EXECUTABLE), *TCG, "-smp", "2,maxcpus=4", "-m", SMALL, "-nodefaults",
+            "-display", "none", *kernel, "-incoming", incoming]  # fmt: skip
+    done = subprocess.run(
+        argv, env={**os.environ, **settings(directory)}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done
+    return done.stderr
 
 
 def settings(directory: Path) -> dict[str, str]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from hpcore_tcg.elsewhere import live_on
 
 from hpcore.qemu.find import find_qemu
-from tests.door.started import EXECUTABLE, SMALL, TCG, TOLD, Vm, settings, vm
+from tests.door.started import SMALL, TCG, TOLD, Vm, vm, why_not_taken
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
-from tests.support.guests import fetched_images
 
 pytestmark = needs_qemu
 
@@ -131,14 +128,5 @@ def test_a_migration_that_fails_leaves_the_machine_where_it_is_and_the_next_one_
 
 
 def test_a_stream_without_hpcores_part_is_refused_where_the_caller_looks(tmp_path: Path) -> None:
-    images = fetched_images()
-    assert images is not None, "make setup fetches the guest"
-    kernel = ("-kernel", str(images.kernel), "-initrd", str(images.initrd))
-    argv = [str(EXECUTABLE), *TCG, "-smp", "2,maxcpus=4", "-m", SMALL, "-nodefaults",
-            "-display", "none", *kernel, "-incoming", "exec:printf QEVM%0100d 0"]  # fmt: skip
-    done = subprocess.run(
-        argv, env={**os.environ, **settings(tmp_path)}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "the machine is not taken: it comes from a QEMU without hpcore" in done.stderr
+    said = why_not_taken(tmp_path, "exec:printf QEVM%0100d 0")
+    assert "the machine is not taken: it comes from a QEMU without hpcore" in said

@@ -40,9 +40,11 @@ from hpcore.run.open import header_of
 from hpcore.session.carrying import QEMU
 from hpcore.session.loads import Loads
 from hpcore.triage.replay import replay
+from tests.door.started import why_not_taken
 from tests.door.test_offered import arm64_with_kvm
 from tests.kvm_qemu.played_qemu import PlayedQemu, played
 from tests.kvm_qemu.test_carried import PlayedProcess, runs
+from tests.qemu.support import needs_qemu
 from tests.support.waits import SECONDS, until
 
 __all__ = ["arm64_with_kvm"]
@@ -374,6 +376,20 @@ UNLIKE: dict[str, tuple[Callable[[list[Framed]], list[Framed]], str]] = {
         "it was cut short",
     ),
 }
+
+
+@needs_qemu
+def test_a_machine_of_kvms_is_refused_by_a_door_of_tcg(tmp_path: Path) -> None:
+    file = tmp_path / "saved"
+
+    async def run() -> None:
+        async with source(tmp_path) as here:
+            await here.do("migrate", uri=f"exec:cat > {file}")
+            assert (await here.ended())["status"] == "completed"
+
+    asyncio.run(run())
+    said = why_not_taken(tmp_path, f"exec:cat {file}")
+    assert "from the accelerator 'kvm-qemu', and is waited for on 'tcg': start both" in said
 
 
 def test_what_does_not_fit_is_refused_with_words_and_no_vcpu_is_on(tmp_path: Path) -> None:
