@@ -6,7 +6,7 @@
         return not slot.powered or slot.gicc == "wired"
 
 The file is run as it is: it is the user's own code. What it raises, when it is read or when
-a property of it is asked, is a CheckError that says where.
+a property of it is asked, is a CheckError that says where. How long it takes, `own_calls` knows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from hpcore.check.own_calls import CALLS
 from hpcore.check.properties import PROPERTIES, Properties, refuse_unfit
 from hpcore.check.result import CheckError
 from hpcore.check.world.guests import GuestModel
@@ -68,9 +69,8 @@ def guest_in(words: str) -> GuestModel:
             f"{', '.join(known) or 'none'}"
         )
     try:
-        guest: Any = cls()
-        hash(guest)
-    except Exception as error:
+        guest = CALLS.make(f"the making of {name}", str(path), _made, cls)
+    except (Exception, SystemExit) as error:  # an exit with 0 would be a proof
         raise CheckError(
             f"{path}: {name} cannot be made, or is no value: {_in_words(error, path)}. Make it a "
             "frozen attrs class whose fields all have a value"
@@ -82,6 +82,12 @@ def guest_in(words: str) -> GuestModel:
             "a guest has"
         )
     return _Worded(guest, str(path))
+
+
+def _made(cls: type) -> Any:
+    guest = cls()
+    hash(guest)
+    return guest
 
 
 def _module(path: Path) -> ModuleType:
@@ -98,7 +104,7 @@ def _module(path: Path) -> ModuleType:
     sys.modules[name] = module  # attrs and pickle look a class's module up
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
+        CALLS.make("the file", str(path), spec.loader.exec_module, module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise CheckError(f"{path} cannot be read: {_in_words(error, path)}") from error
@@ -126,10 +132,12 @@ def _with_words(p: Property, path: Path) -> Property:
 
 
 def _worded(function: Callable[..., Any], name: str, path: Path) -> Callable[..., Any]:
+    what, file = f"the property {name}", str(path)
+
     def asked(*arguments: Any) -> Any:
         try:
-            return function(*arguments)
-        except (Exception, SystemExit) as error:  # an exit with 0 would be a proof
+            return CALLS.make(what, file, function, *arguments)
+        except (Exception, SystemExit) as error:  # as above
             raise CheckError(
                 f"{path}: the property {name} cannot be asked: {_in_words(error, path)}"
             ) from error
@@ -164,7 +172,7 @@ class _Worded:
 
     def _asked(self, ask: Callable[[], Iterable[Stimulus]]) -> Iterator[Stimulus]:
         try:
-            made = tuple(ask())
+            made = CALLS.make(f"the guest {self.guest.name}", self.path, lambda: tuple(ask()))
         except (Exception, SystemExit) as error:  # as above
             raise CheckError(
                 f"{self.path}: the guest {self.guest.name} cannot be asked: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 from hpcore.check.properties import PROPERTIES, Properties
 from hpcore.check.result import CheckError
 from hpcore.check.world.guests import GUESTS, GuestModel
+from hpcore.errors import printable
 
 
 class GuestType(click.ParamType):  # type: ignore[type-arg]
@@ -32,6 +35,7 @@ class GuestType(click.ParamType):  # type: ignore[type-arg]
             return GUESTS[value]
         from hpcore.check.own import guest_in  # noqa: PLC0415 - runs a user's file
 
+        _watch_own_calls()
         try:
             return guest_in(value)
         except CheckError as error:
@@ -44,7 +48,20 @@ def properties_of(files: tuple[Path, ...]) -> Properties:
         return PROPERTIES
     from hpcore.check.own import properties_in  # noqa: PLC0415 - runs a user's file
 
+    _watch_own_calls()
     return (*PROPERTIES, *(p for file in files for p in properties_in(file)))
+
+
+@cache
+def _watch_own_calls() -> None:
+    """From now on say, once, where a call of the user's code is that does not come back."""
+    from hpcore.check.own_calls import CALLS  # noqa: PLC0415 - as above
+
+    def tell(words: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            click.echo(f"hpcore: {printable(words)}; Ctrl-C ends the check", err=True)
+
+    CALLS.watch(tell)
 
 
 property_option = click.option(

@@ -49,7 +49,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        sys.exit(explain(str(stopped), 128 + stopped.number))
+        noted = getattr(stopped, "__notes__", ())  # where it was, if somebody knows
+        sys.exit(explain("; ".join((str(stopped), *noted)), 128 + stopped.number))
 
 
 async def until_stopped(work: Coroutine[Any, Any, T]) -> T:

@@ -88,6 +88,11 @@ def _assembled_in_order(c: Change) -> bool:
             return True
 
 
+def _no_thread_before_on(c: Change) -> bool:
+    begins = c.after.thread and not c.before.thread
+    return not begins or (c.after.powered and not c.before.powered)
+
+
 _BEFORE_THE_GIC = (Phase.DEFINED, Phase.CREATED)
 
 OTHER_INVARIANTS: tuple[Property, ...] = (
@@ -147,6 +152,11 @@ OTHER_INVARIANTS: tuple[Property, ...] = (
         "runs_on_a_thread",
         "A vCPU that is on has a thread and an address space.",
         lambda index, slot, shared: not slot.powered or (slot.thread and slot.space),
+    ),
+    always(
+        "no_thread_before_on",
+        "A vCPU has no thread before it first goes on: by CPU_ON, or, of vCPU 0, by the start.",
+        on_event=_no_thread_before_on,
     ),
     always(
         "enabled_is_assembled",

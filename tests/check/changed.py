@@ -1,8 +1,8 @@
 """`hpcore check` of a protocol whose source is changed in one place, in a process of its own.
 
 `python -m tests.check.changed` reads a list of changes in JSON, each [path, old text, new text,
-options of the environment], and prints for each the names of what was found broken. Nothing on
-disk is changed.
+options of the environment], and prints for each the names of what was found broken. `rules` among
+the options names another protocol than hpcore's. Nothing on disk is changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def look(changed: Changed, voice: Voice) -> None:
         proof = importlib.import_module("hpcore.check.proof")
         worlds = importlib.import_module("hpcore.check.world.environment")
         least = {"slots": 2, "faults": 0, "reset": False, "migration": False, "power_off": False}
-        result = proof.prove(worlds.Environment(**{**least, **changed.options}), engine="symbolic")
+        options = {**least, **changed.options}
+        by = importlib.import_module("hpcore.protocols").load(options.pop("rules", "hpcore"))
+        held = importlib.import_module("hpcore.check.variants.revisions").properties_of(by)
+        environment = worlds.Environment(**options)
+        result = proof.prove(environment, by.rules, "symbolic", properties=held)
     except Exception as error:
         voice.ends(Outcome("error", f"{type(error).__name__}: {error}"[:500]))
         return

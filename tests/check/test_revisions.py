@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hpcore.check import Environment, prove
@@ -17,6 +18,7 @@ from hpcore.model.revision import Revision
 from hpcore.protocols import bundled, load
 from hpcore.triage.replay import replay
 from tests.check.reference import search
+from tests.docs.pages import DOCS, table
 
 NAMES = tuple(bundled())
 SMALL = Environment(slots=2, faults=1)
@@ -71,6 +73,27 @@ def test_the_shortest_way_to_what_was_reported_is_known(name: str, wrong: str) -
     assert hunted(name)[wrong].result.depth == SHORTEST[name, wrong]
 
 
+def test_the_docs_say_what_each_revision_gives_up_and_in_how_many_steps_it_shows() -> None:
+    page = DOCS / "protocols.md"
+    for at, name in enumerate(("v5", "v6", "v7"), 1):
+        told = {row[0].strip("`"): row[at] for row in table(page, "given up") if row[at]}
+        ends = ("unplug",)
+        found = {what: hunted(name)[what].result.depth for what in load(name).gives_up}
+        assert told == {what: "a loop" if what in ends else str(depth)
+                        for what, depth in found.items()}  # fmt: skip
+
+
+def test_the_docs_say_what_was_reported_and_what_that_breaks() -> None:
+    told = {
+        (of, reported.split("`")[1]): (set(breaks.replace("`", "").split(", ")), int(steps))
+        for of, reported, breaks, steps in table(DOCS / "protocols.md", "of")
+        if reported.startswith("`")
+    }
+    bugs = {(name, bug.name): set(bug.breaks) for name in NAMES for bug in load(name).bugs}
+    assert {of: steps for of, (_, steps) in told.items()} == {of: SHORTEST[of] for of in bugs}
+    assert not [of for of, (breaks, _) in told.items() if not breaks <= bugs[of]]
+
+
 def test_a_device_del_that_the_guest_refuses_need_never_end_in_the_series() -> None:
     assert hunted("v6")["unplug"].broken == ("unplug",)
     assert "unplug" not in load("deferred").gives_up
@@ -85,6 +108,30 @@ def test_the_tables_of_another_protocol_reach_what_a_plain_search_reaches(name: 
     plain = search(small, one.rules, one.invariants)
     for engine in ("symbolic", "explicit"):
         assert prove(small, one.rules, engine, properties=asked).states == plain.states
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "deferred"])
+def test_by_no_other_protocol_a_vcpu_has_no_thread_before_it_was_on(name: str) -> None:
+    asked = tuple(p for p in load("deferred").promises if p.name == "no_thread_before_on")
+    one = load(name)
+    assert "no_thread_before_on" not in one.instead
+    result = prove(COLD, one.rules, properties=asked)
+    assert result.violations == ("no_thread_before_on",)
+
+
+def test_that_deferred_starts_its_threads_late_is_what_every_search_holds_it_to() -> None:
+    """With threads from the realization on it keeps every other promise of its own."""
+    deferred = load("deferred")
+    early = attrs.evolve(deferred.rules, traits=frozenset())
+    least = attrs.evolve(SMALL, faults=0, reset=False, migration=False, power_off=False)
+    asked = properties_of(deferred)
+    for engine in ("symbolic", "explicit"):
+        result = prove(least, early, engine, properties=asked)
+        assert (result.violations, result.depth) == (("no_thread_before_on",), 4)
+    plain = search(least, early, deferred.invariants)
+    assert (plain.broken, len(plain.path)) == ("no_thread_before_on", 4)
+    rest = tuple(p for p in asked if p.name != "no_thread_before_on")
+    assert prove(SMALL, early, properties=rest).proven
 
 
 def test_v6_listed_by_objects_tells_whether_a_vcpu_was_ever_enabled() -> None:

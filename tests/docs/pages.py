@@ -87,6 +87,18 @@ def links(page: Path) -> Iterator[Found]:
             yield Found(page, line.line, match[1])
 
 
+def table(page: Path, head: str) -> Iterator[tuple[str, ...]]:
+    """The cells of each row of the page's table whose first heading is `head`."""
+    rows: list[str] = []
+    for line in prose(page):
+        if line.text.startswith(f"| {head} |") or (rows and line.text.startswith("|")):
+            rows.append(line.text)
+        elif rows:
+            break
+    for row in rows[2:]:  # after the headings, and the rule below them
+        yield tuple(cell.strip() for cell in row.strip("|").split("|"))
+
+
 def anchors(page: Path) -> set[str]:
     """The names that GitHub gives the page's headings."""
     titles = (line.text.lstrip("# ") for line in prose(page) if line.text.startswith("#"))

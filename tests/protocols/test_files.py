@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from hpcore.model.effects import Step
+from hpcore.model.other_invariants import OTHER_INVARIANTS
 from hpcore.model.revision import HPCORE, Revision, revision_of
 from hpcore.model.rules import RULES, Habit, Trait
 from hpcore.protocols import ProtocolError, bundled, load, parse
+from tests.docs.pages import DOCS, table
 
 
 def test_a_protocol_that_says_nothing_has_hpcores_rules_and_promises() -> None:
@@ -52,6 +54,15 @@ def test_a_protocol_written_down_and_read_again_is_the_same(name: str) -> None:
     again = revision_of(one.plain)
     assert (again.name, again.says, again.protocol) == (one.name, one.says, one.protocol)
     assert again.promises == one.promises
+
+
+def test_the_docs_say_what_is_promised_instead_and_by_whom() -> None:
+    told = {name.strip("`"): (says, set(by.split(", "))) for name, says, by
+            in table(DOCS / "protocols.md", "promised instead")}  # fmt: skip
+    assert told == {
+        p.name: (p.says, {name for name in bundled() if p.name in load(name).instead})
+        for p in OTHER_INVARIANTS
+    }
 
 
 @pytest.mark.parametrize("name", bundled())

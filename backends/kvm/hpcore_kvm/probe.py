@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform import virt
 from hpcore.run.accelerator import Capabilities
@@ -29,6 +31,10 @@ MODELLED = {
     ),
     "release": "a KVM vCPU has no address space of its own; its run page is unmapped",
 }
+_ANYWHERE = Capabilities(
+    no_save=None, no_keep="the machine is a part of hpcore's own process", modelled=MODELLED
+)
+"""What does not depend on the host."""
 
 
 def probe(device: Path = DEVICE, machine: str | None = None) -> Capabilities:
@@ -39,7 +45,7 @@ def probe(device: Path = DEVICE, machine: str | None = None) -> Capabilities:
     versions = {"host kernel": platform.release()}  # the header's "kernel" is the guest's
     reason = not_arm64(machine or platform.machine())
     if reason is not None:
-        return Capabilities(unavailable=reason, modelled=MODELLED, versions=versions)
+        return attrs.evolve(_ANYWHERE, unavailable=reason, versions=versions)
     # Not before here: the binding parses KVM's structs when it is imported, which takes
     # longer than all of the rest, and for nothing on another host.
     from hpcore_kvm import uapi  # noqa: PLC0415
@@ -51,17 +57,18 @@ def probe(device: Path = DEVICE, machine: str | None = None) -> Capabilities:
         try:
             version = system.api_version()
             if version != uapi.API_VERSION:
-                return Capabilities(
+                return attrs.evolve(
+                    _ANYWHERE,
                     unavailable=f"{device} has API version {version}, not "
                     f"{uapi.API_VERSION}; boot a Linux host kernel with KVM",
-                    modelled=MODELLED, versions=versions,
-                )  # fmt: skip
+                    versions=versions,
+                )
             with Vm(device) as vm:
                 return _of(system, vm, versions)
         finally:
             system.close()
     except KvmError as error:
-        return Capabilities(unavailable=str(error), modelled=MODELLED, versions=versions)
+        return attrs.evolve(_ANYWHERE, unavailable=str(error), versions=versions)
 
 
 def not_arm64(machine: str) -> str | None:
@@ -117,12 +124,10 @@ def _of(system: System, vm: Vm, versions: dict[str, str]) -> Capabilities:
     if system.ipa_bits() < HIGH_BITS:
         # the high region is out of reach, so that is all the redistributors there can be
         most = min(most, virt.GICR_FIRST_REGION)
-    return Capabilities(
+    return attrs.evolve(
+        _ANYWHERE,
         unavailable=unavailable,
         no_hotplug=None if smccc.has_filter(vm) else smccc.NO_FILTER,
-        no_save=None,
-        no_keep="the machine is a part of hpcore's own process",
         max_vcpus=most,
-        modelled=MODELLED,
         versions=versions,
     )
