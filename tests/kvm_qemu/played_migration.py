@@ -7,6 +7,9 @@ import asyncio
 import json
 from typing import Any, Protocol
 
+FINALIZING = 0.05
+"""Seconds from QEMU's word that its migration is completed until its machine is as it stays."""
+
 
 class Carries(Protocol):
     """What a migration needs of its QEMU."""
@@ -33,6 +36,7 @@ class PlayedMigration:
         """vCPUs of which the stream says wrongly that they are on."""
         self._qemu = qemu
         self.capabilities: dict[str, bool] = {}
+        self._ran = False
         self._go_on = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
@@ -61,6 +65,7 @@ class PlayedMigration:
     def cancel(self) -> None:
         if self._task is not None and self.status in ("setup", "active", "pre-switchover"):
             self._task.cancel()
+            self._goes_on()
             self._say("cancelled")
 
     def end(self) -> None:
@@ -76,14 +81,14 @@ class PlayedMigration:
         self._qemu.tell_monitors("MIGRATION", status=status)
 
     async def _send(self, path: str) -> None:
-        ran = self._qemu.status == "running"
+        self._ran = self._qemu.status == "running"
         self._say("setup")
         try:
             reader, writer = await asyncio.open_unix_connection(path)
             self._writers.append(writer)
             self._say("active")
+            self._qemu.status = "finish-migrate"
             if self._waits_at_switch:
-                self._qemu.status = "finish-migrate"
                 self._qemu.tell_monitors("STOP")
                 self._say("pre-switchover")
                 await self._go_on.wait()
@@ -93,11 +98,15 @@ class PlayedMigration:
             if self._return_path and await reader.readline() != b"here\n":
                 raise ConnectionError("the other side is gone")
             writer.close()
-            self._qemu.status = "postmigrate"
             self._say("completed")
+            await asyncio.sleep(FINALIZING)
+            self._qemu.status = "postmigrate"
         except OSError:
-            self._qemu.status = "running" if ran else "paused"
+            self._goes_on()
             self._say("failed")
+
+    def _goes_on(self) -> None:
+        self._qemu.status = "running" if self._ran else "paused"
 
     async def _listen(self, path: str) -> None:
         self._server = await asyncio.start_unix_server(self._receive, path)

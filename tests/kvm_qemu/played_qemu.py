@@ -359,6 +359,9 @@ class PlayedQemu:
         assert isinstance(given, dict)
         self.before(command)
         self.obeyed.append(command)
+        if command == "cont" and self.status == "finish-migrate":
+            refused = {"class": "GenericError", "desc": "Migration is not finalized yet"}
+            return {"error": refused, **numbered}
         return {"return": await self._obey(command, given), **numbered}
 
     async def _obey(self, command: str, given: dict[str, object]) -> object:
