@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from attrs import field, frozen
 
@@ -234,6 +234,26 @@ class Violation:
     says: str
 
 
+Asks = TypeVar("Asks", OnEvent, OnDecision)
+
+
+class _ByClass(dict[type, tuple[tuple[Property, Asks], ...]]):
+    """What is asked of an event, or of a stimulus, by its class: few of the rules, of most.
+
+    They are sorted out as the first one of a class comes.
+    """
+
+    def __init__(self, asked: Iterable[tuple[Property, Asks]]) -> None:
+        super().__init__()
+        self._asked: tuple[tuple[Property, Asks], ...] = tuple(asked)
+
+    def __missing__(self, kind: type) -> tuple[tuple[Property, Asks], ...]:
+        found = self[kind] = tuple(
+            (p, holds) for p, holds in self._asked if not p.of or kind in p.of
+        )
+        return found
+
+
 class Invariants:
     """The *always* properties among some, sorted by what they are asked of.
 
@@ -242,8 +262,10 @@ class Invariants:
 
     def __init__(self, properties: Iterable[Property]) -> None:
         self.rules = tuple(p for p in properties if p.kind is Kind.ALWAYS)
-        self._on_event: dict[type, tuple[tuple[Property, OnEvent], ...]] = {}
-        self._on_decision: dict[type, tuple[tuple[Property, OnDecision], ...]] = {}
+        self._on_event = _ByClass((p, p.on_event) for p in self.rules if p.on_event is not None)
+        self._on_decision = _ByClass(
+            (p, p.on_decision) for p in self.rules if p.on_decision is not None
+        )
         self._at_rest = tuple((p, p.on_state) for p in self.rules if p.on_state is not None)
         self._between = tuple((p, holds) for p, holds in self._at_rest if not p.at_rest)
 
@@ -254,27 +276,6 @@ class Invariants:
         for rule, holds in self._at_rest if rest else self._between:
             if not holds(index, slot, shared):
                 yield Violation(rule.name, index, rule.says)
-
-    def _of_event(self, kind: type) -> tuple[tuple[Property, OnEvent], ...]:
-        """The rules that say something of an event of this class: few of them, of most."""
-        rules = self._on_event.get(kind)
-        if rules is None:
-            rules = tuple(
-                (p, p.on_event) for p in self.rules
-                if p.on_event is not None and (not p.of or kind in p.of)
-            )  # fmt: skip
-            self._on_event[kind] = rules
-        return rules
-
-    def _of_stimulus(self, kind: type) -> tuple[tuple[Property, OnDecision], ...]:
-        rules = self._on_decision.get(kind)
-        if rules is None:
-            rules = tuple(
-                (p, p.on_decision) for p in self.rules
-                if p.on_decision is not None and (not p.of or kind in p.of)
-            )  # fmt: skip
-            self._on_decision[kind] = rules
-        return rules
 
     def of_state(self, state: State) -> Iterator[Violation]:
         """What does not hold in a state between decisions."""
@@ -297,7 +298,7 @@ class Invariants:
         """
         slot = slot_of(event)
         same = before.shared is after.shared or before.shared == after.shared
-        on_event = self._of_event(type(event))
+        on_event = self._on_event[type(event)]
         on_state = self._at_rest if rest else self._between
         for i in range(len(after.slots)) if slot is None or not same else (slot,):
             if not 0 <= i < len(after.slots) or only not in (None, i):
@@ -340,7 +341,7 @@ class Invariants:
                 i, before.slots[i], before.shared, stimulus, events, effects,
                 after.slots[i], after.shared,
             )  # fmt: skip
-            for rule, holds in self._of_stimulus(type(stimulus)):
+            for rule, holds in self._on_decision[type(stimulus)]:
                 if not holds(turn):
                     return Violation(rule.name, i, rule.says)
         return None
