@@ -66,7 +66,7 @@ attach-long:
 	$(BIN)/python -m tests.tcg.kills --kills 200 --seed 1
 
 moving-live:
-	$(BIN)/python -m pytest tests/door/live.py tests/door/test_moving.py
+	$(BIN)/python -m pytest tests/door/live.py tests/door/test_moving.py tests/libvirt/test_moving.py
 
 check:
 	$(BIN)/ruff check .

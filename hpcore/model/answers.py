@@ -155,6 +155,9 @@ def _true_success(t: Turn) -> bool:
 
 def _true_failure(t: Turn) -> bool:
     """Of a failed unplug the vCPU stays; of a failed plug it goes, and no more is said."""
+    for event in t.told:
+        if isinstance(event, ev.PlugFailed | ev.UnplugFailed) and event.id != t.before.id:
+            return False
     if t.shared.ended:
         return True
     if _tells(t, ev.UnplugFailed):
@@ -379,7 +382,8 @@ ANSWERS: tuple[Property, ...] = (
     ),
     always(
         "failure_is_true",
-        "Who is told that an unplug failed keeps the vCPU; who is told so of a plug has none.",
+        "Who is told that an unplug failed keeps the vCPU; who is told so of a plug has none; "
+        "either is told by its id.",
         on_decision=_true_failure, number=13, since=_SINCE,
     ),
     always(

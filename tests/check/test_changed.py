@@ -52,6 +52,9 @@ CHANGES: Changes = {
         "slot.command is Owed.UNPLUG and slot.lifecycle is not SlotState.EJECTING",
         "slot.command is Owed.UNPLUG", {"power_on": True},
     ),
+    "a machine that ends tells of its commands without their ids": (
+        "failure_is_true", PROGRESS, 'id_ = slot.id or ""', 'id_ = ""', {"faults": 1},
+    ),
     "a refusal withdraws what the guest has yet to take": (
         "request_withdrawn_whole", CALLS, "still_asked=slot.remove", "still_asked=False", {},
     ),

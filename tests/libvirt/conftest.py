@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from hpcore.fetch.cache import cache_directory
+from hpcore.qemu.find import find_qemu
 from hpcore.run.accelerator import GuestImages
 from tests.libvirt.instance import Libvirt, running
 from tests.support.guests import fetched_images
@@ -45,6 +46,10 @@ def door(libvirt: Libvirt) -> Path:
     for name in (DOOR.name, "hpcore"):
         (here / name).symlink_to(DOOR.with_name(name))
     link = here / DOOR.name
-    settings = f'logs = "{libvirt.directory}/logs"\ncache = "{cache_directory()}"\n'
-    link.with_name(f"{link.name}.toml").write_text(settings)
+    settings = {
+        "logs": libvirt.directory / "logs", "cache": cache_directory(), "qemu": find_qemu().path,
+    }  # fmt: skip
+    link.with_name(f"{link.name}.toml").write_text(
+        "".join(f'{name} = "{path}"\n' for name, path in settings.items())
+    )
     return link

@@ -54,12 +54,13 @@ LOOKS: tuple[Look, ...] = (
     ("symbolic", {"slots": 3, "faults": 1, "pause": True, "power_on": True, "plugged": 1}),
     ("symbolic", {"slots": 2, "faults": 0, "guest": "linux"}),
     ("symbolic", {"slots": 2, "faults": 0, "pause": True, "before_boot": True}),
+    ("symbolic", {"slots": 2, "faults": 0, "boot": 2}),
     ("symbolic", {"slots": 2, "faults": 0, "rules": "v6"}),
     ("symbolic", {"slots": 2, "faults": 0, "rules": "by-device"}),
     ("symbolic", {"slots": 2, "faults": 0, "rules": "deferred"}),
 )
 """The engines, and what they are asked: a guest that means harm, and one that behaves; the boot;
-and other protocols, since what they alone do is in the same files."""
+a vCPU that the guest has from then on for good; and other protocols, since what they alone do is in the same files."""
 
 
 def protocol_mutants() -> list[Mutant]:

@@ -28,6 +28,7 @@ OUT = Path("build/nested")
 @click.option("--uefi", is_flag=True, help="Give L1 UEFI firmware and a small disk, too.")
 @click.option("--libvirt", is_flag=True, help="Give L1 Debian's libvirt, too.")
 @click.option("--apparmor", is_flag=True, help="Give L1 Debian's AppArmor, too.")
+@click.option("--selinux", is_flag=True, help="Boot L1 with SELinux; with a policy's compiler.")
 @click.option("--steady", is_flag=True, help="Its clock stands still while others have the CPUs.")
 @click.option("--smp", default=2, show_default=True, help="CPUs of L1.")
 @click.option("--seconds", default=600.0, show_default=True, help="What the command has.")
@@ -37,8 +38,8 @@ OUT = Path("build/nested")
 @click.argument("command", nargs=-1)
 def main(
     cpu: str, gic: int, no_el2: bool, kernel: Path | None, qemu: str | None, uefi: bool,
-    libvirt: bool, apparmor: bool, steady: bool, smp: int, seconds: float, out: Path,
-    build: bool, command: tuple[str, ...],
+    libvirt: bool, apparmor: bool, selinux: bool, steady: bool, smp: int, seconds: float,
+    out: Path, build: bool, command: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run COMMAND in an arm64 Linux with a real /dev/kvm, in a copy of this repository.
 
@@ -64,7 +65,7 @@ def main(
                 click.echo("no command given; see --help")
             return
         machine = NestedMachine(
-            cpu, gic, not no_el2, smp, kernel, qemu, uefi, libvirt, apparmor, steady
+            cpu, gic, not no_el2, smp, kernel, qemu, uefi, libvirt, apparmor, selinux, steady
         )
         out.mkdir(parents=True, exist_ok=True)
         ended = run(command, out, machine=machine, seconds=seconds, hear=_hear, progress=_progress)

@@ -1,22 +1,19 @@
 """Debian's AppArmor for arm64, to be laid over L1's image: its parser, libvirt's rules for QEMU.
 
-The kernel of L1 has AppArmor, and has it on. Built once, kept in hpcore's cache under a hash of
-what goes into it.
+The kernel of L1 has AppArmor, and has it on.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
-from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.sources import find_mirror
-from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
-from hpcore.guest.initramfs import Entry, cpio
+from hpcore.fetch.whole_directory import TellFetch, silent
+from hpcore.guest.initramfs import Entry
 from tests.nested.archive import PROGRAM, parents, tree
 from tests.nested.errors import NestedError
+from tests.nested.layers import Contents, Layer
 from tests.support.tools import run_tool
 
 RECIPE = 1
@@ -30,8 +27,6 @@ RULES = "etc/apparmor.d"
 PACKAGES = ("apparmor", "libvirt-daemon-system")
 """The first has the parser, and the rules that all profiles share; the second libvirt's."""
 
-LAYER = "apparmor.cpio"
-
 
 def nested_apparmor(cache: Path | None = None, progress: TellFetch = silent) -> Path:
     """The archive, from the cache or else made now.
@@ -39,15 +34,12 @@ def nested_apparmor(cache: Path | None = None, progress: TellFetch = silent) -> 
     Raises FetchError where Debian's packages cannot be had or kept, NestedError where they
     have not what is needed. Safe to call from several processes.
     """
-    made_of = json.dumps([RECIPE, SUITE, PARSER, PARSER_AT, RULES, PACKAGES])
-    name = f"apparmor-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
-    directory = (cache or cache_directory()) / "nested" / name
-    if kept(directory) is None:
-        keep(directory, "L1's AppArmor", lambda work: _build(work, progress))
-    return directory / LAYER
+    made_of: list[object] = [RECIPE, SUITE, PARSER, PARSER_AT, RULES, PACKAGES]
+    layer = Layer("apparmor", "apparmor.cpio", "L1's AppArmor", made_of)
+    return layer.get(lambda work: _build(work, progress), cache)
 
 
-def _build(work: Path, progress: TellFetch) -> Path:
+def _build(work: Path, progress: TellFetch) -> Contents:
     apt = PrivateApt.create(work / "apt", find_mirror(), (SUITE,))
     progress("reading Debian's package index for arm64")
     apt.update()
@@ -58,10 +50,6 @@ def _build(work: Path, progress: TellFetch) -> Path:
     for name in (PARSER, f"{RULES}/abstractions/base", f"{RULES}/abstractions/libvirt-qemu"):
         if not (files / name).is_file():
             raise NestedError(f"no package of {', '.join(PACKAGES)} has {name}")
-    complete = work / "complete"
-    complete.mkdir()
     entries = [*parents(PARSER_AT), Entry(PARSER_AT, PROGRAM, (files / PARSER).read_bytes())]
     entries += [*parents(f"{RULES}/any"), *tree(files / RULES, RULES)]
-    (complete / LAYER).write_bytes(cpio(entries))
-    write_manifest(complete, packages=PACKAGES)
-    return complete
+    return Contents(entries, {"packages": PACKAGES})

@@ -1,21 +1,16 @@
-"""L1's userland: Debian's arm64 Python and busybox, and the packages that the tests import.
-
-Built once, kept in hpcore's cache under a hash of what goes into it.
-"""
+"""L1's userland: Debian's arm64 Python and busybox, and the packages that the tests import."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
-from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.sources import find_mirror
-from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
-from hpcore.guest.initramfs import Entry, cpio
+from hpcore.fetch.whole_directory import TellFetch, silent
+from hpcore.guest.initramfs import Entry
 from tests.nested.archive import DIRECTORY, LINK, tree, with_bytecode
+from tests.nested.layers import Contents, Layer
 from tests.nested.wheels import PYTHON, install, pins
 
 RECIPE = 1
@@ -44,7 +39,6 @@ SITE = f"usr/local/lib/python{PYTHON}/dist-packages"
 """Where Debian's Python looks for what was not installed by apt."""
 
 DIRECTORIES = ("dev", "proc", "sys", "tmp", "run", "root", "out")
-IMAGE = "base.cpio"
 
 
 def nested_image(cache: Path | None = None, progress: TellFetch = silent) -> Path:
@@ -54,15 +48,12 @@ def nested_image(cache: Path | None = None, progress: TellFetch = silent) -> Pat
     Python packages cannot.
     """
     requirements = pins()
-    made_of = json.dumps([RECIPE, SUITES, PACKAGES, NOT_NEEDED, requirements])
-    name = hashlib.sha256(made_of.encode()).hexdigest()[:16]
-    directory = (cache or cache_directory()) / "nested" / name
-    if kept(directory) is None:
-        keep(directory, "the nested image", lambda work: _build(work, requirements, progress))
-    return directory / IMAGE
+    made_of: list[object] = [RECIPE, SUITES, PACKAGES, NOT_NEEDED, requirements]
+    layer = Layer("base", "base.cpio", "the nested image", made_of)
+    return layer.get(lambda work: _build(work, requirements, progress), cache)
 
 
-def _build(work: Path, requirements: list[str], progress: TellFetch) -> Path:
+def _build(work: Path, requirements: list[str], progress: TellFetch) -> Contents:
     root = work / "root"
     root.mkdir()
     apt = PrivateApt.create(work / "apt", find_mirror(), SUITES)
@@ -82,8 +73,4 @@ def _build(work: Path, requirements: list[str], progress: TellFetch) -> Path:
     entries += with_bytecode(tree(root, ""))
     entries.append(Entry("usr/bin/python3", LINK, f"python{PYTHON}".encode()))
     entries.append(Entry("bin/sh", LINK, b"busybox"))
-    complete = work / "complete"
-    complete.mkdir()
-    (complete / IMAGE).write_bytes(cpio(entries))
-    write_manifest(complete, packages=PACKAGES, requirements=requirements)
-    return complete
+    return Contents(entries, {"packages": PACKAGES, "requirements": requirements})

@@ -1,23 +1,20 @@
 """Debian's libvirt for arm64, to be laid over L1's image: the daemon, its QEMU driver, virsh.
 
-As with QEMU, of what apt would install only the libraries that these load are kept. Built once,
-kept in hpcore's cache under a hash of what goes into it.
+As with QEMU, of what apt would install only the libraries that these load are kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
-from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.sources import find_mirror
-from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
-from hpcore.guest.initramfs import Entry, cpio
+from hpcore.fetch.whole_directory import TellFetch, silent
+from hpcore.guest.initramfs import Entry
 from tests.nested import image
 from tests.nested.archive import FILE, PROGRAM, parents, tree
 from tests.nested.errors import NestedError
+from tests.nested.layers import Contents, Layer
 from tests.nested.qemu import LIBRARIES, libraries
 from tests.support.tools import run_tool
 
@@ -37,8 +34,6 @@ unshare, of which busybox's has not every option."""
 DATA = {"usr/share/libvirt": "libvirt0"}
 """Directories that these read: the CPU models."""
 
-LAYER = "libvirt.cpio"
-
 
 def nested_libvirt(cache: Path | None = None, progress: TellFetch = silent) -> Path:
     """The archive, from the cache or else made now.
@@ -46,15 +41,12 @@ def nested_libvirt(cache: Path | None = None, progress: TellFetch = silent) -> P
     Raises FetchError where Debian's packages cannot be had or kept, NestedError where they
     have not what is needed. Safe to call from several processes.
     """
-    made_of = json.dumps([RECIPE, SUITE, PROGRAMS, DATA, LIBRARIES, image.PACKAGES])
-    name = f"libvirt-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
-    directory = (cache or cache_directory()) / "nested" / name
-    if kept(directory) is None:
-        keep(directory, "L1's libvirt", lambda work: _build(work, progress))
-    return directory / LAYER
+    made_of: list[object] = [RECIPE, SUITE, PROGRAMS, DATA, LIBRARIES, image.PACKAGES]
+    layer = Layer("libvirt", "libvirt.cpio", "L1's libvirt", made_of)
+    return layer.get(lambda work: _build(work, progress), cache)
 
 
-def _build(work: Path, progress: TellFetch) -> Path:
+def _build(work: Path, progress: TellFetch) -> Contents:
     apt = PrivateApt.create(work / "apt", find_mirror(), (SUITE,))
     progress("reading Debian's package index for arm64")
     apt.update()
@@ -74,8 +66,6 @@ def _build(work: Path, progress: TellFetch) -> Path:
         raise NestedError(f"no package of {SUITE} has {', '.join(missing)}")
     loaded = libraries([own / name for name in PROGRAMS], own, base)
 
-    complete = work / "complete"
-    complete.mkdir()
     entries: list[Entry] = []
     for name in PROGRAMS:
         entries += [*parents(name), Entry(name, PROGRAM, (own / name).read_bytes())]
@@ -86,6 +76,4 @@ def _build(work: Path, progress: TellFetch) -> Path:
         Entry(f"{LIBRARIES}/{name}", FILE, path.read_bytes())
         for name, path in sorted(loaded.items())
     ]
-    (complete / LAYER).write_bytes(cpio(entries))
-    write_manifest(complete, packages=[deb.name for deb in debs], libraries=sorted(loaded))
-    return complete
+    return Contents(entries, {"packages": [deb.name for deb in debs], "libraries": sorted(loaded)})

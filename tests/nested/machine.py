@@ -15,6 +15,7 @@ from hpcore.guest.images import fetch_guest
 from hpcore.qemu.find import find_qemu
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.runtime_directory import remove_runtime_directory, runtime_directory
+from tests.nested import selinux
 from tests.nested.apparmor import nested_apparmor
 from tests.nested.console import Console, Hear, Stage
 from tests.nested.errors import NestedError
@@ -46,7 +47,8 @@ class NestedMachine:
 
     `qemu` is the series of the QEMU that L1 has, one of `tests.nested.qemu.SERIES`, or None. With
     `uefi` it has the firmware of `hpcore uefi fetch`, and a small disk that boots by it; with
-    `libvirt` Debian's libvirtd and virsh; with `apparmor` Debian's rules, and what loads them.
+    `libvirt` Debian's libvirtd and virsh; with `apparmor` Debian's rules, and what loads them; with
+    `selinux` SELinux in its place, and what compiles a policy.
     With `steady` its clock counts instructions, and stands still as long as others have this
     machine's CPUs: nothing in L1 times out because of them. It is slower where it is alone.
     """
@@ -60,6 +62,7 @@ class NestedMachine:
     uefi: bool = False
     libvirt: bool = False
     apparmor: bool = False
+    selinux: bool = False
     steady: bool = False
 
     @property
@@ -73,12 +76,13 @@ class NestedMachine:
         # the architected PAuth algorithm costs QEMU half of its time
         cpu = "max,pauth-impdef=on" if self.cpu == "max" else self.cpu
         virtualization = "on" if self.virtualization else "off"
+        arguments = f"{ARGUMENTS} {selinux.ARGUMENTS}" if self.selinux else ARGUMENTS
         clock = STEADY if self.steady else ("-accel", "tcg,thread=multi,tb-size=512")
         return [
             str(qemu), *clock,
             "-machine", f"virt,virtualization={virtualization},gic-version={self.gic}",
             "-cpu", cpu, "-smp", str(self.vcpus), "-m", str(self.memory),
-            "-kernel", str(self.kernel or kernel), "-initrd", str(initrd), "-append", ARGUMENTS,
+            "-kernel", str(self.kernel or kernel), "-initrd", str(initrd), "-append", arguments,
             "-chardev", f"socket,id=console,path={console},server=on,wait=on",
             "-serial", "chardev:console",
             "-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot",
@@ -141,6 +145,8 @@ def run(
         layers.append(nested_libvirt(progress=progress))
     if machine.apparmor:
         layers.append(nested_apparmor(progress=progress))
+    if machine.selinux:
+        layers.append(selinux.nested_selinux(progress=progress))
     nonce = secrets.token_hex(8)
     if isinstance(script, str):
         command = PayloadCommand(script, seconds, nonce)

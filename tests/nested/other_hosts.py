@@ -96,3 +96,15 @@ def test_libvirts_apparmor_rules_and_what_the_interposer_needs_beside_them(boote
     ended = booted.ended()
     assert ended.status == 0, ended.output
     assert "3 passed" in ended.output
+
+
+@pytest.mark.boots(
+    NestedBoot(
+        ("pytest", "tests/kvm_with_qemu/by_selinux.py", "-p", "no:cacheprovider"),
+        lambda: NestedMachine(qemu="7.2", selinux=True), SECONDS,
+    )
+)  # fmt: skip
+def test_qemu_in_a_domain_of_its_own_by_selinux(booted: Booted) -> None:
+    ended = booted.ended()
+    assert ended.status == 0, ended.output
+    assert "2 passed" in ended.output

@@ -1,26 +1,23 @@
 """Debian's QEMU for arm64, to be laid over L1's image: the program and what it loads.
 
 Of 80 packages that apt would install, the libraries alone are kept that the program names,
-and those that these name. No firmware: give a virtio-net-pci `romfile=`. Built once a series,
-kept in hpcore's cache under a hash of what goes into it.
+and those that these name. No firmware: give a virtio-net-pci `romfile=`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from hpcore.fetch.apt import PrivateApt
-from hpcore.fetch.cache import cache_directory
 from hpcore.fetch.sources import find_mirror
-from hpcore.fetch.whole_directory import TellFetch, keep, kept, silent, write_manifest
-from hpcore.guest.initramfs import Entry, cpio
+from hpcore.fetch.whole_directory import TellFetch, silent
+from hpcore.guest.initramfs import Entry
 from tests.nested import image
 from tests.nested.archive import FILE, PROGRAM, parents
 from tests.nested.errors import NestedError
+from tests.nested.layers import Contents, Layer
 from tests.support.tools import run_tool
 
 RECIPE = 1
@@ -35,8 +32,6 @@ BINARY = "usr/bin/qemu-system-aarch64"
 LIBRARIES = "usr/lib/aarch64-linux-gnu"
 """Where L1's loader looks, without a cache of its own."""
 
-OVERLAY = "qemu.cpio"
-
 
 def nested_qemu(series: str, cache: Path | None = None, progress: TellFetch = silent) -> Path:
     """The archive of the QEMU of `series`, from the cache or else made now.
@@ -45,15 +40,14 @@ def nested_qemu(series: str, cache: Path | None = None, progress: TellFetch = si
     have not what is needed. Safe to call from several processes.
     """
     suite = SERIES[series]
-    made_of = json.dumps([RECIPE, suite, SUITES, PACKAGE, BINARY, LIBRARIES, image.PACKAGES])
-    name = f"qemu-{series}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
-    directory = (cache or cache_directory()) / "nested" / name
-    if kept(directory) is None:
-        keep(directory, f"L1's QEMU {series}", lambda work: _build(work, suite, progress))
-    return directory / OVERLAY
+    made_of: list[object] = [
+        RECIPE, suite, SUITES, PACKAGE, BINARY, LIBRARIES, image.PACKAGES,
+    ]  # fmt: skip
+    layer = Layer(f"qemu-{series}", "qemu.cpio", f"L1's QEMU {series}", made_of)
+    return layer.get(lambda work: _build(work, suite, progress), cache)
 
 
-def _build(work: Path, suite: str, progress: TellFetch) -> Path:
+def _build(work: Path, suite: str, progress: TellFetch) -> Contents:
     apt = PrivateApt.create(work / "apt", find_mirror(), SUITES)
     progress("reading Debian's package index for arm64")
     apt.update()
@@ -72,17 +66,13 @@ def _build(work: Path, suite: str, progress: TellFetch) -> Path:
         raise NestedError(f"package {PACKAGE} of {suite} has no {BINARY}")
     loaded = libraries([program], own, base)
 
-    complete = work / "complete"
-    complete.mkdir()
     entries = [*parents(BINARY), Entry(BINARY, PROGRAM, program.read_bytes())]
     entries += parents(f"{LIBRARIES}/any")
     entries += [
         Entry(f"{LIBRARIES}/{name}", FILE, path.read_bytes())
         for name, path in sorted(loaded.items())
     ]
-    (complete / OVERLAY).write_bytes(cpio(entries))
-    write_manifest(complete, packages=[deb.name for deb in debs], libraries=sorted(loaded))
-    return complete
+    return Contents(entries, {"packages": [deb.name for deb in debs], "libraries": sorted(loaded)})
 
 
 def libraries(programs: Iterable[Path], own: Path, base: Path) -> dict[str, Path]:
