@@ -10,8 +10,8 @@ import click
 
 from hpcore.cli.output import Output, Problem, json_option
 from hpcore.cli.output_file import OUTPUT_FILE, exists, refuse_unwritable
-from hpcore.cli.signals import until_stopped
-from hpcore.cli.step_words import fields_of, say_step
+from hpcore.cli.signals import Stopped, until_stopped
+from hpcore.cli.step_words import fields_of, say_kept, say_step
 from hpcore.log import LogExists
 from hpcore.run.discovery import Found, find
 from hpcore.run.saving import Saved, load_saved, restore_machine
@@ -28,9 +28,10 @@ from hpcore.scenario.values import BootStep, Line, Scenario
 @click.option("--log", type=OUTPUT_FILE,
               help="Where the log goes.  [default: FILE-DATE-TIME.jsonl]")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a log that exists.")
+@click.option("--keep", is_flag=True, help="The machine goes on without hpcore: see attach.")
 @json_option
 def restore(
-    file: Path, scenario: str | None, log: Path | None, force: bool, as_json: bool
+    file: Path, scenario: str | None, log: Path | None, force: bool, keep: bool, as_json: bool
 ) -> None:
     """Take up the machine again that was saved in FILE, and play SCENARIO on it.
 
@@ -38,6 +39,7 @@ def restore(
     hpcore run mine.yaml --accel tcg        # with a step `save-machine: vm.saved`
     hpcore restore vm.saved after.yaml      # the steps of after.yaml, without `boot`
     hpcore restore vm.saved                 # does it go on? Say so, and end it
+    hpcore restore vm.saved --keep --log m.jsonl    # it goes on: hpcore attach m.jsonl
 
     \b
     A scenario for it has the machine that was saved, and steps:
@@ -59,7 +61,10 @@ def restore(
     log = log or Path(f"{file.name}-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     refuse_unwritable({"--log": log}, force=force)
     try:
-        done = asyncio.run(_run(out, found, saved, steps, log, force=force))
+        done = asyncio.run(_run(out, found, saved, steps, log, force=force, keep=keep))
+    except Stopped:
+        say_kept(out, log, kept=keep)
+        raise
     except LogExists:
         raise exists(log, "--log") from None
     _report(out, done, log)
@@ -85,9 +90,16 @@ def _steps(name: str | None, saved: Saved) -> Scenario:
 
 
 async def _run(
-    out: Output, found: Found, saved: Saved, scenario: Scenario, log: Path, *, force: bool
+    out: Output,
+    found: Found,
+    saved: Saved,
+    scenario: Scenario,
+    log: Path,
+    *,
+    force: bool,
+    keep: bool,
 ) -> Outcome:
-    """Restore it and play; a signal ends the machine in good order."""
+    """Restore it and play; a signal ends the machine in good order, or leaves it."""
     with out.progress("restoring") as tell:
 
         def progress(line: Line, result: StepResult | None) -> None:
@@ -97,13 +109,18 @@ async def _run(
                 say_step(out, result)
 
         async def play() -> Outcome:
-            async with restore_machine(found, saved, log=log, overwrite=force) as machine:
+            async with restore_machine(
+                found, saved, log=log, overwrite=force, keep=keep
+            ) as machine:
                 await machine.resume()
                 player = Player(machine, progress)
                 ok = await player.play(scenario.steps)
                 if not scenario.steps:
                     await machine.guest.masks()  # it answers
-            return outcome(machine, player, ok=ok)
+                goes_on = machine.is_kept
+            ended = outcome(machine, player, ok=ok)
+            ended.kept = goes_on
+            return ended
 
         return await until_stopped(play())
 
@@ -116,6 +133,7 @@ def _report(out: Output, done: Outcome, log: Path) -> None:
         plugged = [str(slot["id"]) for slot in done.slots if slot["enabled"]]
         out.say(f"restored: the guest answers, and has {', '.join(plugged)}")
     out.say(f"{done.events} events in {log}; see `hpcore replay {log}`")
+    say_kept(out, log, kept=done.kept)
     if done.error is not None:
         raise Problem(done.error, log=str(log), events=done.events)
     out.end(done.ok, log=str(log), **fields_of(done))

@@ -83,7 +83,7 @@ class KeepingFronted(Fronted, Protocol):
 
 
 def keeping(found: Found, asked: Asked) -> KeepingFronted:
-    """The accelerator, which can have this VM outlive its door. Raises HpcoreError where it can't."""
+    """The accelerator, which can have the VM outlive its door. Raises HpcoreError for another."""
     if not isinstance(found.accelerator, KeepingFronted):
         raise HpcoreError(
             f"a VM of the accelerator '{found.name}' does not outlive its door yet: use "

@@ -14,7 +14,15 @@ from hpcore.log import header as headers
 from hpcore.log import segments
 from hpcore.log.codec import ANSWERS, BATCH, COUNTED, GROUP, HEARD, Codec, model_codec
 from hpcore.log.disk import LogFile
-from hpcore.log.errors import EventRefused, LogEmpty, LogError, LogExists, LogLocked, LogTooOld
+from hpcore.log.errors import (
+    EventRefused,
+    LogEmpty,
+    LogError,
+    LogExists,
+    LogLocked,
+    LogTooOld,
+    LogWriteError,
+)
 from hpcore.log.framing import MAX_BATCH, MAX_LINE, NO_SUM, seal
 from hpcore.log.header import Header, Sync
 from hpcore.log.recovery import Recovered, Sound, recover
@@ -266,25 +274,37 @@ class LogWriter:
             return
         if self._seq == self.header.first:  # a state of this size leaves room for nothing else
             return
-        self._begin_segment(state, self.rotation)
+        if self._begin_segment(state, self.header.kept) and self.rotation.keep is not None:
+            most = self.header.number - self.rotation.keep
+            segments.remove(self._name, [n for n in segments.numbers(self._name) if n <= most])
 
-    def _begin_segment(self, state: State, rotation: Rotation) -> None:
+    def moved(self, state: State, kept: str | None) -> None:
+        """Say that the machine, whose `state` the events so far have led to, is another one from
+        here on, which lives at `kept` and was not heard yet: see Header. A new segment says so.
+
+        Raises LogWriteError.
+        """
+        self._heard = None
+        if not self._begin_segment(state, kept):
+            why = "the machine's state is too large for the head of a segment"
+            raise LogWriteError(self._name, why)
+
+    def _begin_segment(self, state: State, kept: str | None) -> bool:
+        """Go on in a new segment; False where the state takes more than a line can have."""
         self.sync()
         number = self.header.number + 1
         head = Head(
             number, self._seq, self._t, self._sum.decode(), state.shared, state.slots, self._heard
         )
-        header = attrs.evolve(self.header, segment=head)
+        header = attrs.evolve(self.header, segment=head, kept=kept)
         line, own = seal(headers.encode(header), NO_SUM)
         if len(line) > MAX_LINE:
-            return
+            return False
         path = segment_path(self._name, number)
         full, self._file = self._file, LogFile.begun(path, path + segments.UNFINISHED, line + b"\n")
         self.header, self._sum = header, own
         full.close()
-        if rotation.keep is not None:
-            there = segments.numbers(self._name)
-            segments.remove(self._name, [n for n in there if n <= number - rotation.keep])
+        return True
 
     def flush(self) -> None:
         """Hand to the kernel what a `buffered` writer holds back. Raises LogWriteError."""

@@ -34,7 +34,7 @@ class KeptQemuMachine(QemuMachine):
     async def connect_console(self, console: Path) -> None:
         """See QemuMachine. What QEMU keeps of the console is bounded from here on."""
         await super().connect_console(console)
-        self.begin(self._bound(self.process.directory / CONSOLE_KEPT))
+        self.begin(self._bound(self.process.place / CONSOLE_KEPT))
 
     async def leave(self) -> None:
         """See QemuMachine."""

@@ -48,6 +48,7 @@ async def hand_over_running(here: QemuMachine, there: QemuMachine, path: Path) -
     await prepare(there.qmp, {"return-path": True})
     await prepare(here.qmp, {"return-path": True})
     await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
+    there.may_have_machine()
     await there.qmp.execute("cont")  # once it has all: QEMU's qmp_cont, of one that waits
     await here.qmp.execute("migrate", {"uri": f"unix:{path}"})
     await here.migration.until("completed", ENDLESS)
@@ -78,6 +79,7 @@ async def settle(
         await there.process.close()
         if await spoke():
             raise NotTakenUp(DIED_RUNNING.format(error)) from error
+    there.has_no_machine()
     await there.process.close()
     await take_up(here, ran=True)
     return False
@@ -87,7 +89,7 @@ async def _require_given_away(here: QemuMachine) -> None:
     """Raise QemuError unless `here` will not run any more: its migration has ended well, or it
     has ended itself. It fails where the other QEMU has died meanwhile."""
     try:
-        how = await over(here)
+        how = await over(here.qmp)
     except QemuError:
         if here.process.running:
             raise

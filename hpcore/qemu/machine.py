@@ -89,6 +89,13 @@ class QemuMachine:
         """Whether nothing has come from its guest: it may not have run at all."""
         return self._console is None or self._console.silent
 
+    def may_have_machine(self) -> None:
+        """From here on the machine may be this QEMU's. Raises QemuError where that can't be noted:
+        see hpcore.qemu.kept_directory."""
+
+    def has_no_machine(self) -> None:
+        """This QEMU has no machine, and never will: it goes on in another one. Idempotent."""
+
     def listen(self, told: Told) -> None:
         """Tell `told` from now on. Of a machine that was carried here, when it has come."""
         self._told = told

@@ -28,8 +28,11 @@ LAST_WORDS_SECONDS = 2.0
 ENDLESS = 7 * 24 * 3600.0
 """For a guest that writes faster than it is carried: whoever waits for it says how long."""
 
-STANDING_STILL = ("paused", "postmigrate", "finish-migrate", "prelaunch")
+STANDING_STILL = ("paused", "postmigrate", "prelaunch")
 """QEMU's words for a machine that `cont` lets go on."""
+FINISHING = "finish-migrate"
+"""QEMU's word for a machine whose migration is at its end. It refuses `cont` then ("Migration is
+not finalized yet"), and is so for a while after it has said that the migration is over."""
 
 CHUNK = 1 << 20
 
@@ -75,6 +78,7 @@ async def hand_over(
     await prepare(there.qmp, {"return-path": True})
     await there.qmp.execute("migrate-incoming", {"uri": f"unix:{path}"})
     await prepare(here.qmp, {"return-path": True, "pause-before-switchover": True})
+    there.may_have_machine()
     try:
         if ran and not live:
             await here.qmp.execute("stop")
@@ -87,6 +91,7 @@ async def hand_over(
         if not there.process.running:
             raise QemuError(f"the other QEMU is gone: {there.process.last_words}")
     except BaseException as error:
+        there.has_no_machine()
         await take_up(here, ran=ran)
         if isinstance(error, QemuError):
             raise QemuError(f"{error}; the other QEMU: {await last_words(there)}") from error
@@ -235,26 +240,37 @@ async def take_up(here: QemuMachine, *, ran: bool) -> None:
 
 
 async def _take_up(here: QemuMachine, *, ran: bool) -> None:
-    with contextlib.suppress(QemuError):  # nothing may be left to cancel
-        await here.qmp.execute("migrate_cancel")
-    await over(here)
-    if ran and await _run_state(here.qmp) in STANDING_STILL:
+    await give_up(here.qmp)
+    if ran and await run_state(here.qmp) in STANDING_STILL:
         await here.qmp.execute("cont")
 
 
-async def over(here: QemuMachine) -> str:
-    """Wait for the end of the migration of `here`, and return QEMU's word for it.
+async def give_up(qmp: Qmp) -> str:
+    """Have a QEMU give up its migration, unless that is over; QEMU's word for how it has ended.
 
     Raises QemuError where it does not come to an end.
     """
+    with contextlib.suppress(QemuError):  # nothing may be left to cancel
+        await qmp.execute("migrate_cancel")
+    return await over(qmp)
+
+
+async def over(qmp: Qmp) -> str:
+    """Wait for the end of a QEMU's migration, and return QEMU's word for it.
+
+    The machine has the run state then that it keeps. Raises QemuError where it does not come to
+    an end.
+    """
     deadline = asyncio.get_running_loop().time() + TAKE_UP_SECONDS
-    while (said := await _migration_status(here.qmp)) not in (
-        "none", "completed", "failed", "cancelled",
-    ):  # fmt: skip
+    while True:
+        said = await _migration_status(qmp)
+        ended = said in ("none", "completed", "failed", "cancelled")
+        if ended and await run_state(qmp) != FINISHING:
+            return said
         if asyncio.get_running_loop().time() > deadline:
-            raise QemuError(f"QEMU does not give the migration up: it says '{said}'")
+            machine = f", and of the machine '{FINISHING}'" if ended else ""
+            raise QemuError(f"QEMU does not give the migration up: it says '{said}'{machine}")
         await asyncio.sleep(0.01)
-    return said
 
 
 async def prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:
@@ -269,13 +285,14 @@ async def prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:
 
 async def runs(qmp: Qmp) -> bool:
     """Whether the machine runs. Raises QemuError where it neither does nor is paused."""
-    state = await _run_state(qmp)
+    state = await run_state(qmp)
     if state not in ("running", "paused", "postmigrate", "prelaunch"):
         raise QemuError(f"QEMU's machine is '{state}'; one that runs or is paused can be carried")
     return state == "running"
 
 
-async def _run_state(qmp: Qmp) -> str:
+async def run_state(qmp: Qmp) -> str:
+    """QEMU's own word for whether its machine runs, and why not. Raises QemuError."""
     found = await qmp.execute("query-status")
     assert isinstance(found, dict), "QMP's schema says so"
     return str(found["status"])

@@ -81,10 +81,14 @@ class RunningQemu(ABC):
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.02)
 
-    def remove_directory(self) -> None:
-        """Remove its directory now: QEMU has opened what is in it, and all are connected.
+    def all_connected(self) -> None:
+        """All are connected: nobody needs its directory from here on.
 
-        So that nothing is left behind even by a `kill -9` from here on. It keeps what it has
-        loaded, also over a reset.
+        So that nothing is left behind even by a `kill -9`. It keeps what it has loaded, also over
+        a reset.
         """
+        self.remove_directory()
+
+    def remove_directory(self) -> None:
+        """Remove its directory now: QEMU has opened what is in it. Idempotent."""
         remove_runtime_directory(self.directory)

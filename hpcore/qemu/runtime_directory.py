@@ -48,9 +48,30 @@ def lock_of(directory: Path) -> int:
     """The descriptor that holds the lock of a directory of ours.
 
     A child that inherits it holds the lock, too: for as long as the child lives, nobody takes
-    the directory away.
+    the directory away. Of one that another process has made, a lock beside the other's. Raises
+    QemuError where that can't be had.
     """
+    if directory not in _locks:
+        try:
+            _locks[directory] = locked(directory)
+        except OSError as error:
+            said = f"{directory} cannot be held: {error.strerror}"
+            raise QemuError(said) from error
     return _locks[directory]
+
+
+def locked(directory: Path) -> int:
+    """A descriptor that holds a lock of `directory` beside whoever has one; close it in the end.
+
+    Raises OSError for one that is not this user's alone, or that is just being removed.
+    """
+    lock = _opened(directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def let_go(directory: Path) -> None:
@@ -65,8 +86,11 @@ def is_held(directory: Path) -> bool:
 
     False for what is no such directory, or of somebody else's.
     """
-    if not _OURS.fullmatch(directory.name):
-        return False
+    return bool(_OURS.fullmatch(directory.name)) and is_locked(directory)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process holds the lock of `directory`. False for what is not this user's alone."""
     try:
         lock = _opened(directory)
     except OSError:
@@ -132,7 +156,7 @@ def _made(parent: str) -> Path:
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_SH)  # others may hold it, too: none of them removes it
             if directory.exists():
                 _locks[directory] = lock
                 return directory

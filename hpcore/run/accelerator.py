@@ -271,6 +271,13 @@ class KeptSession(Session, Protocol):
     async def taken_up(self) -> TakenUp:
         """Wait until nothing is left of what was missed; in a pause, until that is all told."""
 
+    async def arrive(self) -> None:
+        """Have the machine come that was saved, of a session of `Keeper.keep_restored`.
+
+        It stands still then. Raises AcceleratorError where something does not fit; the session is
+        to be closed then.
+        """
+
     async def leave(self) -> None:
         """Let go of the machine, which goes on. `close` ends it."""
 
@@ -344,4 +351,13 @@ class Keeper(Accelerator, Protocol):
         """The session of a machine that was kept; nothing is reported before its `take_up`.
 
         Raises MachineGone where it has ended, AcceleratorError where it can't be reached.
+        """
+
+    async def keep_restored(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> KeptSession:
+        """As `RestoringAccelerator.restore`, and the machine may outlive hpcore.
+
+        Nothing is started before `KeptSession.arrive`: the machine's log says by then where it
+        will be found. Raises AcceleratorError, also where a kept machine can't be restored.
         """

@@ -19,6 +19,7 @@ from hpcore.run.errors import ProtocolBroken, RunError
 from hpcore.run.kept import KeptLog, NotKept, open_kept, say_gone
 from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine
+from hpcore.run.saving import saver_of
 
 OF_A_DOOR = (
     "is the log of a VM with a door: its commands come by its monitors, which `hpcore attach` has "
@@ -82,7 +83,12 @@ async def attached_by(
     """The machine of `kept_log`, to which `attach` has a session; see `attach_machine`."""
     writer = kept_log.writer
     controller = KeptController(
-        kept_log.kept.state, lambda: writer, attach, patience, since=writer.last_t
+        kept_log.kept.state,
+        lambda: writer,
+        attach,
+        patience,
+        saver=saver_of(found.name, lambda: writer),
+        since=writer.last_t,
     )
     machine = LiveMachine(controller, printed, shell=kept_log.shell, last_seq=writer.next_seq - 1)
     try:

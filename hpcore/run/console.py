@@ -42,7 +42,7 @@ class ConsoleWatch:
         """Take note of an event of this machine's, and of the state after it."""
         match event:
             case ev.MachineStepDone(step=MachineStep.CREATE_VCPUS) | ev.Restored():
-                self._begin()
+                self.begin()
             case ev.MachineWasReset() if self.console is not None:
                 # a reset that the user asked for is still under way as a step
                 by_guest = state.shared.step is not MachineStep.RESET
@@ -53,9 +53,10 @@ class ConsoleWatch:
         if printed_before:
             self._printed(printed_before)
         if self._c.state.shared.phase is not Phase.DEFINED:
-            self._begin()
+            self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Watch the console, if there is one by now, and none is watched."""
         if self.console is None and (console := self._c.session.console) is not None:
             self.console = WatchedConsole(console, self._printed, self._panicked, self._c.fail)
 

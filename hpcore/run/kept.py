@@ -7,6 +7,7 @@ which a second hpcore could take the machine, is told from the log itself.
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -25,6 +26,8 @@ from hpcore.model.states import State
 from hpcore.run.accelerator import Kept
 
 RECORD = "machine.json"
+NEWEST = sys.maxsize
+"""An event of no log: whoever reads from there reads the last segment alone."""
 
 
 def home(place: Path) -> str:
@@ -84,11 +87,13 @@ def record(
     door: bool = False,
 ) -> None:
     """Write down in `place` that the machine there has the log `log`."""
-    found = log.stat()
+    try:
+        found = log.stat()
+        file = (found.st_dev, found.st_ino)
+    except FileNotFoundError:  # it begins with a later segment
+        file = (0, 0)
     size, keep = (None, None) if rotation is None else (rotation.size, rotation.keep)
-    made = Record(
-        str(log.resolve()), found.st_dev, found.st_ino, accelerator, shell, size, keep, door
-    )
+    made = Record(str(log.resolve()), *file, accelerator, shell, size, keep, door)
     (place / RECORD).write_text(json.dumps(asdict(made)) + "\n", encoding="utf-8")
 
 
@@ -127,7 +132,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     Raises NotKept with the reason, and LogError for what is no whole log.
     """
     log = Path(path)
-    header, records = read(log, as_written=True)
+    header, records = read(log, since=NEWEST, as_written=True)
     records.close()
     place = place_of(header)
     if header.kept is None or place is None:

@@ -11,8 +11,8 @@ from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.model.stimuli import Stimulus
 from hpcore.model.under_way import under_way
-from hpcore.run.accelerator import EffectError, KeptSession
-from hpcore.run.controller import Controller, Log
+from hpcore.run.accelerator import KeptSession
+from hpcore.run.controller import Controller, Log, Saver
 from hpcore.run.deadlines import Patience
 from hpcore.run.errors import ProtocolBroken, RunError
 from hpcore.run.turns import Turn
@@ -36,10 +36,16 @@ class KeptController(Controller):
         open_session: Callable[[Callable[[Stimulus], None]], Awaitable[KeptSession]],
         patience: Patience | None = None,
         *,
+        saver: Saver | None = None,
         since: float | None = None,
+        restored_at: float = 0.0,
     ) -> None:
-        """`since` is the time of the last event in the log of a machine that is taken up again."""
-        super().__init__(state, open_log, open_session, patience, resumed_at=since or 0.0)
+        """`since` is the time of the last event in the log of a machine that is taken up again,
+        and `restored_at` in that of one that was saved."""
+        super().__init__(
+            state, open_log, open_session, patience, saver=saver,
+            resumed_at=restored_at if since is None else since,
+        )  # fmt: skip
         self.ends = False
         """Whether the machine is to end when it is left."""
         self._attaches = since is not None
@@ -78,9 +84,6 @@ class KeptController(Controller):
         shared = self.state.shared
         there = shared.phase is not Phase.DEFINED and not shared.halted
         return there and not self.ends and not isinstance(self.failure, ProtocolBroken)
-
-    async def _save(self, file: str) -> None:
-        raise EffectError(f"a machine of --keep is not saved yet; {file} was not written")
 
     def _do(self, turns: list[Turn]) -> None:
         super()._do(turns)

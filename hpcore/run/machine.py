@@ -319,6 +319,7 @@ class LiveMachine:
 
     def meet_again(self) -> None:
         """Have the `guest` of a machine that was restored, without waiting for its boot."""
+        self._watch.begin()  # one that is kept came after its log said `restored`
         self._guest.again()
 
     async def power_off(self) -> None:

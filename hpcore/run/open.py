@@ -102,6 +102,7 @@ async def open_machine(
                 open_log,
                 lambda report: keeps.keep(fitted, guest, report),
                 patience,
+                saver=saver_of(found.name, lambda: logs[0]),
             )
         else:
             controller = Controller(

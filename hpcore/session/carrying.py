@@ -189,17 +189,19 @@ class CarryingSession(QemuSession[M]):
                 if not there.silent:
                     raise AcceleratorError(str(error)) from error
                 self._machine = here
+                there.has_no_machine()
                 await take_up(here, ran=ran)
                 raise
         self._listen(here, Hears.NOTHING)
         self._listen(there, Hears.ALL)
         if self._followed is not None and there.console is not None:
             self._followed.follow(there.console)
-        there.process.remove_directory()
+        there.process.all_connected()
         if not there.process.running:
             raise AcceleratorError(f"QEMU is gone: {there.process.last_words}")
         if ran:
             await self._runs_there(there)
+        here.has_no_machine()
         await here.quit()
 
     @asynccontextmanager
@@ -276,7 +278,7 @@ class CarryingSession(QemuSession[M]):
             await there.close()
             raise
         self._listen(there, Hears.ALL)
-        there.process.remove_directory()
+        there.process.all_connected()
         self._met(there)
         self._has_come(state, saved)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from hpcore.model.effects import MachineStep
+from hpcore.model.effects import MachineStep, RunMachineStep
 from hpcore.model.states import State
 from hpcore.model.stimuli import PowerOffSeen
 from hpcore.qemu.errors import QemuError
@@ -20,9 +20,10 @@ from hpcore.qemu.kept import QemuGone
 from hpcore.qemu.kept_machine import KeptQemuMachine
 from hpcore.qemu.machine import QemuMachine
 from hpcore.qemu.runtime_directory import remove_runtime_directory
-from hpcore.run.accelerator import AcceleratorError, MachineGone
+from hpcore.run.accelerator import AcceleratorError, EffectError, MachineGone
 from hpcore.run.gate import ENDED
 from hpcore.session.qemu import QemuSession
+from hpcore.session.turn import CallerTurn
 
 M = TypeVar("M", bound=QemuMachine)
 
@@ -33,12 +34,6 @@ class KeptQemuSession(QemuSession[M]):
     Who has attached holds back what touches QEMU until `_goes_on`: what was missed is reported
     before that.
     """
-
-    stays = (
-        "a machine that outlives hpcore (--keep) lives where its log says, and is neither migrated "
-        "nor saved yet: run it without --keep"
-    )
-    """See CarryingSession."""
 
     _found: KeptQemuMachine | None = None
     """The machine of who attached; None where it was made."""
@@ -76,6 +71,10 @@ class KeptQemuSession(QemuSession[M]):
     def logged(self, heard: int) -> None:
         """See KeptSession."""
 
+    async def arrive(self) -> None:
+        """See KeptSession."""
+        raise AcceleratorError("this machine was not saved: there is none to come")
+
     async def leave(self) -> None:
         """See KeptSession."""
         for task in self._tasks:
@@ -88,6 +87,11 @@ class KeptQemuSession(QemuSession[M]):
         """See Session."""
         await super().close()
         remove_runtime_directory(self._directory)
+
+    async def _do(self, effect: RunMachineStep, turn: CallerTurn) -> None:
+        if effect.step is MachineStep.SAVE:  # of a log that has it as under way
+            raise EffectError("hpcore ended before the machine was saved: save it again")
+        await super()._do(effect, turn)
 
     async def _command(self, step: MachineStep) -> None:
         await self._goes_on.wait()

@@ -312,7 +312,7 @@ def test_what_is_qemus_own_or_can_be_had_again_is_kept(words: Sequence[str]) -> 
 def test_an_accelerator_that_keeps_no_vm_is_refused() -> None:
     asked = read([*LINE, "-qmp", "unix:q,server=on,wait=off"])
     with pytest.raises(HpcoreError, match="'kvm-qemu' does not outlive its door yet: use -accel"):
-        keeping(attrs.evolve(find("tcg"), name="kvm-qemu", accelerator=object()), asked)
+        keeping(attrs.evolve(find("tcg"), name="kvm-qemu", accelerator=None), asked)
     assert isinstance(keeping(find("tcg"), asked), KeepingFronted)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import attrs
@@ -418,3 +419,30 @@ def test_a_state_too_large_for_a_line_begins_no_segment(tmp_path: Path) -> None:
         log.settled(state)
         log.append([Noted("on")], 0.0)
     assert len(events_of(tmp_path / "log")) == 2
+
+
+def test_a_log_that_goes_on_with_another_machine_says_where_that_lives(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    header = attrs.evolve(HEADER, kept="host:/was")
+    with LogWriter.create(path, header, sync=Sync.OS) as log:
+        life = Life(log)
+        life.feed(st.Boot())
+        said = log.next_seq
+        log.moved(life.state, "host:/is")
+        assert log.header.kept == "host:/is"
+        life.feed(st.DeviceAdd("cpu1", (("core-id", 1),)))
+    assert numbers(str(path)) == [1, 2]
+    assert read(path)[0].kept == "host:/was"
+    last, records = read(path, since=sys.maxsize)
+    records.close()
+    assert last.kept == "host:/is"
+    assert last.segment is not None
+    assert (last.segment.heard, last.first) == (None, said)
+    assert replay(path).ok
+    with LogWriter.resume(path) as log:
+        assert log.header.kept == "host:/is"
+        log.moved(life.state, None)
+    last, records = read(path, since=sys.maxsize)
+    records.close()
+    assert last.kept is None
+    assert replay(path).ok

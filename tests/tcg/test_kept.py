@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hpcore_tcg.made_of import FILE
 
 from hpcore.guest.images import fetched_guest
 from hpcore.log import LogWriter, read
@@ -20,15 +24,16 @@ from hpcore.model import stimuli as st
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
+from hpcore.qemu.kept_directory import QemuDirectory
 from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
 from hpcore.run.discovery import find
-from hpcore.run.kept import NotKept, place_of, recorded
+from hpcore.run.kept import NEWEST, NotKept, place_of, recorded
 from hpcore.run.open import open_machine
 from hpcore.triage.replay import replay
 from tests.qemu.support import alive
-from tests.support.command import HPCORE, Ended, hpcore, needs_guest, refused
+from tests.support.command import HPCORE, MARK, Ended, hpcore, needs_guest, refused
 from tests.support.terminal import on_a_terminal
 from tests.support.waits import poll
 from tests.tcg.kills.driver import Kills, Process
@@ -37,6 +42,9 @@ pytestmark = needs_guest
 
 HERE = {"TMPDIR": tempfile.gettempdir()}
 """Where the machine was made by this process: `hpcore kept` looks there."""
+
+LEAVES = {**HERE, MARK: None}
+"""The same, of a command that leaves a QEMU which it has started: see tests.support.command."""
 
 
 def left(log: Path) -> int:
@@ -56,9 +64,19 @@ def left(log: Path) -> int:
     return asyncio.run(run())
 
 
+KILLED_AMID_RESTORE = """
+import os, signal
+from hpcore_tcg.kept_machine import KeptMachine
+KeptMachine.may_have_machine = lambda _self: os.kill(os.getpid(), signal.SIGKILL)
+from hpcore.cli.start import main
+main()
+"""
+"""QEMU has the machine by then, and nobody knows."""
+
+
 def place(log: Path) -> Path:
     """Where the log says that its machine lives."""
-    header, records = read(log)
+    header, records = read(log, since=NEWEST)
     records.close()
     place = place_of(header)
     assert place is not None
@@ -211,18 +229,103 @@ def test_at_the_prompt_quit_leaves_the_machine_and_end_ends_it(tmp_path: Path) -
     assert replay(log).state.shared.phase is Phase.ENDED
 
 
-def test_a_kept_machine_is_neither_migrated_nor_saved_and_goes_on(kept: Path) -> None:
-    def fails(*step: str) -> str:
-        ended = hpcore("attach", kept, *step, "--json", env=HERE)
-        assert ended.code == 1, ended
+def test_a_kept_machine_moves_and_lives_where_its_log_says(kept: Path) -> None:
+    where = place(kept)
+    assert [one.number for one in QemuDirectory.all_of(where)] == [0]
+    for number in (1, 2):
+        ended = hpcore("attach", kept, "migrate", "--json", env=LEAVES)
+        assert ended.code == 0, ended
         assert ended.last["kept"] is True
-        return str(ended.last["error"])
-
-    assert "(--keep) lives where its log says, and is neither migrated" in fails("migrate")
-    file = kept.with_name("vm.saved")
-    assert f"a machine of --keep is not saved yet; {file} was" in fails("save-machine", str(file))
-    assert not file.exists()
+        assert [(one.number, one.lives) for one in QemuDirectory.all_of(where)] == [(number, True)]
+    assert place(kept) == where
+    listed = hpcore("kept", "--json", env=HERE).last["machines"]
+    assert [m["place"] for m in listed if m["log"] == str(kept)] == [str(where)]
+    plugged = hpcore("attach", kept, "plug 1", "--json", env=HERE)
+    assert plugged.code == 0, plugged
+    unplugged = hpcore("attach", kept, "unplug cpu1", "--json", env=HERE)
+    assert unplugged.code == 0, unplugged
     assert replay(kept).ok
+
+
+def test_a_move_for_which_a_file_has_changed_is_refused_and_the_machine_goes_on(
+    kept: Path,
+) -> None:
+    said = place(kept) / FILE
+    before = said.read_text()
+    kernel = json.loads(before)["images"][0]
+    found = json.loads(before)
+    found["loaded"][kernel][2] += 1  # bytes that it had
+    said.write_text(json.dumps(found))
+    try:
+        ended = hpcore("attach", kept, "migrate", "--json", env=HERE)
+        assert "has changed since the machine was made" in str(ended.last["error"])
+        said.write_text("{}")
+        ended = hpcore("attach", kept, "migrate", "--json", env=HERE)
+        assert "what the machine was made of is not to be read" in str(ended.last["error"])
+        assert (ended.code, ended.last["kept"]) == (1, True)
+    finally:
+        said.write_text(before)
+    assert hpcore("attach", kept, "migrate", env=LEAVES).code == 0
+
+
+def test_a_machine_that_an_older_hpcore_keeps_is_left_alone(kept: Path) -> None:
+    (place(kept) / "qmp").touch()  # where it had its sockets
+    try:
+        error = refused("attach", kept, env=HERE)
+        assert "was made by an older hpcore: attach with that one" in error
+    finally:
+        (place(kept) / "qmp").unlink()
+    assert hpcore("attach", kept, "settle", env=HERE).code == 0
+
+
+def test_a_kept_machine_is_saved_and_restored_as_one_that_is_kept(
+    kept: Path, tmp_path: Path
+) -> None:
+    file, log = tmp_path / "vm.saved", tmp_path / "on.jsonl"
+    saved = hpcore("attach", kept, "save-machine", str(file), "--json", env=HERE)
+    assert (saved.code, saved.last["kept"]) == (0, True), saved
+    restored = hpcore("restore", file, "--keep", "--log", log, "--json", env=LEAVES)
+    assert (restored.code, restored.last["kept"]) == (0, True), restored
+    where = place(log)
+    try:
+        assert where != place(kept)
+        assert is_held(where)
+        for step in ("plug 1", "migrate", "unplug cpu1"):
+            ended = hpcore("attach", log, step, "--json", env=LEAVES)
+            assert ended.code == 0, ended
+        ended = hpcore("attach", kept, "settle", env=HERE)  # which lives, too
+        assert ended.code == 0, ended
+    finally:
+        end(log)
+    assert not where.exists()
+    assert replay(log).ok
+    assert replay(log).state.shared.phase is Phase.ENDED
+    assert replay(kept).ok
+    once = hpcore("restore", file, "--log", tmp_path / "once.jsonl", "--json", env=HERE)
+    assert (once.code, once.last["kept"]) == (0, False), once
+    assert "was not to outlive hpcore" in refused("attach", tmp_path / "once.jsonl")
+
+
+def test_an_hpcore_that_is_killed_amid_a_restore_leaves_a_log_whose_machine_is_gone(
+    kept: Path, tmp_path: Path
+) -> None:
+    file, log = tmp_path / "vm.saved", tmp_path / "on.jsonl"
+    assert hpcore("attach", kept, "save-machine", str(file), env=HERE).code == 0
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AMID_RESTORE, "restore", str(file), "--keep", "--log",
+         str(log)],
+        env={**os.environ, **HERE}, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed
+    where = place(log)
+    (qemu,) = QemuDirectory.all_of(where)
+    assert qemu.lives
+    error = refused("attach", log, env=HERE)
+    assert error.startswith(f"{log}: the machine is gone: ")
+    assert not qemu.lives
+    assert replay(log).ok
+    assert replay(log).state.shared.phase is Phase.FAILED
+    shutil.rmtree(where)
 
 
 def test_a_pause_that_was_under_way_is_done_by_who_attaches(kept: Path) -> None:

@@ -161,3 +161,38 @@ def test_the_end_of_the_link_is_told_once_and_ends_requests() -> None:
             far.link.send(Op.BIND, 1)
 
     assert len(play(scene)) == 1
+
+
+def test_a_frame_that_begins_in_one_qemu_and_ends_in_the_next_is_read_whole() -> None:
+    """The guest stands still at any instruction: amid what the monitor sends, too."""
+    heard: list[int] = []
+
+    async def run() -> None:
+        async def on_event(frame: Frame) -> None:
+            heard.append(frame["slot"])
+
+        async def linked() -> tuple[Link, socket.socket]:
+            ours, theirs = socket.socketpair()
+            streams = await asyncio.open_unix_connection(sock=ours)
+            return Link(*streams, on_event, lambda _why: None), theirs
+
+        here, from_here = await linked()
+        there, from_there = await linked()
+        there.wait_for_machine()
+        said = b"".join(encode(Event.CPU_OFF, slot=slot) for slot in (1, 2, 3))
+        half = len(said) // 2  # amid the second one
+        from_there.sendall(said[half:])  # it runs there, before all is heard
+        from_here.sendall(said[:half])
+        await until(lambda: not there.silent, "it is said there")
+        assert not there.begun
+        await here.heard_all()
+        assert heard == [1]
+        there.go_on_from(here)
+        await until(lambda: len(heard) == 3, "the rest is told on")
+        assert there.heard == len(said)
+        for link, sock in ((here, from_here), (there, from_there)):
+            await link.close()
+            sock.close()
+
+    asyncio.run(run())
+    assert heard == [1, 2, 3]

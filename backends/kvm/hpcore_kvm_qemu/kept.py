@@ -52,6 +52,12 @@ class DoneThere:
 class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
     """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
 
+    stays = (
+        "a machine that outlives hpcore (--keep) is neither migrated nor saved yet on kvm-qemu: "
+        "run it without --keep"
+    )
+    """See CarryingSession."""
+
     _found: KeptKvmQemuMachine | None = None
 
     def __init__(

@@ -34,6 +34,7 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.saved_parts import boot_files, need_running, refuse_unlike
 from hpcore.session.elsewhere import Elsewhere, LoadedFiles
+from hpcore.session.loads import Loads
 from hpcore_tcg import build
 from hpcore_tcg.belongings import MONITOR
 from hpcore_tcg.elsewhere import live_on
@@ -41,7 +42,7 @@ from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, LINK_KEPT, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
-from hpcore_tcg.under_a_door import DoorTcgSession, Loads
+from hpcore_tcg.under_a_door import DoorTcgSession
 
 MODELLED = {
     "stop": "the vCPU's QEMU thread lives on, in the EL3 monitor's park loop",
@@ -111,14 +112,33 @@ class TcgAccelerator:
         self, state: State, belongings: Belongings, stream: Stream, report: Report
     ) -> TcgSession:
         """See `hpcore.run.accelerator.RestoringAccelerator`."""
+        boot, qemu, monitor = await self._saved_parts(state, belongings)
+        session = self._session(state.config, boot, qemu, monitor, report)
+        await session.load(state, belongings, stream)
+        return session
+
+    async def keep_restored(
+        self, state: State, belongings: Belongings, stream: Stream, report: Report
+    ) -> KeptTcgSession:
+        """See `hpcore.run.accelerator.Keeper`."""
+        boot, qemu, monitor = await self._saved_parts(state, belongings)
+        try:
+            directory = runtime_directory()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+        session = KeptTcgSession.keeping(state.config, boot, qemu, monitor, report, directory)
+        session.expect_saved(state, belongings, stream)
+        return session
+
+    async def _saved_parts(
+        self, state: State, belongings: Belongings
+    ) -> tuple[BootFiles | None, Qemu, build.Monitor]:
+        """What a saved machine is made of, as far as it is here. Raises AcceleratorError."""
         need_running(state)
         qemu = await self._qemu()
         monitor = await asyncio.to_thread(build.ensure_monitor)
         refuse_unlike(belongings, MONITOR, monitor.digest, "restore it with the hpcore-tcg of then")
-        boot = await asyncio.to_thread(boot_files, belongings)
-        session = self._session(state.config, boot, qemu, monitor, report)
-        await session.load(state, belongings, stream)
-        return session
+        return await asyncio.to_thread(boot_files, belongings), qemu, monitor
 
     async def _qemu(self) -> Qemu:
         try:
@@ -193,7 +213,10 @@ class TcgAccelerator:
         ]  # fmt: skip
         part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
         try:
-            loads = Loads(files, monitor, from_disk=files.kernel.is_relative_to(directory))
+            loads = Loads.of_boot(
+                files, {MONITOR: monitor.digest}, [monitor.path],
+                from_disk=files.kernel.is_relative_to(directory),
+            )  # fmt: skip
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         return TcgPrepared(config, part, loads)

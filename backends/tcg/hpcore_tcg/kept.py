@@ -1,7 +1,10 @@
 """A session whose machine may outlive hpcore: what is taken up again, and how.
 
-Its `heard` is the place in the link up to which all has been told on, doubled. It is odd where
-QEMU has told of a reset of a machine that stands still, and the monitor's HELLO is still due.
+Its `heard` has three parts. The lowest bit says that QEMU has told of a reset of a machine that
+stands still, and that the monitor's HELLO is still due. Above is the place in the link up to which
+all has been told on; the link goes on where it was, whichever QEMU has the machine. From bit
+MOVES on are the moves of which the end was told: who attaches amid one so knows whether that has
+been done.
 """
 
 from __future__ import annotations
@@ -16,18 +19,36 @@ from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import MachineStep
 from hpcore.model.machines import Phase
+from hpcore.model.states import State
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept import KeptQemu
-from hpcore.run.accelerator import Kept, Report, TakenUp
+from hpcore.run.accelerator import (
+    AcceleratorError,
+    Belongings,
+    EffectError,
+    Kept,
+    Report,
+    Stream,
+    TakenUp,
+)
+from hpcore.session.elsewhere import Elsewhere
 from hpcore.session.kept import KeptQemuSession, finding
+from hpcore_tcg.belongings import epoch_of
 from hpcore_tcg.build import Monitor
+from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.kept_machine import KeptMachine
-from hpcore_tcg.launch import Sockets
+from hpcore_tcg.launch import LINK_KEPT, Sockets
 from hpcore_tcg.machine import TcgMachine, Told
+from hpcore_tcg.made_of import MadeOf
 from hpcore_tcg.mirror import SlotMirror
+from hpcore_tcg.protocol import VERSION, Event, encode
 from hpcore_tcg.session import StartMachine, TcgSession
+
+MOVES = 48
+"""The first bit of `heard` that counts moves. The link's place has 47 bits: 140 TB."""
+PLACE = (1 << MOVES - 1) - 1
 
 
 class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
@@ -47,9 +68,13 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         waits = None if before_start is None else self._before
         super().__init__(config, self._make, report, boots=boots, before_start=waits)
         self._stay(directory)
-        self._create_by: StartMachine | None = None
         self._before_each = before_start
-        self._restarts = False  # the one that was killed was in the middle of a RESTART
+        self._restarts = False  # a hpcore was killed amid a RESTART
+        self._made_of: MadeOf | None = None
+        self._attach_to: StartMachine | None = None  # the machine in a QEMU of somebody else's
+        self._moves = 0  # of which the end was told
+        self._moving = False  # a hpcore was killed amid a move, whose end is to be told
+        self._to_come: tuple[State, Belongings, Stream] | None = None
         self._catching_up = False  # the monitor has yet to answer who attached
         self._stands = asyncio.Event()  # it answers no more: a pause, or a power-off, came first
 
@@ -64,8 +89,12 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         directory: Path,
     ) -> KeptTcgSession:
         """A machine that is to be made, in `directory`, which `close` removes."""
+        try:
+            made_of = MadeOf.of(boot, qemu, monitor)
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
         session = cls(config, report, directory, boots=boot is not None)
-        session._create_by = partial(KeptMachine.create, config, boot, qemu, monitor, directory)
+        session._is_made_of(made_of)
         return session
 
     @classmethod
@@ -79,13 +108,19 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     ) -> KeptTcgSession:
         """A machine in a QEMU that somebody else has started; see hpcore.door.keeping."""
         session = cls(config, report, qemu.directory, boots=True, before_start=before_start)
-        session._create_by = partial(KeptMachine.attach, qemu, sockets)
+        session._attach_to = partial(KeptMachine.attach, qemu, sockets)
         return session
 
     @classmethod
     async def attach(cls, kept: Kept, report: Report) -> KeptTcgSession:
         """The session of a machine that is there. See Keeper."""
-        return await cls._attached(kept, report, partial(KeptMachine.find, kept.place))
+        session = await cls._attached(kept, report, partial(KeptMachine.find, kept.place))
+        assert session._found is not None, "it was found"
+        try:
+            session._is_made_of(MadeOf.read(kept.place, session._found.process.directory))
+        except QemuError as error:
+            session.stays = f"the machine can neither be migrated nor saved: {error}"
+        return session
 
     @classmethod
     async def attach_under_a_door(
@@ -113,9 +148,11 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         )
         session._attaches(kept.state)
         session._restarts = kept.state.shared.step is MachineStep.RESTART
+        session._moves, heard = kept.heard >> MOVES, kept.heard >> 1 & PLACE
+        session._moving = kept.state.shared.step is MachineStep.MIGRATE
         session._hello_due = bool(kept.heard & 1)
         with finding():
-            found = await finds(kept.heard >> 1, session._told())
+            found = await finds(heard, session._told())
         session._found = session._machine = found
         session._epoch = None if found.hello is None else found.hello.epoch
         if found.hello is not None and not session._hello_due:
@@ -128,13 +165,56 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     @property
     def heard(self) -> int:
         """See KeptSession."""
-        at = 0 if self._machine is None else self._machine.link.heard
-        return at << 1 | self._hello_due
+        at = self._begins if self._heard_machine is None else self._heard_machine.link.heard
+        return self._moves << MOVES | at << 1 | self._hello_due
 
     def logged(self, heard: int) -> None:
         """See KeptSession."""
-        if isinstance(self._machine, KeptMachine):
-            self._machine.logged(heard >> 1)
+        if isinstance(self._heard_machine, KeptMachine):
+            self._heard_machine.logged(heard >> 1 & PLACE)
+
+    @property
+    def _begins(self) -> int:
+        """Where what the monitor says begins in the file, in a machine that is to come."""
+        if self._to_come is None:
+            return 0
+        return len(hello(epoch_of(self._to_come[1])))
+
+    def expect_saved(self, state: State, saved: Belongings, stream: Stream) -> None:
+        """The machine is not to be made: it comes by `arrive`. Raises AcceleratorError."""
+        epoch_of(saved)
+        self._to_come = (state, saved, stream)
+
+    async def arrive(self) -> None:
+        """See KeptSession. Until its QEMU has the whole machine, that has none to attach to."""
+        if self._to_come is None or self._made_of is None:
+            await super().arrive()
+            return
+        state, saved, stream = self._to_come
+        try:
+            self._made_of.write(self._directory)
+            # The monitor said it to another hpcore; whoever attaches needs its epoch.
+            (self._directory / LINK_KEPT).write_bytes(hello(epoch_of(saved)))
+        except OSError as error:
+            said = f"{self._directory} cannot be written: {error.strerror}"
+            raise AcceleratorError(said) from error
+        await self.load(state, saved, stream)
+        assert self._machine is not None, "it has come"
+        try:
+            self._machine.may_have_machine()
+        except QemuError as error:
+            raise AcceleratorError(str(error)) from error
+
+    def _has_come(self, state: State, saved: Belongings) -> None:
+        assert isinstance(self._machine, KeptMachine), "it is kept"
+        self._machine.link.begin_behind(self._begins)
+        super()._has_come(state, saved)
+
+    async def leave(self) -> None:
+        """See KeptSession. A QEMU that the machine has left is not left."""
+        if self._leaves is not None:
+            await asyncio.gather(self._leaves, return_exceptions=True)
+        await super().leave()
 
     async def take_up(self) -> None:
         """See KeptSession. A machine that is lost meanwhile is reported as such."""
@@ -165,8 +245,10 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         """The machine of CREATE_VCPUS; of who attached in the middle of that it is there."""
         if self._found is not None:
             return self._found
-        assert self._create_by is not None, "it is to be made"
-        return await self._create_by(told)
+        if self._attach_to is not None:
+            return await self._attach_to(told)
+        assert self._made_of is not None, "it is to be made"
+        return await KeptMachine.create(self._config, self._made_of, self._directory, told)
 
     async def _before(self) -> None:
         """What is done before each RESTART.
@@ -180,6 +262,47 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
             await self._before_each()
         elif not self._found.started_anew():
             await self._reset()
+
+    def _is_made_of(self, made_of: MadeOf) -> None:
+        """So that it can be made, and carried elsewhere. Part of the construction."""
+        self._made_of, self._monitor = made_of, made_of.monitor
+        self._elsewhere = Elsewhere(
+            partial(KeptMachine.to_come, self._config, made_of, self._directory),
+            made_of.loaded,
+            made_of.boot,
+            live=live_on(made_of.qemu.version),
+        )
+
+    async def _migrate(self) -> None:
+        if self._moving:
+            self._end_move()
+        else:
+            await super()._migrate()
+            self._has_moved()
+
+    def _end_move(self) -> None:
+        """Tell how the move has ended that was under way when hpcore was killed."""
+        self._moving = False
+        assert self._found is not None, "it was attached"
+        if self._found.number == self._moves:
+            raise EffectError(
+                "hpcore ended before the machine was elsewhere: it is where it was; migrate again"
+            )
+        self._has_moved()
+
+    def _has_moved(self) -> None:
+        """A move has ended well: its end is told now."""
+        assert isinstance(self._machine, KeptMachine), "it was carried to one"
+        self._moves = self._machine.number
+
+    async def _answered(self, machine: TcgMachine) -> None:
+        assert isinstance(machine, KeptMachine), "it is kept"
+        if not machine.link.caught_up.is_set():
+            raise EffectError(
+                "the EL3 monitor has yet to answer who attached, which it does while the machine "
+                "runs: resume it first"
+            )
+        await super()._answered(machine)
 
     def _replayed(self) -> asyncio.Event:
         assert self._found is not None, "it was attached"
@@ -218,3 +341,8 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         first = super()._end(why)
         self._stands.set()
         return first
+
+
+def hello(epoch: int) -> bytes:
+    """What the monitor says at the beginning of an epoch."""
+    return encode(Event.HELLO, version=VERSION, epoch=epoch)

@@ -85,6 +85,18 @@ class KeptLink(Link):
             self._decoder = Decoder(missed.since)
             self._at = self._heard = missed.since
 
+    def go_on_from(self, other: Link) -> None:
+        """See Link: the file goes on, too."""
+        assert isinstance(other, KeptLink), "the machine is kept wherever it is"
+        super().go_on_from(other)
+        self.hellos = other.hellos
+
+    def begin_behind(self, hello: int) -> None:
+        """The machine was kept nowhere before; its file begins with a HELLO, which ends there."""
+        self._decoder = Decoder(hello)
+        self._at = self._heard = hello
+        self.hellos.append(hello)
+
     def go(self) -> None:
         """Deliver what was missed, and then what comes."""
         self._go.set()

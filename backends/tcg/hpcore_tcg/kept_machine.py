@@ -10,19 +10,20 @@ from typing import BinaryIO
 
 from attrs import frozen
 
-from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.qemu.errors import QemuError
-from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept import KeptQemu
+from hpcore.qemu.kept_directory import QemuDirectory
 from hpcore.qemu.kept_file import KeptFile, extents
 from hpcore.qemu.kept_machine import KeptQemuMachine
+from hpcore.qemu.kept_moves import who_has
 from hpcore.qemu.machine import stands_still
+from hpcore.qemu.migration import give_up
 from hpcore_tcg import launch
-from hpcore_tcg.build import Monitor
 from hpcore_tcg.kept_link import KeptLink, Missed, usual_tag
 from hpcore_tcg.link import Link
-from hpcore_tcg.machine import TcgMachine, Told
+from hpcore_tcg.machine import DEAF, TcgMachine, Told
+from hpcore_tcg.made_of import MadeOf
 from hpcore_tcg.protocol import FIELDS, HEAD_BIT, REPLY, Decoder, Event, Op, frame_length
 
 _HELLO = bytes([HEAD_BIT | Event.HELLO])
@@ -46,58 +47,91 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
         self.hello: Hello | None = None
         """As it was when the machine was found."""
         self._missed: Missed | None = None
-        self._kept = KeptFile(process.directory / launch.LINK_KEPT)
+        self._kept = KeptFile(process.place / launch.LINK_KEPT)
+        self._directory = QemuDirectory(process.directory)
 
     @classmethod
     async def create(
-        cls,
-        config: MachineConfig,
-        boot: BootFiles | None,
-        qemu: Qemu,
-        monitor: Monitor,
-        directory: Path,
-        told: Told,
+        cls, config: MachineConfig, made_of: MadeOf, directory: Path, told: Told
     ) -> KeptMachine:
         """As `TcgMachine.start`, in a `directory` that is there already, and stays."""
-        sockets = launch.Sockets.below(directory)
         try:
-            argv = launch.command_line(
-                config, boot, qemu, monitor, directory, sockets, kept=True
-            )
+            made_of.write(directory)
         except OSError as error:
             raise QemuError(f"{directory} cannot be written: {error.strerror}") from error
-        machine = cls(KeptQemu.start(argv, directory, sockets.all()), told)
+        own = QemuDirectory.made(directory, 0)
+        own.expect()
+        return await cls._begun(config, made_of, own, told)
+
+    @classmethod
+    async def to_come(
+        cls, config: MachineConfig, made_of: MadeOf, directory: Path
+    ) -> KeptMachine:
+        """A QEMU that waits for the machine whose `directory` this is. Raises QemuError, and leaves
+        nothing behind."""
+        number = max((one.number for one in QemuDirectory.all_of(directory)), default=-1) + 1
+        own = QemuDirectory.made(directory, number)
+        try:
+            return await cls._begun(config, made_of, own, DEAF, incoming=True)
+        except BaseException:
+            own.remove()
+            raise
+
+    @classmethod
+    async def _begun(
+        cls,
+        config: MachineConfig,
+        made_of: MadeOf,
+        own: QemuDirectory,
+        told: Told,
+        *,
+        incoming: bool = False,
+    ) -> KeptMachine:
+        place = own.path.parent
+        sockets = launch.Sockets.below(own.path, incoming=incoming)
+        try:
+            argv = launch.command_line(
+                config, made_of.boot, made_of.qemu, made_of.monitor, own.path, sockets, kept=place
+            )
+        except OSError as error:
+            raise QemuError(f"{own.path} cannot be written: {error.strerror}") from error
+        machine = cls(KeptQemu.start(argv, own.path, sockets.all(), place=place), told)
         try:
             await machine.connect(sockets.qmp, sockets.console)
             await machine._connect_link(sockets)
         except BaseException:
             await machine.close()
             raise
+        if incoming:
+            machine.incoming = sockets.incoming
+            machine.link.wait_for_machine()
         return machine
 
     @classmethod
     async def find(cls, directory: Path, heard: int, told: Told) -> KeptMachine:
-        """Connect to the machine in `directory`, whose link was heard up to `heard`.
+        """Connect to the machine whose `directory` this is, whose link was heard up to `heard`.
 
-        It stands still then, so that what it has said is all in the files. Raises QemuGone,
-        QemuError; the machine goes on as it was.
+        It stands still then, so that what it has said is all in the files; where a move of it was
+        interrupted, one QEMU has it, and no other is left. Raises QemuGone, QemuError; the machine
+        goes on as it was.
         """
-        sockets = launch.Sockets.below(directory)
-        return await cls.found(await KeptQemu.attach(directory, sockets.qmp), sockets, heard, told)
+        process = await who_has(directory, lambda qemu: launch.Sockets.below(qemu).qmp)
+        return await cls.found(process, launch.Sockets.below(process.directory), heard, told)
 
     @classmethod
     async def found(
-        cls, qemu: KeptQemu, sockets: launch.Sockets, heard: int, told: Told
+        cls, process: KeptQemu, sockets: launch.Sockets, heard: int, told: Told
     ) -> KeptMachine:
         """As `find`, of the QEMU that was found. Its console is somebody else's where `sockets`
         has none."""
-        machine = cls(qemu, told)
+        machine = cls(process, told)
         try:
             await machine.connect(sockets.qmp, None)
+            await give_up(machine.qmp)  # a save, or a move of which nothing is left but that
             await machine._stand_still()
             machine._read_link(heard)
             if sockets.console is not None:
-                machine.read_printed(qemu.directory)
+                machine.read_printed(process.place)
                 await machine.connect_console(sockets.console)
             await machine._connect_link(sockets)
         except BaseException as error:
@@ -117,6 +151,19 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
         link = super().link
         assert isinstance(link, KeptLink), "that is what it makes"
         return link
+
+    @property
+    def number(self) -> int:
+        """How many QEMUs had the machine before."""
+        return self._directory.number
+
+    def may_have_machine(self) -> None:
+        """See QemuMachine."""
+        self._directory.expect()
+
+    def has_no_machine(self) -> None:
+        """See QemuMachine."""
+        self._directory.give_up()
 
     def logged(self, heard: int) -> None:
         """All that was said before `heard` is in the log: what nobody needs any more goes.
@@ -156,7 +203,7 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
                 self.status = after
 
     def _read_link(self, heard: int) -> None:
-        kept = self.process.directory / launch.LINK_KEPT
+        kept = self.process.place / launch.LINK_KEPT
         with kept.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size < heard:

@@ -13,6 +13,7 @@ from hpcore.platform import virt
 from hpcore.qemu.arguments import in_memory, qmp_monitor, socket_chardev
 from hpcore.qemu.find import Qemu
 from hpcore.qemu.kept_machine import CONSOLE_KEPT
+from hpcore.run.saved_parts import BLOB, TREE
 from hpcore_tcg.build import Monitor
 
 LINK, CHARDEV = "link", "hpcore-link"
@@ -55,17 +56,18 @@ def command_line(
     directory: Path,
     sockets: Sockets,
     *,
-    kept: bool = False,
+    kept: Path | None = None,
 ) -> list[str]:
     """QEMU's arguments, its program first; writes the files they name into `directory`.
 
     All possible vCPUs exist from the start: QEMU can add none later, and what a plug
     changes is what the monitor permits. Without `images` the machine has nothing to run
-    but the monitor. What is `kept` has its link's and its console's bytes in files, too.
+    but the monitor. With `kept`, a directory, its link's and its console's bytes go to files
+    there, too.
     """
     assert sockets.console is not None, "of a QEMU that we start, the console is ours"
-    console = directory / CONSOLE_KEPT if kept else None
-    link = directory / LINK_KEPT if kept else None
+    console = None if kept is None else kept / CONSOLE_KEPT
+    link = None if kept is None else kept / LINK_KEPT
     argv = [
         str(qemu.path), "-no-user-config", "-nodefaults", "-display", "none",
         "-machine", "virt,gic-version=3,secure=on", "-accel", "tcg,thread=multi",
@@ -90,7 +92,7 @@ def link_arguments(path: Path, kept: Path | None = None) -> list[str]:
 
 def image_arguments(images: BootFiles, directory: Path) -> list[str]:
     """What lies in the guest's memory before it starts; written to `directory` where it is new."""
-    blob, tree = directory / "firmware.bin", directory / "tree.dtb"
+    blob, tree = directory / BLOB, directory / TREE
     blob.write_bytes(images.blob)
     tree.write_bytes(images.tree)
     return [

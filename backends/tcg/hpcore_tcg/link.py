@@ -97,6 +97,8 @@ class Link:
         self.silent = True
         """Whether nothing has ever come."""
         self._idle = False  # all that was read has been delivered
+        self._begun = asyncio.Event()
+        self._begun.set()
         self._answered = asyncio.Event()
         self._answered.set()
         self._task = asyncio.create_task(self._read())
@@ -110,6 +112,26 @@ class Link:
         """
         answered = self._answering is not None and self._answering.over
         return self._at if answered else self._heard
+
+    @property
+    def begun(self) -> bool:
+        """Whether what comes is told on: its QEMU does not wait for its machine any more."""
+        return self._begun.is_set()
+
+    def wait_for_machine(self) -> None:
+        """Tell nothing on before `go_on_from`, or `begin`: a machine is to come to its QEMU."""
+        self._begun.clear()
+
+    def begin(self) -> None:
+        """Tell on what comes."""
+        self._begun.set()
+
+    def go_on_from(self, other: Link) -> None:
+        """The machine has come from the QEMU of `other`, all of which has been heard: go on where
+        that ends, which may be amid a frame."""
+        self._decoder, self._dropped_said = other._decoder, other._dropped_said
+        self._at, self._heard = other._at, other._heard
+        self.begin()
 
     def told(self) -> None:
         """What the frame that is being delivered says is reported now."""
@@ -225,6 +247,7 @@ class Link:
 
     async def _take_in(self, data: bytes) -> None:
         """Deliver what `data` completes, in order."""
+        await self._begun.wait()
         for frame in self._decoder.frames(data):
             self._at = self._decoder.at
             await self._deliver(frame)

@@ -85,9 +85,11 @@ class TcgMachine(QemuMachine):
             argv = launch.command_line(config, boot, qemu, monitor, directory, sockets)
             process = await QemuProcess.start(argv, directory, sockets.all())
         machine = await cls.attach(process, sockets, told)
-        machine.incoming = sockets.incoming
-        if not incoming:
-            process.remove_directory()
+        if incoming:
+            machine.incoming = sockets.incoming
+            machine.link.wait_for_machine()
+        else:
+            process.all_connected()
         return machine
 
     @classmethod

@@ -100,7 +100,9 @@ class TcgSession(CarryingSession[TcgMachine]):
         super().__init__("tcg", config, report, elsewhere)
         self._start_machine, self._boots, self._before_start = start, boots, before_start
         self._monitor = monitor
-        self._leaves: asyncio.Task[None] | None = None  # the QEMU that had the machine before
+        self._leaves: asyncio.Task[None] | None = None
+        self._had_before: TcgMachine | None = None
+        """The QEMU that had the machine before, as long as it is not all heard."""
         self._mirror = SlotMirror()
         self._interpreter = Interpreter()
         self._epoch: int | None = None  # what the last HELLO said
@@ -211,6 +213,15 @@ class TcgSession(CarryingSession[TcgMachine]):
     async def _heard_all(self, machine: TcgMachine) -> None:
         await machine.link.heard_all()
 
+    def _hand_on(self, here: TcgMachine, there: TcgMachine) -> None:
+        there.link.go_on_from(here.link)
+
+    @property
+    def _heard_machine(self) -> TcgMachine | None:
+        """The QEMU whose link is told on: not the one that has the machine, as long as there is
+        something of the other one's left."""
+        return self._had_before or self._machine
+
     def _listen(self, machine: TcgMachine, to: Hears) -> None:
         match to:
             case Hears.NOTHING:
@@ -243,9 +254,10 @@ class TcgSession(CarryingSession[TcgMachine]):
         A reset among that is told behind the end of this step, and so is what follows.
         """
         self._listen(here, Hears.GUEST)
+        self._had_before = here
         if self._followed is not None and there.console is not None:
             self._followed.follow(there.console)
-        there.process.remove_directory()
+        there.process.all_connected()
         self._leaves = asyncio.create_task(self._leave(here, there, arriving))
         reset = asyncio.create_task(here.migration.until_interrupted())
         await asyncio.wait({self._leaves, reset}, return_when=asyncio.FIRST_COMPLETED)
@@ -255,9 +267,11 @@ class TcgSession(CarryingSession[TcgMachine]):
     async def _leave(self, here: TcgMachine, there: TcgMachine, arriving: Arriving) -> None:
         try:
             await here.link.heard_all()
-            self._machine = there
+            self._hand_on(here, there)
+            self._machine, self._had_before = there, None
             arriving.taken(self._told())
             self._listen(here, Hears.NOTHING)
+            here.has_no_machine()
             await here.quit()
         finally:
             await here.close()
@@ -273,11 +287,9 @@ class TcgSession(CarryingSession[TcgMachine]):
         epoch_of(saved)
 
     def _has_come(self, state: State, saved: Belongings) -> None:
-        self._stands_as(state, epoch_of(saved))
-
-    def _stands_as(self, state: State, epoch: int) -> None:
-        """The machine has come from elsewhere, and stands still as its log has it in `state`."""
-        self._epoch, self._mirror = epoch, SlotMirror.of(state)
+        assert self._machine is not None, "it is here"
+        self._machine.link.begin()
+        self._epoch, self._mirror = epoch_of(saved), SlotMirror.of(state)
         self._hello.set()
         self._gate.created()
         self._gate.open()
@@ -365,8 +377,8 @@ class TcgSession(CarryingSession[TcgMachine]):
             await self._was_reset(self._mark_heard)
 
     def _mark_heard(self) -> None:
-        if self._machine is not None:
-            self._machine.link.told()
+        if self._heard_machine is not None:
+            self._heard_machine.link.told()
 
     async def _settle(self) -> None:
         assert self._machine is not None, "who was reset was there"

@@ -64,6 +64,7 @@ def report(tally: Tally, seconds: float) -> None:
         times = sum(count > 0 for count in counts)
         print(f"  {name}: {sum(counts)} in all, in {times} of {attached} attachments")
     print(f"{tally.logs} logs, {tally.events} events; {tally.told} told to a user, all in the logs")
+    print(f"  {tally.moves} moves that were done, and {tally.saves} saves, whose files are whole")
     for wrong in tally.wrong:
         print(f"WRONG: {wrong}")
 

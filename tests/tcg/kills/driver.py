@@ -16,15 +16,24 @@ from typing import Any
 from attrs import define, field
 
 from hpcore.log import read
+from hpcore.model.effects import MachineStep
+from hpcore.model.events import MachineStepDone
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.kept import place_of
+from hpcore.run.saved_file import SavedFileError
+from hpcore.run.saving import load_saved
 from hpcore.triage.replay import replay
 from tests.support.waits import readable
 
 SAY_SECONDS = 120.0
 """For a worker's word: a guest boots meanwhile."""
+
+CARRIES = 0.35
+"""The part of the kills that comes amid a move or a save, or soon after."""
+
+MOVED = repr(MachineStepDone(MachineStep.MIGRATE))
 
 Say = Callable[[str], None]
 
@@ -47,6 +56,8 @@ class Tally:
     told: int = 0
     events: int = 0
     logs: int = 0
+    moves: int = 0
+    saves: int = 0
     wrong: list[str] = field(factory=list)
 
 
@@ -156,7 +167,12 @@ class Kills:
         return self.folder / f"kept-{self.tally.logs}.jsonl"
 
     def _work(self, worker: Process) -> None:
-        """Let it begin a few things; the last one is not far when this returns."""
+        """Let it begin a few things; the last one is not far when this returns. Of every three one
+        is a move, or a save, which take longer."""
+        if self.dice.random() < CARRIES:
+            self._hears(worker, "carries")
+            self._wait(self.dice.uniform(0, 1.0) * self._slower)
+            return
         for _ in range(self.dice.randint(1, 4)):
             self._hears(worker, "doing")
         self._wait(self.dice.uniform(0, 0.3))
@@ -238,6 +254,14 @@ class Kills:
             self.tally.wrong.append(f"{log}: {verdict.wrong or verdict.damage or 'no end'}")
         logged = {record.seq: repr(record.event) for record in read(log)[1]}
         self.tally.events += len(logged)
+        self.tally.moves += sum(event == MOVED for event in logged.values())
+        for file in log.parent.glob("saved-*"):
+            try:
+                load_saved(file)
+                self.tally.saves += 1
+            except SavedFileError as error:
+                self.tally.wrong.append(str(error))
+            file.unlink()
         for seq, event in self._told.get(log, {}).items():
             self.tally.told += 1
             if logged.get(seq) != event:

@@ -24,6 +24,7 @@ from hpcore.model import stimuli
 from hpcore.model.config import MachineConfig
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
+from hpcore.qemu.kept_directory import QemuDirectory
 from hpcore.run.accelerator import GuestImages
 from hpcore.run.attach import attach_machine
 from hpcore.run.discovery import find
@@ -47,8 +48,11 @@ def say(**what: object) -> None:
 class Worker:
     """A machine that is driven at random."""
 
-    def __init__(self, machine: LiveMachine, dice: Random, asks: Witness) -> None:
-        self.machine, self.dice, self.witness = machine, dice, asks
+    def __init__(
+        self, machine: LiveMachine, dice: Random, asks: Witness, files: Path
+    ) -> None:
+        """What is saved goes to the directory `files`."""
+        self.machine, self.dice, self.witness, self.files = machine, dice, asks, files
         session = machine._c.session
         assert isinstance(session, KeptQemuSession)
         self.session = session
@@ -62,7 +66,13 @@ class Worker:
         return self.machine.state
 
     async def agree(self) -> None:
-        """Hold the witness's word on every slot against the model, with nothing under way."""
+        """Hold the witness's word on every slot against the model, with nothing under way.
+
+        One QEMU has the machine, and no other is left of a move that was killed.
+        """
+        there = [one for one in QemuDirectory.all_of(self.session.place) if one.lives]
+        if len(there) > 1:
+            say(wrong=f"{len(there)} QEMUs live: {there}")
         async with asyncio.timeout(AGREE_SECONDS):
             while not await self._agrees():  # noqa: ASYNC110 - what changes is the machine
                 await asyncio.sleep(0.02)
@@ -113,7 +123,7 @@ class Worker:
             doing = self.dice.choices(
                 (self.plug_or_unplug, self.online, self.pause, self.reset, self.reboot,
                  self.force, self.power_off, self.carry, self.rest),
-                (40, 14, 10, 3, 3, 8, 1, 4, 10),
+                (40, 14, 10, 3, 3, 8, 1, 16, 10),
             )[0]  # fmt: skip
             say(doing=doing.__name__)
             with suppress(RunError, TimeoutError):
@@ -171,10 +181,13 @@ class Worker:
         await asyncio.sleep(self.dice.uniform(0, 1.5))
 
     async def carry(self) -> None:
-        """A migration or a save: each is tried, and fails, since the machine stays where it is."""
-        to = stimuli.Migrate() if self.dice.random() < 0.5 else stimuli.Save("nowhere")
-        await (await self.machine.begin(to)).ended()
-        say(wrong=f"{to} did not fail")
+        """A migration or a save, which is refused where something else is under way."""
+        say(carries=True)
+        if self.dice.random() < 0.6:
+            await (await self.machine.begin(stimuli.Migrate())).ended()
+        else:
+            file = self.files / f"saved-{self.machine.last_seq}"
+            await (await self.machine.begin(stimuli.Save(str(file)))).ended()
 
     async def rest(self) -> None:
         if self.state.shared.phase is Phase.OFF:
@@ -195,7 +208,7 @@ async def started(log: Path, seed: int, accelerator: str) -> AsyncIterator[Worke
     async with open_machine(
         find(accelerator), CONFIG, images, log=log, sync=Sync.OS, keep=True
     ) as machine:
-        worker = Worker(machine, Random(seed), witness(accelerator))
+        worker = Worker(machine, Random(seed), witness(accelerator), log.parent)
         say(started=True)
         yield worker
 
@@ -210,7 +223,7 @@ async def main(how: str, log: Path, seed: int, accelerator: str) -> None:
     began = time.monotonic()
     async with attach_machine(log) as attached:
         found = attached.taken_up
-        worker = Worker(attached.machine, Random(seed), witness(accelerator))
+        worker = Worker(attached.machine, Random(seed), witness(accelerator), log.parent)
         say(
             attached=round((time.monotonic() - began) * 1000), events=found.events,
             answers=found.answers, repeated=found.repeated,
