@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import cast
 
 from hpcore_tcg.kept import KeptTcgSession
-from hpcore_tcg.kept_link import KeptLink, Missed, usual_tag
+from hpcore_tcg.kept_link import BARRIERS, KeptLink, Missed, usual_tag
 from hpcore_tcg.kept_machine import KeptMachine
+from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import REPLY, Event, Op, Status, encode
 
-from hpcore.model.stimuli import PowerOffSeen, Stimulus
+from hpcore.model.effects import MachineStep, RunStep, Step
+from hpcore.model.stimuli import DeviceAdd, MachineDone, Pause, PowerOffSeen, Stimulus
 from tests.support.waits import until
 from tests.support.world import World
 
@@ -53,6 +55,44 @@ def test_a_guest_that_powers_off_as_it_is_let_go_on_is_off_and_nobody_waits_for_
             await session.taken_up()
             await until(lambda: bool(reports), "the power-off is reported")
         assert reports == [PowerOffSeen()]
+        await link.close()
+        theirs.close()
+
+    asyncio.run(run())
+
+
+def test_what_was_sent_before_a_pause_is_done_by_the_answer_that_comes_after_it() -> None:
+    async def run() -> None:
+        world = World().boot()
+        world.feed(DeviceAdd("a", (("core-id", 2),)))
+        world.feed(Pause())
+        world.feed(MachineDone(MachineStep.PAUSE))
+        assert world.state.slots[2].step is Step.REALIZE
+        assert world.state.shared.paused
+        session = KeptTcgSession(
+            world.state.config, lambda _s: None, Path("/nowhere"), boots=True
+        )
+        session._attaches(world.state)
+        session._mirror = SlotMirror.of(world.state)
+        ours, theirs = socket.socketpair()
+        link = KeptLink(
+            *await asyncio.open_unix_connection(sock=ours),
+            session._event, lambda _why: None, Missed(0, b""),
+        )  # fmt: skip
+        found = SimpleNamespace(status="paused", link=link)
+        session._found = session._machine = cast("KeptMachine", found)
+        async with asyncio.timeout(10):
+            step = asyncio.create_task(session.execute(RunStep(Step.REALIZE, 2)))
+            await session.take_up()
+            await session.taken_up()
+            assert not step.done()
+            # The machine goes on: the monitor obeys what it has, then what has just come.
+            for tag in (usual_tag(Op.REALIZE, 2), BARRIERS[0]):
+                theirs.sendall(encode(REPLY, tag=tag, status=Status.OK, value=0))
+            await step
+            await link.caught_up.wait()
+        assert theirs.recv(100) == encode(Op.QUERY, tag=BARRIERS[0], slot=0, arg=0)
+        assert link.taken_up.repeated == 0
         await link.close()
         theirs.close()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from hpcore.door.front import BeforeStart
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep
+from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.qemu.console import FollowedConsole
@@ -219,6 +219,7 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     async def take_up(self) -> None:
         """See KeptSession. A machine that is lost meanwhile is reported as such."""
         assert self._found is not None and self._state is not None, "it was attached"
+        await self._all_begun_anew()
         shared, off = self._state.shared, self._found.status == "shutdown"
         self._catching_up = not (shared.paused or off)
         try:
@@ -228,6 +229,13 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
             self._lose(f"the machine cannot go on: {error}")
         self._go_on(off=off and shared.phase is not Phase.OFF)
         self._found.link.go()
+
+    async def _admits(self, step: Step, slot: int) -> bool:
+        # A killed hpcore may have sent before a pause what was under way. Its answer comes once the
+        # machine goes on; where none does, the link sends it then.
+        if self._begins_anew and self._gate.is_open:
+            return True
+        return await super()._admits(step, slot)
 
     async def taken_up(self) -> TakenUp:
         """See KeptSession."""
