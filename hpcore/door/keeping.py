@@ -14,11 +14,12 @@ from typing import Protocol, runtime_checkable
 
 from attrs import asdict, frozen
 
+from hpcore.door import keyval
 from hpcore.door.asked import Asked
 from hpcore.door.front import BeforeStart, Fronted, GuestFiles, Prepared
 from hpcore.door.monitors import MonitorAsked
 from hpcore.door.moving.taking import Inherited
-from hpcore.door.options import ArgumentRefused
+from hpcore.door.options import ArgumentRefused, Option
 from hpcore.door.qmp import Answers, RealMonitor, VcpuCommands
 from hpcore.door.qmp.vcpu_events import Tell
 from hpcore.errors import HpcoreError
@@ -63,6 +64,10 @@ class KeptPrepared(Prepared, Protocol):
 class KeepingFronted(Fronted, Protocol):
     """An accelerator whose machines under somebody else's VM may outlive their door."""
 
+    @property
+    def connects_again(self) -> bool:
+        """Whether its QEMU connects to the next door, by the path of its directory."""
+
     async def prepare_kept(
         self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> KeptPrepared:
@@ -86,10 +91,12 @@ def keeping(found: Found, asked: Asked) -> KeepingFronted:
     """The accelerator, which can have the VM outlive its door. Raises HpcoreError for another."""
     if not isinstance(found.accelerator, KeepingFronted):
         raise HpcoreError(
-            f"a VM of the accelerator '{found.name}' does not outlive its door yet: use "
-            "-accel tcg, or settings without keep"
+            f"a VM of the accelerator '{found.name}' does not outlive its door: use "
+            f"settings without keep, or install a newer {found.distribution}"
         )
     refuse_what_is_lost(asked)
+    if found.accelerator.connects_again:
+        refuse_what_hides_doors(asked)
     return found.accelerator
 
 
@@ -121,6 +128,29 @@ def _refuse_lost(monitor: MonitorAsked) -> None:
             "another door would be given another port by the host; with keep name one, "
             f"{_LEAVE_OUT}",
         )
+
+
+_HIDES = ("chroot", "runas")
+_HIDES_OF_RUN_WITH = frozenset(("chroot", "user"))
+"""Options, and settings of -run-with, that take QEMU away from its directory, or from the user
+whose that is."""
+
+
+def refuse_what_hides_doors(asked: Asked) -> None:
+    """Raise ArgumentRefused for what keeps a QEMU that has started from connecting to a door."""
+    for option in asked.rest:
+        if _hides_doors(option):
+            raise ArgumentRefused(
+                str(option),
+                "from there QEMU does not reach the next door, in a directory of the user who "
+                f"starts it; with keep leave it out, {_LEAVE_OUT}",
+            )
+
+
+def _hides_doors(option: Option) -> bool:
+    if option.name == "run-with":
+        return bool(_HIDES_OF_RUN_WITH & keyval.parse(option.text).keys())
+    return option.name in _HIDES
 
 
 class Stays:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -41,10 +41,17 @@ class KeptQemuSession(QemuSession[M]):
     """What its log says of it then."""
     _begins_anew = False
     """Whether what is begun now was under way before."""
+    _restarts = False
+    """Whether a hpcore was killed amid a RESTART, which has yet to be begun anew."""
 
-    def _stay(self, directory: Path) -> None:
-        """The machine lives in `directory`, which `close` removes. Part of the construction."""
-        self._directory = directory
+    def _stay(
+        self, directory: Path, before_each: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """The machine lives in `directory`, which `close` removes. Part of the construction.
+
+        `before_each` is what `_before` does before each RESTART.
+        """
+        self._directory, self._before_each = directory, before_each
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._off_told = asyncio.Event()  # a power-off that nobody had heard of
@@ -53,6 +60,7 @@ class KeptQemuSession(QemuSession[M]):
     def _attaches(self, state: State) -> None:
         """It is there already, and its log says `state`. Part of the construction."""
         self._state, self._begins_anew = state, True
+        self._restarts = state.shared.step is MachineStep.RESTART
         self._goes_on.clear()
         self._gate.stands(state)
 
@@ -64,6 +72,23 @@ class KeptQemuSession(QemuSession[M]):
     @abstractmethod
     def _replayed(self) -> asyncio.Event:
         """Set once all that was missed has been reported."""
+
+    @abstractmethod
+    def _started_anew(self) -> bool:
+        """Of who attached amid a RESTART: whether that came so far that the guest may have run."""
+
+    async def _before(self) -> None:
+        """What is done before each RESTART, of a machine that has something done then.
+
+        One that was under way at the kill may have come so far that the guest runs. Or that was
+        half done: then QEMU puts what it was started with into the guest's memory again.
+        """
+        assert self._before_each is not None, "this is not called without"
+        under_way, self._restarts = self._restarts, False
+        if not under_way:
+            await self._before_each()
+        elif not self._started_anew():
+            await self._reset()
 
     @property
     def place(self) -> Path:

@@ -17,6 +17,7 @@ from hpcore.model.states import State
 from hpcore.platform.firmware import QEMU_KVM_VIRT, Board
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu, find_qemu
+from hpcore.qemu.kept import KeptQemu
 from hpcore.qemu.running import RunningQemu
 from hpcore.qemu.runtime_directory import runtime_directory
 from hpcore.qemu.uefi import fw_cfg_arguments
@@ -162,10 +163,44 @@ class KvmQemuAccelerator:
         """See `hpcore.door.front.Fronted`."""
         return QEMU_KVM_VIRT
 
+    connects_again = True
+    """See `hpcore.door.keeping.KeepingFronted`: its interposer does."""
+
     async def prepare(
         self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> KvmQemuPrepared:
         """See `hpcore.door.front.Fronted`. Builds the interposer where the cache has none yet."""
+        return await self._prepare(config, files, directory, caller)
+
+    async def prepare_kept(
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
+    ) -> KvmQemuKeptPrepared:
+        """See `hpcore.door.keeping.KeepingFronted`."""
+        prepared = await self._prepare(config, files, directory, caller, kept=True)
+        return KvmQemuKeptPrepared(config, prepared.policy, prepared.part)
+
+    async def attach_kept(
+        self,
+        kept: Kept,
+        qemu: KeptQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
+    ) -> KeptKvmQemuSession:
+        """See `hpcore.door.keeping.KeepingFronted`."""
+        return await KeptKvmQemuSession.attach_under_a_door(
+            kept, qemu, Sockets(qmp, None), report, before_start
+        )
+
+    async def _prepare(
+        self,
+        config: MachineConfig,
+        files: GuestFiles,
+        directory: Path,
+        caller: int,
+        *,
+        kept: bool = False,
+    ) -> KvmQemuPrepared:
         await self._admit(config)
         interposer = await asyncio.to_thread(build.ensure_interposer)
         try:
@@ -176,7 +211,7 @@ class KvmQemuAccelerator:
             else:
                 words = fw_cfg_arguments(files.write(directory))
                 loads = Loads.of(files.by_name())
-            policy = Policy(config, directory / LINK)
+            policy = Policy(config, directory / LINK, kept=kept)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         policy.expect(caller)
@@ -218,4 +253,31 @@ class KvmQemuPrepared:
 
     def close(self) -> None:
         """See `hpcore.door.front.Prepared`."""
+        self.policy.close()
+
+
+@frozen
+class KvmQemuKeptPrepared:
+    """See `hpcore.door.keeping.KeptPrepared`."""
+
+    config: MachineConfig
+    policy: Policy
+    part: Part
+    keeps: bool = True
+
+    def attach(
+        self,
+        qemu: RunningQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
+    ) -> KeptKvmQemuSession:
+        """See `hpcore.door.keeping.KeptPrepared`."""
+        assert isinstance(qemu, KeptQemu), "that is what is to outlive its door"
+        return KeptKvmQemuSession.under_a_door(
+            self.config, qemu, self.policy, Sockets(qmp, None), report, before_start
+        )
+
+    def close(self) -> None:
+        """See `hpcore.door.front.Prepared`: nothing is granted by this door any more."""
         self.policy.close()

@@ -9,12 +9,15 @@ anew behind all that was missed: it was not done, or did no more than its vCPU's
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
 from attrs import field, frozen
 from hpcore_kvm.order import Order, SlotParts
 
+from hpcore.door.front import BeforeStart
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
 from hpcore.model.effects import Effect, MachineStep, RaiseGed, Step
@@ -23,6 +26,7 @@ from hpcore.model.states import Shared, State
 from hpcore.model.stimuli import GuestCall
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
+from hpcore.qemu.kept import KeptQemu
 from hpcore.qemu.machine import stands_still
 from hpcore.run.accelerator import AcceleratorError, Kept, Report, TakenUp
 from hpcore.run.gate import ENDED
@@ -30,9 +34,11 @@ from hpcore.session.kept import KeptQemuSession, finding
 from hpcore.session.turn import CallerTurn
 from hpcore_kvm_qemu.journal import MACHINE, did
 from hpcore_kvm_qemu.kept_machine import KeptKvmQemuMachine
+from hpcore_kvm_qemu.launch import Sockets
 from hpcore_kvm_qemu.machine import KvmQemuMachine, Told
 from hpcore_kvm_qemu.page import PolicyPage
-from hpcore_kvm_qemu.session import KvmQemuSession
+from hpcore_kvm_qemu.policy import Policy
+from hpcore_kvm_qemu.session import KvmQemuSession, StartMachine
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +56,8 @@ class DoneThere:
 
 
 class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
-    """Made by `keeping` or `attach`; see hpcore.run.accelerator.KeptSession."""
+    """Made by `keeping` or `attach`, or as these under a door; see
+    hpcore.run.accelerator.KeptSession."""
 
     stays = (
         "a machine that outlives hpcore (--keep) is neither migrated nor saved yet on kvm-qemu: "
@@ -61,11 +68,19 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
     _found: KeptKvmQemuMachine | None = None
 
     def __init__(
-        self, config: MachineConfig, report: Report, directory: Path, *, boots: bool
+        self,
+        config: MachineConfig,
+        report: Report,
+        directory: Path,
+        *,
+        boots: bool,
+        before_start: BeforeStart | None = None,
     ) -> None:
-        super().__init__(config, self._make, report, boots=boots)
-        self._stay(directory)
-        self._create_by: tuple[BootFiles | None, Qemu, Path] | None = None
+        waits = None if before_start is None else self._before
+        super().__init__(config, self._make, report, boots=boots, before_start=waits)
+        self._stay(directory, before_start)
+        self._makes: StartMachine | None = None  # at CREATE_VCPUS, where it was not attached
+        self._restart_is_done = False  # the RESTART amid which a hpcore was killed
         self._heard = 0
         self._logged = 0  # of the reports to come, those that the log has already
         self._done_there: dict[int, DoneThere] = {}  # by slot, and MACHINE
@@ -84,24 +99,68 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
     ) -> KeptKvmQemuSession:
         """A machine that is to be made, in `directory`, which `close` removes."""
         session = cls(config, report, directory, boots=boot is not None)
-        session._create_by = (boot, qemu, interposer)
+        session._makes = partial(
+            KeptKvmQemuMachine.create, config, boot, qemu, interposer, directory
+        )
+        return session
+
+    @classmethod
+    def under_a_door(
+        cls,
+        config: MachineConfig,
+        qemu: KeptQemu,
+        policy: Policy,
+        sockets: Sockets,
+        report: Report,
+        before_start: BeforeStart | None,
+    ) -> KeptKvmQemuSession:
+        """A machine in a QEMU that somebody else has started with this `policy`; see
+        hpcore.door.keeping."""
+        session = cls(config, report, qemu.directory, boots=True, before_start=before_start)
+        session._makes = partial(KeptKvmQemuMachine.attach, qemu, policy, sockets)
         return session
 
     @classmethod
     async def attach(cls, kept: Kept, report: Report) -> KeptKvmQemuSession:
         """The session of a machine that is there. See Keeper."""
-        session = cls(kept.state.config, report, kept.place, boots=True)
+        return await cls._attached(kept, report, partial(KeptKvmQemuMachine.find, kept))
+
+    @classmethod
+    async def attach_under_a_door(
+        cls,
+        kept: Kept,
+        qemu: KeptQemu,
+        sockets: Sockets,
+        report: Report,
+        before_start: BeforeStart | None,
+    ) -> KeptKvmQemuSession:
+        """The session of a machine of `under_a_door` that is there; see hpcore.door.keeping."""
+        finds = partial(KeptKvmQemuMachine.found, qemu, sockets, kept)
+        return await cls._attached(kept, report, finds, before_start)
+
+    @classmethod
+    async def _attached(
+        cls,
+        kept: Kept,
+        report: Report,
+        finds: Callable[[Told], Awaitable[KeptKvmQemuMachine]],
+        before_start: BeforeStart | None = None,
+    ) -> KeptKvmQemuSession:
+        session = cls(
+            kept.state.config, report, kept.place, boots=True, before_start=before_start
+        )
         session._attaches(kept.state)
         session._heard = kept.heard
         session._guest_runs = not kept.state.shared.booting
         session._order = Order([SlotParts.of(slot) for slot in kept.state.slots])
         with finding():
-            found = await KeptKvmQemuMachine.find(kept, session._told())
+            found = await finds(session._told())
         assert found.begins is not None, "it was found"
         session._found = found
         session._met(found)
         session._logged = found.begins.logged
         session._done_there = done_there(kept.state, found.policy.page)
+        session._restart_is_done = session._restarts and MACHINE in session._done_there
         return session
 
     @property
@@ -133,11 +192,8 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
     # ------------------------------------------------------------------------- how
 
     async def _make(self, told: Told) -> KvmQemuMachine:
-        assert self._create_by is not None, "it is to be made"
-        boot, qemu, interposer = self._create_by
-        return await KeptKvmQemuMachine.create(
-            self._config, boot, qemu, interposer, self._directory, told
-        )
+        assert self._makes is not None, "it is to be made"
+        return await self._makes(told)
 
     def _replayed(self) -> asyncio.Event:
         return self._all_told
@@ -166,11 +222,11 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
             await self._run_or_pause(found)
         except QemuError as error:
             self._lose(f"the machine cannot go on: {error}")
-        self._go_on(off=found.status == "shutdown" and self._before.phase is not Phase.OFF)
+        self._go_on(off=found.status == "shutdown" and self._as_logged.phase is not Phase.OFF)
 
     async def _run_or_pause(self, found: KeptKvmQemuMachine) -> None:
         """Where QEMU and the log differ, the log counts."""
-        if self._before.paused and not stands_still(found.status):
+        if self._as_logged.paused and not stands_still(found.status):
             await found.qmp.execute("stop")
         elif found.status == "paused" and not self._pauses:
             await found.qmp.execute("cont")
@@ -224,9 +280,14 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
             # Another reset that was missed is reported now, and asks for another RESTART.
             if self._running().policy.resets == known:
                 await super()._restart(enabled, turn)
+            else:
+                self._restarts = False  # nothing of it is left behind that reset
         finally:
             if done is not None:
                 done.turn.end()
+
+    def _started_anew(self) -> bool:
+        return self._restart_is_done
 
     async def _reset(self) -> None:
         """One that was under way may have been done: then it is in what was missed."""
@@ -271,14 +332,14 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
             self._taken_up.events += 1
 
     @property
-    def _before(self) -> Shared:
+    def _as_logged(self) -> Shared:
         assert self._state is not None, "it was attached"
         return self._state.shared
 
     @property
     def _pauses(self) -> bool:
         """Whether the log has a pause, or one that is under way."""
-        return self._before.paused or self._before.step is MachineStep.PAUSE
+        return self._as_logged.paused or self._as_logged.step is MachineStep.PAUSE
 
 
 def done_there(state: State, page: PolicyPage) -> dict[int, DoneThere]:

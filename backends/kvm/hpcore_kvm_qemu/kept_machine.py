@@ -30,7 +30,7 @@ NEVER_RAN = (
 
 
 class KeptKvmQemuMachine(KeptQemuMachine, KvmQemuMachine):
-    """Made by `create` or `find`."""
+    """Made by `create`, `attach`, `find` or `found`."""
 
     def __init__(self, process: KeptQemu, policy: Policy, told: Told) -> None:
         super().__init__(process, policy, told)
@@ -74,22 +74,29 @@ class KeptKvmQemuMachine(KeptQemuMachine, KvmQemuMachine):
         A machine that was never let run is ended. Raises QemuGone, QemuError; a machine that
         runs goes on as it was.
         """
-        directory = kept.place
-        sockets = launch.Sockets.below(directory)
-        assert sockets.console is not None, "of a machine of ours"
-        process = await KeptQemu.attach(directory, sockets.qmp)
+        sockets = launch.Sockets.below(kept.place)
+        process = await KeptQemu.attach(kept.place, sockets.qmp)
+        return await cls.found(process, sockets, kept, told)
+
+    @classmethod
+    async def found(
+        cls, process: KeptQemu, sockets: launch.Sockets, kept: Kept, told: Told
+    ) -> KeptKvmQemuMachine:
+        """As `find`, of the QEMU that was found. Its console is somebody else's where `sockets`
+        has none."""
         if kept.state.shared.booting and not kept.state.shared.guest_runs:
             await process.close()
             raise QemuGone(NEVER_RAN)
         machine = None
         try:
             await _require_an_answer(process, sockets.qmp)
-            machine = await cls._found(process, kept, told)
+            machine = await cls._linked(process, kept, told)
             await machine.connect(sockets.qmp, sockets.console)
             machine.status = await machine.run_state()
             if not stands_still(machine.status):
                 machine.running_since = asyncio.get_running_loop().time()
-            machine.read_printed(directory)
+            if sockets.console is not None:
+                machine.read_printed(kept.place)
         except BaseException as error:
             if machine is None:
                 process.leave()
@@ -102,7 +109,7 @@ class KeptKvmQemuMachine(KeptQemuMachine, KvmQemuMachine):
         return machine
 
     @classmethod
-    async def _found(cls, process: KeptQemu, kept: Kept, told: Told) -> KeptKvmQemuMachine:
+    async def _linked(cls, process: KeptQemu, kept: Kept, told: Told) -> KeptKvmQemuMachine:
         """With the link to its interposer."""
         path, possible = kept.place / launch.LINK, kept.state.config.possible
         try:

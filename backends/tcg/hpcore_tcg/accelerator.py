@@ -173,6 +173,9 @@ class TcgAccelerator:
         """See `hpcore.door.front.Fronted`."""
         return QEMU_VIRT
 
+    connects_again = False
+    """See `hpcore.door.keeping.KeepingFronted`: its QEMU listens."""
+
     async def prepare(
         self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> TcgPrepared:

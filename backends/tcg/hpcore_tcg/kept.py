@@ -67,9 +67,7 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     ) -> None:
         waits = None if before_start is None else self._before
         super().__init__(config, self._make, report, boots=boots, before_start=waits)
-        self._stay(directory)
-        self._before_each = before_start
-        self._restarts = False  # a hpcore was killed amid a RESTART
+        self._stay(directory, before_start)
         self._made_of: MadeOf | None = None
         self._attach_to: StartMachine | None = None  # the machine in a QEMU of somebody else's
         self._moves = 0  # of which the end was told
@@ -147,7 +145,6 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
             kept.state.config, report, kept.place, boots=True, before_start=before_start
         )
         session._attaches(kept.state)
-        session._restarts = kept.state.shared.step is MachineStep.RESTART
         session._moves, heard = kept.heard >> MOVES, kept.heard >> 1 & PLACE
         session._moving = kept.state.shared.step is MachineStep.MIGRATE
         session._hello_due = bool(kept.heard & 1)
@@ -258,18 +255,9 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         assert self._made_of is not None, "it is to be made"
         return await KeptMachine.create(self._config, self._made_of, self._directory, told)
 
-    async def _before(self) -> None:
-        """What is done before each RESTART.
-
-        One that was under way at the kill may have come so far that the guest runs. Or that was
-        half done: then QEMU puts what it was started with into the guest's memory again.
-        """
-        assert self._before_each is not None, "this is not called without"
-        under_way, self._restarts = self._restarts, False
-        if not under_way or self._found is None:
-            await self._before_each()
-        elif not self._found.started_anew():
-            await self._reset()
+    def _started_anew(self) -> bool:
+        assert self._found is not None, "it was attached"
+        return self._found.started_anew()
 
     def _is_made_of(self, made_of: MadeOf) -> None:
         """So that it can be made, and carried elsewhere. Part of the construction."""
