@@ -139,9 +139,12 @@ class PlayedQemu:
     def _is_alive(self) -> bool:
         """Whether hpcore has not hung up, by a look at the socket itself: see link_alive."""
         if self._sock is not None and self.up:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 return bool(self._sock.recv(1, socket.MSG_PEEK))
-            return True
+            except BlockingIOError:
+                return True
+            except OSError:  # it closed before it had read all
+                return False
         return False
 
     def _hung_up(self) -> None:

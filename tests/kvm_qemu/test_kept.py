@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hpcore_kvm_qemu import launch
@@ -91,6 +92,12 @@ class Rig:
         ) as machine:
             yield machine
 
+    @asynccontextmanager
+    async def again(self) -> AsyncIterator[LiveMachine]:
+        """Taken up by another."""
+        async with attach_machine(self.log) as again:
+            yield again.machine
+
     def events(self) -> list[ev.Event]:
         _, records = read(self.log)
         with records:
@@ -100,8 +107,13 @@ class Rig:
         return any(isinstance(event, kind) for event in self.events())
 
 
+R = TypeVar("R", bound=Rig)
+
+
 @asynccontextmanager
-async def rig(log: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+async def rig(
+    log: Path, monkeypatch: pytest.MonkeyPatch, kind: Callable[[PlayedQemu, Path], R]
+) -> AsyncIterator[R]:
     directory = runtime_directory()
     lock = os.dup(lock_of(directory))  # as the real one inherits it
     try:
@@ -112,7 +124,7 @@ async def rig(log: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
             monkeypatch.setattr(KeptQemu, "start", lambda *_: KeptQemu(pid, directory))
             for module in ("hpcore.qemu.kept", "hpcore_kvm_qemu.link"):
                 monkeypatch.setattr(f"{module}.peer", lambda _sock: pid)
-            found = Rig(qemu, log)
+            found = kind(qemu, log)
             monkeypatch.setattr(attach, "look_up", lambda _name: found.keeper.found)
             yield found
     finally:
@@ -207,13 +219,18 @@ def as_often(found: Rig) -> bool:
 
 
 def dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, *, written: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    *,
+    written: bool,
+    kind: Callable[[PlayedQemu, Path], Rig] = Rig,
 ) -> int:
     """A run that dies at the `at`th writing, and is taken up; how often was written."""
     death = Death(at, written=written)
 
     async def run() -> None:
-        async with rig(tmp_path / f"{at}.jsonl", monkeypatch) as found:
+        async with rig(tmp_path / f"{at}.jsonl", monkeypatch, kind) as found:
             monkeypatch.setattr(LogWriter, "append_all", death.of)
             with suppress(RunError):
                 async with found.made() as machine:
@@ -224,10 +241,11 @@ def dies(
                 return
             try:
                 if found.qemu._page is not None and not found.qemu.held:
+                    await until(lambda: not found.qemu.up, "the interposer's look")
                     assert await found.qemu.cpu_on(1) < 0  # nothing is granted by the dead
-                async with attach_machine(found.log) as again:
-                    await running(again.machine)
-                    await work(found, again.machine)
+                async with found.again() as again:
+                    await running(again)
+                    await work(found, again)
                     assert as_often(found)
             except (MachineEnded, NotKept):  # it had yet to run
                 assert not found.qemu.said
