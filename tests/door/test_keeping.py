@@ -311,9 +311,13 @@ def test_what_is_qemus_own_or_can_be_had_again_is_kept(words: Sequence[str]) -> 
 
 def test_an_accelerator_that_keeps_no_vm_is_refused() -> None:
     asked = read([*LINE, "-qmp", "unix:q,server=on,wait=off"])
-    with pytest.raises(HpcoreError, match="'kvm-qemu' does not outlive its door yet: use -accel"):
-        keeping(attrs.evolve(find("tcg"), name="kvm-qemu", accelerator=None), asked)
+    with pytest.raises(HpcoreError, match="'old' does not outlive its door: use settings without"):
+        keeping(attrs.evolve(find("tcg"), name="old", accelerator=None), asked)
     assert isinstance(keeping(find("tcg"), asked), KeepingFronted)
+
+
+def test_where_qemu_only_listens_it_may_be_anywhere() -> None:
+    keeping(find("tcg"), read([*LINE, "-chroot", "/srv", "-runas", "nobody"]))
 
 
 def test_a_start_that_is_refused_leaves_nothing(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def denied(log: Path) -> list[int]:
 def test_a_daemon_is_taken_up_again() -> None:
     async def main() -> None:
         async with daemon() as directory:
+            pid = int((directory / "pid").read_text())  # it takes the file away when it ends
             (log,) = (directory / "logs").glob("*.jsonl")
             await until(partial(has_started, log), "the start")
             client = await connected(directory / "qmp")
@@ -103,7 +104,7 @@ def test_a_daemon_is_taken_up_again() -> None:
                 assert await taken.ended() == 0
                 await again.close()
             assert not lives.exists()
-            assert is_gone(int((directory / "pid").read_text()))
+            assert is_gone(pid)
             assert replay(log).ok
 
     asyncio.run(main())
