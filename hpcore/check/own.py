@@ -33,7 +33,7 @@ from hpcore.model.states import Shared, Slot
 from hpcore.model.stimuli import STIMULI, Stimulus
 
 _STIMULI = tuple(STIMULI.values())
-_ASKS = ("on_state", "on_event", "shows", "possible", "owes")
+_ASKS = ("on_state", "on_event", "on_machine", "shows", "possible", "owes")
 _OF_A_GUEST = ("name", "reads_registered", "leaves_out", "calls", "machine_calls")
 
 

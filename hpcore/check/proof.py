@@ -53,7 +53,7 @@ def prove(
     or a property that look at more than one slot.
     """
     began = time.perf_counter()
-    refuse_unfit(properties)
+    refuse_unfit(properties, tables=True)
     engine = _engine_for(engine, properties)
     if engine == "explicit" and find_spec("numpy") is None:
         raise CheckError(

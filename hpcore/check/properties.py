@@ -99,6 +99,7 @@ _ASKED_OF = {
     "shows": ("event",),
     "possible": ("environment",),
     "owes": ("index", "slot", "shared"),
+    "on_machine": ("state",),
 }
 """What each function of a property is called with."""
 
@@ -116,8 +117,11 @@ def asked_in(environment: Environment, properties: Iterable[Property], kind: Kin
     )  # fmt: skip
 
 
-def refuse_unfit(properties: Properties) -> None:
-    """Raises CheckError for properties that no engine can hold, and says why."""
+def refuse_unfit(properties: Properties, *, tables: bool = False) -> None:
+    """Raises CheckError for properties that cannot be held, and says why.
+
+    `tables` says that they are to be held against tables of slots; else it is of whole machines.
+    """
     names = Counter(p.name for p in properties)
     names.update((TRANSITION, TOTAL))
     for p in properties:
@@ -125,6 +129,11 @@ def refuse_unfit(properties: Properties) -> None:
             raise CheckError(
                 f"the property {p.name} looks at whole decisions, which hpcore's own alone may: "
                 "give it on_state or on_event"
+            )
+        if p.on_machine is not None and tables:
+            raise CheckError(
+                f"the property {p.name} looks at the whole machine, and here each slot is taken by "
+                "itself: ask it of a sequence, hpcore check SCENARIO --property FILE"
             )
         if names[p.name] > 1:
             raise CheckError(f"two properties are called {p.name}; give each a name of its own")
@@ -134,7 +143,8 @@ def refuse_unfit(properties: Properties) -> None:
                 raise CheckError(
                     f"the property {p.name} cannot be held: its {name} must take "
                     f"({', '.join(wanted)}). A property looks at one slot and the shared "
-                    "part, never at two slots"
+                    "part, never at two slots; in a sequence, with whole=True, at the machine's "
+                    "state"
                 )
 
 

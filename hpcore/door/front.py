@@ -118,7 +118,16 @@ class MovingSession(Session, Protocol):
         """Whether its QEMU can carry the machine to another one while it runs."""
 
     async def heard(self) -> None:
-        """The machine stands still: return once all that it has said is reported."""
+        """The machine stands still: return once all that it has said is reported.
+
+        Raises QemuError where it is not to be carried any more.
+        """
+
+    def own(self) -> dict[str, bytes]:
+        """The machine stands still: what hpcore has of it beside its log, in sections.
+
+        As `hpcore.run.saved_parts.section` makes them.
+        """
 
     async def meet(self, facts: Mapping[str, str]) -> QemuMachine:
         """The QEMU that waits for a machine with these facts, connected to.
@@ -126,5 +135,12 @@ class MovingSession(Session, Protocol):
         Raises AcceleratorError where that machine does not fit here.
         """
 
-    def arrived(self, state: State, facts: Mapping[str, str]) -> None:
+    def expect(self, state: State, own: Mapping[str, bytes]) -> None:
+        """That machine stands still where it was, as its log has it in `state`.
+
+        `own` are its sections. Nothing but its memory is in the QEMU here yet; who has sent no
+        sections may call this later. Raises AcceleratorError where they are not of such a machine.
+        """
+
+    def arrived(self, state: State) -> None:
         """The machine is in that QEMU now, standing still, as its log has it in `state`."""

@@ -19,7 +19,12 @@ from hpcore.guest.initrd import check_initrd
 from hpcore.guest.kernel import bootable, load_kernel
 from hpcore.model.config import MachineConfig
 from hpcore.platform import virt
-from hpcore.platform.devicetree import KASLR_SEED_SIZE, RNG_SEED_SIZE, DeviceTreeError
+from hpcore.platform.devicetree import (
+    KASLR_SEED_SIZE,
+    RNG_SEED_SIZE,
+    DeviceTreeError,
+    with_seeds,
+)
 from hpcore.platform.firmware import Board, FirmwareError, build
 from hpcore.platform.numa import Nodes, NodesError
 from hpcore.platform.smbios import Identity, IdentityError
@@ -37,6 +42,12 @@ class BootFiles:
     tree: bytes
     kernel: Path
     initrd: Path
+
+    @property
+    def seedless_tree(self) -> bytes:
+        """The tree without what is random in it: each start has its own."""
+        kaslr, rng = bytes(KASLR_SEED_SIZE), bytes(RNG_SEED_SIZE)
+        return with_seeds(self.tree, kaslr_seed=kaslr, rng_seed=rng)
 
 
 def prepare(

@@ -8,8 +8,9 @@
   over loops can say so.
 
 A property looks at one slot and the shared part, never at two slots, so that it can be
-held against tables of slots. `always`, `sometimes` and `eventually` make one, as calls or as
-decorators of a function whose docstring is the sentence.
+held against tables of slots; one of the whole machine is for a search over whole machines.
+`always`, `sometimes` and `eventually` make one, as calls or as decorators of a function whose
+docstring is the sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any, Literal, TypeVar, overload
 
 from attrs import field, frozen
 
@@ -73,6 +74,7 @@ class Turn:
 OnState = Callable[[int, Slot, Shared], bool]
 OnEvent = Callable[[Change], bool]
 OnDecision = Callable[[Turn], bool]
+OnMachine = Callable[[State], bool]
 
 
 def _everywhere(_environment: object) -> bool:
@@ -104,10 +106,13 @@ class Property:
     owes: Callable[[int, Slot, Shared], bool] | None = None
     since: tuple[int, ...] = ()
     of: tuple[type, ...] = ()
+    on_machine: OnMachine | None = None
 
 
 @overload
 def always(name: OnState | OnEvent, /) -> Property: ...
+@overload
+def always(name: None = None, /, *, whole: Literal[True]) -> Callable[[OnMachine], Property]: ...
 @overload
 def always(
     name: None = None, /, *, at_rest: bool = False
@@ -120,6 +125,7 @@ def always(
     on_event: OnEvent | None = None,
     *,
     on_decision: OnDecision | None = None,
+    on_machine: OnMachine | None = None,
     at_rest: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
@@ -132,34 +138,38 @@ def always(
     on_event: OnEvent | None = None,
     *,
     on_decision: OnDecision | None = None,
+    on_machine: OnMachine | None = None,
     at_rest: bool = False,
+    whole: bool = False,
     number: int | None = None,
     since: tuple[int, ...] = (),
     of: tuple[type, ...] = (),
-) -> Property | Callable[[OnState | OnEvent], Property]:
+) -> Property | Callable[[Callable[..., bool]], Property]:
     """What must hold of each slot in every state, and of every event as each slot saw it.
 
     `on_decision` is asked of a whole decision: of the stimulus and what came of it, refusals
     and effects among it. `of` names the events, or the stimuli, of which it is asked. `at_rest`:
-    a state is asked where a whole decision leads to, not between its events. As a decorator it
-    takes the name and the sentence from the function, and asks a function of one argument about
-    changes. Raises ValueError for a property that asks nothing.
+    a state is asked where a whole decision leads to, not between its events; so is, always, the
+    whole machine, by `on_machine`. As a decorator it takes the name and the sentence from the
+    function, and asks a function of one argument about changes, or with `whole` about the whole
+    machine. Raises ValueError for a property that asks nothing.
     """
     if not isinstance(name, str):
 
-        def made(function: OnState | OnEvent) -> Property:
-            asked = {"on_event" if _arguments(function) == 1 else "on_state": function}
+        def made(function: Callable[..., bool]) -> Property:
+            about = "on_event" if _arguments(function) == 1 else "on_state"
+            asked = {"on_machine" if whole else about: function}
             named = (*_named(function), Kind.ALWAYS)
             return Property(*named, **asked, at_rest=at_rest)  # type: ignore[arg-type]
 
         return made if name is None else made(name)
-    if on_state is None and on_event is None and on_decision is None:
+    if all(asks is None for asks in (on_state, on_event, on_decision, on_machine)):
         raise ValueError(
-            f"the property {name} asks nothing: give it on_state, on_event or on_decision"
+            f"the property {name} asks nothing: give it on_state, on_event or on_machine"
         )
     return Property(
         name, says, Kind.ALWAYS, number, on_state, on_event, on_decision, at_rest,
-        since=since, of=of,
+        since=since, of=of, on_machine=on_machine,
     )  # fmt: skip
 
 
@@ -227,11 +237,34 @@ def _arguments(function: Callable[..., bool]) -> int:
 
 @frozen
 class Violation:
-    """A property that does not hold, and for which slot."""
+    """A property that does not hold, and for which slot.
+
+    Of the whole machine it is the slot whose event it was; 0 where that was none's.
+    """
 
     invariant: str
     slot: int
     says: str
+
+
+Asks = TypeVar("Asks", OnEvent, OnDecision)
+
+
+class _ByClass(dict[type, tuple[tuple[Property, Asks], ...]]):
+    """What is asked of an event, or of a stimulus, by its class: few of the rules, of most.
+
+    They are sorted out as the first one of a class comes.
+    """
+
+    def __init__(self, asked: Iterable[tuple[Property, Asks]]) -> None:
+        super().__init__()
+        self._asked: tuple[tuple[Property, Asks], ...] = tuple(asked)
+
+    def __missing__(self, kind: type) -> tuple[tuple[Property, Asks], ...]:
+        found = self[kind] = tuple(
+            (p, holds) for p, holds in self._asked if not p.of or kind in p.of
+        )
+        return found
 
 
 class Invariants:
@@ -242,10 +275,13 @@ class Invariants:
 
     def __init__(self, properties: Iterable[Property]) -> None:
         self.rules = tuple(p for p in properties if p.kind is Kind.ALWAYS)
-        self._on_event: dict[type, tuple[tuple[Property, OnEvent], ...]] = {}
-        self._on_decision: dict[type, tuple[tuple[Property, OnDecision], ...]] = {}
+        self._on_event = _ByClass((p, p.on_event) for p in self.rules if p.on_event is not None)
+        self._on_decision = _ByClass(
+            (p, p.on_decision) for p in self.rules if p.on_decision is not None
+        )
         self._at_rest = tuple((p, p.on_state) for p in self.rules if p.on_state is not None)
         self._between = tuple((p, holds) for p, holds in self._at_rest if not p.at_rest)
+        self._whole = tuple((p, p.on_machine) for p in self.rules if p.on_machine is not None)
 
     def of_slot(
         self, index: int, slot: Slot, shared: Shared, *, rest: bool
@@ -255,31 +291,20 @@ class Invariants:
             if not holds(index, slot, shared):
                 yield Violation(rule.name, index, rule.says)
 
-    def _of_event(self, kind: type) -> tuple[tuple[Property, OnEvent], ...]:
-        """The rules that say something of an event of this class: few of them, of most."""
-        rules = self._on_event.get(kind)
-        if rules is None:
-            rules = tuple(
-                (p, p.on_event) for p in self.rules
-                if p.on_event is not None and (not p.of or kind in p.of)
-            )  # fmt: skip
-            self._on_event[kind] = rules
-        return rules
-
-    def _of_stimulus(self, kind: type) -> tuple[tuple[Property, OnDecision], ...]:
-        rules = self._on_decision.get(kind)
-        if rules is None:
-            rules = tuple(
-                (p, p.on_decision) for p in self.rules
-                if p.on_decision is not None and (not p.of or kind in p.of)
-            )  # fmt: skip
-            self._on_decision[kind] = rules
-        return rules
-
     def of_state(self, state: State) -> Iterator[Violation]:
         """What does not hold in a state between decisions."""
         for index, slot in enumerate(state.slots):
             yield from self.of_slot(index, slot, state.shared, rest=True)
+        whole = self.of_machine(state)
+        if whole is not None:
+            yield whole
+
+    def of_machine(self, state: State, slot: int = 0) -> Violation | None:
+        """The first thing that does not hold of the machine as a whole, between decisions."""
+        for rule, holds in self._whole:
+            if not holds(state):
+                return Violation(rule.name, slot, rule.says)
+        return None
 
     def first_broken(
         self,
@@ -297,7 +322,7 @@ class Invariants:
         """
         slot = slot_of(event)
         same = before.shared is after.shared or before.shared == after.shared
-        on_event = self._of_event(type(event))
+        on_event = self._on_event[type(event)]
         on_state = self._at_rest if rest else self._between
         for i in range(len(after.slots)) if slot is None or not same else (slot,):
             if not 0 <= i < len(after.slots) or only not in (None, i):
@@ -311,7 +336,7 @@ class Invariants:
             for rule, always_holds in on_state:
                 if not always_holds(i, here, shared):
                     return Violation(rule.name, i, rule.says)
-        return None
+        return self.of_machine(after, slot or 0) if rest else None
 
     def of_decision(
         self,
@@ -340,7 +365,7 @@ class Invariants:
                 i, before.slots[i], before.shared, stimulus, events, effects,
                 after.slots[i], after.shared,
             )  # fmt: skip
-            for rule, holds in self._of_stimulus(type(stimulus)):
+            for rule, holds in self._on_decision[type(stimulus)]:
                 if not holds(turn):
                     return Violation(rule.name, i, rule.says)
         return None

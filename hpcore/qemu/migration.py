@@ -28,8 +28,11 @@ LAST_WORDS_SECONDS = 2.0
 ENDLESS = 7 * 24 * 3600.0
 """For a guest that writes faster than it is carried: whoever waits for it says how long."""
 
-STANDING_STILL = ("paused", "postmigrate", "finish-migrate", "prelaunch")
+STANDING_STILL = ("paused", "postmigrate", "prelaunch")
 """QEMU's words for a machine that `cont` lets go on."""
+FINISHING = "finish-migrate"
+"""QEMU's word for a machine whose migration is at its end. It refuses `cont` then ("Migration is
+not finalized yet"), and is so for a while after it has said that the migration is over."""
 
 CHUNK = 1 << 20
 
@@ -255,16 +258,19 @@ async def give_up(qmp: Qmp) -> str:
 async def over(qmp: Qmp) -> str:
     """Wait for the end of a QEMU's migration, and return QEMU's word for it.
 
-    Raises QemuError where it does not come to an end.
+    The machine has the run state then that it keeps. Raises QemuError where it does not come to
+    an end.
     """
     deadline = asyncio.get_running_loop().time() + TAKE_UP_SECONDS
-    while (said := await _migration_status(qmp)) not in (
-        "none", "completed", "failed", "cancelled",
-    ):  # fmt: skip
+    while True:
+        said = await _migration_status(qmp)
+        ended = said in ("none", "completed", "failed", "cancelled")
+        if ended and await run_state(qmp) != FINISHING:
+            return said
         if asyncio.get_running_loop().time() > deadline:
-            raise QemuError(f"QEMU does not give the migration up: it says '{said}'")
+            machine = f", and of the machine '{FINISHING}'" if ended else ""
+            raise QemuError(f"QEMU does not give the migration up: it says '{said}'{machine}")
         await asyncio.sleep(0.01)
-    return said
 
 
 async def prepare(qmp: Qmp, capabilities: Mapping[str, bool]) -> None:

@@ -110,6 +110,7 @@ class _Search:
         self._sometimes = tuple(
             p for p in question.properties if p.kind is Kind.SOMETIMES and p not in PROPERTIES
         )
+        self._whole = {p.name for p in question.properties if p.on_machine is not None}
         self._owes = tuple(p for p in question.properties if p.kind is Kind.EVENTUALLY)
         self._slots, self._shared, self._spots = _Numbers(), _Numbers(), _Numbers()
         self._known: dict[
@@ -199,10 +200,13 @@ class _Search:
     # ---------------------------------------------------------------------- one decision
 
     def _take(self, state: State, stimulus: st.Stimulus) -> Taken:
-        cached = self._cached(state, stimulus)
-        if cached is not None:
-            return cached
-        return take(state, stimulus, self._q.rules, self._invariants)
+        known = self._cached(state, stimulus)
+        if known is None:
+            return take(state, stimulus, self._q.rules, self._invariants)
+        if not self._whole or known.broken is not None or known.after is state:
+            return known
+        # it was seen at its slot, and the others were not as they are here
+        return Taken(known.events, known.after, self._invariants.of_machine(known.after))
 
     def _cached(self, state: State, stimulus: st.Stimulus) -> Taken | None:
         """What a stimulus does to its slot, if it was seen to do it to such a one before."""
@@ -303,7 +307,7 @@ class _Search:
         where[key] = Finding(
             kind, line, why, (*self._way(number), *last),
             None if broken is None else broken.invariant,
-            None if broken is None else broken.slot,
+            None if broken is None or broken.invariant in self._whole else broken.slot,
         )  # fmt: skip
 
     def _at_rest(self, number: int, state: State, spot: Spot) -> None:

@@ -85,7 +85,8 @@ class Happening:
 class Finding:
     """The shortest run in which something is wrong: `why`, at `line`, and the `way` there.
 
-    `broken` names the property that is, for vCPU `slot`, if the finding is of that kind.
+    `broken` names the property that is, for vCPU `slot`, if the finding is of that kind; `slot`
+    is None for a property of the whole machine.
     """
 
     kind: FindingKind

@@ -14,7 +14,8 @@ def headline(finding: Finding) -> str:
     where = "at the end" if finding.line is None else step_of(finding.line)
     match finding.kind:
         case FindingKind.BROKEN:
-            return f"{where}: {finding.broken} is broken for vCPU {finding.slot}: {finding.why}"
+            whose = "" if finding.slot is None else f" for vCPU {finding.slot}"
+            return f"{where}: {finding.broken} is broken{whose}: {finding.why}"
         case FindingKind.EXPECT:
             return f"{where} need not come true: {finding.why}"
         case FindingKind.NEVER:

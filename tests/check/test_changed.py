@@ -145,6 +145,15 @@ CHANGES: Changes = {
         "events_have_effect", EVOLVE, "return changed(slot, id=None)", "return slot",
         {"faults": 1},
     ),
+    "vCPU 0 starts before what was plugged is there": (
+        "starts_in_order", PROGRESS,
+        "if any(s.command is Owed.PLUG and not s.enabled for s in slots):", "if False:",
+        {"plugged": 1},
+    ),
+    "vCPU 0 starts before all are enabled that boot": (
+        "starts_in_order", PROGRESS, "if all(s.enabled and s.command is Owed.NONE for s in slots",
+        "if any(s.enabled and s.command is Owed.NONE for s in slots", {"boot": 2},
+    ),
     "a deferred vCPU has its thread once it is realized": (
         "no_thread_before_on", EVOLVE,
         "after = evolve_slot(before, event, boot=slot == BOOT_VCPU, rules=rules)",
@@ -167,6 +176,18 @@ def found() -> dict[str, str]:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_wrong_protocol_is_found_by_one_invariant_alone(change: str) -> None:
     assert found()[change] == CHANGES[change][0]
+
+
+@pytest.mark.parametrize(
+    ("habit", "alone"),
+    [
+        ("plug_waits_for_confirmation", "eject_confirmed_first"),
+        ("restart_waits_for_resume", "starts_in_order"),
+    ],
+)
+def test_a_habit_that_is_left_out_is_found_by_one_invariant_alone(habit: str, alone: str) -> None:
+    mutant = MUTANTS[habit]
+    assert prove(mutant.smallest(), mutant.rules).violations == (alone,)
 
 
 @pytest.mark.parametrize("order", ["release_before_stop", "stop_before_unbind"])

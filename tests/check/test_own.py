@@ -144,6 +144,8 @@ def of_two_slots(one: Slot, other: Slot) -> bool:
     [
         (always("one_is_on", "", of_two_slots), "one_is_on cannot be held: its on_state must"),  # type: ignore[arg-type]
         (always("ours", "", on_event=of_two_slots), "never at two slots"),  # type: ignore[arg-type]
+        (always("ours", "", on_machine=lambda state: True), "ours looks at the whole machine"),
+        (always("ours", "", on_event=of_two_slots), "with whole=True, at the machine's state"),  # type: ignore[arg-type]
         (sometimes("ours", "", lambda: True), "its shows must take"),  # type: ignore[misc,arg-type]
         (eventually("ours", "", lambda slot: True), "its owes must take"),  # type: ignore[misc,arg-type]
         (always("madt_fixed", "", never_enabled), "two properties are called madt_fixed"),

@@ -11,8 +11,7 @@ from pathlib import Path
 from hpcore_tcg.elsewhere import LIVE_FROM, live_on
 
 from hpcore.qemu.find import find_qemu
-from tests.door.started import vm
-from tests.door.test_moving import SMALL, TOLD, ended
+from tests.door.started import SMALL, TOLD, vm
 from tests.support.command import hpcore
 
 SLOW, FAST = 2 << 20, 1 << 30
@@ -39,7 +38,7 @@ def test_what_a_guest_does_while_it_is_carried_is_known_where_it_comes_to(tmp_pa
             assert (await source.client.do("query-migrate"))["status"] == "active"
             assert "STOP" not in {event["event"] for event in source.client.events[since:]}
             await source.client.do("migrate-set-parameters", max_bandwidth=FAST)
-            assert (await ended(source.client))["status"] == "completed"
+            assert (await source.client.migrated())["status"] == "completed"
             assert (await source.client.do("query-status"))["status"] == "postmigrate"
             await there.enabled({0, 1})  # without -S it goes on by itself
             assert (await there.guest.masks()).online == {0}

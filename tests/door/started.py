@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,8 +29,13 @@ from tests.support.waits import SECONDS, until
 EXECUTABLE = Path(sys.executable).with_name("hpcore-qemu-system-aarch64")
 BOOT_SECONDS = 120.0
 END_SECONDS = 20.0
-PLUGGABLE = "cortex-a57-arm-cpu"
+MOVING_SECONDS = 120.0
+PLUGGABLE, PLUGGABLE_ON_KVM = "cortex-a57-arm-cpu", "host-arm-cpu"
 TCG = ("-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57")
+SMALL = "256M"
+TOLD = [{"capability": "events", "state": True}]
+"""What has a client told of a migration by events."""
+KVM = ("-M", "virt,gic-version=host", "-accel", "kvm", "-cpu", "host")
 
 
 @define
@@ -50,6 +56,16 @@ class Client:
         """What a command returns; `_` in a name is `-`. Raises ExecuteError."""
         given = {name.replace("_", "-"): value for name, value in arguments.items()}
         return await self.qmp.execute(command, given or None)
+
+    async def migrated(self) -> dict[str, object]:
+        """What `query-migrate` says once the migration is over."""
+        found: dict[str, object] = {}
+        deadline = asyncio.get_running_loop().time() + MOVING_SECONDS
+        while found.get("status") not in ("completed", "failed", "cancelled"):
+            assert asyncio.get_running_loop().time() < deadline, found
+            await asyncio.sleep(0.02)
+            found = dict(await self.do("query-migrate"))
+        return found
 
     async def refused(self, command: str, **arguments: object) -> str:
         """The words with which a command is refused."""
@@ -73,9 +89,9 @@ class Client:
 
     # ------------------------------------------------------- vCPUs, as tools ask for them
 
-    async def plug(self, cpu: int, id_: str = "") -> None:
+    async def plug(self, cpu: int, id_: str = "", driver: str = PLUGGABLE) -> None:
         """Plug the vCPU of that core, and wait for nothing."""
-        await self.do("device_add", driver=PLUGGABLE, id=id_ or f"cpu{cpu}", core_id=cpu)
+        await self.do("device_add", driver=driver, id=id_ or f"cpu{cpu}", core_id=cpu)
 
     async def unplug(self, cpu: int) -> None:
         """Unplug it, and wait until it is gone."""
@@ -210,6 +226,21 @@ async def vm(
                 print(said[-4000:])  # pytest shows it where a test fails
             await _door_gone(directory)
             shutil.rmtree(directory / "logs", ignore_errors=True)
+
+
+def why_not_taken(directory: Path, incoming: str) -> str:
+    """What a VM says that cannot take the machine which comes from there."""
+    images = fetched_images()
+    assert images is not None, "make setup fetches the guest"
+    kernel = ("-kernel", str(images.kernel), "-initrd", str(images.initrd))
+    argv = [str(EXECUTABLE), *TCG, "-smp", "2,maxcpus=4", "-m", SMALL, "-nodefaults",
+            "-display", "none", *kernel, "-incoming", incoming]  # fmt: skip
+    done = subprocess.run(
+        argv, env={**os.environ, **settings(directory)}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done
+    return done.stderr
 
 
 def settings(directory: Path) -> dict[str, str]:

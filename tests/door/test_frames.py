@@ -7,14 +7,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 
-from hpcore.door.moving.arrival import _give
+from hpcore.door.moving.arrival import give
 from hpcore.door.moving.channel import Channel, Interrupted
-from hpcore.door.moving.frames import LARGEST, MAGIC, Frames, Kind, StreamError
+from hpcore.door.moving.frames import FORMAT, LARGEST, MAGIC, Frames, Kind, StreamError
 from hpcore.door.moving.head import Head, log_of
 from hpcore.door.moving.pump import QemuEnd
+from hpcore.door.moving.rest import Rest
 
 HEAD = Head("tcg", {"qemu": "7.2.22"}, ran=True, log=b"x" * (LARGEST + 5))
 
@@ -46,7 +48,7 @@ def sent(head: Head = HEAD) -> bytes:
 def said_of(stream: bytes) -> str:
     """Why a head is refused whose bytes are these."""
     with pipe() as (reads, writes):
-        giving = threading.Thread(target=give, args=(writes.channel, stream))
+        giving = threading.Thread(target=put, args=(writes.channel, stream))
         giving.start()
         try:
             with pytest.raises(StreamError) as refusal:
@@ -57,7 +59,7 @@ def said_of(stream: bytes) -> str:
         return str(refusal.value)
 
 
-def give(channel: Channel, data: bytes) -> None:
+def put(channel: Channel, data: bytes) -> None:
     with suppress(OSError):  # the reader has seen enough
         channel.write(data)
     channel.close()
@@ -71,37 +73,78 @@ def test_a_head_is_read_as_it_was_written() -> None:
         giving.join(10)
 
 
-def test_a_head_of_an_older_format_is_read() -> None:
+@pytest.mark.parametrize("older_format", [b"1", b"2"])
+def test_a_head_of_an_older_format_is_read(older_format: bytes) -> None:
     with pipe() as (reads, writes):
-        older = MAGIC.replace(b"format 2", b"format 1") + sent()[len(MAGIC) :]
-        giving = threading.Thread(target=give, args=(writes.channel, older))
+        older = MAGIC.replace(b"3", older_format) + sent()[len(MAGIC) :]
+        giving = threading.Thread(target=put, args=(writes.channel, older))
         giving.start()
         assert Head.read(reads) == HEAD
+        assert reads.format == int(older_format)
         giving.join(10)
 
 
-def behind_the_stream(*frames: tuple[Kind, bytes]) -> tuple[bytes, bytes]:
-    """What a door takes for the rest of the log, and what its QEMU is given."""
+Framed = tuple[Kind, bytes]
+PAGES, DEVICES = (Kind.DATA, b"pages, "), (Kind.DATA, b"devices")
+LOG, END = ((Kind.LOG, b"two "), (Kind.LOG, b"lines")), (Kind.END, b"")
+
+
+def taken(*frames: Framed, of_format: int = FORMAT) -> tuple[Rest, bytes, bytes]:
+    """What a door takes for the rest, and what its QEMU has been given by then, and in all."""
     ours, qemus = socket.socketpair()
     with ours, qemus, pipe() as (reads, writes):
+        reads.format = of_format
         for kind, data in frames:
             writes.write(kind, data)
         writes.channel.close()
         end = QemuEnd(reads)
         end.have(ours)
-        rest = _give(reads, end)
+        found: list[tuple[Rest, bytes]] = []
+        give(reads, end, lambda rest: found.append((rest, qemus.recv(100, socket.MSG_PEEK))))
         end.stop()
-        return rest, qemus.recv(100)
+        [(rest, given)] = found
+        return rest, given, qemus.recv(100)
 
 
-def test_what_has_come_to_the_log_meanwhile_is_behind_the_stream() -> None:
-    stream = (Kind.DATA, b"pages, "), (Kind.DATA, b"devices")
-    whole = behind_the_stream(*stream, (Kind.LOG, b"two "), (Kind.LOG, b"lines"), (Kind.END, b""))
-    assert whole == (b"two lines", b"pages, devices")
-    assert behind_the_stream(*stream, (Kind.END, b"")) == (b"", b"pages, devices")
-    for short in ((Kind.LOG, b"two "),), ((Kind.LOG, b"two "), (Kind.DATA, b"x"), (Kind.END, b"")):
-        with pytest.raises(StreamError, match="it was cut short"):
-            behind_the_stream(*stream, *short)
+def test_what_hpcore_has_of_a_machine_is_taken_before_its_vcpus_are() -> None:
+    one, two = (Kind.SECTION, b"one.json\n{}\n"), (Kind.SECTION, b"two.json\n[1]")
+    more, still = (Kind.DATA, b"more, "), (Kind.STILL, b"")
+    rest, given, whole = taken(PAGES, *LOG, one, more, two, still, DEVICES, END)
+    assert rest == Rest(b"two lines", {"one.json": b"{}\n", "two.json": b"[1]"})
+    assert (given, whole) == (b"pages, more, ", b"pages, more, devices")
+
+
+@pytest.mark.parametrize("of_format", [1, 2])
+def test_streams_of_older_formats_are_taken(of_format: int) -> None:
+    older = partial(taken, of_format=of_format)
+    assert older(PAGES, DEVICES, *LOG, END)[::2] == (Rest(b"two lines", {}), b"pages, devices")
+    assert older(PAGES, DEVICES, END)[::2] == (Rest(b"", {}), b"pages, devices")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        (PAGES,),
+        (PAGES, *LOG),
+        (PAGES, DEVICES, *LOG, END),  # it does not say that the machine stands still
+        (PAGES, (Kind.STILL, b""), DEVICES),
+        (PAGES, (Kind.STILL, b""), *LOG, END),
+        (PAGES, (Kind.STILL, b""), (Kind.STILL, b""), END),
+        (PAGES, (Kind.FITS, b""), END),
+    ],
+)
+def test_a_stream_in_which_something_is_missing_is_refused(stream: tuple[Framed, ...]) -> None:
+    with pytest.raises(StreamError, match="it was cut short"):
+        taken(*stream)
+
+
+def test_what_comes_of_a_machine_is_written_as_it_is_read() -> None:
+    with pipe() as (reads, writes):
+        rest = Rest(b"two lines", {"one.json": b"{}"})
+        rest.write(writes)
+        writes.channel.close()
+        frames = [(frame.kind, bytes(frame.data)) for frame in iter(reads.read, None)]
+    assert taken(PAGES, *frames, END)[0] == rest
 
 
 def test_a_stream_that_was_cut_short_is_refused_wherever_that_was() -> None:
@@ -120,7 +163,7 @@ def test_a_damaged_stream_is_refused() -> None:
 
 def test_what_does_not_come_from_a_door_of_this_version_is_refused() -> None:
     assert "without hpcore" in said_of(b"QEVM" + bytes(100))
-    assert "another version" in said_of(MAGIC.replace(b"2", b"3") + bytes(100))
+    assert "another version" in said_of(MAGIC.replace(b"3", b"4") + bytes(100))
     assert "no machine of hpcore's" in said_of(b"LibvirtQemudSave" + bytes(100))
 
 

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from hpcore_tcg.elsewhere import live_on
 
 from hpcore.qemu.find import find_qemu
-from tests.door.started import EXECUTABLE, TCG, Client, Vm, settings, vm
+from tests.door.started import SMALL, TCG, TOLD, Vm, vm, why_not_taken
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
-from tests.support.guests import fetched_images
 
 pytestmark = needs_qemu
-
-SMALL = "256M"
-TOLD = [{"capability": "events", "state": True}]
-
-
-async def ended(client: Client) -> dict[str, object]:
-    """What `query-migrate` says once the migration is over."""
-    found: dict[str, object] = {}
-
-    async def over() -> bool:
-        found.clear()
-        found.update(await client.do("query-migrate"))
-        return found.get("status") in ("completed", "failed", "cancelled")
-
-    deadline = asyncio.get_running_loop().time() + 120
-    while not await over():
-        assert asyncio.get_running_loop().time() < deadline, found
-        await asyncio.sleep(0.02)
-    return found
-
 
 def test_a_vm_that_was_saved_goes_on_in_another_with_what_is_plugged(tmp_path: Path) -> None:
     async def main() -> None:
@@ -45,13 +22,13 @@ def test_a_vm_that_was_saved_goes_on_in_another_with_what_is_plugged(tmp_path: P
             await source.client.plug(2)
             await source.shows({0, 1, 2})
             await source.client.do("migrate", uri=f"exec:cat > {file}")
-            assert (await ended(source.client))["status"] == "completed"
+            assert (await source.client.migrated())["status"] == "completed"
             await source.client.do("cont")
             await source.shows({0, 1, 2})
         async with vm("-S", "-incoming", "defer", memory=SMALL, boots=False) as there:
             await there.client.plug(2)
             await there.client.do("migrate-incoming", uri=f"exec:cat {file}")
-            assert (await ended(there.client))["status"] == "completed"
+            assert (await there.client.migrated())["status"] == "completed"
             assert (await there.client.there())[2] == "/machine/peripheral/cpu2"
             await there.client.do("cont")
             await there.shows({0, 1, 2})
@@ -70,7 +47,7 @@ async def tried(source: Vm, uri: str) -> str:
     """Why the machine was not carried there; its guest goes on, and says so."""
     since = len(source.client.events)
     await source.client.do("migrate", uri=uri)
-    found = await ended(source.client)
+    found = await source.client.migrated()
     assert found["status"] == "failed", found
     await goes_on(source, since)
     return str(found["error-desc"])
@@ -127,14 +104,14 @@ def test_a_migration_that_fails_leaves_the_machine_where_it_is_and_the_next_one_
                 await client.do("migrate", uri=f"unix:{place}")
                 await there.client.told("MIGRATION", status="active")
                 there.process.kill()
-                assert (await ended(client))["status"] == "failed"
+                assert (await client.migrated())["status"] == "failed"
                 await client.told("MIGRATION", since, status="failed")
                 await goes_on(source, since)
             since = len(client.events)
             await client.do("migrate", uri="exec:cat > /dev/null")
             assert "in progress" in await client.refused("migrate", uri="exec:true")
             await client.do("migrate_cancel")
-            assert (await ended(client))["status"] == "cancelled"
+            assert (await client.migrated())["status"] == "cancelled"
             await goes_on(source, since)
             # and now it works
             await client.do("migrate-set-parameters", max_bandwidth=1 << 30)
@@ -142,7 +119,7 @@ def test_a_migration_that_fails_leaves_the_machine_where_it_is_and_the_next_one_
                           f"{TCG[-1]}-arm-cpu,id=cpu2,core-id=2", memory=SMALL,
                           boots=False) as there:  # fmt: skip
                 await client.do("migrate", uri=f"unix:{tmp_path}/incoming")
-                assert (await ended(client))["status"] == "completed"
+                assert (await client.migrated())["status"] == "completed"
                 await there.shows({0, 1, 2})  # without -S it goes on by itself
                 await there.client.unplug(2)
                 assert (await client.do("query-status"))["status"] == "postmigrate"
@@ -151,14 +128,5 @@ def test_a_migration_that_fails_leaves_the_machine_where_it_is_and_the_next_one_
 
 
 def test_a_stream_without_hpcores_part_is_refused_where_the_caller_looks(tmp_path: Path) -> None:
-    images = fetched_images()
-    assert images is not None, "make setup fetches the guest"
-    kernel = ("-kernel", str(images.kernel), "-initrd", str(images.initrd))
-    argv = [str(EXECUTABLE), *TCG, "-smp", "2,maxcpus=4", "-m", SMALL, "-nodefaults",
-            "-display", "none", *kernel, "-incoming", "exec:printf QEVM%0100d 0"]  # fmt: skip
-    done = subprocess.run(
-        argv, env={**os.environ, **settings(tmp_path)}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "the machine is not taken: it comes from a QEMU without hpcore" in done.stderr
+    said = why_not_taken(tmp_path, "exec:printf QEVM%0100d 0")
+    assert "the machine is not taken: it comes from a QEMU without hpcore" in said

@@ -359,6 +359,9 @@ class PlayedQemu:
         assert isinstance(given, dict)
         self.before(command)
         self.obeyed.append(command)
+        if command == "cont" and self.status == "finish-migrate":
+            refused = {"class": "GenericError", "desc": "Migration is not finalized yet"}
+            return {"error": refused, **numbered}
         return {"return": await self._obey(command, given), **numbered}
 
     async def _obey(self, command: str, given: dict[str, object]) -> object:
@@ -377,7 +380,7 @@ class PlayedQemu:
                 if not self.started:
                     self.started = True
                     self._tasks.append(asyncio.create_task(self._first_run()))
-            case "stop":
+            case "stop" if self.status == "running":
                 self.status = "paused"
                 self.tell_monitors("STOP")
             case "system_reset":
@@ -391,6 +394,9 @@ class PlayedQemu:
         match command:
             case "query-migrate":
                 return {"status": self.migration.status}
+            case "query-migrate-capabilities":
+                states = self.migration.capabilities.items()
+                return [{"capability": name, "state": state} for name, state in states]
             case "migrate" | "migrate-incoming":
                 self.migration.begin(command, str(given["uri"]).removeprefix("unix:"))
             case "migrate-set-capabilities":

@@ -12,10 +12,8 @@ from pathlib import Path
 from hpcore.guest.linux import LinuxGuest
 from hpcore.qemu.uefi import find_uefi
 from tests.debian.grub import ARGUMENT, FIRST, SECOND, SmallDisk, small_disk
-from tests.door.started import Vm, vm
+from tests.door.started import KVM, PLUGGABLE_ON_KVM, Vm, vm
 
-KVM = ("-M", "virt,gic-version=host", "-accel", "kvm", "-cpu", "host")
-PLUGGABLE = "host-arm-cpu"
 READY_SECONDS = 240.0
 
 GED_COUNT = (
@@ -59,17 +57,13 @@ async def starts_by_grub(made: Vm, entry: str) -> None:
 
 async def vcpus_come_and_go(made: Vm) -> None:
     await made.shows({0, 1})
-    await plug(made, 2)
+    await made.client.plug(2, driver=PLUGGABLE_ON_KVM)
     await made.shows({0, 1, 2})
     assert await made.guest.run("taskset 4 cut -d' ' -f39 /proc/self/stat") == "2"
-    await plug(made, 3)
+    await made.client.plug(3, driver=PLUGGABLE_ON_KVM)
     await made.shows({0, 1, 2, 3})
     await made.client.unplug(2)
     await made.enabled({0, 1, 3})
-
-
-async def plug(made: Vm, cpu: int) -> None:
-    await made.client.do("device_add", driver=PLUGGABLE, id=f"cpu{cpu}", core_id=cpu)
 
 
 async def reboots_into_the_other_entry(made: Vm, disk: SmallDisk) -> None:

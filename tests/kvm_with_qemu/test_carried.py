@@ -146,7 +146,7 @@ def test_a_linux_that_was_saved_goes_on_with_what_was_plugged(tmp_path: Path) ->
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("status", ["setup", "active", "pre-switchover"])
+@pytest.mark.parametrize("status", ["setup", "active", "pre-switchover", "completed"])
 def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
     tmp_path: Path, status: str
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 from hpcore.model.events import CpuOnDenied
 from hpcore.run.accelerator import GuestImages
 from tests.libvirt.domain import domain_xml
-from tests.libvirt.instance import Libvirt
+from tests.libvirt.instance import Libvirt, running
+from tests.libvirt.test_moving import goes_on, moved
 from tests.libvirt.vm import Vm, defined
 from tests.support.command import records
 
@@ -74,6 +75,50 @@ def test_a_reset_and_a_new_libvirtd_keep_what_is_plugged(vm: Vm, libvirt: Libvir
     assert vm.vcpus() == 3
     vm.virsh("setvcpus", "2", "--live")
     assert vm.enabled == {0, 1}
+
+
+def test_a_domain_rests_in_a_file_with_what_is_plugged(vm: Vm, libvirt: Libvirt) -> None:
+    in_use(vm)
+    file = libvirt.directory / "saved"
+    vm.hang_up()
+    vm.virsh("save", file)
+    assert vm.state == "shut off"
+    libvirt.virsh("restore", file)
+    vm.listen()
+    goes_on(vm)
+
+
+def test_a_managed_save_is_what_the_next_start_takes(vm: Vm) -> None:
+    in_use(vm)
+    vm.hang_up()
+    vm.virsh("managedsave")
+    vm.virsh("start")
+    vm.listen()
+    goes_on(vm)
+
+
+def test_a_domain_moves_to_another_libvirt_and_back(vm: Vm) -> None:
+    in_use(vm)
+    with running() as other:
+        there = moved(vm, other, "tcp://127.0.0.1")
+        try:
+            goes_on(there)
+            there.virsh("setvcpus", "3", "--live")
+            there.bring_online(2)
+            back = moved(there, vm.libvirt, f"unix://{vm.libvirt.directory}/back")
+            back.hang_up()
+        finally:
+            there.hang_up()
+        vm.serial = back.serial
+        vm.listen()
+        goes_on(vm)
+
+
+def in_use(vm: Vm) -> None:
+    """vCPU 2 is plugged and in use, and the guest has a mark of its own."""
+    vm.virsh("setvcpus", "3", "--live")
+    vm.bring_online(2)
+    vm.run("echo here > /tmp/mark")
 
 
 def test_a_guest_that_powers_off_is_shut_off(vm: Vm) -> None:

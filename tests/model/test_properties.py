@@ -128,6 +128,23 @@ def test_an_event_of_a_slot_that_there_is_not_breaks_nothing(slot: int) -> None:
     assert broken(ev.Registered(slot), ended) == THREAD, "but what is shared has changed"
 
 
+def test_the_whole_machine_is_looked_at_between_decisions() -> None:
+    @always(whole=True)
+    def one_thread(state: State) -> bool:
+        """One thread at most."""
+        return sum(slot.thread for slot in state.slots) < 2
+
+    assert one_thread.on_machine is not None and one_thread.on_event is None
+    both = slot_1(thread=True).with_slot(2, attrs.evolve(NEW.slots[2], thread=True))
+    held = Invariants([one_thread])
+    says = "One thread at most."
+    assert held.of_machine(slot_1(thread=True)) is None
+    assert list(held.of_state(both)) == [Violation("one_thread", 0, says)]
+    assert held.first_broken(NEW, OWN, both, rest=True) == Violation("one_thread", 1, says)
+    assert held.first_broken(NEW, NOTED, both, rest=True) == Violation("one_thread", 0, says)
+    assert held.first_broken(NEW, OWN, both) is None, "between two events of one decision"
+
+
 def test_a_property_knows_its_kind_and_asks_something() -> None:
     def holds(_index: int, _slot: Slot, _shared: object) -> bool:
         return True

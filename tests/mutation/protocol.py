@@ -60,7 +60,8 @@ LOOKS: tuple[Look, ...] = (
     ("symbolic", {"slots": 2, "faults": 0, "rules": "deferred"}),
 )
 """The engines, and what they are asked: a guest that means harm, and one that behaves; the boot;
-a vCPU that the guest has from then on for good; and other protocols, since what they alone do is in the same files."""
+a vCPU that the guest has from then on for good; and other protocols, since what they alone do is in
+the same files."""
 
 
 def protocol_mutants() -> list[Mutant]:

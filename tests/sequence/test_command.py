@@ -87,6 +87,33 @@ def test_a_guest_model_is_scripted_call_by_call_on_a_real_qemu(tmp_path: Path) -
     assert "the guest refuses the eject" in hpcore("replay", tmp_path / "run.jsonl").out
 
 
+def test_a_property_of_the_whole_machine_is_for_a_sequence_and_told_as_of_no_vcpu(
+    tmp_path: Path,
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "machine: {cpus: 1, maxcpus: 3}\nsteps: [boot, {plug: 1}, {online: 1}]\n"
+    )
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from hpcore.model.properties import always\n\n\n"
+        "@always(whole=True)\ndef alone(state):\n"
+        '    """One vCPU is on at most."""\n'
+        "    return sum(slot.powered for slot in state.slots) < 2\n"
+    )
+    done = hpcore("check", mine, "--property", own, "--log", tmp_path / "found.jsonl")
+    assert done.code == 1
+    assert "alone is broken: One vCPU is on at most." in done.out
+    assert "for vCPU" not in done.out.split("alone is broken")[1].splitlines()[0]
+    assert "alone is broken" in hpcore("replay", tmp_path / "found.jsonl").out
+    refused = hpcore("check", "--slots", "2", "--property", own)
+    assert refused.code == 2
+    assert "ask it of a sequence, hpcore check SCENARIO --property FILE" in refused.err
+    own.write_text(own.read_text().replace("state.slots", "state.slot"))
+    raises = hpcore("check", mine, "--property", own)
+    assert "own.py: the property alone cannot be asked: line 7: AttributeError" in raises.err
+
+
 def test_what_no_scenario_can_script_is_said(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("machine: {cpus: 1, maxcpus: 2}\nsteps: [boot, migrate, {plug: 1}]\n")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Iterator
 
 import attrs
 import pytest
+from attrs import frozen
 
 import hpcore.sequence
 from hpcore.check import HOSTILE, LEGACY, LINUX, PROPERTIES, CheckError, GuestModel
+from hpcore.model.machines import SlotState
 from hpcore.model.properties import always, eventually, sometimes
 from hpcore.model.rules import RULES
+from hpcore.model.states import Shared, Slot, State
+from hpcore.model.stimuli import CpuOnCalled, Stimulus
 from hpcore.scenario import load, values
 from hpcore.sequence import Anyhow, FindingKind, Question, SequenceRefused, check
 from hpcore.sequence.steps import BEGINS
@@ -22,6 +27,24 @@ def test_the_example_that_the_room_opens_with_runs() -> None:
     done = doctest.testmod(hpcore.sequence)
     assert (done.failed, done.attempted) == (0, 6)
 
+
+@frozen
+class Eager:
+    """Starts every vCPU that it may, and takes none off."""
+
+    name: str = "eager"
+    reads_registered: bool = False
+    leaves_out: frozenset[str] = frozenset()
+
+    def calls(self, index: int, slot: Slot, shared: Shared) -> Iterator[Stimulus]:
+        if shared.guest_runs:
+            yield CpuOnCalled(index, 0, 0, 0)
+
+    def machine_calls(self, shared: Shared) -> Iterator[Stimulus]:
+        return iter(())
+
+
+EAGER = Eager()
 
 # ------------------------------------------------------------ beside a plain search
 
@@ -201,6 +224,42 @@ def test_a_property_of_ones_own_is_asked_in_every_run() -> None:
     never_on = always("off", "vCPU 1 is never on.", lambda i, s, m: i != 1 or not s.powered)
     answer = asked(f"[boot, {PLUG}, {{online: a}}]", properties=(*PROPERTIES, never_on))
     assert [(f.kind, f.broken, f.slot) for f in answer.findings] == [("broken", "off", 1)]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_property_of_the_whole_machine_is_held_as_in_a_plain_search(most: int) -> None:
+    """Also where each slot by itself is as it was seen to be, and what they are together is not."""
+
+    @always(whole=True)
+    def few_are_on(state: State) -> bool:
+        """Few are on."""
+        return sum(slot.powered for slot in state.slots) <= most
+
+    question = Question(
+        scenario(f"[boot, {PLUG_ON}, {{plug: 2, waits: false}}]", "cpus: 1, maxcpus: 3"),
+        Anyhow(EAGER),
+        properties=(*PROPERTIES, few_are_on),
+    )
+    plain, answer = search(question), check(question)
+    assert answer.states == len(plain.nodes)
+    assert set(whys(answer)) == set(plain.found)
+    broken = [f for f in answer.findings if f.kind is FindingKind.BROKEN]
+    assert {(f.broken, f.slot) for f in broken} == ({("few_are_on", None)} if most < 3 else set())
+    assert [len(f.way) for f in broken[:1]] == sorted(plain.found.values())[:1]
+
+
+def test_a_property_of_the_whole_machine_is_asked_after_whole_decisions_alone() -> None:
+    seen: list[State] = []
+
+    def look(state: State) -> bool:
+        seen.append(state)
+        return True
+
+    asked(f"[boot, {PLUG}]", properties=(*PROPERTIES, always("seen", "Seen.", on_machine=look)))
+    assert any(state.slots[1].enabled for state in seen)
+    # realized, and the next step not begun: a state between two events of one decision
+    assert not any(s.lifecycle is SlotState.REALIZED and s.step is None
+                   for state in seen for s in state.slots)  # fmt: skip
 
 
 def test_what_is_to_be_seen_in_some_run_is_missed() -> None:

@@ -33,12 +33,14 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.saved_parts import boot_files, need_running
 from hpcore.session.elsewhere import Elsewhere, LoadedFiles
+from hpcore.session.loads import Loads
 from hpcore_kvm_qemu import build
 from hpcore_kvm_qemu.kept import KeptKvmQemuSession
 from hpcore_kvm_qemu.launch import LINK, MACHINE, Sockets, environment, image_arguments
 from hpcore_kvm_qemu.machine import DEAF, KvmQemuMachine
 from hpcore_kvm_qemu.policy import Policy
 from hpcore_kvm_qemu.session import KvmQemuSession
+from hpcore_kvm_qemu.under_a_door import DoorKvmQemuSession
 
 NAME = "kvm-qemu"
 
@@ -166,17 +168,20 @@ class KvmQemuAccelerator:
         """See `hpcore.door.front.Fronted`. Builds the interposer where the cache has none yet."""
         await self._admit(config)
         interposer = await asyncio.to_thread(build.ensure_interposer)
-        if isinstance(files, BootFiles):
-            words = image_arguments(files, directory)
-        else:
-            words = fw_cfg_arguments(files.write(directory))
         try:
+            if isinstance(files, BootFiles):
+                words = image_arguments(files, directory)
+                from_disk = files.kernel.is_relative_to(directory)
+                loads = Loads.of_boot(files, {}, [], from_disk=from_disk)
+            else:
+                words = fw_cfg_arguments(files.write(directory))
+                loads = Loads.of(files.by_name())
             policy = Policy(config, directory / LINK)
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         policy.expect(caller)
         part = Part(MACHINE, tuple(Options.of(words)), environment(interposer, directory))
-        return KvmQemuPrepared(config, policy, part)
+        return KvmQemuPrepared(config, policy, part, loads)
 
     async def _admit(self, machine: MachineConfig) -> None:
         """Raises AcceleratorError where `machine` cannot run here."""
@@ -195,6 +200,8 @@ class KvmQemuPrepared:
     config: MachineConfig
     policy: Policy
     part: Part
+    loads: Loads
+    moves: bool = True
 
     def attach(
         self,
@@ -202,10 +209,12 @@ class KvmQemuPrepared:
         qmp: Path,
         report: Report,
         before_start: BeforeStart | None = None,
-    ) -> KvmQemuSession:
+    ) -> DoorKvmQemuSession:
         """See `hpcore.door.front.Prepared`."""
         start = partial(KvmQemuMachine.attach, qemu, self.policy, Sockets(qmp, None))
-        return KvmQemuSession(self.config, start, report, boots=True, before_start=before_start)
+        return DoorKvmQemuSession(
+            self.config, start, report, self.loads, before_start=before_start
+        )
 
     def close(self) -> None:
         """See `hpcore.door.front.Prepared`."""

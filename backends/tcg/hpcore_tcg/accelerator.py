@@ -33,6 +33,7 @@ from hpcore.run.accelerator import (
 )
 from hpcore.run.saved_parts import boot_files, need_running, refuse_unlike
 from hpcore.session.elsewhere import Elsewhere, LoadedFiles
+from hpcore.session.loads import Loads
 from hpcore_tcg import build
 from hpcore_tcg.belongings import MONITOR
 from hpcore_tcg.elsewhere import live_on
@@ -40,7 +41,7 @@ from hpcore_tcg.kept import KeptTcgSession
 from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
-from hpcore_tcg.under_a_door import DoorTcgSession, Loads
+from hpcore_tcg.under_a_door import DoorTcgSession
 
 MODELLED = {
     "stop": "the vCPU's QEMU thread lives on, in the EL3 monitor's park loop",
@@ -185,7 +186,10 @@ class TcgAccelerator:
         ]  # fmt: skip
         part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
         try:
-            loads = Loads(files, monitor, from_disk=files.kernel.is_relative_to(directory))
+            loads = Loads.of_boot(
+                files, {MONITOR: monitor.digest}, [monitor.path],
+                from_disk=files.kernel.is_relative_to(directory),
+            )  # fmt: skip
         except QemuError as error:
             raise AcceleratorError(str(error)) from error
         return TcgPrepared(config, part, loads)

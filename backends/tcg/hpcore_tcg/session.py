@@ -289,11 +289,7 @@ class TcgSession(CarryingSession[TcgMachine]):
     def _has_come(self, state: State, saved: Belongings) -> None:
         assert self._machine is not None, "it is here"
         self._machine.link.begin()
-        self._stands_as(state, epoch_of(saved))
-
-    def _stands_as(self, state: State, epoch: int) -> None:
-        """The machine has come from elsewhere, and stands still as its log has it in `state`."""
-        self._epoch, self._mirror = epoch, SlotMirror.of(state)
+        self._epoch, self._mirror = epoch_of(saved), SlotMirror.of(state)
         self._hello.set()
         self._gate.created()
         self._gate.open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from functools import partial
 
@@ -13,10 +13,11 @@ import structlog
 
 from hpcore.door.front import MovingSession
 from hpcore.door.moving.channel import Channel, words_of
-from hpcore.door.moving.frames import LARGEST, Frames, Kind, StreamError
+from hpcore.door.moving.frames import LARGEST, STILL_SINCE, Frames, Kind, StreamError
 from hpcore.door.moving.head import LONGEST_LOG, Head, log_of
 from hpcore.door.moving.places import Place
 from hpcore.door.moving.pump import QemuEnd, give_up_with
+from hpcore.door.moving.rest import Rest, section_of
 from hpcore.errors import HpcoreError
 from hpcore.model.config import MachineConfig
 from hpcore.model.states import State
@@ -33,6 +34,9 @@ SOCKET = "here"
 WORDS_SECONDS = 5.0
 """For the other side to have read why its machine is refused, and to have closed."""
 LONGEST_WORDS = 4096
+
+MOST_SECTIONS = 64
+"""Of one machine; today's have one at most."""
 
 Settle = Callable[[Head, LogState], Awaitable[None]]
 """Makes what has come the door's machine."""
@@ -83,11 +87,10 @@ class Arrival:
             log = log_of(head)
             refuse_unlike(self._accelerator, self._here(), head, log.state)
             qemu = await self._session.meet(head.facts)
-            if rest := await self._load(qemu, frames):
-                head = attrs.evolve(head, log=head.log + rest)
-                log = log_of(head)
-            self._session.arrived(log.state, head.facts)
-            await settle(head, log)
+            coming = Coming(head, log, self._session.expect)
+            await self._load(qemu, frames, coming)
+            self._session.arrived(coming.log.state)
+            await settle(coming.head, coming.log)
             self.stage = Stage.HERE
             if channel.both_ways:
                 await channel.in_thread(partial(frames.write, Kind.ARRIVED))
@@ -115,26 +118,28 @@ class Arrival:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(channel.in_thread(read), WORDS_SECONDS)
 
-    async def _load(self, qemu: QemuMachine, frames: Frames) -> bytes:
-        """Have QEMU take the stream, to its end. Returns what has come to the log meanwhile.
-
-        Raises HpcoreError, OSError.
-        """
+    async def _load(self, qemu: QemuMachine, frames: Frames, coming: Coming) -> None:
+        """Have QEMU take the stream, to its end. Raises HpcoreError, OSError."""
         channel = frames.channel
         if channel.both_ways:
             await channel.in_thread(partial(frames.write, Kind.FITS))
-        path = qemu.process.directory / SOCKET
+        path = qemu.incoming = qemu.process.directory / SOCKET
         end = QemuEnd(frames)
         end.have(await qemu.process.connect_socket(path))
-        gives = asyncio.ensure_future(asyncio.to_thread(_give, frames, end))
+        loop = asyncio.get_running_loop()
+
+        def still(rest: Rest) -> None:
+            asyncio.run_coroutine_threadsafe(coming.stands_still(rest), loop).result()
+
+        gives = asyncio.ensure_future(asyncio.to_thread(give, frames, end, still))
         gives.add_done_callback(lambda done: give_up_with(qemu, done))
         back = asyncio.ensure_future(_back(frames, end))
         try:
             await qemu.migration.until("completed", ENDLESS)
-            return await asyncio.shield(gives)
+            await asyncio.shield(gives)
         except BaseException as error:
             cause = gives.exception() if gives.done() else None
-            if isinstance(error, QemuError) and isinstance(cause, StreamError):
+            if isinstance(error, QemuError) and isinstance(cause, HpcoreError):
                 raise cause from None
             raise
         finally:
@@ -145,24 +150,55 @@ class Arrival:
             path.unlink(missing_ok=True)
 
 
-def _give(frames: Frames, end: QemuEnd) -> bytes:
-    """In a thread: give QEMU its stream, and return what of the log comes behind it.
+class Coming:
+    """What is known of the machine that comes: its head, with all that has come to its log."""
 
-    Raises StreamError where it is not whole, OSError.
+    def __init__(
+        self, head: Head, log: LogState, expect: Callable[[State, Mapping[str, bytes]], None]
+    ) -> None:
+        self.head, self.log, self._expect = head, log, expect
+
+    async def stands_still(self, rest: Rest) -> None:
+        """The `rest` of it is here, and QEMU has yet to be given its vCPUs. Raises HpcoreError."""
+        if rest.log:
+            self.head = attrs.evolve(self.head, log=self.head.log + rest.log)
+            self.log = log_of(self.head)
+        self._expect(self.log.state, rest.sections)
+
+
+def give(frames: Frames, end: QemuEnd, still: Callable[[Rest], None]) -> None:
+    """In a thread: give QEMU its stream, and `still`, once, what comes beside it.
+
+    Raises StreamError where it is not whole, what `still` raises, OSError.
     """
-    rest = bytearray()
     try:
-        while (frame := frames.read()) is not None and frame.kind is Kind.DATA:
-            end.give(frame.data)
-        while frame is not None and frame.kind is Kind.LOG and len(rest) < LONGEST_LOG:
-            rest += frame.data
-            frame = frames.read()
-        if frame is None or frame.kind is not Kind.END:
-            raise StreamError("it was cut short")
+        _give(frames, end, still)
     except BaseException:
         end.stop()
         raise
-    return bytes(rest)
+
+
+def _give(frames: Frames, end: QemuEnd, still: Callable[[Rest], None]) -> None:
+    log, sections, waits = bytearray(), dict[str, bytes](), True
+    while (frame := frames.read()) is not None:
+        match frame.kind:
+            case Kind.DATA:
+                end.give(frame.data)
+            case Kind.LOG if waits and len(log) < LONGEST_LOG:
+                log += frame.data
+            case Kind.SECTION if waits and len(sections) < MOST_SECTIONS:
+                sections |= section_of(bytes(frame.data))
+            case Kind.STILL if waits:
+                waits = False
+                still(Rest(bytes(log), sections))
+            case Kind.END if not waits:
+                return
+            case Kind.END if frames.format < STILL_SINCE:
+                still(Rest(bytes(log), sections))
+                return
+            case _:
+                break
+    raise StreamError("it was cut short")
 
 
 async def _back(frames: Frames, end: QemuEnd) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from hpcore.door.moving.frames import Frames, Kind, StreamError
 from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import Place
 from hpcore.door.moving.pump import QemuEnd, give_up_with
+from hpcore.door.moving.rest import Rest
 from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.machine import QemuMachine
-from hpcore.qemu.migration import ENDLESS, take_up
+from hpcore.qemu.migration import ENDLESS, SWITCH_SECONDS, take_up
+from hpcore.qemu.qmp import QmpRefused
 
 _log = structlog.get_logger(__name__)
 
@@ -29,16 +31,19 @@ WORD_SECONDS = 30.0
 on listening, is no door: it keeps the machine in a file."""
 
 
-Rest = Callable[[], Coroutine[object, object, bytes]]
-"""Awaited once the guest stands still: what has come to the log since the head was taken."""
+TakeRest = Callable[[], Coroutine[object, object, Rest]]
+"""Awaited once the guest stands still: all that it has said is in the log by then."""
 
 
 class Departure:
     """One try. `go` carries the machine; whatever goes wrong, this side still has it."""
 
-    def __init__(self, place: Place, more: Mapping[str, object]) -> None:
-        """`more` are the other arguments of `migrate`, for the real QEMU."""
-        self.place, self._more = place, more
+    def __init__(
+        self, place: Place, more: Mapping[str, object], go_on: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`more` are the other arguments of `migrate`, for the real QEMU. `go_on` has it send the
+        last of the machine, which stands still; or has its client do so."""
+        self.place, self._more, self._go_on = place, more, go_on
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the real QEMU sends."""
         self._fits = asyncio.Event()
@@ -46,8 +51,8 @@ class Departure:
         self._silent = asyncio.Event()  # the other side says nothing more
         self._refused: str | None = None
 
-    async def go(self, qemu: QemuMachine, head: Head, rest: Rest | None = None) -> None:
-        """Carry the machine. With `rest` it runs, until QEMU has it stand still at the end; where
+    async def go(self, qemu: QemuMachine, head: Head, rest: TakeRest, *, live: bool) -> None:
+        """Carry the machine. With `live` it runs, until QEMU has it stand still at the end; where
         this fails it goes on then. Else it stands still. Raises QemuError, OSError."""
         channel = await self.place.connected()
         frames = Frames(channel)
@@ -55,15 +60,12 @@ class Departure:
         hears = self._begin_to_hear(frames, end, qemu)
         try:
             await channel.in_thread(partial(head.write, frames))
-            await self._carry(qemu, frames, end)
-            if rest is not None:
-                more = await qemu.migration.unless_interrupted(rest())
-                await channel.in_thread(partial(frames.write, Kind.LOG, more))
+            await self._carry(qemu, frames, end, rest)
             await channel.in_thread(partial(frames.write, Kind.END))
             channel.end()
             await self._taken()
         except BaseException as error:
-            await take_up(qemu, ran=rest is not None)
+            await take_up(qemu, ran=live)
             if self._refused is not None:
                 raise QemuError(f"the other side refuses it: {self._refused}") from error
             raise
@@ -75,11 +77,17 @@ class Departure:
         try:
             await self._closed()
         except QemuError:
-            await take_up(qemu, ran=rest is not None)
+            await take_up(qemu, ran=live)
             raise
 
-    async def _carry(self, qemu: QemuMachine, frames: Frames, end: QemuEnd) -> None:
-        """Have QEMU send its stream, and wait until it has, and all of it is written."""
+    async def _carry(
+        self, qemu: QemuMachine, frames: Frames, end: QemuEnd, rest: TakeRest
+    ) -> None:
+        """Have QEMU send its stream, and wait until it has, and all of it is written.
+
+        Before it sends its vCPUs it waits: what it is loaded into must know by then which of them
+        may be on.
+        """
         with _listening(qemu.process.directory / SOCKET) as (path, listener):
 
             def send() -> None:
@@ -92,6 +100,13 @@ class Departure:
                 await qemu.qmp.execute("migrate", {**self._more, "uri": f"unix:{path}"})
                 if not self.begun.done():
                     self.begun.set_result(None)
+                await qemu.migration.until("pre-switchover", ENDLESS)
+                await qemu.migration.unless_interrupted(_send_rest(frames, rest))
+                try:
+                    await self._go_on()
+                except QmpRefused:  # it was cancelled just then, and says so
+                    await qemu.migration.until("completed", SWITCH_SECONDS)
+                    raise
                 await qemu.migration.until("completed", ENDLESS)
                 await asyncio.shield(sends)
             except BaseException as error:
@@ -156,6 +171,11 @@ class Departure:
     def _is_refused(self, words: str, qemu: QemuMachine) -> None:
         self._refused = words
         qemu.migration.interrupt(f"the other side refuses it: {words}")
+
+
+async def _send_rest(frames: Frames, rest: TakeRest) -> None:
+    found = await rest()
+    await frames.channel.in_thread(partial(found.write, frames))
 
 
 async def _any(seconds: float | None, *events: asyncio.Event) -> bool:

@@ -1,11 +1,15 @@
 """What two doors say to each other: frames, each with its kind, its length and its checksum.
 
-    to the destination   MAGIC, HEAD, LOG..., DATA..., LOG..., END
+    to the destination   MAGIC, HEAD, LOG..., DATA..., LOG..., SECTION..., STILL, DATA..., END
     back to the source   FITS, then BACK... and ARRIVED; or REFUSED, with the reason
 
-The second LOG is what has come to the log since: nothing, where the machine stood still from the
-start. A pipe or a file has no way back; then the source hears nothing, and its end is that QEMU's
-is.
+The second LOG is what has come to the log since the first. It and the sections are sent once the
+machine stands still, and before QEMU sends anything of its vCPUs and devices; more of the memory
+may come between them. A pipe or a file has no way back; then the source hears nothing, and its end
+is that QEMU's is.
+
+Streams of older formats have no sections and no STILL: those of format 2 have the second LOG behind
+all DATA, those of format 1 have none.
 """
 
 from __future__ import annotations
@@ -20,10 +24,14 @@ from attrs import frozen
 from hpcore.door.moving.channel import Channel
 from hpcore.errors import HpcoreError
 
-MAGIC = b"hpcore moving machine, format 2\n"
-"""The stream's first bytes. The number changes with whatever an older door would read wrongly."""
-OLDER = MAGIC.replace(b"2", b"1")
-"""Of one without a second LOG, as files have it that an older hpcore has saved."""
+FORMAT = 3
+"""It changes with whatever an older door would read wrongly."""
+STILL_SINCE = 3
+"""The first format that says when the machine stands still."""
+_MAGIC = "hpcore moving machine, format {}\n"
+MAGIC = _MAGIC.format(FORMAT).encode()
+"""The stream's first bytes."""
+_FORMATS = {_MAGIC.format(number).encode(): number for number in range(1, FORMAT + 1)}
 LARGEST = 1 << 20
 """Bytes of a frame at most, so that a door needs no more memory for a machine of any size."""
 _HEADER = struct.Struct(">cII")
@@ -39,6 +47,8 @@ class Kind(Enum):
     HEAD = b"H"  # what the machine is beyond its log and QEMU's stream
     LOG = b"L"  # a piece of its log
     DATA = b"D"  # a piece of QEMU's stream
+    SECTION = b"S"  # what hpcore has of it beside its log: a section's name, a newline, the rest
+    STILL = b"Q"  # the machine stands still, and nothing of that follows any more
     END = b"E"  # the stream is whole
     FITS = b"Y"  # the machine will be taken
     REFUSED = b"N"  # it is not; the reason, in words
@@ -59,6 +69,8 @@ class Frames:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self.format = FORMAT
+        """That of what is read, once its beginning is."""
         self._room = memoryview(bytearray(LARGEST))
         self._writing = threading.Lock()
 
@@ -70,8 +82,10 @@ class Frames:
         """Take a stream's beginning. Raises StreamError where it is another's, OSError."""
         said = bytearray(len(MAGIC))
         got = self.channel.read(memoryview(said))
-        if got < len(MAGIC) or said not in (MAGIC, OLDER):
+        found = _FORMATS.get(bytes(said[:got]))
+        if found is None:
             raise StreamError(_other_beginning(bytes(said[:got])))
+        self.format = found
 
     def write(self, kind: Kind, data: bytes | memoryview = b"") -> None:
         """Write `data`, in as many frames as it takes. Raises OSError."""

@@ -16,6 +16,7 @@ from hpcore.door.moving.channel import words_of
 from hpcore.door.moving.departure import Departure
 from hpcore.door.moving.head import Head
 from hpcore.door.moving.places import place_away
+from hpcore.door.moving.rest import Rest
 from hpcore.door.moving.word import NO_POSTCOPY, Word
 from hpcore.door.qmp.answers import Client, QmpError
 from hpcore.errors import HpcoreError
@@ -70,10 +71,11 @@ class Sending:
             raise QmpError(f"hpcore takes migrate with a uri, not with {', '.join(odd) or 'none'}")
         if arguments.get("resume"):
             raise QmpError(NO_POSTCOPY)
-        async with self._word.beginning():
+        async with self._word.beginning(waits=True):
             self._refuse(uri)
             place = await place_away(uri, client)
-        departure = Departure(place, {k: v for k, v in arguments.items() if k in ("blk", "inc")})
+        more = {name: value for name, value in arguments.items() if name in ("blk", "inc")}
+        departure = Departure(place, more, self._word.stands_still)
         task = asyncio.create_task(self._depart(departure))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -92,21 +94,20 @@ class Sending:
             facts = await self._session.facts()
             await decided()
             head = Head(self._accelerator, facts, self._ran, self._so_far())
-            rest = partial(self._rest, head, decided) if self._live else None
-            await departure.go(qemu, head, rest)
+            await departure.go(qemu, head, partial(self._rest, head, decided), live=self._live)
         except NotTakenUp as error:
             raise AcceleratorError(str(error)) from error
         except (QemuError, LogError, OSError) as error:
             raise EffectError(words_of(error)) from error
 
-    async def _rest(self, head: Head, decided: Callable[[], Awaitable[None]]) -> bytes:
-        """What has come to the log since `head`, of a machine that stands still by now."""
+    async def _rest(self, head: Head, decided: Callable[[], Awaitable[None]]) -> Rest:
+        """What is sent beside `head`, of a machine that stands still by now."""
         await self._session.heard()
         await decided()
         log = self._so_far()
         if not log.startswith(head.log):
             raise QemuError("its log has gone on in another file meanwhile: try again")
-        return log[len(head.log) :]
+        return Rest(log[len(head.log) :], self._session.own())
 
     def _refuse(self, uri: str) -> None:
         """Raise QmpError where the protocol refuses it now."""

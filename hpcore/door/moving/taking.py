@@ -92,7 +92,7 @@ class Taking:
             raise QmpError("hpcore takes migrate-incoming with a uri, and nothing else")
         if self._task is not None:
             raise QmpError(_ONCE)
-        async with self._word.beginning():
+        async with self._word.beginning(waits=False):
             place = await place_here(uri, client, self._inherited.descriptors)
             try:
                 await self._qemu_listens()

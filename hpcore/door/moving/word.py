@@ -1,8 +1,9 @@
 """What clients are told of a move: the real QEMU's words, but for its end, which is the door's.
 
 That a migration has ended is told once the door has done its part, because a client takes the
-machine for moved from that word on. Parameters, capabilities, `migrate_cancel` and
-`migrate-continue` are the real QEMU's.
+machine for moved from that word on. So it is with `pre-switchover`, at which the door has its part
+to send: where the client has not asked to be waited for, it is not told of that. Parameters,
+capabilities and `migrate_cancel` are the real QEMU's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from hpcore.qemu.migration_words import CANCELLED
 
 ENDS = ("completed", "failed", "cancelled")
 """QEMU's words for a migration that is over."""
+AT_SWITCH = "pre-switchover"
+"""QEMU's word for a machine that stands still, of which it is yet to send the last."""
+EVENTS, WAITS = "events", "pause-before-switchover"
+"""Capabilities of QEMU's: it tells events, and waits at AT_SWITCH to be told `migrate-continue`."""
 CANNOT_GO_WITH = {
     "multifd": "the machine goes through one connection",
     "mapped-ram": "what hpcore knows of the vCPUs goes in the same file",
@@ -35,36 +40,57 @@ class Word:
     def __init__(self, real: RealMonitor, tell: Tell) -> None:
         self._real, self._tell = real, tell
         self._under_way = False
-        self._tells = False  # whether clients are told by events: QEMU's capability `events`
+        self._wanted: set[str] = set()  # of EVENTS and WAITS, what clients have asked for
+        self._ours: set[str] = set()  # and what the door has set
+        self._at_switch = False  # clients are told so
         self.why: str | None = None
         """Why the last move came to nothing; None where it did not."""
         self._status = ""
 
     def handlers(self) -> dict[str, Handler]:
         """The commands that are answered here."""
-        return {"query-migrate": self._query, "migrate-start-postcopy": _no_postcopy}
+        return {
+            "query-migrate": self._query,
+            "migrate-continue": self._continue,
+            "migrate-start-postcopy": _no_postcopy,
+        }
 
     def passes(self, name: str, data: Mapping[str, object]) -> bool:
         """Whether an event of the real QEMU goes on to the clients."""
         if name != "MIGRATION":
             return True
-        return data.get("status") not in ENDS and (self._tells or not self._under_way)
+        if data.get("status") in (*ENDS, AT_SWITCH):
+            return False
+        return EVENTS in self._wanted or not self._under_way
 
     @asynccontextmanager
-    async def beginning(self) -> AsyncIterator[None]:
-        """A move begins, and comes to nothing where the block fails. Raises QmpError."""
+    async def beginning(self, *, waits: bool) -> AsyncIterator[None]:
+        """A move begins, and comes to nothing where the block fails. Raises QmpError.
+
+        With `waits` the real QEMU does so before it sends the last, until `stands_still`.
+        """
         if self._under_way:
             raise QmpError("There's a migration process in progress")
-        self._under_way, self._tells, self.why = True, True, None
+        self._under_way, self._at_switch, self.why = True, False, None
+        self._wanted, self._ours = {EVENTS}, set()
         try:
-            self._tells = await self._prepare()
+            await self._prepare({EVENTS, WAITS} if waits else {EVENTS})
             yield
         except BaseException:
             self._under_way = False
-            if not self._tells:
-                with suppress(HpcoreError):
-                    await self._have_events(on=False)
+            with suppress(HpcoreError):
+                await self._give_back()
             raise
+
+    async def stands_still(self) -> None:
+        """The door has sent its part of a machine that stands still: have the real QEMU send the
+        last, or have the client do so that wants to be waited for. Raises QemuError."""
+        if WAITS not in self._wanted:
+            await self._real.execute("migrate-continue", {"state": AT_SWITCH})
+            return
+        self._at_switch = True
+        if EVENTS in self._wanted:
+            self._tell("MIGRATION", {"status": AT_SWITCH})
 
     async def ended(self, why: str | None) -> None:
         """The move has ended, or has come to nothing because of `why`."""
@@ -77,14 +103,16 @@ class Word:
                 self._status = "cancelled"
             elif found.get("status") == "failed" and "error-desc" in found:
                 self.why = f"{why}: {found['error-desc']}"
-            if not self._tells:
-                await self._have_events(on=False)
+            await self._give_back()
         self._under_way = False
-        if self._tells:
+        if EVENTS in self._wanted:
             self._tell("MIGRATION", {"status": self._status})
 
-    async def _prepare(self) -> bool:
-        """Whether clients are told by events; the door is, from here on. Raises QmpError."""
+    async def _prepare(self, needed: set[str]) -> None:
+        """Have the real QEMU do what the door needs, and know what clients want of that.
+
+        Raises QmpError.
+        """
         on = {
             one["capability"] for one in await ask(self._real, "query-migrate-capabilities")
             if one["state"]
@@ -95,23 +123,34 @@ class Word:
         parameters = await ask(self._real, "query-migrate-parameters")
         if parameters.get("tls-creds"):
             raise QmpError("hpcore cannot migrate with 'tls-creds': take a tunnel for that")
-        if "events" not in on:
-            await self._have_events(on=True)
-        return "events" in on
+        self._wanted, self._ours = needed & on, needed - on
+        await self._have(self._ours, on=True)
 
-    async def _have_events(self, *, on: bool) -> None:
-        events = [{"capability": "events", "state": on}]
-        await ask(self._real, "migrate-set-capabilities", {"capabilities": events})
+    async def _give_back(self) -> None:
+        await self._have(self._ours, on=False)
+
+    async def _have(self, capabilities: set[str], *, on: bool) -> None:
+        states = [{"capability": name, "state": on} for name in sorted(capabilities)]
+        if states:
+            await ask(self._real, "migrate-set-capabilities", {"capabilities": states})
 
     async def _query(self, arguments: Mapping[str, object]) -> object:
         if arguments:
             return Passes.ON
         found = await ask(self._real, "query-migrate")
-        if self._under_way and found.get("status") in ENDS:
+        status = found.get("status")
+        early = status in ENDS or (status == AT_SWITCH and not self._at_switch)
+        if self._under_way and early:
             return {**found, "status": "active"}
         if not self._under_way and self.why is not None:
             return {"status": self._status, "error-desc": self.why}
         return found
+
+    async def _continue(self, _arguments: Mapping[str, object]) -> object:
+        """As QEMU refuses it before it waits: while the door sends its part, it seems not to."""
+        if self._under_way and not self._at_switch:
+            raise QmpError("Migration not in expected state: active")
+        return Passes.ON
 
 
 async def _no_postcopy(_arguments: Mapping[str, object]) -> object:
