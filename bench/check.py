@@ -5,8 +5,8 @@
 All of them explore the same states, which is checked: the models in specs/ and
 `hpcore check` with the same options. Repeats are interleaved, medians are printed: of the
 processors' time, user and system, and of the clock's, which on a machine with other work is
-another figure. SPIN's verifier is compiled beforehand, which is not counted. TLC takes minutes at
-the larger size, so it is measured once a size, and only when asked for.
+another figure. SPIN's verifier is compiled beforehand, which is not counted. TLC takes minutes,
+so it is measured when asked for alone; at the larger size with `--long-repeats`, as SPIN is.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "foreign": {"model", "log"},
     "triage": {"model", "log", "foreign", "check", "spread"},
     "show": {"model", "log", "triage", "check"},
-    "door": {"model", "log", "guest", "run", "qemu", "platform", "disk", "fetch"},
+    "door": {"model", "log", "guest", "run", "session", "qemu", "platform", "disk", "fetch"},
     "sequence": {"model", "log", "guest", "run", "scenario", "check"},
     "cli": {
         "model", "log", "platform", "guest", "run", "scenario", "check", "sequence", "triage",

@@ -20,6 +20,7 @@ from hpcore.guest.errors import GuestError
 from hpcore.model.effects import MachineStep
 from hpcore.run.accelerator import GuestScript
 from hpcore.run.attach import Attached, attach_machine
+from hpcore.run.kept import has_door
 from hpcore.scenario.runner import Job, Outcome, outcome
 from hpcore.scenario.values import Scenario
 
@@ -44,12 +45,19 @@ def attach(log: Path, step: tuple[str, ...], end: bool, as_json: bool) -> None:
     hpcore attach run.jsonl plug 2           # one step, and leave
     hpcore attach run.jsonl < steps.txt      # steps that are piped in, one a line
     hpcore attach run.jsonl --end            # end the machine
+    hpcore attach /var/log/hpcore/vm.jsonl   # a VM of a door that keeps: its monitors again
     hpcore kept                              # which machines there are
+
+    A VM of hpcore-qemu-system-aarch64 takes no STEP: its monitors, served until the VM has ended,
+    take its commands.
 
     Exits with 1 if a step fails, and with 2 if the machine is gone, or LOG is no log of a kept
     machine, or another hpcore has it.
     """
     out = Output(json=as_json)
+    if has_door(log):
+        _at_a_door(out, log, step, end=end)
+        return
     try:
         ended, taken_up = asyncio.run(until_stopped(_attach(out, log, " ".join(step), end=end)))
     except Stopped:
@@ -60,6 +68,24 @@ def attach(log: Path, step: tuple[str, ...], end: bool, as_json: bool) -> None:
     if ended.error is not None:
         raise Problem(ended.error, log=str(log), events=ended.events)
     out.end(ended.ok, log=str(log), missed=taken_up, **fields_of(ended))
+
+
+def _at_a_door(out: Output, log: Path, step: tuple[str, ...], *, end: bool) -> None:
+    from hpcore.cli.at_a_door import serve_again  # noqa: PLC0415 - other machines need no door
+
+    if step:
+        raise Problem(
+            f"{log} is that of a VM with a door, which takes its commands at its monitors: "
+            f"`hpcore attach {log}` serves them, and `--end` ends it"
+        )
+    try:
+        fields = asyncio.run(until_stopped(serve_again(out, log.absolute(), end=end)))
+    except Stopped:
+        say_kept(out, log, kept=True)
+        raise
+    out.say(f"{fields['events']} events in {log}; see `hpcore replay {log}`")
+    say_kept(out, log, kept=bool(fields["kept"]))
+    out.end(True, log=str(log), **fields)
 
 
 async def _attach(

@@ -66,7 +66,8 @@ class Asked:
     `paused` says that the machine is not to start before the first `cont`, `stays` that QEMU
     is to live on when the guest has powered it off. `incoming` says where its machine comes
     from, if it is not to be booted here. With `virtio_mmio` the guest is told of
-    QEMU's places for virtio devices that are not on PCI.
+    QEMU's places for virtio devices that are not on PCI. `words` are all of the command line, as
+    they came.
     """
 
     rest: Options
@@ -88,6 +89,7 @@ class Asked:
     stays: bool
     incoming: str | None
     name: str
+    words: tuple[str, ...]
 
 
 @frozen
@@ -153,6 +155,7 @@ def read(words: Sequence[str]) -> Asked:
         stays=_stays(options),
         incoming=options.last("incoming"),
         name=_name(options),
+        words=tuple(words),
     )
 
 

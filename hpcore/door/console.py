@@ -74,7 +74,8 @@ class ConsoleCopy:
     """The pipe's reading end. Open it before QEMU opens the other one, which waits for it."""
 
     def __init__(self, path: Path) -> None:
-        os.mkfifo(path, 0o600)
+        with contextlib.suppress(FileExistsError):  # made by the door before this one
+            os.mkfifo(path, 0o600)
         # for writing as well, so that there is no end of the file while QEMU has it not open
         self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # an unprivileged user may have less

@@ -16,6 +16,10 @@ from hpcore.door.qmp import Answers, Dialled, Listening, Monitor, Monitors, Prom
 from hpcore.door.qmp.prompt import Lines
 from hpcore.door.remade import MonitorSocket
 
+OWN, SESSIONS, RENEWALS = "own", "session", "renewal"
+"""The monitors of the real QEMU that are hpcore's: the door's, the accelerator's, and one for
+what is done before a guest starts anew from its disk."""
+
 
 def sockets_below(directory: Path, monitors: Sequence[MonitorAsked]) -> list[MonitorSocket]:
     """Where the real QEMU is to listen for each of the caller's monitors."""
@@ -43,15 +47,23 @@ class Opened:
                 task.cancel()
             await asyncio.gather(*prompts, return_exceptions=True)
 
+    def close(self) -> None:
+        """Take no more clients. Idempotent."""
+        self.qmp.close()
+        for prompt in self.prompts:
+            prompt.front.close()
 
-async def opened(monitors: Sequence[MonitorAsked], sockets: Iterable[MonitorSocket]) -> Opened:
+
+async def opened(
+    monitors: Sequence[MonitorAsked], sockets: Iterable[MonitorSocket], *, waits: bool = True
+) -> Opened:
     """The monitors, listening or connected; those that wait for a client have one.
 
-    Raises ArgumentRefused.
+    Without `waits` none of them waits: the machine runs already. Raises ArgumentRefused.
     """
     qmp, prompts, own = [], [], iter(sockets)
     for asked in monitors:
-        front = await _front(asked)
+        front = await _front(asked, waits=waits)
         if asked.has_prompt:
             prompts.append(PromptMonitor(front, asked.telnet))
         else:
@@ -60,11 +72,11 @@ async def opened(monitors: Sequence[MonitorAsked], sockets: Iterable[MonitorSock
     return Opened(Monitors(tuple(qmp)), tuple(prompts))
 
 
-async def _front(asked: MonitorAsked) -> Listening | Dialled:
+async def _front(asked: MonitorAsked, *, waits: bool) -> Listening | Dialled:
     if not asked.serves:
         return _dialled(asked)
     sock = listen(asked)
-    if asked.waits:
+    if waits and asked.waits:
         await _somebody(sock)
     return Listening(sock)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import orjson
 
 from hpcore.door.descriptors import leave_standard_streams
+from hpcore.door.watchdog import LET_BE
 
 
 class Line:
@@ -23,6 +24,7 @@ class Line:
         """
         self._answer: int | None = answer
         self._watchdog, self.caller, self.inherited = watchdog, caller, inherited
+        self._let_be = False
 
     def go(self, words: list[str], environment: Mapping[str, str] | None = None) -> None:
         """Have the caller become the real QEMU, with `words` as its command line.
@@ -39,6 +41,12 @@ class Line:
     def tell_watchdog(self, pid: int) -> None:
         """QEMU is this process."""
         os.write(self._watchdog, b"%d\n" % pid)
+
+    def let_be(self) -> None:
+        """QEMU is not to end with the door any more. Idempotent."""
+        if not self._let_be:
+            self._let_be = True
+            self.tell_watchdog(LET_BE)
 
     def _say(self, what: dict[str, object]) -> None:
         if self._answer is None:

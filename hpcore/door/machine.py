@@ -12,8 +12,9 @@ import structlog
 
 from hpcore.door.asked import Asked
 from hpcore.door.console import ConsoleCopy
-from hpcore.door.front import Prepared
+from hpcore.door.front import BeforeStart, Prepared
 from hpcore.door.fronts import Opened
+from hpcore.door.keeping import STAYS, KeptPrepared, Stays
 from hpcore.door.log import VmLog
 from hpcore.door.moving.moves import Moves
 from hpcore.door.moving.taking import Inherited
@@ -30,10 +31,11 @@ from hpcore.model.states import State, initial
 from hpcore.qemu.migration import ENDLESS
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.running import RunningQemu
-from hpcore.run.accelerator import Report, Session
+from hpcore.run.accelerator import KeptSession, Report, Session
 from hpcore.run.controller import Controller
 from hpcore.run.deadlines import Patience
 from hpcore.run.errors import RunError
+from hpcore.run.kept_controller import KeptController
 from hpcore.run.machine import LiveMachine
 
 LAST_WORDS_SECONDS = 2.0
@@ -67,39 +69,54 @@ async def attached(
     qmp: Path,
     log: VmLog,
     renewal: Renewal | None = None,
-) -> AsyncIterator[Moves]:
+) -> AsyncIterator[Moves | Stays]:
     """The machine, with the vCPUs of the command line, and nothing run yet.
 
     With a `renewal`, it starts anew with what the renewal has put into its memory. On leaving,
-    QEMU has ended.
+    QEMU has ended, unless what was prepared is kept.
     """
 
-    async def open_session(report: Report) -> Session:
-        before = None if renewal is None else partial(renewal.renew, report)
-        return prepared.attach(qemu, qmp, report, before)
+    def before(report: Report) -> BeforeStart | None:
+        return None if renewal is None else partial(renewal.renew, report)
 
-    moves = Moves(asked, log)
-    patience = Patience(carry=ENDLESS)  # its client waits for that, and can cancel it
-    controller = Controller(
-        initial(asked.config), lambda: log, open_session, patience, saver=moves.save
-    )
-    moves.of(controller, LiveMachine(controller, shell=False))
+    state, moves = initial(asked.config), Moves(asked, log)
+    controller: Controller
+    if isinstance(prepared, KeptPrepared):
+
+        async def open_kept(report: Report) -> KeptSession:
+            return prepared.attach(qemu, qmp, report, before(report))
+
+        controller = KeptController(state, lambda: log, open_kept)
+        drives: Moves | Stays = Stays(LiveMachine(controller, shell=False), STAYS)
+    else:
+
+        async def open_session(report: Report) -> Session:
+            return prepared.attach(qemu, qmp, report, before(report))
+
+        patience = Patience(carry=ENDLESS)  # its client waits for that, and can cancel it
+        controller = Controller(state, lambda: log, open_session, patience, saver=moves.save)
+        moves.of(controller, LiveMachine(controller, shell=False))
+        drives = moves
     async with controller:
         for add in device_adds(asked):
             await controller.submit(add)
-        yield moves
+        yield drives
 
 
 async def lived(
     asked: Asked,
-    moves: Moves,
+    moves: Moves | Stays,
     qemu: RunningQemu,
     qmp: Path,
     monitors: Opened,
     console: ConsoleCopy | None,
-    inherited: tuple[int, ...] | None,
+    inherited: tuple[int, ...] | None = None,
+    *,
+    again: bool = False,
 ) -> None:
     """Boot the machine when its user says so, and serve its monitors until QEMU has ended.
+
+    One that was taken up `again` has been booted. A kept one whose log takes no more is left.
 
     `qmp` is the door's own monitor. `console` has what the guest prints. A QEMU that its user
     started without -no-shutdown ends when the guest has powered the machine off. A machine that
@@ -126,15 +143,23 @@ async def lived(
     ]  # fmt: skip
     if console is not None:
         console.hear(panics.printed)
-    tasks = [asyncio.create_task(_end_of_no_use(machine, qemu))]
-    if asked.incoming is None:
+    no_use = asyncio.create_task(_end_of_no_use(machine, qemu))
+    tasks = [no_use]
+    if asked.incoming is None and not again:
         tasks.append(asyncio.create_task(_boot(machine, resumed, paused=asked.paused)))
     if not asked.stays:
+        if machine.state.shared.phase is Phase.OFF:  # while no door was there
+            off.set()
         tasks.append(asyncio.create_task(_quit(off, real)))
     try:
         await moves.begin()
         serving = monitors.serve(moves.answers(vcpus), vcpus.human, lambda: not qemu.running)
-        await until_gone(qemu, serving, monitors)
+        served = asyncio.create_task(until_gone(qemu, serving, monitors))
+        tasks.append(served)
+        await asyncio.wait({served, no_use}, return_when=asyncio.FIRST_COMPLETED)
+        if not machine.is_kept or not qemu.running:
+            await served
+            machine.end_when_left()
     finally:
         await moves.close()
         for stop in unwatch:
@@ -172,8 +197,14 @@ async def _boot(machine: LiveMachine, resumed: asyncio.Event, *, paused: bool) -
 
 
 async def _end_of_no_use(machine: LiveMachine, qemu: RunningQemu) -> None:
-    """End a QEMU whose machine hpcore has lost, or can log no more: nobody controls it."""
+    """End a QEMU whose machine hpcore has lost, or can log no more: nobody controls it.
+
+    A machine that is kept can be taken up again, once its log takes more.
+    """
     await machine.over()
+    if machine.is_kept:
+        _log.error("the door closes, and its VM goes on", why=machine.why_ended())
+        return
     _log.error("QEMU is ended, for its machine is of no use", why=machine.why_ended())
     await qemu.close()
 

@@ -6,6 +6,7 @@
     cache = "/var/cache/hpcore"             # where hpcore keeps what it builds
     log-segment = "32M"                     # the log goes on in another file at this size; "off"
     log-keep = 8                            # how many files of a VM's log are kept
+    keep = false                            # whether a VM goes on when its door ends
 
 Who has an environment can name another file by $HPCORE_DOOR_SETTINGS.
 """
@@ -35,6 +36,7 @@ NO_SEGMENTS = "off"
 
 _PATHS = ("qemu", "logs", "cache")
 _SEGMENT, _KEEP = "log-segment", "log-keep"
+_OUTLIVES = "keep"
 
 
 class SettingsError(HpcoreError):
@@ -45,19 +47,21 @@ class SettingsError(HpcoreError):
 class Settings:
     """Where the real QEMU is, where logs go, and where hpcore keeps what it builds.
 
-    `rotation` is when a VM's log goes on in another file; None for never.
+    `rotation` is when a VM's log goes on in another file; None for never. With `keep` a VM goes
+    on when its door ends, and `hpcore attach` opens another door for it.
     """
 
     qemu: Path
     logs: Path
     cache: Path
     rotation: Rotation | None = ROTATION
+    keep: bool = False
 
     @classmethod
     def read(cls, executable: Path, system: Path = SYSTEM_FILE) -> Settings:
         """The settings of `executable`, the path by which it was called. Raises SettingsError."""
         file, values = _values(executable, system)
-        known = (*_PATHS, _SEGMENT, _KEEP)
+        known = (*_PATHS, _SEGMENT, _KEEP, _OUTLIVES)
         for name in values:
             if name not in known:
                 raise SettingsError(
@@ -72,6 +76,7 @@ class Settings:
             paths["logs"] or _logs(),
             paths["cache"] or _cache(),
             _rotation(file, values.get(_SEGMENT), values.get(_KEEP)),
+            _yes_or_no(file, _OUTLIVES, values),
         )
 
 
@@ -82,6 +87,13 @@ def _path(file: Path, name: str, values: Mapping[str, object]) -> Path | None:
     if not isinstance(value, str) or not value.startswith("/"):
         raise SettingsError(f"{file}: {name} must be an absolute path, not {value!r}")
     return Path(value)
+
+
+def _yes_or_no(file: Path, name: str, values: Mapping[str, object]) -> bool:
+    value = values.get(name, False)
+    if not isinstance(value, bool):
+        raise SettingsError(f"{file}: {name} must be true or false, not {value!r}")
+    return value
 
 
 def _rotation(file: Path, segment: object, keep: object) -> Rotation | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from hpcore.qemu.running import RunningQemu
 
 END_SECONDS = 5.0
+WITH_ITS_STARTER = "what it said is with whoever started it"
 _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
@@ -41,7 +42,7 @@ class AttachedQemu(RunningQemu):
     @property
     def last_words(self) -> str:
         """See RunningQemu."""
-        return "what it said is with whoever started it"
+        return WITH_ITS_STARTER
 
     async def wait(self) -> None:
         """See RunningQemu."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import frozen
 
@@ -26,6 +26,8 @@ CHUNK = 48 << 10
 has at each, so that long commands are slow, and short ones have more to parse."""
 LOOKED_AT = 4 << 10
 """Bytes at both ends of what was written that are read back."""
+END_OF_ANY_LINE = b"0 1 A\n"
+"""Goes on in a number, has one more for a read, and of data less than QEMU takes."""
 ANSWER_SECONDS = 30.0
 """For the answer to one command, of a QEMU on a busy host."""
 
@@ -42,26 +44,24 @@ class GuestMemory:
     """The memory of one QEMU. Its object `qtest` is made at the first write, and stays.
 
     It stays since QEMU 7.2 keeps half of a character device that such an object has had, so
-    that there can be none of the same name again.
+    that there can be none of the same name again; QEMU 10 ends at the second object's first word.
+    A hpcore that has taken the machine up finds those of the one before.
     """
 
     def __init__(self, qemu: RunningQemu) -> None:
         self._qemu = qemu
         self._path = qemu.directory / SOCKET
-        self._has_device = self._has_object = False
 
     async def prepare(self, qmp: Qmp) -> None:
         """Have QEMU offer its memory. Nothing is written yet. Raises QemuError."""
-        if not self._has_device:
+        if not await _is_listed(qmp, "query-chardev", "label"):
             address = {"type": "unix", "data": {"path": str(self._path)}}
             socket = {"addr": address, "server": True, "wait": False}
             backend = {"type": "socket", "data": socket}
             await qmp.execute("chardev-add", {"id": NAME, "backend": backend})
-            self._has_device = True
-        if not self._has_object:
+        if not await _is_listed(qmp, "qom-list", "name", {"path": "/objects"}):
             made = {"qom-type": "qtest", "id": NAME, "chardev": NAME, "log": "none"}
             await qmp.execute("object-add", made)
-            self._has_object = True
 
     async def write(self, pieces: Iterable[Piece]) -> None:
         """Write all of them, and read their ends back. `prepare` comes first.
@@ -70,6 +70,7 @@ class GuestMemory:
         """
         streams = await self._qemu.connect(self._path)
         try:
+            await _end_half_a_line(streams)
             for piece in pieces:
                 await _write(streams, piece)
                 await _look(streams, piece)
@@ -80,6 +81,25 @@ class GuestMemory:
             ) from error
         finally:
             streams[1].close()
+
+
+async def _is_listed(
+    qmp: Qmp, command: str, key: str, arguments: Mapping[str, object] | None = None
+) -> bool:
+    """Whether what `command` lists has something of our name."""
+    listed = await qmp.execute(command, arguments)
+    return isinstance(listed, list) and any(entry[key] == NAME for entry in listed)
+
+
+async def _end_half_a_line(streams: Streams) -> None:
+    """Have QEMU forget what it has of a line of the connection before, if that broke off.
+
+    QEMU keeps it, puts it before the next line, and ends itself over a number that it cannot
+    read. This makes something of every beginning of a line of ours that QEMU refuses or that
+    writes no more than that line would have.
+    """
+    streams[1].write(END_OF_ANY_LINE)
+    await asyncio.wait_for(streams[0].readuntil(b"\n"), ANSWER_SECONDS)
 
 
 def _chunks(piece: Piece) -> Iterator[Piece]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcore.errors import printable
-from hpcore.qemu.attached import AttachedQemu, peer
+from hpcore.qemu.attached import WITH_ITS_STARTER, AttachedQemu, peer
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.process import STDERR_KEPT, check_socket_path
 from hpcore.qemu.running import LISTEN_SECONDS
@@ -156,7 +156,9 @@ def require_ours(directory: Path) -> None:
 
 
 def _words(directory: Path) -> str:
-    """The end of what QEMU wrote to stderr."""
+    """The end of what QEMU wrote to stderr; of one that somebody else started, who has it."""
+    if directory.exists() and not (directory / STDERR).exists():
+        return WITH_ITS_STARTER
     try:
         with (directory / STDERR).open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - STDERR_KEPT))

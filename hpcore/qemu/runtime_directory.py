@@ -122,6 +122,13 @@ def remove_runtime_directory(directory: Path) -> None:
         os.close(lock)
 
 
+def leave_runtime_directory(directory: Path) -> None:
+    """Let go of the directory, and remove it unless a child that has inherited its lock lives."""
+    let_go(directory)
+    if not is_held(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def directory_of_a_start() -> Iterator[Path]:
     """A `runtime_directory` for a QEMU that is started within; it is removed where that fails.

@@ -57,6 +57,8 @@ class Record:
     segment: int | None = None
     """The size of a segment of the log, and how many are kept: see Rotation."""
     segments: int | None = None
+    door: bool = False
+    """Whether it is a VM's, whose commands come by its door's monitors."""
 
     @property
     def rotation(self) -> Rotation | None:
@@ -76,7 +78,13 @@ class Record:
 
 
 def record(
-    place: Path, log: Path, accelerator: str, *, shell: bool, rotation: Rotation | None = None
+    place: Path,
+    log: Path,
+    accelerator: str,
+    *,
+    shell: bool,
+    rotation: Rotation | None = None,
+    door: bool = False,
 ) -> None:
     """Write down in `place` that the machine there has the log `log`."""
     try:
@@ -84,8 +92,8 @@ def record(
         file = (found.st_dev, found.st_ino)
     except FileNotFoundError:  # it begins with a later segment
         file = (0, 0)
-    rotated = (None, None) if rotation is None else (rotation.size, rotation.keep)
-    made = Record(str(log.resolve()), *file, accelerator, shell, *rotated)
+    size, keep = (None, None) if rotation is None else (rotation.size, rotation.keep)
+    made = Record(str(log.resolve()), *file, accelerator, shell, size, keep, door)
     (place / RECORD).write_text(json.dumps(asdict(made)) + "\n", encoding="utf-8")
 
 
@@ -96,6 +104,18 @@ def recorded(place: Path) -> Record | None:
     return None
 
 
+def has_door(log: str | PathLike[str]) -> bool:
+    """Whether the machine of the log at `log` is there, and is a VM's with a door.
+
+    Raises LogError for what is no log.
+    """
+    header, records = read(log)
+    records.close()
+    place = place_of(header)
+    found = None if place is None else recorded(place)
+    return found is not None and found.door
+
+
 @frozen
 class KeptLog:
     """The log of a kept machine, open for append and locked, and what it says."""
@@ -103,6 +123,7 @@ class KeptLog:
     writer: LogWriter
     kept: Kept
     shell: bool
+    door: bool
 
 
 def open_kept(path: str | PathLike[str]) -> KeptLog:
@@ -117,7 +138,7 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     if header.kept is None or place is None:
         raise NotKept(
             f"{log}: its machine was not to outlive hpcore, and is gone; `hpcore run --keep` and "
-            "`hpcore shell --keep` have one that does"
+            "`hpcore shell --keep` have one that does, and so has a door whose settings say keep"
         )
     host = header.kept.partition(":")[0]
     if host != gethostname():
@@ -126,8 +147,11 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     try:
         writer = LogWriter.resume(log, rotation=None if found is None else found.rotation)
     except LogLocked:
+        leave = "`quit` or Ctrl-C"
+        if found is not None and found.door:
+            leave = "Ctrl-C, or by ending the process of its door"
         raise NotKept(
-            f"{log}: another hpcore has this machine; leave it there first, by `quit` or Ctrl-C"
+            f"{log}: another hpcore has this machine; leave it there first, by {leave}"
         ) from None
     try:
         if found is not None and not found.names(log):
@@ -142,7 +166,9 @@ def open_kept(path: str | PathLike[str]) -> KeptLog:
     except BaseException:
         writer.close()
         raise
-    return KeptLog(writer, kept, shell=found is None or found.shell)
+    return KeptLog(
+        writer, kept, shell=found is None or found.shell, door=found is not None and found.door
+    )
 
 
 def say_gone(log: KeptLog, why: str) -> State:

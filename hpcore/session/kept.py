@@ -39,6 +39,8 @@ class KeptQemuSession(QemuSession[M]):
     """The machine of who attached; None where it was made."""
     _state: State | None = None
     """What its log says of it then."""
+    _begins_anew = False
+    """Whether what is begun now was under way before."""
 
     def _stay(self, directory: Path) -> None:
         """The machine lives in `directory`, which `close` removes. Part of the construction."""
@@ -50,9 +52,14 @@ class KeptQemuSession(QemuSession[M]):
 
     def _attaches(self, state: State) -> None:
         """It is there already, and its log says `state`. Part of the construction."""
-        self._state = state
+        self._state, self._begins_anew = state, True
         self._goes_on.clear()
         self._gate.stands(state)
+
+    async def _all_begun_anew(self) -> None:
+        """Return once all that was under way has been begun, and waits; it comes before."""
+        await asyncio.sleep(0)
+        self._begins_anew = False
 
     @abstractmethod
     def _replayed(self) -> asyncio.Event:

@@ -22,7 +22,9 @@ from qemu.qmp import EventListener, ExecuteError, QMPClient
 
 from hpcore.guest.linux import LinuxGuest
 from hpcore.guest.shell import Shell
+from hpcore.log import read
 from hpcore.qemu.console import SocketConsole
+from hpcore.run.kept import place_of
 from tests.support.guests import fetched_images
 from tests.support.waits import SECONDS, until
 
@@ -181,8 +183,9 @@ async def vm(
     monitors: Sequence[str] = ("-qmp", "unix:{}/qmp,server=on,wait=off"),
     boots: bool = True,
     under: Callable[[Path], None] = lambda _directory: None,
+    keep: bool = False,
 ) -> AsyncIterator[Vm]:
-    """A VM with `words` besides; `boots` waits for its guest's shell.
+    """A VM with `words` besides; `boots` waits for its guest's shell, `keep` is of its settings.
 
     `{}` in a word is the VM's directory. On leaving, everything of it has ended.
     """
@@ -200,8 +203,9 @@ async def vm(
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *(word.replace("{}", name) for word in argv),
-            env={**os.environ, **settings(directory)},
+            env={**os.environ, **settings(directory, keep=keep)},
             stdin=asyncio.subprocess.DEVNULL,
+            cwd=directory,
             start_new_session=True,
         )
         console: SocketConsole | None = None
@@ -225,6 +229,8 @@ async def vm(
             if said := "".join(f.read_text() for f in (directory / "logs").glob("*.door.log")):
                 print(said[-4000:])  # pytest shows it where a test fails
             await _door_gone(directory)
+            if keep:
+                _remove_places(directory)
             shutil.rmtree(directory / "logs", ignore_errors=True)
 
 
@@ -243,12 +249,23 @@ def why_not_taken(directory: Path, incoming: str) -> str:
     return done.stderr
 
 
-def settings(directory: Path) -> dict[str, str]:
+def _remove_places(directory: Path) -> None:
+    """Where kept VMs lived, whose doors may be gone."""
+    for log in (directory / "logs").glob("*.jsonl"):
+        header, records = read(log)
+        records.close()
+        place = place_of(header)
+        assert place is not None, "it was kept"
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def settings(directory: Path, *, keep: bool = False) -> dict[str, str]:
     """The environment by which the executable keeps its logs in `directory`, with the QEMU that the
     tests' own environment names."""
     file = directory / "settings.toml"
     qemu = os.environ.get("HPCORE_QEMU")
-    file.write_text(f'logs = "{directory}/logs"\n' + (f'qemu = "{qemu}"\n' if qemu else ""))
+    lines = [f'logs = "{directory}/logs"', *([f'qemu = "{qemu}"'] if qemu else [])]
+    file.write_text("\n".join([*lines, *(["keep = true"] if keep else []), ""]))
     return {"HPCORE_DOOR_SETTINGS": str(file)}
 
 

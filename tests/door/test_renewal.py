@@ -7,11 +7,16 @@ import functools
 from pathlib import Path
 
 from hpcore.guest.initramfs import Entry, cpio
+from hpcore.model.effects import MachineStep
+from hpcore.qemu.guest_memory import SOCKET
+from hpcore.triage.replay import replay
 from tests.disk.making import Piece, ext, gpt, qcow2
 from tests.door.started import BOOT_SECONDS, Vm, vm
+from tests.door.test_keeping import attach, kill_door, place
 from tests.qemu.support import needs_qemu
 from tests.support.command import hpcore
 from tests.support.guests import fetched_images
+from tests.support.waits import until
 
 pytestmark = needs_qemu
 
@@ -135,6 +140,41 @@ def test_a_machine_that_was_off_boots_what_its_disk_has_by_then() -> None:
             await machine.client.do("cont")
             await machine.guest.wait_ready(BOOT_SECONDS, since=ready)
             assert "round=2" in await command_line(machine)
+
+    asyncio.run(main())
+
+
+def test_a_door_that_is_killed_amid_what_it_writes_leaves_nothing_half_written() -> None:
+    async def main() -> None:
+        drive = "if=none,id=d,format=raw,file=disk.raw"
+        async with vm(kernel=(*IMAGE, drive), under=raw_disk, keep=True) as machine:
+            await on_the_disk(
+                machine,
+                "sed -i s/round=1/round=2/ grub/grub.cfg && mv vmlinuz.new vmlinuz"
+                " && mv initrd.new initrd",
+            )
+            ready = machine.guest.times_ready
+            await machine.client.do("system_reset")
+            memory = place(machine.log) / SOCKET
+            await until(memory.exists, "the door writes to the guest's memory")
+            await kill_door(machine)
+            shared = replay(machine.log).state.shared
+            assert shared.step is MachineStep.RESTART, "it was killed too late"
+
+            async with attach(machine.log):
+                await machine.guest.wait_ready(BOOT_SECONDS, since=ready)
+                assert "round=2" in await command_line(machine)
+                assert await machine.guest.run("cat /renewed") == "yes"
+                assert NEW_WORDS.decode() in await machine.guest.run("cat /proc/version")
+                await on_the_disk(machine, "sed -i s/round=2/round=3/ grub/grub.cfg")
+                await machine.guest.reboot()
+                assert "round=3" in await command_line(machine)
+                again = await machine.connect("qmp")
+                await again.do("quit")
+                await again.close()
+            assert await machine.ended() == 0
+            assert machine.log.read_text().count('"event":"machine_was_reset"') == 3
+            assert replay(machine.log).ok
 
     asyncio.run(main())
 

@@ -35,6 +35,13 @@ def test_a_vms_log_is_kept_as_the_settings_say(
     assert (found.qemu, found.logs) == (Path("/bin/true"), tmp_path)
 
 
+def test_a_vm_outlives_its_door_where_the_settings_say_so_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [read(tmp_path, monkeypatch, line).keep for line in ("", "keep = false", "keep = true")]
+    assert kept == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -43,7 +50,10 @@ def test_a_vms_log_is_kept_as_the_settings_say(
         ("log-keep = 0", "log-keep must be a number from 1 on, not 0"),
         ('log-keep = "8"', "log-keep must be a number from 1 on, not '8'"),
         ('cache = "here"', "cache must be an absolute path, not 'here'"),
-        ("keep = 1", "'keep' is no setting; there are qemu, logs, cache, log-segment, log-keep"),
+        ("keep = 1", "keep must be true or false, not 1"),
+        ('keep = "yes"', "keep must be true or false, not 'yes'"),
+        ("kept = true",
+         "'kept' is no setting; there are qemu, logs, cache, log-segment, log-keep, keep"),
     ],
 )
 def test_a_wrong_line_is_named(

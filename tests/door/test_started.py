@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import signal
+from functools import partial
 from pathlib import Path
 
 from tests.door.started import EXECUTABLE, is_gone, program, settings, vm
@@ -106,6 +107,38 @@ def test_a_door_that_can_log_no_more_ends_its_qemu() -> None:
                 await machine.client.plug(2)
             assert await machine.ended() == 0
             assert hpcore("replay", machine.log, "--quiet").code == 0
+
+    asyncio.run(main())
+
+
+def test_a_door_that_waits_for_its_client_ends_with_a_caller_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        images = fetched_images()
+        assert images is not None
+        waits = tmp_path / "waits"
+        process = await asyncio.create_subprocess_exec(
+            str(EXECUTABLE), "-M", "virt", "-cpu", "cortex-a57", "-m", "1G", "-nodefaults",
+            "-kernel", str(images.kernel), "-qmp", f"unix:{waits},server=on",
+            env={**os.environ, **settings(tmp_path)},
+        )  # fmt: skip
+        await until(waits.exists, "the monitor that waits")
+        doors = named(str(waits)) - {process.pid}
+        assert len(doors) == 2, "the door and its watchdog"
+        process.kill()
+        await process.wait()
+        for pid in doors:
+            await until(partial(is_gone, pid), "the end of the door")
+
+    def named(word: str) -> set[int]:
+        """The processes that have `word` in their command line."""
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if word.encode() in (process / "cmdline").read_bytes():
+                    found.add(int(process.name))
+        return found
 
     asyncio.run(main())
 

@@ -24,6 +24,7 @@ RECIPE = 1
 SUITE = "bookworm"
 PROGRAMS = {
     "usr/sbin/libvirtd": "libvirt-daemon",
+    "usr/lib/libvirt/libvirt_iohelper": "libvirt-daemon",
     "usr/bin/virsh": "libvirt-clients",
     "usr/bin/unshare": "util-linux",
     f"{LIBRARIES}/libvirt/connection-driver/libvirt_driver_qemu.so": "libvirt-daemon-driver-qemu",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 from attrs import frozen
 
 from hpcore.qemu import QemuError, QemuProcess, Qmp, find_qemu, runtime_directory
-from hpcore.qemu.guest_memory import CHUNK, GuestMemory, Piece
+from hpcore.qemu.guest_memory import CHUNK, SOCKET, GuestMemory, Piece
 from tests.qemu.support import needs_qemu
 
 pytestmark = needs_qemu
@@ -22,6 +23,7 @@ RAM, SIZE = 0x4000_0000, 64 << 20
 
 @frozen
 class Rig:
+    process: QemuProcess
     qmp: Qmp
     memory: GuestMemory
     events: list[str]
@@ -47,7 +49,7 @@ async def rig(*words: str) -> AsyncIterator[Rig]:
     try:
         qmp = await Qmp.connect(process, directory / "qmp", lambda name, _data: events.append(name))
         try:
-            yield Rig(qmp, GuestMemory(process), events, directory)
+            yield Rig(process, qmp, GuestMemory(process), events, directory)
         finally:
             await qmp.close()
     finally:
@@ -81,6 +83,29 @@ def test_it_is_written_again_by_another_connection() -> None:
                 await r.memory.prepare(r.qmp)
                 await r.memory.write([Piece(RAM, data)])
                 assert await r.holds(RAM, len(data)) == data
+
+    asyncio.run(main())
+
+
+def test_another_hpcore_writes_after_one_that_broke_off_anywhere_in_a_line() -> None:
+    async def main() -> None:
+        address, here = RAM + (1 << 20), b"here"
+        lines = [
+            b"b64write %#x 3 %s" % (RAM, base64.b64encode(b"abc")),
+            b"b64read %#x 16" % RAM,
+        ]
+        async with rig("-S") as r:
+            await r.memory.prepare(r.qmp)
+            for line in lines:
+                for length in range(len(line) + 1):
+                    streams = await r.process.connect(r.directory / SOCKET)
+                    streams[1].write(line[:length])
+                    streams[1].close()
+                    another = GuestMemory(r.process)
+                    await another.prepare(r.qmp)
+                    await another.write([Piece(address, here), Piece(address, bytes(4))])
+            await another.write([Piece(address, here)])
+            assert await r.holds(address, 4) == here
 
     asyncio.run(main())
 

@@ -71,7 +71,6 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
         self._done_there: dict[int, DoneThere] = {}  # by slot, and MACHINE
         self._all_told = asyncio.Event()
         self._taken_up = TakenUp()
-        self._begins_anew = False  # what is begun now was under way before
 
     @classmethod
     def keeping(
@@ -93,7 +92,7 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
         """The session of a machine that is there. See Keeper."""
         session = cls(kept.state.config, report, kept.place, boots=True)
         session._attaches(kept.state)
-        session._heard, session._begins_anew = kept.heard, True
+        session._heard = kept.heard
         session._guest_runs = not kept.state.shared.booting
         session._order = Order([SlotParts.of(slot) for slot in kept.state.slots])
         with finding():
@@ -156,8 +155,7 @@ class KeptKvmQemuSession(KeptQemuSession[KvmQemuMachine], KvmQemuSession):
         """All that was missed, in order; then the machine goes on as its log says."""
         found = self._found
         assert found is not None and found.back is not None and found.begins is not None
-        await asyncio.sleep(0)  # the effects under way, which were begun before, wait by now
-        self._begins_anew = False
+        await self._all_begun_anew()
         await self._end_done(found.begins.number)
         for number in range(found.begins.number + 1, found.back.told + 1):
             found.policy.take_in(found.back.missed[number], answer=number == found.back.asked)

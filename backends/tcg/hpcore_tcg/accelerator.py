@@ -18,6 +18,7 @@ from hpcore.model.topology import MAX_POSSIBLE
 from hpcore.platform.firmware import QEMU_VIRT, Board
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu, find_qemu
+from hpcore.qemu.kept import KeptQemu
 from hpcore.qemu.running import RunningQemu
 from hpcore.qemu.runtime_directory import runtime_directory
 from hpcore.run import admission
@@ -38,7 +39,7 @@ from hpcore_tcg import build
 from hpcore_tcg.belongings import MONITOR
 from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.kept import KeptTcgSession
-from hpcore_tcg.launch import LINK, Sockets, image_arguments, link_arguments
+from hpcore_tcg.launch import LINK, LINK_KEPT, Sockets, image_arguments, link_arguments
 from hpcore_tcg.machine import DEAF, TcgMachine
 from hpcore_tcg.session import TcgSession
 from hpcore_tcg.under_a_door import DoorTcgSession
@@ -176,13 +177,39 @@ class TcgAccelerator:
         self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
     ) -> TcgPrepared:
         """See `hpcore.door.front.Fronted`. Builds the monitor where the cache has none yet."""
+        return await self._prepare(config, files, directory)
+
+    async def prepare_kept(
+        self, config: MachineConfig, files: GuestFiles, directory: Path, caller: int
+    ) -> TcgKeptPrepared:
+        """See `hpcore.door.keeping.KeepingFronted`."""
+        prepared = await self._prepare(config, files, directory, kept=True)
+        return TcgKeptPrepared(config, prepared.part)
+
+    async def attach_kept(
+        self,
+        kept: Kept,
+        qemu: KeptQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
+    ) -> KeptTcgSession:
+        """See `hpcore.door.keeping.KeepingFronted`."""
+        return await KeptTcgSession.attach_under_a_door(
+            kept, qemu, _sockets(qemu, qmp), report, before_start
+        )
+
+    async def _prepare(
+        self, config: MachineConfig, files: GuestFiles, directory: Path, *, kept: bool = False
+    ) -> TcgPrepared:
         admission.need_gicv3("tcg", config)
         if not isinstance(files, BootFiles):
             raise AcceleratorError("tcg runs no firmware: the EL3 monitor is where it would be")
         monitor = await asyncio.to_thread(build.ensure_monitor)
         words = [
             "-bios", str(monitor.path),
-            *link_arguments(directory / LINK), *image_arguments(files, directory),
+            *link_arguments(directory / LINK, directory / LINK_KEPT if kept else None),
+            *image_arguments(files, directory),
         ]  # fmt: skip
         part = Part({"gic-version": "3", "secure": "on"}, tuple(Options.of(words)))
         try:
@@ -212,10 +239,39 @@ class TcgPrepared:
         before_start: BeforeStart | None = None,
     ) -> DoorTcgSession:
         """See `hpcore.door.front.Prepared`."""
-        start = partial(TcgMachine.attach, qemu, Sockets(qmp, None, qemu.directory / LINK))
+        start = partial(TcgMachine.attach, qemu, _sockets(qemu, qmp))
         return DoorTcgSession(
             self.config, start, report, self.loads, before_start=before_start
         )
 
     def close(self) -> None:
         """See `hpcore.door.front.Prepared`: nothing but QEMU's directory was taken."""
+
+
+@frozen
+class TcgKeptPrepared:
+    """See `hpcore.door.keeping.KeptPrepared`."""
+
+    config: MachineConfig
+    part: Part
+    keeps: bool = True
+
+    def attach(
+        self,
+        qemu: RunningQemu,
+        qmp: Path,
+        report: Report,
+        before_start: BeforeStart | None = None,
+    ) -> KeptTcgSession:
+        """See `hpcore.door.keeping.KeptPrepared`."""
+        assert isinstance(qemu, KeptQemu), "that is what is to outlive its door"
+        sockets = _sockets(qemu, qmp)
+        return KeptTcgSession.under_a_door(self.config, qemu, sockets, report, before_start)
+
+    def close(self) -> None:
+        """See `hpcore.door.front.Prepared`: nothing but QEMU's directory was taken."""
+
+
+def _sockets(qemu: RunningQemu, qmp: Path) -> Sockets:
+    """Those of a VM with a door, whose console is its user's."""
+    return Sockets(qmp, None, qemu.directory / LINK)

@@ -10,17 +10,20 @@ been done.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from hpcore.door.front import BeforeStart
 from hpcore.guest.boot import BootFiles
 from hpcore.model.config import MachineConfig
-from hpcore.model.effects import MachineStep
+from hpcore.model.effects import MachineStep, Step
 from hpcore.model.machines import Phase
 from hpcore.model.states import State
 from hpcore.qemu.console import FollowedConsole
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.find import Qemu
+from hpcore.qemu.kept import KeptQemu
 from hpcore.run.accelerator import (
     AcceleratorError,
     Belongings,
@@ -36,12 +39,12 @@ from hpcore_tcg.belongings import epoch_of
 from hpcore_tcg.build import Monitor
 from hpcore_tcg.elsewhere import live_on
 from hpcore_tcg.kept_machine import KeptMachine
-from hpcore_tcg.launch import LINK_KEPT
+from hpcore_tcg.launch import LINK_KEPT, Sockets
 from hpcore_tcg.machine import TcgMachine, Told
 from hpcore_tcg.made_of import MadeOf
 from hpcore_tcg.mirror import SlotMirror
 from hpcore_tcg.protocol import VERSION, Event, encode
-from hpcore_tcg.session import TcgSession
+from hpcore_tcg.session import StartMachine, TcgSession
 
 MOVES = 48
 """The first bit of `heard` that counts moves. The link's place has 47 bits: 140 TB."""
@@ -54,11 +57,21 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     _found: KeptMachine | None = None
 
     def __init__(
-        self, config: MachineConfig, report: Report, directory: Path, *, boots: bool
+        self,
+        config: MachineConfig,
+        report: Report,
+        directory: Path,
+        *,
+        boots: bool,
+        before_start: BeforeStart | None = None,
     ) -> None:
-        super().__init__(config, self._make, report, boots=boots)
+        waits = None if before_start is None else self._before
+        super().__init__(config, self._make, report, boots=boots, before_start=waits)
         self._stay(directory)
+        self._before_each = before_start
+        self._restarts = False  # a hpcore was killed amid a RESTART
         self._made_of: MadeOf | None = None
+        self._attach_to: StartMachine | None = None  # the machine in a QEMU of somebody else's
         self._moves = 0  # of which the end was told
         self._moving = False  # a hpcore was killed amid a move, whose end is to be told
         self._to_come: tuple[State, Belongings, Stream] | None = None
@@ -85,15 +98,61 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         return session
 
     @classmethod
+    def under_a_door(
+        cls,
+        config: MachineConfig,
+        qemu: KeptQemu,
+        sockets: Sockets,
+        report: Report,
+        before_start: BeforeStart | None,
+    ) -> KeptTcgSession:
+        """A machine in a QEMU that somebody else has started; see hpcore.door.keeping."""
+        session = cls(config, report, qemu.directory, boots=True, before_start=before_start)
+        session._attach_to = partial(KeptMachine.attach, qemu, sockets)
+        return session
+
+    @classmethod
     async def attach(cls, kept: Kept, report: Report) -> KeptTcgSession:
         """The session of a machine that is there. See Keeper."""
-        session = cls(kept.state.config, report, kept.place, boots=True)
+        session = await cls._attached(kept, report, partial(KeptMachine.find, kept.place))
+        assert session._found is not None, "it was found"
+        try:
+            session._is_made_of(MadeOf.read(kept.place, session._found.process.directory))
+        except QemuError as error:
+            session.stays = f"the machine can neither be migrated nor saved: {error}"
+        return session
+
+    @classmethod
+    async def attach_under_a_door(
+        cls,
+        kept: Kept,
+        qemu: KeptQemu,
+        sockets: Sockets,
+        report: Report,
+        before_start: BeforeStart | None,
+    ) -> KeptTcgSession:
+        """The session of a machine of `under_a_door` that is there; see hpcore.door.keeping."""
+        finds = partial(KeptMachine.found, qemu, sockets)
+        return await cls._attached(kept, report, finds, before_start)
+
+    @classmethod
+    async def _attached(
+        cls,
+        kept: Kept,
+        report: Report,
+        finds: Callable[[int, Told], Awaitable[KeptMachine]],
+        before_start: BeforeStart | None = None,
+    ) -> KeptTcgSession:
+        session = cls(
+            kept.state.config, report, kept.place, boots=True, before_start=before_start
+        )
         session._attaches(kept.state)
+        session._restarts = kept.state.shared.step is MachineStep.RESTART
         session._moves, heard = kept.heard >> MOVES, kept.heard >> 1 & PLACE
         session._moving = kept.state.shared.step is MachineStep.MIGRATE
         session._hello_due = bool(kept.heard & 1)
         with finding():
-            found = await KeptMachine.find(session._directory, heard, session._told())
+            found = await finds(heard, session._told())
         session._found = session._machine = found
         session._epoch = None if found.hello is None else found.hello.epoch
         if found.hello is not None and not session._hello_due:
@@ -101,10 +160,6 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         session._mirror = SlotMirror.of(kept.state)
         if found.console is not None:
             session._followed = FollowedConsole(found.console)
-        try:
-            session._is_made_of(MadeOf.read(kept.place, found.process.directory))
-        except QemuError as error:
-            session.stays = f"the machine can neither be migrated nor saved: {error}"
         return session
 
     @property
@@ -164,6 +219,7 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
     async def take_up(self) -> None:
         """See KeptSession. A machine that is lost meanwhile is reported as such."""
         assert self._found is not None and self._state is not None, "it was attached"
+        await self._all_begun_anew()
         shared, off = self._state.shared, self._found.status == "shutdown"
         self._catching_up = not (shared.paused or off)
         try:
@@ -173,6 +229,13 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
             self._lose(f"the machine cannot go on: {error}")
         self._go_on(off=off and shared.phase is not Phase.OFF)
         self._found.link.go()
+
+    async def _admits(self, step: Step, slot: int) -> bool:
+        # A killed hpcore may have sent before a pause what was under way. Its answer comes once the
+        # machine goes on; where none does, the link sends it then.
+        if self._begins_anew and self._gate.is_open:
+            return True
+        return await super()._admits(step, slot)
 
     async def taken_up(self) -> TakenUp:
         """See KeptSession."""
@@ -190,8 +253,23 @@ class KeptTcgSession(KeptQemuSession[TcgMachine], TcgSession):
         """The machine of CREATE_VCPUS; of who attached in the middle of that it is there."""
         if self._found is not None:
             return self._found
+        if self._attach_to is not None:
+            return await self._attach_to(told)
         assert self._made_of is not None, "it is to be made"
         return await KeptMachine.create(self._config, self._made_of, self._directory, told)
+
+    async def _before(self) -> None:
+        """What is done before each RESTART.
+
+        One that was under way at the kill may have come so far that the guest runs. Or that was
+        half done: then QEMU puts what it was started with into the guest's memory again.
+        """
+        assert self._before_each is not None, "this is not called without"
+        under_way, self._restarts = self._restarts, False
+        if not under_way or self._found is None:
+            await self._before_each()
+        elif not self._found.started_anew():
+            await self._reset()
 
     def _is_made_of(self, made_of: MadeOf) -> None:
         """So that it can be made, and carried elsewhere. Part of the construction."""

@@ -41,6 +41,11 @@ HARMLESS = (Op.REASSERT, Op.RAISE_GED)
 """Sent to be sure, whether they had arrived or not."""
 
 
+def usual_tag(op: Op, slot: int) -> int:
+    """The tag of a request, by which its answer tells what it answers."""
+    return (op % (protocol.TAGS // SLOTS)) * SLOTS + slot
+
+
 @frozen
 class Missed:
     """What the file has that nobody has heard: its bytes, and how many are before them."""
@@ -108,7 +113,7 @@ class KeptLink(Link):
         return super().interrupt()
 
     def _tag(self, op: Op, slot: int) -> int:
-        tag = (op % (protocol.TAGS // SLOTS)) * SLOTS + slot
+        tag = usual_tag(op, slot)
         if tag not in self._pending:
             return tag
         # A second RAISE_GED, say, whose answer means nothing

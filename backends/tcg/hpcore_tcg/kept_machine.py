@@ -20,11 +20,11 @@ from hpcore.qemu.kept_moves import who_has
 from hpcore.qemu.machine import stands_still
 from hpcore.qemu.migration import give_up
 from hpcore_tcg import launch
-from hpcore_tcg.kept_link import KeptLink, Missed
+from hpcore_tcg.kept_link import KeptLink, Missed, usual_tag
 from hpcore_tcg.link import Link
 from hpcore_tcg.machine import DEAF, TcgMachine, Told
 from hpcore_tcg.made_of import MadeOf
-from hpcore_tcg.protocol import FIELDS, HEAD_BIT, Decoder, Event, frame_length
+from hpcore_tcg.protocol import FIELDS, HEAD_BIT, REPLY, Decoder, Event, Op, frame_length
 
 _HELLO = bytes([HEAD_BIT | Event.HELLO])
 _HELLO_LENGTH = frame_length(FIELDS[Event.HELLO])
@@ -116,15 +116,23 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
         goes on as it was.
         """
         process = await who_has(directory, lambda qemu: launch.Sockets.below(qemu).qmp)
-        sockets = launch.Sockets.below(process.directory)
-        assert sockets.console is not None, "of a machine of ours"
+        return await cls.found(process, launch.Sockets.below(process.directory), heard, told)
+
+    @classmethod
+    async def found(
+        cls, process: KeptQemu, sockets: launch.Sockets, heard: int, told: Told
+    ) -> KeptMachine:
+        """As `find`, of the QEMU that was found. Its console is somebody else's where `sockets`
+        has none."""
         machine = cls(process, told)
         try:
             await machine.connect(sockets.qmp, None)
             await give_up(machine.qmp)  # a save, or a move of which nothing is left but that
             await machine._stand_still()
-            machine._read_files(directory, heard)
-            await machine.connect_console(sockets.console)
+            machine._read_link(heard)
+            if sockets.console is not None:
+                machine.read_printed(process.place)
+                await machine.connect_console(sockets.console)
             await machine._connect_link(sockets)
         except BaseException as error:
             with contextlib.suppress(QemuError):
@@ -168,6 +176,18 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
         stays = range(hellos[0] - _HELLO_LENGTH, hellos[0]) if hellos else range(0)
         self._kept.give_back(heard, stays)
 
+    def started_anew(self) -> bool:
+        """Of who attached: whether the monitor has answered, since its last HELLO, an INIT that
+        nobody has heard of. That is the first request of a RESTART."""
+        begun = False
+        if self._missed is not None:
+            for frame in Decoder().frames(self._missed.data):
+                if frame.kind == Event.HELLO:
+                    begun = False
+                elif frame.kind == REPLY and frame["tag"] == usual_tag(Op.INIT, 0):
+                    begun = True
+        return begun
+
     async def leave(self) -> None:
         """See QemuMachine."""
         await super().leave()
@@ -182,18 +202,18 @@ class KeptMachine(KeptQemuMachine, TcgMachine):
             if after != "paused":  # it has powered off meanwhile
                 self.status = after
 
-    def _read_files(self, directory: Path, heard: int) -> None:
-        with (directory / launch.LINK_KEPT).open("rb") as file:
+    def _read_link(self, heard: int) -> None:
+        kept = self.process.place / launch.LINK_KEPT
+        with kept.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             if size < heard:
                 raise QemuError(
-                    f"{directory / launch.LINK_KEPT} has {size} bytes, and the log has heard "
-                    f"{heard}: it is not that machine's, or was cut"
+                    f"{kept} has {size} bytes, and the log has heard {heard}: it is not that "
+                    "machine's, or was cut"
                 )
             self.hello = last_hello(file, heard)
             file.seek(heard)
             self._missed = Missed(heard, file.read())
-        self.read_printed(directory)
 
     def _linked(self, reader: StreamReader, writer: StreamWriter) -> Link:
         link = KeptLink(reader, writer, self._hear, self._link_ended, self._missed)

@@ -145,7 +145,7 @@ class TcgSession(CarryingSession[TcgMachine]):
 
     async def _step(self, step: Step, slot: int, turn: CallerTurn) -> int | None:
         cold = step is Step.REALIZE and self._config.cold_booted(slot)
-        while await self._gate.admits(step, slot):
+        while await self._admits(step, slot):
             if not self._free.is_set():
                 await self._free.wait()
                 continue
@@ -162,6 +162,9 @@ class TcgSession(CarryingSession[TcgMachine]):
                 self._mirror.done(step, slot)
                 return value if step is Step.BIND else None
         return None
+
+    async def _admits(self, step: Step, slot: int) -> bool:
+        return await self._gate.admits(step, slot)
 
     async def _answer(self, op: Op, slot: int, turn: CallerTurn) -> None:
         """Nothing is reported for these, so a reset in between has simply settled them."""

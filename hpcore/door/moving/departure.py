@@ -19,7 +19,7 @@ from hpcore.door.moving.rest import Rest
 from hpcore.errors import printable
 from hpcore.qemu.errors import QemuError
 from hpcore.qemu.machine import QemuMachine
-from hpcore.qemu.migration import ENDLESS, SWITCH_SECONDS, take_up
+from hpcore.qemu.migration import ENDLESS, SWITCH_SECONDS, over, take_up
 from hpcore.qemu.qmp import QmpRefused
 
 _log = structlog.get_logger(__name__)
@@ -108,6 +108,7 @@ class Departure:
                     await qemu.migration.until("completed", SWITCH_SECONDS)
                     raise
                 await qemu.migration.until("completed", ENDLESS)
+                await over(qemu.qmp)  # before that it takes no `cont`, which its client may give
                 await asyncio.shield(sends)
             except BaseException as error:
                 cause = sends.exception() if sends.done() else None

@@ -188,6 +188,11 @@ class Monitors:
         for monitor in self._monitors:
             await monitor.left()
 
+    def close(self) -> None:
+        """Take no more clients. Idempotent."""
+        for monitor in self._monitors:
+            monitor.front.close()
+
     def tell(self, event: str, data: Mapping[str, object]) -> None:
         """Tell an event of hpcore's to every client that has negotiated."""
         for monitor in self._monitors:
