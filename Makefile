@@ -9,7 +9,7 @@
 # make wheels  the packages, in dist/; hpcore-kvm's brings the interposer for arm64 with it
 # make bench-long  two simulated years of a log, and thirty minutes of a hostile guest
 # make nested-long  500 rounds and 1,000 random moments in an unpatched QEMU on that KVM: hours
-# make attach-long  200 kill -9 of hpcore at random moments, each machine taken up again: up to an hour
+# make attach-long  200 kill -9 of hpcore at random moments, each machine taken up again: 12 minutes
 # make moving-live  a VM that runs while it goes to another: HPCORE_QEMU names a QEMU from 9.0 on
 .PHONY: demo test test-long mutation mutation-protocol nested nested-more kvm-host nested-long \
 	attach-long moving-live setup check bench bench-long wheels docs clean

@@ -244,6 +244,23 @@ def test_where_the_other_qemu_dies_the_machine_goes_on_and_the_next_try_works(
     assert any(isinstance(event, ev.MachineStepFailed) for event in events(log))
 
 
+def test_a_qemu_whose_machine_stays_at_the_end_of_a_migration_is_given_up_with_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpcore.qemu.migration.TAKE_UP_SECONDS", 0.2)
+    monkeypatch.setattr("tests.kvm_qemu.played_migration.FINALIZING", 60.0)
+
+    async def run() -> None:
+        async with host(monkeypatch) as found, opened(found, tmp_path / "log.jsonl") as machine:
+            source = found.qemu
+            dies_at(found, source, "cont")
+            with pytest.raises(Exception, match="says 'completed', and of the machine 'finish-mi"):
+                await machine.migrate()
+            assert "cont" not in source.obeyed[source.obeyed.index("migrate") :]
+
+    asyncio.run(run())
+
+
 def dies_at(found: Host, source: PlayedQemu, command: str) -> None:
     """The next QEMU that waits for a machine dies when that command is given, to either."""
 

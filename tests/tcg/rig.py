@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from hpcore_tcg import TcgAccelerator
 from hpcore_tcg.build import ensure_monitor
@@ -23,6 +24,9 @@ from hpcore.model.rules import TEARDOWN
 from hpcore.model.stimuli import EjectCalled, OstReported, Stimulus
 from hpcore.promises.rig import COLD_BUILD, SessionRig
 from hpcore.qemu import find_qemu
+from hpcore.qemu.kept import QemuGone
+from hpcore.qemu.kept_moves import who_has
+from hpcore.qemu.runtime_directory import remove_runtime_directory
 from hpcore.run.accelerator import GuestImages
 
 EJECTING = 0x84
@@ -145,6 +149,13 @@ class TcgRig(SessionRig[TcgSession]):
         await self.heard(EjectCalled(slot), since)
         await self.steps(slot, *TEARDOWN)
         return await self.ost(slot, 3, since)
+
+
+async def no_more(place: Path) -> None:
+    """End the kept machine whose directory is `place`, whichever QEMU has it; leave nothing."""
+    with suppress(QemuGone):
+        await (await who_has(place, lambda qemu: qemu / "qmp")).close()
+    remove_runtime_directory(place)
 
 
 @asynccontextmanager

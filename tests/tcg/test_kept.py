@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +36,7 @@ from tests.support.command import HPCORE, MARK, Ended, hpcore, needs_guest, refu
 from tests.support.terminal import on_a_terminal
 from tests.support.waits import poll
 from tests.tcg.kills.driver import Kills, Process
+from tests.tcg.rig import no_more
 
 pytestmark = needs_guest
 
@@ -91,12 +91,9 @@ def end(log: Path) -> Ended:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The log of a machine that goes on."""
     log = tmp_path_factory.mktemp("kept") / "run.jsonl"
-    pid = left(log)
+    left(log)
     yield log
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    poll(lambda: not alive(pid), "QEMU's end")
-    shutil.rmtree(place(log), ignore_errors=True)
+    asyncio.run(no_more(place(log)))
 
 
 def test_killed_hpcores_lose_nothing_and_say_nothing_that_is_untrue(tmp_path: Path) -> None:

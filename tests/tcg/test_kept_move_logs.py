@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +27,7 @@ from hpcore.run.saving import load_saved
 from hpcore.triage.replay import replay
 from tests.support.command import needs_guest
 from tests.support.waits import poll, until
+from tests.tcg.rig import no_more
 
 pytestmark = needs_guest
 
@@ -81,16 +80,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         async with open_machine(find("tcg"), config, images, log=log, keep=True) as machine:
             await machine.boot()
 
-    async def end() -> None:
-        async with attach_machine(log) as attached:
-            attached.machine.end_when_left()
-
     asyncio.run(boot())
-    where = place(log)
     yield log
-    with suppress(Exception):
-        asyncio.run(end())
-    shutil.rmtree(where, ignore_errors=True)
+    asyncio.run(no_more(place(log)))
 
 
 def place(log: Path) -> Path:

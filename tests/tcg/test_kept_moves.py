@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,14 +19,13 @@ from hpcore_tcg.kept import MOVES, KeptTcgSession
 from hpcore.model.effects import MachineStep, RunMachineStep, RunStep
 from hpcore.model.rules import TEARDOWN
 from hpcore.promises.rig import COLD_BUILD
-from hpcore.qemu.kept import KeptQemu, QemuGone
+from hpcore.qemu.kept import KeptQemu
 from hpcore.qemu.kept_directory import QemuDirectory
-from hpcore.qemu.kept_moves import who_has
-from hpcore.qemu.runtime_directory import is_held, remove_runtime_directory
+from hpcore.qemu.runtime_directory import is_held
 from hpcore.run.accelerator import MachineGone
 from tests.qemu.support import needs_qemu
 from tests.tcg.dying import SLOTS, taken_up
-from tests.tcg.rig import config
+from tests.tcg.rig import config, no_more
 
 pytestmark = needs_qemu
 
@@ -58,9 +57,7 @@ async def machine() -> AsyncIterator[tuple[Path, int]]:
         await session.leave()
         yield place, heard
     finally:
-        with suppress(QemuGone):
-            await (await who_has(place, lambda qemu: qemu / "qmp")).close()
-        remove_runtime_directory(place)
+        await no_more(place)
 
 
 def dies(place: Path, heard: int, how: str, way: str, at: int | str) -> str | int:
