@@ -1,7 +1,7 @@
 """A machine as sections, and a machine made of them: all but memory, which is a stream.
 
 The order in which KVM takes a machine: vCPUs and the VGIC are made as for any (`machine.py`);
-then registers, CPU interfaces, the distributor; then the devices, whose lines the VGIC has by
+then registers, the distributor, CPU interfaces; then the devices, whose lines the VGIC has by
 then. Every thread is out of KVM_RUN, and held out.
 """
 
@@ -209,6 +209,11 @@ def _vcpu_state(held: Mapping[str, Any]) -> VcpuState:
 
 
 def _load_vgic(machine: KvmMachine, saved: Mapping[str, Any], has: Blank) -> None:
+    # The distributor comes first, as in QEMU (hw/intc/arm_gicv3_kvm.c): KVM queues an interrupt
+    # for its vCPU where that becomes pending while the distributor is enabled, and looks at it no
+    # more. A timer's, which was due when the machine was saved, would never come.
+    distributor = DistributorState(dict(saved["words"]), dict(saved["levels"]))
+    gic_state.write(machine.vgic, distributor, has.words)
     interfaces = {int(number): held for number, held in saved["interfaces"].items()}
     for number in machine.vgic.bound - interfaces.keys():
         machine.vgic.unbind(number)
@@ -219,5 +224,3 @@ def _load_vgic(machine: KvmMachine, saved: Mapping[str, Any], has: Blank) -> Non
             tuple(map(tuple, held["redistributor"])), tuple(map(tuple, held["cpu"])),
             int(held["levels"]),
         ))  # fmt: skip
-    distributor = DistributorState(dict(saved["words"]), dict(saved["levels"]))
-    gic_state.write(machine.vgic, distributor, has.words)
