@@ -116,12 +116,13 @@ CASE(qemu_stops_a_machine_that_is_held)
     machine(1);
     qemu_threads(2);
     wait_until(is_started);
-    for (int i = 0; i < 20; i++) {
+    /* a thread that comes late is stopped again before it has gone to KVM_RUN: that counts for none */
+    while (__atomic_load_n(&qemu[0].interrupted, __ATOMIC_RELAXED) < 20) {
         qemu_pause();
         qemu_resume();
     }
     check_held();
-    CHECK(qemu[0].interrupted >= 20 && !has_run());
+    CHECK(!has_run());
     hub_allow(0);
     check_runs();
     qemu_stop_all();
