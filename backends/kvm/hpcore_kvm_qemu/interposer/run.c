@@ -30,7 +30,9 @@ static void serve(struct vcpu *vcpu)
     }
     if (page_gic_is_due(vcpu->index) && !vcpu_must_leave(vcpu))
         gic_reset(vcpu);
-    call_take(vcpu);
+    /* The call waits for the reset: its caller kicks this thread until it is taken, or withdraws. */
+    if (!page_gic_is_due(vcpu->index))
+        call_take(vcpu);
     vcpu_unlock();
 }
 
