@@ -101,7 +101,7 @@ class Stock:
         await here.qmp.execute("migrate", address)
         gone_on = await there.said("RESUME")
         stopped = await here.said("STOP")
-        found: Any = await here.qmp.execute("query-migrate")
+        found = await here.over()
         if found["status"] != "completed":
             raise SystemExit(f"the stock QEMU was not carried: {found}")
         await here.end()
@@ -152,6 +152,15 @@ class Qemu:
                 if event["event"] == name:
                     at: Any = event["timestamp"]
                     return float(at["seconds"] + at["microseconds"] / 1e6)
+
+    async def over(self) -> Any:
+        """What it says of its migration once that is over, which may be after RESUME elsewhere."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                found: Any = await self.qmp.execute("query-migrate")
+                if found["status"] != "active":
+                    return found
+                await asyncio.sleep(0.01)
 
     async def end(self) -> None:
         """End it, its connections first."""
