@@ -38,6 +38,7 @@ from hpcore.model.config import MachineConfig
 from hpcore.qemu.arguments import qmp_monitor, socket_chardev
 from hpcore.qemu.console import SocketConsole
 from hpcore.qemu.find import find_qemu
+from hpcore.qemu.migration import over
 from hpcore.qemu.process import QemuProcess
 from hpcore.qemu.qmp import Qmp
 from hpcore.qemu.runtime_directory import runtime_directory
@@ -101,8 +102,9 @@ class Stock:
         await here.qmp.execute("migrate", address)
         gone_on = await there.said("RESUME")
         stopped = await here.said("STOP")
-        found = await here.over()
-        if found["status"] != "completed":
+        how = await over(here.qmp)  # which may be after RESUME elsewhere
+        found: Any = await here.qmp.execute("query-migrate")
+        if how != "completed":
             raise SystemExit(f"the stock QEMU was not carried: {found}")
         await here.end()
         self._here, self.shell = there, Shell(there.console)
@@ -152,15 +154,6 @@ class Qemu:
                 if event["event"] == name:
                     at: Any = event["timestamp"]
                     return float(at["seconds"] + at["microseconds"] / 1e6)
-
-    async def over(self) -> Any:
-        """What it says of its migration once that is over, which may be after RESUME elsewhere."""
-        async with asyncio.timeout(SECONDS):
-            while True:
-                found: Any = await self.qmp.execute("query-migrate")
-                if found["status"] != "active":
-                    return found
-                await asyncio.sleep(0.01)
 
     async def end(self) -> None:
         """End it, its connections first."""
