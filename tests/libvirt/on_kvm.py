@@ -14,8 +14,8 @@ import pytest
 from hpcore.model.events import CpuOnDenied
 from hpcore.run.accelerator import GuestImages
 from tests.libvirt.domain import domain_xml
-from tests.libvirt.instance import Libvirt, running
-from tests.libvirt.test_moving import goes_on, moved
+from tests.libvirt.instance import Libvirt
+from tests.libvirt.test_moving import goes_on, moves_there_and_back
 from tests.libvirt.vm import Vm, defined
 from tests.support.command import records
 
@@ -99,19 +99,7 @@ def test_a_managed_save_is_what_the_next_start_takes(vm: Vm) -> None:
 
 def test_a_domain_moves_to_another_libvirt_and_back(vm: Vm) -> None:
     in_use(vm)
-    with running() as other:
-        there = moved(vm, other, "tcp://127.0.0.1")
-        try:
-            goes_on(there)
-            there.virsh("setvcpus", "3", "--live")
-            there.bring_online(2)
-            back = moved(there, vm.libvirt, f"unix://{vm.libvirt.directory}/back")
-            back.hang_up()
-        finally:
-            there.hang_up()
-        vm.serial = back.serial
-        vm.listen()
-        goes_on(vm)
+    moves_there_and_back(vm)
 
 
 def in_use(vm: Vm) -> None:

@@ -80,6 +80,11 @@ def test_a_save_that_fails_leaves_the_guest_as_it_was(vm: Vm) -> None:
 
 
 def test_a_domain_moves_to_another_libvirt_and_back(vm: Vm) -> None:
+    moves_there_and_back(vm)
+
+
+def moves_there_and_back(vm: Vm) -> None:
+    """To another libvirt by TCP and back by a unix socket; what is plugged goes along."""
     with running() as other:
         there = moved(vm, other, "tcp://127.0.0.1")
         try:

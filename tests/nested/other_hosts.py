@@ -86,25 +86,17 @@ def test_libvirt_has_its_kvm_domains_hotplugged(inner: Inner, booted: Booted) ->
     inner.hold(booted, "libvirt")
 
 
-@pytest.mark.boots(
-    NestedBoot(
-        ("pytest", "tests/kvm_with_qemu/by_apparmor.py", "-p", "no:cacheprovider"),
-        lambda: NestedMachine(qemu="7.2", apparmor=True), SECONDS,
-    )
-)  # fmt: skip
+def confined(how: str, machine: NestedMachine) -> pytest.MarkDecorator:
+    """The boot of an L1 whose kernel confines QEMU so."""
+    command = ("pytest", f"tests/kvm_with_qemu/by_{how}.py", "-p", "no:cacheprovider")
+    return pytest.mark.boots(NestedBoot(command, lambda: machine, SECONDS))
+
+
+@confined("apparmor", NestedMachine(qemu="7.2", apparmor=True))
 def test_libvirts_apparmor_rules_and_what_the_interposer_needs_beside_them(booted: Booted) -> None:
-    ended = booted.ended()
-    assert ended.status == 0, ended.output
-    assert "3 passed" in ended.output
+    passed(booted, 3)
 
 
-@pytest.mark.boots(
-    NestedBoot(
-        ("pytest", "tests/kvm_with_qemu/by_selinux.py", "-p", "no:cacheprovider"),
-        lambda: NestedMachine(qemu="7.2", selinux=True), SECONDS,
-    )
-)  # fmt: skip
+@confined("selinux", NestedMachine(qemu="7.2", selinux=True))
 def test_qemu_in_a_domain_of_its_own_by_selinux(booted: Booted) -> None:
-    ended = booted.ended()
-    assert ended.status == 0, ended.output
-    assert "2 passed" in ended.output
+    passed(booted, 2)
